@@ -1,0 +1,180 @@
+//! What time is it: the system's monotonic clock, or one that a test moves.
+//!
+//! Inside the library a time is a [`Moment`], nanoseconds on one axis for the whole process; users see `Instant` and
+//! `Duration`. This is the only file that reads time.
+
+#[cfg(test)]
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, Ordering},
+};
+use std::{
+    sync::LazyLock,
+    time::{Duration, Instant},
+};
+
+/// Where the axis of all moments has its zero: the first use of the clock in this process.
+static ORIGIN: LazyLock<Instant> = LazyLock::new(read_system_clock);
+
+/// A point in time, in nanoseconds since [`ORIGIN`]; `i64` reaches 292 years to both sides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Moment(i64);
+
+impl Moment {
+    /// Before every time that a clock can show: where at-front messages stand.
+    pub(crate) const FRONT: Moment = Moment(i64::MIN);
+    /// The earliest moment that stands for a time. What lies further back is this moment.
+    const EARLIEST: Moment = Moment(i64::MIN + 1);
+    /// After every time that a clock can show: a deadline that does not come.
+    pub(crate) const NEVER: Moment = Moment(i64::MAX);
+
+    /// The moment `delay` later; [`Moment::NEVER`] when that overflows.
+    pub(crate) fn after(self, delay: Duration) -> Moment {
+        let later = i64::try_from(delay.as_nanos()).ok().and_then(|nanos| self.0.checked_add(nanos));
+        later.map_or(Moment::NEVER, Moment)
+    }
+
+    /// How long it is from this moment until `later`; zero when `later` has passed.
+    pub(crate) fn until(self, later: Moment) -> Duration {
+        Duration::from_nanos(u64::try_from(i128::from(later.0) - i128::from(self.0)).unwrap_or(0))
+    }
+
+    /// The first moment that is a whole number of `period`s later, at least one, and is not before `now`.
+    pub(crate) fn next_on_grid(self, period: Duration, now: Moment) -> Moment {
+        let next = self.after(period);
+        if next >= now || period.is_zero() {
+            return next.max(now);
+        }
+        let behind = next.until(now).as_nanos();
+        let periods = behind.div_ceil(period.as_nanos());
+        let skipped = u64::try_from(periods * period.as_nanos()).map_or(Duration::MAX, Duration::from_nanos);
+        next.after(skipped)
+    }
+
+    fn from_instant(instant: Instant) -> Moment {
+        let origin = *ORIGIN;
+        match instant.checked_duration_since(origin) {
+            Some(later) => Moment(0).after(later),
+            None => {
+                let earlier = origin.saturating_duration_since(instant).as_nanos();
+                i64::try_from(earlier).map_or(Moment::EARLIEST, |nanos| Moment(-nanos))
+            }
+        }
+    }
+}
+
+/// The clock of a looper.
+#[derive(Clone, Debug)]
+pub(crate) enum Clock {
+    /// `CLOCK_MONOTONIC`, as `std::time::Instant` reads it.
+    System,
+    /// Stands still until a test, or the fake kernel's sleep, moves it.
+    #[cfg(test)]
+    Virtual(Arc<VirtualClock>),
+}
+
+impl Clock {
+    /// The time now, for comparing with deadlines.
+    pub(crate) fn now(&self) -> Moment {
+        Moment::from_instant(self.instant())
+    }
+
+    /// The time now, for users.
+    pub(crate) fn instant(&self) -> Instant {
+        match self {
+            Clock::System => read_system_clock(),
+            #[cfg(test)]
+            Clock::Virtual(clock) => *ORIGIN + Duration::from_nanos(clock.elapsed()),
+        }
+    }
+
+    /// The moment that the user's `instant` names.
+    pub(crate) fn moment(&self, instant: Instant) -> Moment {
+        Moment::from_instant(instant)
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
+fn read_system_clock() -> Instant {
+    Instant::now()
+}
+
+/// A clock that moves only when told.
+#[cfg(test)]
+#[derive(Debug)]
+pub(crate) struct VirtualClock {
+    /// Nanoseconds since [`ORIGIN`]; only ever grows, so that no reader sees time go back.
+    elapsed: AtomicI64,
+}
+
+#[cfg(test)]
+impl VirtualClock {
+    /// A clock that starts an hour after the origin, so that tests can also name the past.
+    pub(crate) fn new() -> Arc<VirtualClock> {
+        Arc::new(VirtualClock { elapsed: AtomicI64::new(3_600_000_000_000) })
+    }
+
+    fn elapsed(&self) -> u64 {
+        u64::try_from(self.elapsed.load(Ordering::Acquire)).unwrap_or(0)
+    }
+
+    /// Moves the clock to `moment`, unless it is there already.
+    pub(crate) fn advance_to(&self, moment: Moment) {
+        self.elapsed.fetch_max(moment.0, Ordering::AcqRel);
+    }
+
+    /// Moves the clock by `delay`.
+    pub(crate) fn advance(&self, delay: Duration) {
+        self.advance_to(Moment(self.elapsed.load(Ordering::Acquire)).after(delay));
+    }
+}
+
+#[cfg(all(test, not(alooper_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn m4_a_delay_that_overflows_is_never() {
+        let now = Clock::System.now();
+
+        assert_eq!(now.after(Duration::MAX), Moment::NEVER);
+        assert_eq!(Moment::NEVER.after(Duration::from_secs(1)), Moment::NEVER);
+    }
+
+    #[test]
+    fn m1_past_instants_sort_by_their_time() {
+        let now = Clock::System.instant();
+        let past = now.checked_sub(Duration::from_secs(5)).unwrap();
+
+        assert!(Moment::from_instant(past) < Moment::from_instant(now));
+        assert!(Moment::from_instant(past) > Moment::FRONT);
+        assert_eq!(Moment::from_instant(past).until(Moment::from_instant(now)), Duration::from_secs(5));
+    }
+
+    #[test]
+    fn a_grid_does_not_drift_and_skips_what_was_missed() {
+        let start = Clock::System.now();
+        let ms = |count| start.after(Duration::from_millis(count));
+        let period = Duration::from_millis(10);
+
+        assert_eq!(start.next_on_grid(period, ms(3)), ms(10), "late by less than a period");
+        assert_eq!(start.next_on_grid(period, ms(10)), ms(10));
+        assert_eq!(start.next_on_grid(period, ms(35)), ms(40), "two were missed");
+        assert_eq!(start.next_on_grid(period, ms(40)), ms(40));
+        assert_eq!(start.next_on_grid(Duration::ZERO, ms(3)), ms(3));
+        assert_eq!(start.next_on_grid(Duration::MAX, ms(3)), Moment::NEVER);
+    }
+
+    #[test]
+    fn the_virtual_clock_moves_only_when_told() {
+        let clock = VirtualClock::new();
+        let reader = Clock::Virtual(clock.clone());
+        let before = reader.now();
+
+        clock.advance(Duration::from_nanos(7));
+
+        assert_eq!(before.until(reader.now()), Duration::from_nanos(7));
+        clock.advance_to(before);
+        assert_eq!(before.until(reader.now()), Duration::from_nanos(7));
+    }
+}

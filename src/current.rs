@@ -1,0 +1,85 @@
+//! The looper of a thread, and of the process: prepare, current, main.
+
+use std::{cell::RefCell, io, rc::Rc, sync::OnceLock};
+
+use crate::{builder::Builder, error::Misuse, looper::Looper, remote::LooperHandle};
+
+thread_local! {
+    /// This thread's looper. Its destructor runs when the thread ends: from then on there is none, even before it is dropped.
+    static CURRENT: RefCell<Option<Rc<Looper>>> = const { RefCell::new(None) };
+}
+
+/// The handle of the process's main looper.
+static MAIN: OnceLock<LooperHandle> = OnceLock::new();
+
+impl Looper {
+    /// Gives the calling thread's looper, and makes it the first time.
+    ///
+    /// The thread keeps it until it ends, also after it has quit. When the thread ends, [`Looper::current`] becomes `None`
+    /// first, and then the looper is dropped.
+    ///
+    /// # Errors
+    /// As [`Looper::new`]; of kind `Unsupported` if the thread is ending.
+    ///
+    /// # Android
+    /// `ALooper_prepare`, and `Looper.prepare`, which throws the second time.
+    #[doc(alias = "ALooper_prepare")]
+    pub fn prepare() -> io::Result<Rc<Looper>> {
+        match Looper::current() {
+            Some(looper) => Ok(looper),
+            None => prepare_with(Looper::builder()),
+        }
+    }
+
+    /// The calling thread's looper, if it was prepared.
+    ///
+    /// # Android
+    /// `ALooper_forThread`, `Looper.myLooper`.
+    #[doc(alias = "ALooper_forThread")]
+    #[doc(alias = "myLooper")]
+    #[must_use]
+    pub fn current() -> Option<Rc<Looper>> {
+        CURRENT.try_with(|current| current.borrow().clone()).ok().flatten()
+    }
+
+    /// Prepares the calling thread's looper as the main looper of the process, which any thread reaches by
+    /// [`Looper::main_handle`].
+    ///
+    /// # Errors
+    /// As [`Looper::prepare`]; of kind `AlreadyExists` if there is a main looper already, even if that has quit.
+    ///
+    /// # Android
+    /// `Looper.prepareMainLooper`.
+    #[doc(alias = "prepareMainLooper")]
+    pub fn prepare_main() -> io::Result<Rc<Looper>> {
+        if Looper::main_handle().is_some() {
+            return Err(Misuse::SecondMain.into());
+        }
+        let looper = Looper::prepare()?;
+        MAIN.set(looper.handle()).map_err(|_| Misuse::SecondMain)?;
+        Ok(looper)
+    }
+
+    /// A handle to the main looper of the process, once there is one.
+    ///
+    /// # Android
+    /// `Looper.getMainLooper`.
+    #[doc(alias = "getMainLooper")]
+    #[must_use]
+    pub fn main_handle() -> Option<LooperHandle> {
+        MAIN.get().cloned()
+    }
+}
+
+/// Makes the calling thread's looper.
+pub(crate) fn prepare_with(builder: Builder) -> io::Result<Rc<Looper>> {
+    if Looper::current().is_some() {
+        return Err(Misuse::SecondPrepare.into());
+    }
+    if CURRENT.try_with(|_| ()).is_err() {
+        return Err(Misuse::ThreadEnding.into());
+    }
+    let looper = Rc::new(builder.build()?);
+    CURRENT.with(|current| *current.borrow_mut() = Some(looper.clone()));
+    Ok(looper)
+}

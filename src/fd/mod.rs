@@ -1,0 +1,93 @@
+//! Watched fds: who may be called, and what is called.
+//!
+//! A registration has two halves. The [`table`] knows that it exists, under a lock, so that any thread can add, change
+//! and end it, and so that the looper can claim it before each call. The [`sources`] hold its source and callback, on
+//! the looper's thread, where they run and are dropped. A key with a generation joins the halves, and is what epoll carries:
+//! an fd number is never taken for a name.
+
+pub(crate) mod sources;
+pub(crate) mod table;
+
+use std::{
+    any::Any,
+    os::fd::{AsFd, AsRawFd, RawFd},
+};
+
+use crate::{
+    interest::{Events, Interest},
+    looper::Looper,
+};
+
+/// What becomes of a registration after its callback: what the callback returns.
+///
+/// It applies to the callback's own registration only, even if that has ended meanwhile and its fd number is used again.
+///
+/// # Android
+/// The `1` and `0` that a `Looper_callbackFunc` returns, with a change of interest besides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Keeps watching.
+    Keep,
+    /// Ends the registration; drops the source and the callback.
+    Remove,
+    /// Keeps watching, for this from now on.
+    Interest(Interest),
+}
+
+/// A source with its callback, whatever their types.
+pub(crate) trait Watched {
+    /// Runs the callback.
+    fn call(&mut self, looper: &Looper, events: Events) -> Next;
+    /// Whether the source still is the fd that was registered. Asks the user's `AsFd`.
+    fn is_unchanged(&self) -> bool;
+    /// The source, as `&mut S`.
+    fn source(&mut self) -> &mut dyn Any;
+    /// Drops the callback and puts the source into `place`, an `Option<S>`.
+    fn give_back(self: Box<Self>, place: &mut dyn Any);
+}
+
+/// The one kind of [`Watched`]: idents have a callback that is never called.
+pub(crate) struct Watch<S, F> {
+    source: S,
+    callback: F,
+    fd: RawFd,
+}
+
+impl<S: AsFd + 'static, F> Watch<S, F> {
+    pub(crate) fn new(source: S, callback: F) -> Watch<S, F> {
+        let fd = source.as_fd().as_raw_fd();
+        Watch { source, callback, fd }
+    }
+
+    pub(crate) fn fd(&self) -> RawFd {
+        self.fd
+    }
+
+    pub(crate) fn into_source(self) -> S {
+        self.source
+    }
+}
+
+impl<S, F> Watched for Watch<S, F>
+where
+    S: AsFd + 'static,
+    F: FnMut(&Looper, &mut S, Events) -> Next,
+{
+    fn call(&mut self, looper: &Looper, events: Events) -> Next {
+        (self.callback)(looper, &mut self.source, events)
+    }
+
+    fn is_unchanged(&self) -> bool {
+        self.source.as_fd().as_raw_fd() == self.fd
+    }
+
+    fn source(&mut self) -> &mut dyn Any {
+        &mut self.source
+    }
+
+    fn give_back(self: Box<Self>, place: &mut dyn Any) {
+        if let Some(place) = place.downcast_mut::<Option<S>>() {
+            *place = Some(self.into_source());
+        }
+    }
+}

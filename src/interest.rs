@@ -1,0 +1,69 @@
+//! Which readiness of an fd is asked for, and which is reported.
+
+use bitflags::bitflags;
+
+bitflags! {
+    /// The readiness that a registration asks for.
+    ///
+    /// Combine with `|`. [`Events::ERROR`] and [`Events::HANGUP`] are always reported and need not be asked for;
+    /// [`Interest::empty()`] asks for nothing else. All readiness is level-triggered: it is reported in every turn
+    /// for as long as it lasts.
+    ///
+    /// # Android
+    /// The `events` argument of `ALooper_addFd` (`ALOOPER_EVENT_INPUT`, `ALOOPER_EVENT_OUTPUT`), with `PRIORITY` and
+    /// `READ_HANGUP` besides.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+    pub struct Interest: u8 {
+        /// The fd can be read (`EPOLLIN`).
+        const INPUT = 1;
+        /// The fd can be written (`EPOLLOUT`).
+        const OUTPUT = 1 << 1;
+        /// There is urgent data or an exceptional condition (`EPOLLPRI`).
+        const PRIORITY = 1 << 2;
+        /// The peer has shut down its writing half (`EPOLLRDHUP`).
+        const READ_HANGUP = 1 << 3;
+    }
+}
+
+bitflags! {
+    /// The readiness that the kernel reported for an fd.
+    ///
+    /// # Android
+    /// The `events` that a `Looper_callbackFunc` receives. An invalid fd (`ALOOPER_EVENT_INVALID`) cannot occur: the
+    /// looper owns what it watches.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+    pub struct Events: u8 {
+        /// The fd can be read (`EPOLLIN`).
+        const INPUT = 1;
+        /// The fd can be written (`EPOLLOUT`).
+        const OUTPUT = 1 << 1;
+        /// There is urgent data or an exceptional condition (`EPOLLPRI`).
+        const PRIORITY = 1 << 2;
+        /// The peer has shut down its writing half (`EPOLLRDHUP`).
+        const READ_HANGUP = 1 << 3;
+        /// The fd is in an error state (`EPOLLERR`). Always reported.
+        const ERROR = 1 << 4;
+        /// The peer is gone (`EPOLLHUP`). Always reported.
+        const HANGUP = 1 << 5;
+    }
+}
+
+impl Events {
+    /// Whether only [`Events::ERROR`] or [`Events::HANGUP`] is reported: nothing that was asked for.
+    pub(crate) fn is_hollow(self) -> bool {
+        !self.is_empty() && (Events::ERROR | Events::HANGUP).contains(self)
+    }
+}
+
+#[cfg(all(test, not(alooper_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f8_only_error_and_hangup_alone_are_hollow() {
+        assert!(Events::HANGUP.is_hollow());
+        assert!((Events::HANGUP | Events::ERROR).is_hollow());
+        assert!(!(Events::HANGUP | Events::INPUT).is_hollow());
+        assert!(!Events::empty().is_hollow());
+    }
+}

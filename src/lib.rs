@@ -1,0 +1,70 @@
+//! Android's Looper for Linux programs: one event loop per thread.
+//!
+//! A [`Looper`] owns what its thread waits for: fds with their callbacks, messages with their due times, and posts from
+//! other threads. [`Looper::poll_once`] waits until something happens and runs the callbacks for it; [`Looper::run`] does so
+//! until the looper quits. Other threads hold a [`LooperHandle`].
+//!
+//! ```text
+//! other threads                                looper's thread                        kernel
+//! LooperHandle ──► inbox ──collect──► queue ──due──► turn ──► callback
+//!      │                                │ next deadline ▲
+//!      └──── waker (eventfd) ──► poller.wait ───────────┤     epoll, timerfd
+//!                                   └──► fd table ──────┘
+//! ```
+//!
+//! ```
+//! use alooper::Looper;
+//! use std::time::Duration;
+//!
+//! # fn main() -> std::io::Result<()> {
+//! let looper = Looper::prepare()?;
+//! looper.post(|_| println!("first"))?;
+//! looper.post_delayed(Duration::from_millis(5), |looper| {
+//!     println!("later");
+//!     looper.quit();
+//! })?;
+//! looper.run()?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What is promised, rule by rule, is in `docs/semantics.md`; the ids in these pages (`F4`) are that page's. How the library
+//! is built is in `docs/design.md`.
+#![forbid(unsafe_code)]
+#![cfg_attr(all(test, alooper_loom), allow(dead_code, reason = "the models use a part of the fake kernel"))]
+
+mod error;
+mod clock;
+mod interest;
+mod report;
+mod slots;
+mod message;
+mod queue;
+mod planted;
+mod sys;
+mod inbox;
+mod fd;
+mod shared;
+mod home;
+mod repeat;
+mod posted;
+mod registration;
+mod remote;
+mod builder;
+mod looper;
+mod current;
+
+#[cfg(all(test, not(alooper_loom)))]
+mod tests;
+
+pub use self::{
+    builder::Builder,
+    error::{AddFdError, OsError, Reason, Rejected},
+    fd::Next,
+    interest::{Events, Interest},
+    looper::Looper,
+    posted::{Posted, PostedGuard},
+    registration::{FdGuard, FdHandle, FdSource},
+    remote::LooperHandle,
+    report::{ExitReport, PollCode, ReadyIdent, Turn},
+};

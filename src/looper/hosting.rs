@@ -1,0 +1,69 @@
+//! Being hosted: the looper's fd, and what it tells the loop that watches it.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+
+use crate::{clock::Moment, looper::Looper, sys::host::Host};
+
+/// The fd by which another event loop hosts this looper.
+///
+/// It is readable when an fd is ready, a message is due, a wake is pending, or a turn stopped with more to do. The host then
+/// calls [`poll_once`](Looper::poll_once) with a timeout of zero; one that watches it edge-triggered repeats that until the
+/// report is empty. Asking for the fd marks the looper as hosted, for good: from then on it signals, also for posts from its
+/// own thread, whatever is due before it next told its host to look.
+///
+/// # Guarantees
+/// The fd stays the same, and stays valid, for as long as the looper lives.
+///
+/// # Android
+/// There is none: an Android looper's epoll fd is private, and would not know of timers.
+impl AsFd for Looper {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.hosted().as_fd()
+    }
+}
+
+impl AsRawFd for Looper {
+    fn as_raw_fd(&self) -> RawFd {
+        self.as_fd().as_raw_fd()
+    }
+}
+
+impl Looper {
+    /// The fd to host this looper by, made when it is first asked for.
+    fn hosted(&self) -> &Host {
+        if let Some(host) = self.host.get() {
+            return host;
+        }
+        let set = self.poller.borrow().set().clone();
+        let (host, error) = Host::new(&self.kernel, set);
+        let host = self.host.get_or_init(|| host);
+        if let Some(error) = error {
+            log::warn!(
+                "no fd is left to host looper {:?} by, so that its epoll set cannot be replaced: {error}",
+                self.name()
+            );
+        }
+        if !self.in_turn.get() {
+            self.publish();
+        }
+        host
+    }
+
+    /// Makes the epoll set readable when there is something to do: now, or when the next message is due.
+    pub(super) fn publish(&self) {
+        let until = self.shared().next_due().unwrap_or(Moment::NEVER);
+        let is_due = until != Moment::NEVER && until <= self.clock().now();
+        let may_rest = !is_due && !self.woken.get() && self.arm(until) && self.shared().inbox.settle(until);
+        if !may_rest {
+            self.shared().signal();
+        }
+    }
+
+    fn arm(&self, until: Moment) -> bool {
+        let armed = self.poller.borrow_mut().arm(until);
+        if let Err(error) = &armed {
+            log::error!("looper {:?} asks its host to poll again at once: {error}", self.name());
+        }
+        armed.is_ok()
+    }
+}

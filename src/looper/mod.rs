@@ -1,0 +1,225 @@
+//! `Looper`: what the looper's own thread may do.
+//!
+//! Here it is made and dropped, quits and answers; [`post`] posts, [`watch`] registers fds, [`turn`] polls, [`hosting`] lets
+//! another loop poll, and [`rebuild`] replaces an epoll set that an fd has spoilt.
+
+mod hosting;
+mod post;
+mod rebuild;
+mod turn;
+mod watch;
+
+use std::{
+    cell::{Cell, OnceCell, RefCell},
+    fmt::{self, Debug, Formatter},
+    io,
+    rc::Rc,
+    sync::Arc,
+    time::Instant,
+};
+
+use crate::{
+    builder::Builder,
+    clock::Clock,
+    home::Home,
+    looper::rebuild::Strays,
+    remote::LooperHandle,
+    report::ExitReport,
+    shared::{Quit, Shared},
+    sys::{
+        Kernel,
+        host::Host,
+        poller::{Poller, Ready},
+        waker::Waker,
+    },
+};
+
+/// An event loop that is bound to its thread: fd callbacks, timed messages, and posts from other threads.
+///
+/// All methods take `&self` and may be called from inside a callback, which receives the looper; only polling may not.
+/// Other threads reach it through a [`LooperHandle`].
+///
+/// ```
+/// use alooper::Looper;
+/// use std::{thread, time::Duration};
+///
+/// # fn main() -> std::io::Result<()> {
+/// let looper = Looper::new()?;
+/// let handle = looper.handle();
+/// let worker = thread::spawn(move || handle.post(|looper| looper.quit_safely()).is_ok());
+///
+/// let report = looper.run()?;
+///
+/// assert!(worker.join().unwrap());
+/// assert_eq!((report.posted, report.run), (1, 1));
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Thread safety
+/// Not `Send` and not `Sync`:
+///
+/// ```compile_fail,E0277
+/// fn needs_send<T: Send>() {}
+/// needs_send::<alooper::Looper>();
+/// ```
+///
+/// # Android
+/// `ALooper`, and `android.os.Looper` with its `MessageQueue`.
+#[doc(alias = "ALooper")]
+pub struct Looper {
+    home: Rc<Home>,
+    kernel: Kernel,
+    poller: RefCell<Poller>,
+    /// The fd by which another loop hosts this one, once it was asked for.
+    host: OnceCell<Host>,
+    /// How many messages a turn runs at most.
+    budget: usize,
+    /// After how many hollow events in a row an fd is parked; zero for never.
+    spin_limit: u32,
+    /// Whether a turn is under way.
+    in_turn: Cell<bool>,
+    /// `wake()` was called and no turn has reported it yet. Survives a turn that ends by a panic or an error.
+    woken: Cell<bool>,
+    /// The room for what a wait finds ready; taken out while callbacks run.
+    ready: Cell<Vec<Ready>>,
+    strays: Cell<Strays>,
+}
+
+impl Looper {
+    /// Makes a looper that is bound to the calling thread.
+    ///
+    /// It has an epoll set, an eventfd and a timerfd, all close-on-exec. To reach it as the thread's own, use
+    /// [`Looper::prepare`]; to set its properties, [`Looper::builder`].
+    ///
+    /// # Errors
+    /// The kernel's, such as `EMFILE`; nothing is left open then.
+    ///
+    /// # Android
+    /// `new Looper(false)`. Whether fds without callback are allowed need not be said: see [`Looper::add_ident`].
+    pub fn new() -> io::Result<Looper> {
+        Looper::builder().build()
+    }
+
+    /// Makes a [`Builder`], for a looper whose properties are set.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    pub(crate) fn assemble(builder: Builder) -> io::Result<Looper> {
+        let Builder { name, budget, spin_limit, clock, kernel } = builder;
+        let waker = Waker::new(&kernel)?;
+        let poller = Poller::new(kernel.clone(), clock.clone(), &waker)?;
+        let shared = Shared::new(name, clock, waker, poller.set().clone());
+        Ok(Looper {
+            home: Home::new(Arc::new(shared)),
+            kernel,
+            poller: RefCell::new(poller),
+            host: OnceCell::new(),
+            budget,
+            spin_limit,
+            in_turn: Cell::new(false),
+            woken: Cell::new(false),
+            ready: Cell::new(Vec::new()),
+            strays: Cell::default(),
+        })
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.home.shared
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.home.shared.clock
+    }
+
+    /// Gives a handle for other threads.
+    #[must_use]
+    pub fn handle(&self) -> LooperHandle {
+        LooperHandle::new(self.shared())
+    }
+
+    /// Makes the next poll return at once with [`woken`](crate::Turn::woken). See [`LooperHandle::wake`].
+    ///
+    /// # Errors
+    /// As [`LooperHandle::wake`].
+    ///
+    /// # Android
+    /// `ALooper_wake`.
+    #[doc(alias = "ALooper_wake")]
+    pub fn wake(&self) -> io::Result<()> {
+        self.shared().wake()
+    }
+
+    /// Quits: gives up everything that is pending, and refuses posts and fds from now on. See [`LooperHandle::quit`].
+    ///
+    /// # Android
+    /// `Looper.quit`.
+    pub fn quit(&self) {
+        self.shared().quit(Quit::Now);
+    }
+
+    /// Quits after everything that is due now has run; gives up the rest. See [`LooperHandle::quit_safely`].
+    ///
+    /// # Android
+    /// `Looper.quitSafely`.
+    #[doc(alias = "quitSafely")]
+    pub fn quit_safely(&self) {
+        self.shared().quit(Quit::Safely);
+    }
+
+    /// Whether the looper has quit or is draining: whether posts are refused.
+    #[must_use]
+    pub fn has_quit(&self) -> bool {
+        self.shared().is_quitting()
+    }
+
+    /// How many messages are pending: exact at the moment of the call. One that is running is not pending.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.shared().len()
+    }
+
+    /// Whether no message is pending: exact at the moment of the call.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How the messages so far have ended.
+    #[must_use]
+    pub fn exit_report(&self) -> ExitReport {
+        self.shared().exit_report()
+    }
+
+    /// The time on the looper's clock. See [`LooperHandle::now`].
+    ///
+    /// # Android
+    /// `SystemClock.uptimeMillis`.
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        self.clock().instant()
+    }
+
+    /// The name that the looper was built with.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.shared().name.as_deref()
+    }
+}
+
+impl Debug for Looper {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Looper").field("name", &self.name()).finish_non_exhaustive()
+    }
+}
+
+/// Gives up what is pending, ends all registrations, and drops their closures and sources, all on this thread.
+///
+/// Handles stay valid; what is posted through them is refused from then on.
+impl Drop for Looper {
+    fn drop(&mut self) {
+        self.shared().shut();
+        self.home.clear();
+    }
+}

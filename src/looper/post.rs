@@ -1,0 +1,163 @@
+//! Posting on the looper's own thread: closures that need not be `Send`.
+
+use std::{
+    ops::ControlFlow,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    clock::Moment,
+    error::Rejected,
+    looper::Looper,
+    message::Message,
+    posted::Posted,
+    repeat::{Repetition, Tick},
+};
+
+impl Looper {
+    /// Posts `callback` to run after everything that is due already. It need not be `Send`.
+    ///
+    /// # Errors
+    /// Gives the closure back if the looper has quit.
+    ///
+    /// # Guarantees
+    /// As [`LooperHandle::post`]. Posted from a message, it still runs in the same turn while the budget lasts; posted from
+    /// an fd callback, in the next turn (T8).
+    ///
+    /// # Examples
+    /// ```
+    /// # use alooper::Looper;
+    /// # use std::{cell::Cell, rc::Rc};
+    /// # fn main() -> std::io::Result<()> {
+    /// let looper = Looper::new()?;
+    /// let count = Rc::new(Cell::new(0));
+    /// looper.post({
+    ///     let count = count.clone();
+    ///     move |_| count.set(count.get() + 1)
+    /// })?;
+    ///
+    /// looper.poll_once(None)?;
+    ///
+    /// assert_eq!(count.get(), 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Android
+    /// `Handler.post`.
+    pub fn post<F>(&self, callback: F) -> Result<Posted, Rejected<F>>
+    where
+        F: FnOnce(&Looper) + 'static,
+    {
+        self.post_when(self.clock().now(), callback)
+    }
+
+    /// Posts `callback` to run no earlier than `delay` from now. It need not be `Send`.
+    ///
+    /// Messages due at the same instant run in posting order. The delay is measured on `CLOCK_MONOTONIC`, in nanoseconds;
+    /// one that overflows stays pending until it is cancelled.
+    ///
+    /// # Errors
+    /// Gives the closure back if the looper has quit.
+    ///
+    /// # Android
+    /// `Handler.postDelayed`.
+    #[doc(alias = "postDelayed")]
+    pub fn post_delayed<F>(&self, delay: Duration, callback: F) -> Result<Posted, Rejected<F>>
+    where
+        F: FnOnce(&Looper) + 'static,
+    {
+        self.post_when(self.clock().now().after(delay), callback)
+    }
+
+    /// Posts `callback` to run no earlier than at `when`, which may be in the past: then it sorts by that time.
+    ///
+    /// # Errors
+    /// Gives the closure back if the looper has quit.
+    ///
+    /// # Android
+    /// `Handler.postAtTime`.
+    #[doc(alias = "postAtTime")]
+    pub fn post_at<F>(&self, when: Instant, callback: F) -> Result<Posted, Rejected<F>>
+    where
+        F: FnOnce(&Looper) + 'static,
+    {
+        self.post_when(self.clock().moment(when), callback)
+    }
+
+    /// Posts `callback` to run before everything else that is pending, also what was posted at the front before.
+    ///
+    /// # Errors
+    /// Gives the closure back if the looper has quit.
+    ///
+    /// # Android
+    /// `Handler.postAtFrontOfQueue`.
+    #[doc(alias = "postAtFrontOfQueue")]
+    pub fn post_at_front<F>(&self, callback: F) -> Result<Posted, Rejected<F>>
+    where
+        F: FnOnce(&Looper) + 'static,
+    {
+        self.post_when(Moment::FRONT, callback)
+    }
+
+    fn post_when<F>(&self, when: Moment, callback: F) -> Result<Posted, Rejected<F>>
+    where
+        F: FnOnce(&Looper) + 'static,
+    {
+        let message = |callback: Box<F>| Message::Local(self.home.keep(callback));
+        match self.shared().post(when, Box::new(callback), message) {
+            Ok(place) => Ok(Posted::once(self.shared(), place)),
+            Err(Rejected { value, reason }) => Err(Rejected { value: *value, reason }),
+        }
+    }
+
+    /// Posts `callback` to run every `period`, for the first time one period from now, until it breaks or is cancelled.
+    ///
+    /// As [`LooperHandle::post_every`], for a closure that need not be `Send`.
+    ///
+    /// # Errors
+    /// Gives the closure back if the looper has quit.
+    ///
+    /// # Examples
+    /// ```
+    /// # use alooper::Looper;
+    /// # use std::{ops::ControlFlow, time::Duration};
+    /// # fn main() -> std::io::Result<()> {
+    /// let looper = Looper::new()?;
+    /// let mut left = 3;
+    /// looper.post_every(Duration::from_millis(1), move |looper| {
+    ///     left -= 1;
+    ///     if left == 0 {
+    ///         looper.quit();
+    ///         return ControlFlow::Break(());
+    ///     }
+    ///     ControlFlow::Continue(())
+    /// })?;
+    ///
+    /// assert_eq!(looper.run()?.run, 3);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn post_every<F>(&self, period: Duration, callback: F) -> Result<Posted, Rejected<F>>
+    where
+        F: FnMut(&Looper) -> ControlFlow<()> + 'static,
+    {
+        let repetition = Repetition::new();
+        let due = self.clock().now().after(period);
+        let tick = Box::new(Tick { run: callback, due, period, repetition: repetition.clone() });
+        match self.post_tick(tick) {
+            Ok(()) => Ok(Posted::repeating(self.shared(), repetition)),
+            Err(Rejected { value, reason }) => Err(Rejected { value: value.run, reason }),
+        }
+    }
+
+    /// Posts the next run of a repeating closure.
+    pub(crate) fn post_tick<F>(&self, tick: Box<Tick<F>>) -> Result<(), Rejected<Box<Tick<F>>>>
+    where
+        F: FnMut(&Looper) -> ControlFlow<()> + 'static,
+    {
+        let repetition = tick.repetition.clone();
+        let message = |tick: Box<Tick<F>>| Message::Local(self.home.keep(Box::new(move |looper| tick.run(looper))));
+        repetition.post_next(tick, |tick| self.shared().post(tick.due, tick, message))
+    }
+}

@@ -1,0 +1,127 @@
+//! Watching fds on the looper's own thread: sources and callbacks that need not be `Send`.
+
+use std::{os::fd::AsFd, panic::Location};
+
+use crate::{
+    error::AddFdError,
+    fd::{
+        Next, Watch,
+        table::{Duplicate, Registration},
+    },
+    home,
+    interest::{Events, Interest},
+    looper::Looper,
+    registration::FdSource,
+};
+
+impl Looper {
+    /// Watches `source`, which the looper owns from now on, and calls `callback` with it when it is ready.
+    ///
+    /// The callback receives the looper, the source and what it is ready for, and says what becomes of the registration. It
+    /// runs once per turn for as long as the source is ready (level-triggered), after the messages of that turn.
+    ///
+    /// # Errors
+    /// Gives the source back with the kernel's error: `EPERM` for a regular file or directory, `EEXIST` for an fd that is
+    /// registered already, `EBADF`, `ENOSPC`, `ENOMEM`; or with an error of kind `BrokenPipe` if the looper has quit. Nothing
+    /// is registered then.
+    ///
+    /// # Guarantees
+    /// Errors and hang-ups are always reported, and truthfully (F3). After removal the callback is not called again, not even
+    /// for an event that was already taken from the kernel (F4). An fd that hangs up for ever does not spin for ever (F8).
+    ///
+    /// # Examples
+    /// ```
+    /// use alooper::{Interest, Looper, Next};
+    /// use std::{io::{Read, Write}, os::unix::net::UnixStream};
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// let looper = Looper::new()?;
+    /// let (near, mut far) = UnixStream::pair()?;
+    /// looper.add_fd(near, Interest::INPUT, |looper, near, _events| {
+    ///     let mut buffer = [0; 64];
+    ///     assert_eq!(near.read(&mut buffer).unwrap(), 5);
+    ///     looper.quit();
+    ///     Next::Remove
+    /// })?;
+    /// far.write_all(b"hello")?;
+    ///
+    /// looper.run()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Android
+    /// `ALooper_addFd`, which does not own the fd and replaces a registration without being asked to: for that, see
+    /// [`replace_fd`](Looper::replace_fd).
+    #[doc(alias = "ALooper_addFd")]
+    #[track_caller]
+    pub fn add_fd<S, F>(&self, source: S, interest: Interest, callback: F) -> Result<FdSource<S>, AddFdError<S>>
+    where
+        S: AsFd + 'static,
+        F: FnMut(&Looper, &mut S, Events) -> Next + 'static,
+    {
+        self.watch(Watch::new(source, callback), interest, None, Duplicate::Refuse)
+    }
+
+    /// As [`add_fd`](Looper::add_fd), and ends the registration that the same fd has already, if there is one.
+    ///
+    /// The old callback is not called again, and it and its source are dropped before this returns, or after the callback
+    /// if that is running. The same fd in two sources is, for example, a `Rc<OwnedFd>` and its clone.
+    ///
+    /// # Errors
+    /// As [`add_fd`](Looper::add_fd), except `EEXIST`; the old registration stays as it was then.
+    ///
+    /// # Android
+    /// `ALooper_addFd` on an fd that is registered already. There, the old callback may run once more in the same batch.
+    #[track_caller]
+    pub fn replace_fd<S, F>(&self, source: S, interest: Interest, callback: F) -> Result<FdSource<S>, AddFdError<S>>
+    where
+        S: AsFd + 'static,
+        F: FnMut(&Looper, &mut S, Events) -> Next + 'static,
+    {
+        self.watch(Watch::new(source, callback), interest, None, Duplicate::Replace)
+    }
+
+    /// Watches `source`, which the looper owns from now on, and reports `ident` in the [`Turn`](crate::Turn) in which it is
+    /// ready, after the callbacks of that turn.
+    ///
+    /// # Errors
+    /// As [`add_fd`](Looper::add_fd).
+    ///
+    /// # Guarantees
+    /// An ident is reported in the turn that saw it, never later, and not after its registration ended (F9).
+    ///
+    /// # Android
+    /// `ALooper_addFd` with a non-negative ident and no callback, on a looper that allows this.
+    #[track_caller]
+    pub fn add_ident<S>(&self, source: S, interest: Interest, ident: u32) -> Result<FdSource<S>, AddFdError<S>>
+    where
+        S: AsFd + 'static,
+    {
+        let never_called = |_: &Looper, _: &mut S, _: Events| Next::Keep;
+        self.watch(Watch::new(source, never_called), interest, Some(ident), Duplicate::Refuse)
+    }
+
+    #[track_caller]
+    fn watch<S, F>(
+        &self,
+        watch: Watch<S, F>,
+        interest: Interest,
+        ident: Option<u32>,
+        duplicate: Duplicate,
+    ) -> Result<FdSource<S>, AddFdError<S>>
+    where
+        S: AsFd + 'static,
+        F: FnMut(&Looper, &mut S, Events) -> Next + 'static,
+    {
+        let new = Registration::new(watch.fd(), interest, ident, Location::caller());
+        match self.shared().fds.add(new, duplicate) {
+            Ok(added) => {
+                self.home.sources.insert(added.key, Box::new(watch));
+                home::drop_displaced(self.shared(), added.ended);
+                Ok(FdSource::new(&self.home, added.key))
+            }
+            Err(error) => Err(AddFdError { error, source: watch.into_source() }),
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! What is posted, and how user values are dropped.
+
+use std::{
+    fmt::{self, Debug, Formatter},
+    panic::{self, AssertUnwindSafe},
+    thread,
+};
+
+use crate::{looper::Looper, slots::Key};
+
+/// A closure that any thread may post.
+pub(crate) type SendCallback = Box<dyn FnOnce(&Looper) + Send>;
+
+/// A closure that was posted on the looper's own thread and stays there.
+pub(crate) type LocalCallback = Box<dyn FnOnce(&Looper)>;
+
+/// What stands in the inbox and in the queue.
+pub(crate) enum Message {
+    /// A closure that may cross threads.
+    Send(SendCallback),
+    /// The key of a closure that stays at home: see `home.rs`.
+    Local(Key),
+}
+
+impl Debug for Message {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Message::Send(_) => f.write_str("Send(..)"),
+            Message::Local(key) => f.debug_tuple("Local").field(key).finish(),
+        }
+    }
+}
+
+/// Drops each of `values`, also when the `Drop` of some of them panic; then the first of those panics goes on.
+///
+/// Call it with no lock and no borrow held.
+pub(crate) fn drop_each<T>(values: impl IntoIterator<Item = T>) {
+    let mut first_panic = None;
+    for value in values {
+        if let Err(panic) = panic::catch_unwind(AssertUnwindSafe(|| drop(value))) {
+            first_panic.get_or_insert(panic);
+        }
+    }
+    if let Some(panic) = first_panic
+        && !thread::panicking()
+    {
+        panic::resume_unwind(panic);
+    }
+}
+
+#[cfg(all(test, not(alooper_loom)))]
+mod tests {
+    use std::{cell::Cell, rc::Rc};
+
+    use super::*;
+
+    struct PanicsInDrop(Rc<Cell<u32>>);
+
+    impl Drop for PanicsInDrop {
+        fn drop(&mut self) {
+            self.0.set(self.0.get() + 1);
+            panic!("payload {}", self.0.get());
+        }
+    }
+
+    #[test]
+    fn c61_all_are_dropped_though_several_panic_and_the_first_panic_goes_on() {
+        let dropped = Rc::new(Cell::new(0));
+        let values = [(); 3].map(|()| PanicsInDrop(dropped.clone()));
+
+        let result = panic::catch_unwind(AssertUnwindSafe(|| drop_each(values)));
+
+        assert_eq!(dropped.get(), 3);
+        assert_eq!(result.unwrap_err().downcast_ref::<String>().unwrap(), "payload 1");
+    }
+}

@@ -1,0 +1,32 @@
+//! Known bugs that the models must catch; in a build for use, none of this is there.
+//!
+//! A model that passes proves nothing until it has been seen to fail. So the code asks here whether it should be wrong in
+//! one named way, and a control in `src/models.rs` runs each model once more with the bug that it exists to catch.
+
+/// A way in which the wake protocol could be wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bug {
+    /// The looper publishes its sleep without looking at what was left meanwhile (C1).
+    SettleWithoutLooking,
+    /// Who finds the looper asleep does not take its published sleep back, so that everybody writes the eventfd (C3).
+    SignalEveryTime,
+    /// The eventfd is written before the message can be seen (C2).
+    SignalBeforePush,
+    /// Whether the inbox is closed is looked at under one lock, and the message pushed under the next (C57).
+    CheckThenPush,
+}
+
+/// Whether the code should have `bug`.
+#[cfg(not(all(test, alooper_loom)))]
+#[inline]
+pub(crate) const fn is(_bug: Bug) -> bool {
+    false
+}
+
+/// Whether the code should have `bug`: the environment of a control says so.
+#[cfg(all(test, alooper_loom))]
+pub(crate) fn is(bug: Bug) -> bool {
+    static PLANTED: std::sync::LazyLock<Option<String>> =
+        std::sync::LazyLock::new(|| std::env::var("ALOOPER_PLANTED").ok());
+    PLANTED.as_deref() == Some(format!("{bug:?}").as_str())
+}

@@ -1,0 +1,304 @@
+//! The looper as other threads see it.
+
+use std::{
+    fmt::{self, Debug, Formatter},
+    io,
+    ops::ControlFlow,
+    os::fd::AsFd,
+    panic::Location,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    clock::Moment,
+    error::{AddFdError, Rejected},
+    fd::{Next, Watch, table::Registration},
+    home,
+    interest::{Events, Interest},
+    looper::Looper,
+    message::Message,
+    posted::Posted,
+    registration::FdHandle,
+    repeat::{Repetition, Tick},
+    report::ExitReport,
+    shared::{Quit, Shared},
+};
+
+/// A looper, for any thread: posts to it, wakes it, watches fds with it, quits it.
+///
+/// It does not keep the looper alive; once that is gone, posts are refused and give their value back.
+///
+/// # Thread safety
+/// `Clone`, `Send` and `Sync`. No method waits for the looper, and none runs user code.
+///
+/// # Android
+/// What other threads use a `Looper*` or a `Handler` for.
+#[derive(Clone)]
+pub struct LooperHandle {
+    shared: Arc<Shared>,
+}
+
+impl LooperHandle {
+    pub(crate) fn new(shared: &Arc<Shared>) -> LooperHandle {
+        LooperHandle { shared: shared.clone() }
+    }
+
+    /// Makes the looper's present poll, or else its next one, return at once with [`woken`](crate::Turn::woken).
+    ///
+    /// Any number of calls before that count as one. A looper that has quit or was dropped is not woken; that is no error.
+    ///
+    /// # Errors
+    /// The kernel's, if the eventfd cannot be written; the looper still reports it when it gets up for another reason.
+    ///
+    /// # Thread safety
+    /// Callable from any thread; not from a signal handler, since it takes a short lock.
+    ///
+    /// # Guarantees
+    /// It is reported by exactly one turn, whatever else happens in that turn (T3). A system call is made only if the looper
+    /// sleeps.
+    ///
+    /// # Android
+    /// `ALooper_wake`, which aborts the process when the write fails.
+    #[doc(alias = "ALooper_wake")]
+    pub fn wake(&self) -> io::Result<()> {
+        self.shared.wake()
+    }
+
+    /// Posts `callback` to run on the looper's thread, after everything that is due already.
+    ///
+    /// # Errors
+    /// Gives the closure back if the looper has quit or was dropped.
+    ///
+    /// # Thread safety
+    /// Callable from any thread; holds one short lock; writes the eventfd only if the looper sleeps.
+    ///
+    /// # Guarantees
+    /// Posts of one thread run in their order, and so do posts of which one happens before the other (M5). A closure that was
+    /// accepted runs, is cancelled, or is counted as dropped in the [`ExitReport`]: exactly one of these (M6).
+    ///
+    /// # Android
+    /// `Handler.post`.
+    pub fn post<F>(&self, callback: F) -> Result<Posted, Rejected<F>>
+    where
+        F: FnOnce(&Looper) + Send + 'static,
+    {
+        self.post_when(self.shared.clock.now(), callback)
+    }
+
+    /// Posts `callback` to run no earlier than `delay` from now.
+    ///
+    /// Messages due at the same instant run in posting order. The delay is measured on `CLOCK_MONOTONIC`, in nanoseconds;
+    /// one that overflows stays pending until it is cancelled.
+    ///
+    /// # Errors
+    /// Gives the closure back if the looper has quit or was dropped.
+    ///
+    /// # Thread safety
+    /// Callable from any thread; holds one short lock; writes the eventfd only if the looper sleeps past the deadline.
+    ///
+    /// # Android
+    /// `Handler.postDelayed`.
+    #[doc(alias = "postDelayed")]
+    pub fn post_delayed<F>(&self, delay: Duration, callback: F) -> Result<Posted, Rejected<F>>
+    where
+        F: FnOnce(&Looper) + Send + 'static,
+    {
+        self.post_when(self.shared.clock.now().after(delay), callback)
+    }
+
+    /// Posts `callback` to run no earlier than at `when`, which may be in the past: then it sorts by that time.
+    ///
+    /// # Errors
+    /// Gives the closure back if the looper has quit or was dropped.
+    ///
+    /// # Thread safety
+    /// Callable from any thread; holds one short lock; writes the eventfd only if the looper sleeps past the deadline.
+    ///
+    /// # Android
+    /// `Handler.postAtTime`.
+    #[doc(alias = "postAtTime")]
+    pub fn post_at<F>(&self, when: Instant, callback: F) -> Result<Posted, Rejected<F>>
+    where
+        F: FnOnce(&Looper) + Send + 'static,
+    {
+        self.post_when(self.shared.clock.moment(when), callback)
+    }
+
+    /// Posts `callback` to run before everything else that is pending, also what was posted at the front before.
+    ///
+    /// # Errors
+    /// Gives the closure back if the looper has quit or was dropped.
+    ///
+    /// # Thread safety
+    /// Callable from any thread; holds one short lock; writes the eventfd only if the looper sleeps.
+    ///
+    /// # Android
+    /// `Handler.postAtFrontOfQueue`.
+    #[doc(alias = "postAtFrontOfQueue")]
+    pub fn post_at_front<F>(&self, callback: F) -> Result<Posted, Rejected<F>>
+    where
+        F: FnOnce(&Looper) + Send + 'static,
+    {
+        self.post_when(Moment::FRONT, callback)
+    }
+
+    fn post_when<F>(&self, when: Moment, callback: F) -> Result<Posted, Rejected<F>>
+    where
+        F: FnOnce(&Looper) + Send + 'static,
+    {
+        match self.shared.post(when, Box::new(callback), |callback| Message::Send(callback)) {
+            Ok(place) => Ok(Posted::once(&self.shared, place)),
+            Err(Rejected { value, reason }) => Err(Rejected { value: *value, reason }),
+        }
+    }
+
+    /// Posts `callback` to run every `period`, for the first time one period from now, until it breaks or is cancelled.
+    ///
+    /// The runs are due at whole periods from now on, however late each one is: they do not drift. Runs that were missed
+    /// because the looper was busy for longer than a period are skipped. A period of zero runs again and again, as part of the
+    /// turn's budget. A panic in it ends it.
+    ///
+    /// # Errors
+    /// Gives the closure back if the looper has quit or was dropped.
+    ///
+    /// # Thread safety
+    /// Callable from any thread. Between its runs the closure stays on the looper's thread and is dropped there, except
+    /// that a cancel before the first run drops it where it is called.
+    ///
+    /// # Android
+    /// A `Runnable` that posts itself again with `postDelayed`, which drifts.
+    pub fn post_every<F>(&self, period: Duration, callback: F) -> Result<Posted, Rejected<F>>
+    where
+        F: FnMut(&Looper) -> ControlFlow<()> + Send + 'static,
+    {
+        let repetition = Repetition::new();
+        let due = self.shared.clock.now().after(period);
+        let tick = Box::new(Tick { run: callback, due, period, repetition: repetition.clone() });
+        let first = |tick| {
+            self.shared.post(due, tick, |tick: Box<Tick<F>>| Message::Send(Box::new(move |looper| tick.run(looper))))
+        };
+        match repetition.post_next(tick, first) {
+            Ok(()) => Ok(Posted::repeating(&self.shared, repetition)),
+            Err(Rejected { value, reason }) => Err(Rejected { value: value.run, reason }),
+        }
+    }
+
+    /// Watches `source`, which the looper owns from now on, and calls `callback` on the looper's thread when it is ready.
+    ///
+    /// As [`Looper::add_fd`], for a source and callback that are `Send`. When this returns, the kernel watches the fd.
+    ///
+    /// # Errors
+    /// Gives the source back with the kernel's error, or with one of kind `BrokenPipe` if the looper has quit.
+    ///
+    /// # Android
+    /// `ALooper_addFd`.
+    #[doc(alias = "ALooper_addFd")]
+    #[track_caller]
+    pub fn add_fd<S, F>(&self, source: S, interest: Interest, callback: F) -> Result<FdHandle, AddFdError<S>>
+    where
+        S: AsFd + Send + 'static,
+        F: FnMut(&Looper, &mut S, Events) -> Next + Send + 'static,
+    {
+        let watch = Box::new(Watch::new(source, callback));
+        let new = Registration::new(watch.fd(), interest, None, Location::caller());
+        match self.shared.fds.add_from_afar(new, watch) {
+            Ok(added) => {
+                home::drop_displaced(&self.shared, added.ended);
+                Ok(FdHandle::new(&self.shared, added.key))
+            }
+            Err((error, watch)) => Err(AddFdError { error, source: watch.into_source() }),
+        }
+    }
+
+    /// Quits: gives up everything that is pending, and refuses posts and fds from now on.
+    ///
+    /// It ends the looper's sleep. No callback of any kind starts after this returns; one that is running goes on. What is
+    /// given up is dropped on the looper's thread. Only the first call of `quit` or [`quit_safely`](LooperHandle::quit_safely)
+    /// counts. A looper that has quit before it runs does not run, and none is started again.
+    ///
+    /// # Android
+    /// `Looper.quit`.
+    pub fn quit(&self) {
+        self.shared.quit(Quit::Now);
+    }
+
+    /// Quits after everything that is due now has run, in its order; gives up the rest, and refuses posts and fds from now on.
+    ///
+    /// The looper neither sleeps nor serves fds any more. Only the first call of `quit_safely` or
+    /// [`quit`](LooperHandle::quit) counts.
+    ///
+    /// # Android
+    /// `Looper.quitSafely`.
+    #[doc(alias = "quitSafely")]
+    pub fn quit_safely(&self) {
+        self.shared.quit(Quit::Safely);
+    }
+
+    /// How many messages are pending: exact at the moment of the call. One that is running is not pending.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.shared.len()
+    }
+
+    /// Whether no message is pending: exact at the moment of the call.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How the messages so far have ended. Callable also after the looper was dropped.
+    #[must_use]
+    pub fn exit_report(&self) -> ExitReport {
+        self.shared.exit_report()
+    }
+
+    /// Whether the looper has quit, is draining, or was dropped: whether posts are refused.
+    #[must_use]
+    pub fn has_quit(&self) -> bool {
+        self.shared.is_quitting()
+    }
+
+    /// The time on the looper's clock.
+    ///
+    /// Code that asks the looper for the time can be tested on a looper whose clock moves when told.
+    ///
+    /// # Android
+    /// `SystemClock.uptimeMillis`.
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        self.shared.clock.instant()
+    }
+
+    /// Whether the looper's thread waits in epoll at this moment. It may change before the caller looks at the answer.
+    ///
+    /// # Android
+    /// `Looper::isPolling`, `MessageQueue.isPolling`.
+    #[doc(alias = "isPolling")]
+    #[must_use]
+    pub fn is_polling(&self) -> bool {
+        self.shared.is_polling()
+    }
+
+    /// Whether the calling thread is the looper's.
+    ///
+    /// # Android
+    /// `Looper.isCurrentThread`.
+    #[doc(alias = "isCurrentThread")]
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        self.shared.is_current()
+    }
+
+    /// The name that the looper was built with.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.shared.name.as_deref()
+    }
+}
+
+impl Debug for LooperHandle {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LooperHandle").field("name", &self.name()).finish_non_exhaustive()
+    }
+}

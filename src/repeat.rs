@@ -1,0 +1,96 @@
+//! A post that repeats: after each run it posts itself again, on a grid that does not drift.
+
+use std::{ops::ControlFlow, sync::Arc, time::Duration};
+
+use crate::{
+    clock::Moment, error::Rejected, looper::Looper, message::Message, queue::Place, shared::Shared, sys::sync::Mutex,
+};
+
+/// What a repeating post and its [`Posted`](crate::Posted) share: where the next run stands, and whether there is to be one.
+#[derive(Debug)]
+pub(crate) struct Repetition {
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// The place of the next run; `None` while the closure runs.
+    next: Option<Place>,
+    /// Cancelled, told to end by the closure, or refused by the looper.
+    over: bool,
+}
+
+impl Repetition {
+    pub(crate) fn new() -> Arc<Repetition> {
+        Arc::new(Repetition { state: Mutex::new(State { next: None, over: false }) })
+    }
+
+    /// Lets there be no further run. Gives the pending one, to be dropped, and whether this call is what ended it.
+    pub(crate) fn cancel(&self, shared: &Shared) -> (Option<Message>, bool) {
+        let mut state = self.state.lock();
+        let is_running = state.next.is_none();
+        let was_over = std::mem::replace(&mut state.over, true);
+        let pending = state.next.take().and_then(|place| shared.cancel(place));
+        let ended = pending.is_some() || (is_running && !was_over);
+        (pending, ended)
+    }
+
+    /// The place of the next run.
+    pub(crate) fn next(&self) -> Option<Place> {
+        self.state.lock().next
+    }
+
+    /// Posts the next run, unless there is to be none. `post` only posts: it runs under the lock.
+    pub(crate) fn post_next<T>(
+        &self,
+        value: T,
+        post: impl FnOnce(T) -> Result<Place, Rejected<T>>,
+    ) -> Result<(), Rejected<T>> {
+        let mut state = self.state.lock();
+        if state.over {
+            // Unlocked first, since the user's closure goes with the value.
+            drop(state);
+            drop(value);
+            return Ok(());
+        }
+        let posted = post(value);
+        state.over = posted.is_err();
+        state.next = posted.as_ref().ok().copied();
+        drop(state);
+        posted.map(drop)
+    }
+
+    fn start_run(&self) {
+        self.state.lock().next = None;
+    }
+
+    fn end(&self) {
+        self.state.lock().over = true;
+    }
+}
+
+/// A repeating closure, between its runs and during them.
+pub(crate) struct Tick<F> {
+    pub(crate) run: F,
+    pub(crate) due: Moment,
+    pub(crate) period: Duration,
+    pub(crate) repetition: Arc<Repetition>,
+}
+
+impl<F> Tick<F>
+where
+    F: FnMut(&Looper) -> ControlFlow<()> + 'static,
+{
+    /// Runs the closure once and posts its next run, unless the closure ends it.
+    pub(crate) fn run(mut self: Box<Self>, looper: &Looper) {
+        let repetition = self.repetition.clone();
+        repetition.start_run();
+        if (self.run)(looper).is_break() {
+            repetition.end();
+            return;
+        }
+        self.due = self.due.next_on_grid(self.period, looper.clock().now());
+        // A looper that has quit drops it.
+        let _ = looper.post_tick(self);
+    }
+}

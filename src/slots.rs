@@ -1,0 +1,151 @@
+//! Slab plus generation: a key that outlived its entry finds nothing.
+
+use slab::Slab;
+
+/// Names one entry of a [`Slots`], for ever: no later entry has the same key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Key {
+    pub(crate) index: u32,
+    generation: u32,
+}
+
+impl Key {
+    /// The key as the 64 bits that epoll carries. Bits whose lower half is all ones are no key's, since [`Slots`] never
+    /// hands out that index: they are free for marks of the poller's own.
+    pub(crate) fn to_bits(self) -> u64 {
+        u64::from(self.generation) << 32 | u64::from(self.index)
+    }
+
+    /// The key that [`Key::to_bits`] made these bits from.
+    pub(crate) fn from_bits(bits: u64) -> Key {
+        Key { index: bits as u32, generation: (bits >> 32) as u32 }
+    }
+}
+
+/// Entries with keys that are never used again.
+#[derive(Debug)]
+pub(crate) struct Slots<T> {
+    /// `None` marks a slot whose generations are used up: it stays occupied, so that it is never handed out again.
+    entries: Slab<Option<T>>,
+    /// The generation of each slot's present entry, or of its next one when it is vacant.
+    generations: Vec<u32>,
+    /// How many entries are live: occupied slots without the used-up ones.
+    len: usize,
+}
+
+impl<T> Default for Slots<T> {
+    fn default() -> Self {
+        Slots { entries: Slab::new(), generations: Vec::new(), len: 0 }
+    }
+}
+
+impl<T> Slots<T> {
+    /// Stores `value` under a fresh key.
+    pub(crate) fn insert(&mut self, value: T) -> Key {
+        let position = self.entries.insert(Some(value));
+        let index = u32::try_from(position).ok().filter(|index| *index < u32::MAX);
+        let index = index.expect("memory ends before 2^32 entries do");
+        if position == self.generations.len() {
+            self.generations.push(0);
+        }
+        self.len += 1;
+        Key { index, generation: self.generations[position] }
+    }
+
+    /// The entry of `key`, if it is still there.
+    pub(crate) fn get(&self, key: Key) -> Option<&T> {
+        if !self.is_current(key) {
+            return None;
+        }
+        self.entries.get(key.index as usize)?.as_ref()
+    }
+
+    /// The entry of `key`, if it is still there, for changing it.
+    pub(crate) fn get_mut(&mut self, key: Key) -> Option<&mut T> {
+        if !self.is_current(key) {
+            return None;
+        }
+        self.entries.get_mut(key.index as usize)?.as_mut()
+    }
+
+    /// Takes out the entry of `key`, if it is still there.
+    pub(crate) fn remove(&mut self, key: Key) -> Option<T> {
+        if !self.is_current(key) {
+            return None;
+        }
+        let position = key.index as usize;
+        let value = self.entries.get_mut(position)?.take()?;
+        self.len -= 1;
+        if let Some(next) = key.generation.checked_add(1) {
+            self.generations[position] = next;
+            self.entries.remove(position);
+        }
+        Some(value)
+    }
+
+    /// How many entries there are.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// All entries with their keys, in no order that means anything.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Key, &T)> {
+        self.entries.iter().filter_map(|(position, value)| {
+            let key = Key { index: position as u32, generation: self.generations[position] };
+            value.as_ref().map(|value| (key, value))
+        })
+    }
+
+    /// Takes out all entries. Their keys stay used.
+    pub(crate) fn take_all(&mut self) -> Vec<T> {
+        let keys: Vec<Key> = self.iter().map(|(key, _)| key).collect();
+        keys.into_iter().filter_map(|key| self.remove(key)).collect()
+    }
+
+    fn is_current(&self, key: Key) -> bool {
+        self.generations.get(key.index as usize) == Some(&key.generation)
+    }
+}
+
+#[cfg(all(test, not(alooper_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f6_a_key_that_outlived_its_entry_finds_nothing() {
+        let mut slots = Slots::default();
+        let old = slots.insert('a');
+        slots.remove(old);
+
+        let new = slots.insert('b');
+
+        assert_eq!(new.index, old.index, "the slot is used again");
+        assert_eq!(slots.get(old), None);
+        assert_eq!(slots.remove(old), None);
+        assert_eq!(slots.get(new), Some(&'b'));
+    }
+
+    #[test]
+    fn c17_a_slot_whose_generations_are_used_up_is_retired() {
+        let mut slots = Slots::default();
+        let first = slots.insert('a');
+        slots.generations[0] = u32::MAX;
+        let last = Key { index: first.index, generation: u32::MAX };
+
+        assert_eq!(slots.remove(last), Some('a'));
+
+        assert_eq!(slots.get(last), None);
+        assert_eq!(slots.remove(last), None);
+        assert_eq!(slots.len(), 0);
+        assert_ne!(slots.insert('b').index, first.index, "no later entry can have the same key");
+    }
+
+    #[test]
+    fn c17_keys_survive_the_way_through_epoll_and_are_never_the_reserved_ones() {
+        let key = Key { index: 7, generation: u32::MAX };
+
+        assert_eq!(Key::from_bits(key.to_bits()), key);
+        let largest = Key { index: u32::MAX - 1, generation: u32::MAX };
+        assert_ne!(largest.to_bits() as u32, u32::MAX);
+    }
+}
