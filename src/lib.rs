@@ -54,6 +54,8 @@ mod builder;
 mod looper;
 mod current;
 
+#[cfg(all(test, alooper_loom))]
+mod models;
 #[cfg(all(test, not(alooper_loom)))]
 mod tests;
 

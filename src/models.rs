@@ -1,0 +1,255 @@
+//! The wake protocol in all interleavings, model-checked on the code itself.
+//!
+//! `RUSTFLAGS="--cfg alooper_loom" cargo test --release --lib models` runs them. Each model drives a whole looper on a fake
+//! kernel whose waits really wait, so that a lost wake is a deadlock, which the checker reports. A control runs a model once
+//! more in a process of its own with a [planted bug](crate::planted), and fails if the model does not see it.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering::Relaxed},
+};
+use std::{cell::Cell, rc::Rc, time::Duration};
+
+use loom::thread;
+
+use crate::{
+    builder::Builder,
+    looper::Looper,
+    posted::Posted,
+    remote::LooperHandle,
+    sys::{
+        Kernel,
+        fake::{Call, FakeKernel, Stuck},
+    },
+};
+
+/// Checks `model` in all interleavings with at most three preemptions.
+fn check(model: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.check(model);
+}
+
+fn looper() -> (Looper, Arc<FakeKernel>) {
+    let kernel = FakeKernel::new(Stuck::Wait);
+    let builder = Builder { clock: kernel.clock(), kernel: Kernel::Fake(kernel.clone()), ..Looper::builder() };
+    (builder.build().unwrap(), kernel)
+}
+
+/// Lets each of `posters` threads post `each` messages, and polls until all of them have run.
+fn posters_and_a_sleeping_looper(posters: usize, each: usize) {
+    let (looper, _) = looper();
+    let threads: Vec<_> = (0..posters)
+        .map(|_| {
+            let handle = looper.handle();
+            thread::spawn(move || (0..each).for_each(|_| drop(handle.post(|_| ()).unwrap())))
+        })
+        .collect();
+
+    let mut ran = 0;
+    while ran < posters * each {
+        ran += looper.poll_once(None).unwrap().messages;
+    }
+
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    assert!(looper.is_empty());
+}
+
+#[test]
+fn c1_one_post_ends_a_sleep() {
+    check(|| posters_and_a_sleeping_looper(1, 1));
+}
+
+#[test]
+fn c1_two_posts_of_one_thread_both_run() {
+    check(|| posters_and_a_sleeping_looper(1, 2));
+}
+
+#[test]
+fn c1_posts_of_two_threads_both_run() {
+    check(|| posters_and_a_sleeping_looper(2, 1));
+}
+
+#[test]
+fn c8_an_earlier_message_shortens_a_sleep() {
+    check(|| {
+        let (looper, _) = looper();
+        looper.post_delayed(Duration::from_secs(3600), |_| ()).unwrap();
+        let handle = looper.handle();
+        let poster = thread::spawn(move || drop(handle.post(|_| ()).unwrap()));
+
+        let turn = looper.poll_once(None).unwrap();
+
+        assert_eq!((turn.messages, looper.len()), (1, 1));
+        poster.join().unwrap();
+    });
+}
+
+#[test]
+fn c3_wakes_coalesce_and_none_is_lost() {
+    check(|| {
+        let (looper, kernel) = looper();
+        let wakers = [(); 2].map(|()| {
+            let handle = looper.handle();
+            thread::spawn(move || handle.wake().unwrap())
+        });
+
+        let mut reports = usize::from(looper.poll_once(None).unwrap().woken);
+        assert_eq!(reports, 1);
+        wakers.into_iter().for_each(|waker| waker.join().unwrap());
+        reports += usize::from(looper.poll_once(Duration::ZERO).unwrap().woken);
+
+        assert!(kernel.calls(Call::EventfdWrite) <= reports, "a sleep is ended by one write");
+        assert!(!looper.poll_once(Duration::ZERO).unwrap().woken, "none is reported twice");
+    });
+}
+
+/// Posts `count` messages, each of which counts its run in `ran`; tells how many were accepted.
+fn post_counting(handle: &LooperHandle, count: usize, ran: &Arc<AtomicUsize>) -> usize {
+    let post = || {
+        let ran = ran.clone();
+        handle.post(move |_| _ = ran.fetch_add(1, Relaxed))
+    };
+    (0..count).filter(|_| post().is_ok()).count()
+}
+
+fn quit_against_posts(posters: usize, quit: fn(&LooperHandle)) {
+    let (looper, _) = looper();
+    let ran = Arc::new(AtomicUsize::new(0));
+    let threads: Vec<_> = (0..posters)
+        .map(|_| {
+            let (handle, ran) = (looper.handle(), ran.clone());
+            thread::spawn(move || post_counting(&handle, 1, &ran))
+        })
+        .collect();
+    let handle = looper.handle();
+    let quitter = thread::spawn(move || quit(&handle));
+
+    looper.run().unwrap();
+
+    let accepted: usize = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
+    quitter.join().unwrap();
+    let report = looper.exit_report();
+    assert_eq!(report.posted, accepted as u64);
+    assert_eq!(report.posted, report.run + report.dropped, "each accepted message ends in one way");
+    assert_eq!(report.run, ran.load(Relaxed) as u64);
+}
+
+#[test]
+fn c57_quit_against_two_posters_loses_nothing() {
+    check(|| quit_against_posts(2, LooperHandle::quit));
+}
+
+#[test]
+fn c57_quit_safely_against_a_poster_runs_all_it_accepted() {
+    check(|| {
+        let (looper, _) = looper();
+        let ran = Arc::new(AtomicUsize::new(0));
+        let (handle, count) = (looper.handle(), ran.clone());
+        let poster = thread::spawn(move || {
+            let accepted = post_counting(&handle, 2, &count);
+            handle.quit_safely();
+            accepted
+        });
+
+        let report = looper.run().unwrap();
+
+        assert_eq!(poster.join().unwrap(), 2);
+        assert_eq!((report.run, report.dropped), (2, 0));
+    });
+}
+
+#[test]
+fn c53_a_message_is_either_run_or_cancelled() {
+    check(|| {
+        let (looper, _) = looper();
+        let ran = Arc::new(AtomicUsize::new(0));
+        let count = ran.clone();
+        let posted: Posted = looper.handle().post(move |_| _ = count.fetch_add(1, Relaxed)).unwrap();
+        let canceller = thread::spawn(move || posted.cancel());
+
+        looper.poll_once(Duration::ZERO).unwrap();
+
+        let cancelled = canceller.join().unwrap();
+        assert_eq!(ran.load(Relaxed), usize::from(!cancelled));
+    });
+}
+
+#[test]
+fn m10_a_local_closure_that_another_thread_cancels_is_dropped_at_home() {
+    check(|| {
+        let (looper, _) = looper();
+        let value = Rc::new(Cell::new(0));
+        let held = value.clone();
+        let posted = looper.post_delayed(Duration::from_secs(3600), move |_| held.set(1)).unwrap();
+        let handle = looper.handle();
+        let canceller = thread::spawn(move || {
+            assert!(posted.cancel());
+            handle.wake().unwrap();
+        });
+
+        assert!(looper.poll_once(None).unwrap().woken);
+
+        assert_eq!((Rc::strong_count(&value), value.get()), (1, 0));
+        canceller.join().unwrap();
+    });
+}
+
+#[test]
+fn c77_a_post_against_the_end_of_the_looper_is_dropped_or_refused() {
+    check(|| {
+        let (looper, _) = looper();
+        let handle = looper.handle();
+        let ran = Arc::new(AtomicUsize::new(0));
+        let (poster_handle, count) = (handle.clone(), ran.clone());
+        let poster = thread::spawn(move || post_counting(&poster_handle, 1, &count));
+
+        drop(looper);
+
+        let accepted = poster.join().unwrap() as u64;
+        let report = handle.exit_report();
+        assert_eq!((report.posted, report.dropped), (accepted, accepted));
+        assert_eq!(Arc::strong_count(&ran), 1, "nothing is left behind");
+    });
+}
+
+/// Each model that exists for a planted bug is seen to catch it.
+mod controls {
+    use std::{env, process::Command};
+
+    use crate::planted::Bug;
+
+    /// Runs `model` with `bug` in a process of its own, since a model that fails may abort it.
+    fn catches(model: &str, bug: Bug) {
+        let name = format!("models::{model}");
+        let output = Command::new(env::current_exe().unwrap())
+            .args([&name, "--exact", "--test-threads=1"])
+            .env("ALOOPER_PLANTED", format!("{bug:?}"))
+            .env("RUST_BACKTRACE", "0")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(said.contains("running 1 test"), "there is no model {model}");
+        assert!(!output.status.success(), "{model} does not see {bug:?}");
+    }
+
+    #[test]
+    fn p1_settling_without_looking_is_caught() {
+        catches("c1_one_post_ends_a_sleep", Bug::SettleWithoutLooking);
+    }
+
+    #[test]
+    fn p2_a_signal_before_the_message_is_caught() {
+        catches("c1_one_post_ends_a_sleep", Bug::SignalBeforePush);
+    }
+
+    #[test]
+    fn p3_a_write_for_every_wake_is_caught() {
+        catches("c3_wakes_coalesce_and_none_is_lost", Bug::SignalEveryTime);
+    }
+
+    #[test]
+    fn p57_checking_and_then_pushing_is_caught() {
+        catches("c57_quit_against_two_posters_loses_nothing", Bug::CheckThenPush);
+    }
+}
