@@ -1,0 +1,64 @@
+//! What several test files need: a watchdog, and ways to meet another thread without sleeping.
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::{
+    panic,
+    sync::mpsc::{self, RecvTimeoutError},
+    thread,
+    time::Duration,
+};
+
+use alooper::{Looper, LooperHandle};
+
+/// After this long a test hangs.
+const WATCHDOG: Duration = Duration::from_secs(20);
+
+/// Runs `test` on a thread of its own, and fails if it hangs.
+pub fn watched<R: Send + 'static>(test: impl FnOnce() -> R + Send + 'static) -> R {
+    let (done, is_done) = mpsc::channel();
+    let thread = thread::spawn(move || {
+        let _done = done;
+        test()
+    });
+    if is_done.recv_timeout(WATCHDOG) == Err(RecvTimeoutError::Timeout) {
+        panic!("the test hangs");
+    }
+    thread.join().unwrap_or_else(|panic| panic::resume_unwind(panic))
+}
+
+/// Waits until the looper's thread waits in epoll.
+pub fn until_polling(handle: &LooperHandle) {
+    while !handle.is_polling() {
+        thread::yield_now();
+    }
+}
+
+/// A looper that runs on a thread of its own until it quits.
+pub struct Elsewhere {
+    pub handle: LooperHandle,
+    thread: thread::JoinHandle<alooper::ExitReport>,
+}
+
+impl Elsewhere {
+    /// Starts the looper after `prepare` has set it up.
+    pub fn run(prepare: impl FnOnce(&Looper) + Send + 'static) -> Elsewhere {
+        let (sender, receiver) = mpsc::channel();
+        let thread = thread::spawn(move || {
+            let looper = Looper::new().unwrap();
+            prepare(&looper);
+            sender.send(looper.handle()).unwrap();
+            looper.run().unwrap()
+        });
+        Elsewhere { handle: receiver.recv().unwrap(), thread }
+    }
+
+    /// Waits for the looper to quit.
+    pub fn join(self) -> alooper::ExitReport {
+        self.thread.join().unwrap_or_else(|panic| panic::resume_unwind(panic))
+    }
+}
+
+/// `count` milliseconds.
+pub const fn ms(count: u64) -> Duration {
+    Duration::from_millis(count)
+}
