@@ -1,8 +1,8 @@
 //! A looper's properties, before it is made.
 
-use std::{io, rc::Rc};
+use std::io;
 
-use crate::{clock::Clock, current, looper::Looper, sys::Kernel};
+use crate::{clock::Clock, looper::Looper, sys::Kernel};
 
 /// How many messages a turn runs at most, unless set: enough that the one `epoll_wait` of a turn is under 1 ns a message, few
 /// enough that ready fds wait microseconds.
@@ -68,13 +68,5 @@ impl Builder {
     /// As [`Looper::new`].
     pub fn build(self) -> io::Result<Looper> {
         Looper::assemble(self)
-    }
-
-    /// Makes the looper and makes it the calling thread's own, as [`Looper::prepare`] does.
-    ///
-    /// # Errors
-    /// As [`Looper::prepare`], and one of kind `AlreadyExists` if the thread has a looper, whose properties are set already.
-    pub fn prepare(self) -> io::Result<Rc<Looper>> {
-        current::prepare_with(self)
     }
 }

@@ -27,7 +27,7 @@ impl Looper {
     pub fn prepare() -> io::Result<Rc<Looper>> {
         match Looper::current() {
             Some(looper) => Ok(looper),
-            None => prepare_with(Looper::builder()),
+            None => Looper::builder().prepare(),
         }
     }
 
@@ -71,15 +71,20 @@ impl Looper {
     }
 }
 
-/// Makes the calling thread's looper.
-pub(crate) fn prepare_with(builder: Builder) -> io::Result<Rc<Looper>> {
-    if Looper::current().is_some() {
-        return Err(Misuse::SecondPrepare.into());
+impl Builder {
+    /// Makes the looper and makes it the calling thread's own, as [`Looper::prepare`] does.
+    ///
+    /// # Errors
+    /// As [`Looper::prepare`], and one of kind `AlreadyExists` if the thread has a looper, whose properties are set already.
+    pub fn prepare(self) -> io::Result<Rc<Looper>> {
+        if Looper::current().is_some() {
+            return Err(Misuse::SecondPrepare.into());
+        }
+        if CURRENT.try_with(|_| ()).is_err() {
+            return Err(Misuse::ThreadEnding.into());
+        }
+        let looper = Rc::new(self.build()?);
+        CURRENT.with(|current| *current.borrow_mut() = Some(looper.clone()));
+        Ok(looper)
     }
-    if CURRENT.try_with(|_| ()).is_err() {
-        return Err(Misuse::ThreadEnding.into());
-    }
-    let looper = Rc::new(builder.build()?);
-    CURRENT.with(|current| *current.borrow_mut() = Some(looper.clone()));
-    Ok(looper)
 }

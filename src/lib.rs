@@ -70,3 +70,8 @@ pub use self::{
     remote::LooperHandle,
     report::{ExitReport, PollCode, ReadyIdent, Turn},
 };
+
+/// The README's code is compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -38,6 +38,12 @@ pub struct Turn {
 }
 
 impl Turn {
+    /// Whether nothing happened and nothing more is due: when a host that watches the looper edge-triggered may stop polling.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        !self.names_something() && !self.more
+    }
+
     /// Whether something happened that the caller of `poll_once` waits for.
     pub(crate) fn names_something(&self) -> bool {
         self.woken || self.messages > 0 || self.fds > 0 || !self.idents.is_empty() || self.quit || self.rebuilt

@@ -8,7 +8,7 @@ use crate::{clock::Moment, looper::Looper, sys::host::Host};
 ///
 /// It is readable when an fd is ready, a message is due, a wake is pending, or a turn stopped with more to do. The host then
 /// calls [`poll_once`](Looper::poll_once) with a timeout of zero; one that watches it edge-triggered repeats that until the
-/// report is empty. Asking for the fd marks the looper as hosted, for good: from then on it signals, also for posts from its
+/// report [is empty](crate::Turn::is_empty). Asking for the fd marks the looper as hosted, for good: from then on it signals, also for posts from its
 /// own thread, whatever is due before it next told its host to look.
 ///
 /// # Guarantees

@@ -21,7 +21,7 @@ impl Looper {
     /// Gives the closure back if the looper has quit.
     ///
     /// # Guarantees
-    /// As [`LooperHandle::post`]. Posted from a message, it still runs in the same turn while the budget lasts; posted from
+    /// As [`LooperHandle::post`](crate::LooperHandle::post). Posted from a message, it still runs in the same turn while the budget lasts; posted from
     /// an fd callback, in the next turn (T8).
     ///
     /// # Examples
@@ -113,7 +113,7 @@ impl Looper {
 
     /// Posts `callback` to run every `period`, for the first time one period from now, until it breaks or is cancelled.
     ///
-    /// As [`LooperHandle::post_every`], for a closure that need not be `Send`.
+    /// As [`LooperHandle::post_every`](crate::LooperHandle::post_every), for a closure that need not be `Send`.
     ///
     /// # Errors
     /// Gives the closure back if the looper has quit.

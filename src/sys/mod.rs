@@ -3,7 +3,7 @@
 //! Everything that the kernel does for a looper goes through this folder, and nothing here knows what a looper is:
 //!
 //! - [`epoll`], [`eventfd`], [`timerfd`]: one kernel object each, made close-on-exec and non-blocking. Each is either the
-//!   kernel's or, in tests, part of a [`fake`] one that a test scripts. This is the only seam.
+//!   kernel's or, in tests, part of a fake one (`fake.rs`) that a test scripts. This is the only seam.
 //! - [`poller`]: what the looper's thread sleeps in: an epoll set with a timer and the waker in it.
 //! - [`waker`]: what ends that sleep from any thread.
 //! - [`host`]: the fd by which another event loop hosts a looper.
