@@ -8,7 +8,7 @@ use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering::Relaxed},
 };
-use std::{cell::Cell, rc::Rc, time::Duration};
+use std::{cell::Cell, os::fd::AsFd, rc::Rc, time::Duration};
 
 use loom::thread;
 
@@ -213,43 +213,68 @@ fn c77_a_post_against_the_end_of_the_looper_is_dropped_or_refused() {
     });
 }
 
+#[test]
+fn o1_a_post_against_the_end_of_a_hosted_turn_runs_in_it_or_leaves_the_fd_readable() {
+    check(|| {
+        let (looper, kernel) = looper();
+        looper.as_fd();
+        let handle = looper.handle();
+        let poster = thread::spawn(move || drop(handle.post(|_| ()).unwrap()));
+
+        let ran = looper.poll_once(Duration::ZERO).unwrap().messages;
+
+        poster.join().unwrap();
+        assert!(ran == 1 || kernel.is_readable(), "the host has to come back for it");
+    });
+}
+
 /// Each model that exists for a planted bug is seen to catch it.
 mod controls {
     use std::{env, process::Command};
 
     use crate::planted::Bug;
 
-    /// Runs `model` with `bug` in a process of its own, since a model that fails may abort it.
-    fn catches(model: &str, bug: Bug) {
+    /// Runs `model` with `bug` in a process of its own, since a model that fails may abort it, and looks for `complaint`.
+    fn catches(model: &str, bug: Bug, complaint: &str) {
         let name = format!("models::{model}");
         let output = Command::new(env::current_exe().unwrap())
-            .args([&name, "--exact", "--test-threads=1"])
+            .args([&name, "--exact", "--test-threads=1", "--nocapture"])
             .env("ALOOPER_PLANTED", format!("{bug:?}"))
             .env("RUST_BACKTRACE", "0")
             .output()
             .unwrap();
-        let said = String::from_utf8_lossy(&output.stdout);
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
         assert!(said.contains("running 1 test"), "there is no model {model}");
-        assert!(!output.status.success(), "{model} does not see {bug:?}");
+        assert!(!output.status.success() && said.contains(complaint), "{model} does not see {bug:?}: {said}");
     }
 
     #[test]
     fn p1_settling_without_looking_is_caught() {
-        catches("c1_one_post_ends_a_sleep", Bug::SettleWithoutLooking);
+        catches("c1_one_post_ends_a_sleep", Bug::SettleWithoutLooking, "deadlock");
+    }
+
+    #[test]
+    fn p1_settling_a_hosted_looper_without_looking_is_caught() {
+        catches(
+            "o1_a_post_against_the_end_of_a_hosted_turn_runs_in_it_or_leaves_the_fd_readable",
+            Bug::SettleWithoutLooking,
+            "the host has to come back",
+        );
     }
 
     #[test]
     fn p2_a_signal_before_the_message_is_caught() {
-        catches("c1_one_post_ends_a_sleep", Bug::SignalBeforePush);
+        catches("c1_one_post_ends_a_sleep", Bug::SignalBeforePush, "deadlock");
     }
 
     #[test]
     fn p3_a_write_for_every_wake_is_caught() {
-        catches("c3_wakes_coalesce_and_none_is_lost", Bug::SignalEveryTime);
+        catches("c3_wakes_coalesce_and_none_is_lost", Bug::SignalEveryTime, "a sleep is ended by one write");
     }
 
     #[test]
     fn p57_checking_and_then_pushing_is_caught() {
-        catches("c57_quit_against_two_posters_loses_nothing", Bug::CheckThenPush);
+        catches("c57_quit_against_two_posters_loses_nothing", Bug::CheckThenPush, "ends in one way");
     }
 }
