@@ -1,12 +1,31 @@
 //! The looper of a thread, and of the process: prepare, current, main.
 
-use std::{cell::RefCell, io, rc::Rc, sync::OnceLock};
+use std::{
+    cell::RefCell,
+    io,
+    panic::{self, AssertUnwindSafe},
+    rc::Rc,
+    sync::OnceLock,
+};
 
 use crate::{builder::Builder, error::Misuse, looper::Looper, remote::LooperHandle};
 
 thread_local! {
     /// This thread's looper. Its destructor runs when the thread ends: from then on there is none, even before it is dropped.
-    static CURRENT: RefCell<Option<Rc<Looper>>> = const { RefCell::new(None) };
+    static CURRENT: Own = const { Own(RefCell::new(None)) };
+}
+
+/// The looper that a thread keeps until it ends.
+struct Own(RefCell<Option<Rc<Looper>>>);
+
+impl Drop for Own {
+    /// Drops the looper. A panic must not leave a thread's last destructors, where it would abort the process (X3).
+    fn drop(&mut self) {
+        let looper = self.0.take();
+        if panic::catch_unwind(AssertUnwindSafe(|| drop(looper))).is_err() {
+            log::error!("something that a looper held panicked when it was dropped at the end of its thread");
+        }
+    }
 }
 
 /// The handle of the process's main looper.
@@ -39,7 +58,7 @@ impl Looper {
     #[doc(alias = "myLooper")]
     #[must_use]
     pub fn current() -> Option<Rc<Looper>> {
-        CURRENT.try_with(|current| current.borrow().clone()).ok().flatten()
+        CURRENT.try_with(|current| current.0.borrow().clone()).ok().flatten()
     }
 
     /// Prepares the calling thread's looper as the main looper of the process, which any thread reaches by
@@ -84,7 +103,7 @@ impl Builder {
             return Err(Misuse::ThreadEnding.into());
         }
         let looper = Rc::new(self.build()?);
-        CURRENT.with(|current| *current.borrow_mut() = Some(looper.clone()));
+        CURRENT.with(|current| *current.0.borrow_mut() = Some(looper.clone()));
         Ok(looper)
     }
 }

@@ -48,25 +48,34 @@ impl OsError {
 impl Display for OsError {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let error = io::Error::from_raw_os_error(self.errno);
-        write!(f, "{} failed: {error}; {}", self.operation, advice(self.errno))
+        write!(f, "{} failed: {error}; {}", self.operation, advice(self.operation, self.errno))
     }
 }
 
 impl Error for OsError {}
 
 /// What a user can do about `errno` from one of the looper's system calls.
-fn advice(errno: i32) -> &'static str {
+fn advice(operation: &str, errno: i32) -> &'static str {
     use nix::errno::Errno;
-    match Errno::from_raw(errno) {
-        Errno::EMFILE => "this process has too many files open: close some, or raise its limit (`ulimit -n`)",
-        Errno::ENFILE => "the machine has too many files open: close some, or raise the sysctl fs.file-max",
-        Errno::ENOMEM => "the kernel is out of memory for this: free some and try again",
-        Errno::ENOSPC => "this user watches too many fds: watch fewer, or raise the sysctl fs.epoll.max_user_watches",
-        Errno::EPERM => "epoll cannot watch regular files and directories, which are always ready: read them directly",
-        Errno::EEXIST => "this fd is registered already: change that registration, or call `replace_fd`",
-        Errno::EBADF => "the fd is not open: keep it open for as long as the looper watches it",
-        Errno::ENOENT => "the fd was closed under its registration: add the source again",
-        Errno::EINVAL | Errno::ELOOP => "epoll sets cannot watch themselves, nor in a circle or more than five deep",
+    match (Errno::from_raw(errno), operation) {
+        (Errno::EMFILE, _) => "this process has too many files open: close some, or raise its limit (`ulimit -n`)",
+        (Errno::ENFILE, _) => "the machine has too many files open: close some, or raise the sysctl fs.file-max",
+        (Errno::ENOMEM, _) => "the kernel is out of memory for this: free some and try again",
+        (Errno::ENOSPC, _) => {
+            "this user watches too many fds: watch fewer, or raise the sysctl fs.epoll.max_user_watches"
+        }
+        (Errno::EPERM, _) => {
+            "epoll cannot watch regular files and directories, always ready as they are: read them directly"
+        }
+        (Errno::EEXIST, _) => "this fd is registered already: change that registration, or call `replace_fd`",
+        (Errno::EBADF, "epoll_ctl") => "the fd is not open: keep it open for as long as the looper watches it",
+        (Errno::ENOENT, _) => "the fd was closed under its registration: add the source again",
+        (Errno::EINVAL | Errno::ELOOP, "epoll_ctl") => {
+            "epoll sets cannot watch themselves, nor in a circle or more than five deep: host fewer loopers in each other"
+        }
+        (Errno::EBADF | Errno::EINVAL, _) => {
+            "one of the looper's own fds was closed from outside: find the code that closes an fd it does not own"
+        }
         _ => "this is unexpected here: see the manual page of the call",
     }
 }
@@ -84,8 +93,8 @@ pub enum Reason {
 impl Display for Reason {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Reason::Quit => "the looper has quit: post before it quits, or to another looper",
-            Reason::Dropped => "the looper was dropped: keep it alive, or post to another looper",
+            Reason::Quit => "the looper has quit and takes nothing more: use another looper",
+            Reason::Dropped => "the looper was dropped: keep it alive for as long as it is used",
         })
     }
 }
@@ -161,7 +170,7 @@ impl<S> Debug for AddFdError<S> {
 impl<S> Display for AddFdError<S> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self.error.raw_os_error() {
-            Some(errno) => write!(f, "cannot watch this fd: {}; {}", self.error, advice(errno)),
+            Some(errno) => write!(f, "cannot watch this fd: {}; {}", self.error, advice("epoll_ctl", errno)),
             None => write!(f, "cannot watch this fd: {}", self.error),
         }
     }
@@ -252,7 +261,9 @@ mod tests {
     fn every_error_says_what_to_do() {
         use nix::errno::Errno::*;
         for errno in [EMFILE, ENFILE, ENOMEM, ENOSPC, EPERM, EEXIST, EBADF, ENOENT, EINVAL, ELOOP, EIO] {
-            assert!(advice(errno as i32).contains([':', ',']), "{errno}");
+            for operation in ["epoll_ctl", "epoll_wait"] {
+                assert!(advice(operation, errno as i32).contains(": "), "{operation} {errno}");
+            }
         }
         let misuses = [
             Misuse::NestedPoll,

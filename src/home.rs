@@ -4,7 +4,7 @@
 //! cancelled or removed there is dropped at once; other threads leave it to be tidied up in the looper's next turn.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     fmt::{self, Debug, Formatter},
     ptr,
     rc::{Rc, Weak},
@@ -12,11 +12,7 @@ use std::{
 };
 
 use crate::{
-    fd::{
-        Watched,
-        sources::Sources,
-        table::{Ended, Registration},
-    },
+    fd::{CLOSED_UNDER_IT, Watched, sources::Sources, table::Ended, warn_of_end},
     message::{LocalCallback, Message, SendCallback, drop_each},
     shared::Shared,
     slots::{Key, Slots},
@@ -31,6 +27,8 @@ pub(crate) struct Home {
     pub(crate) shared: Arc<Shared>,
     pub(crate) sources: Sources,
     closures: RefCell<Slots<LocalCallback>>,
+    /// Whether a turn is under way, or a source is lent: whether polling has to be refused.
+    busy: Cell<bool>,
 }
 
 impl Debug for Home {
@@ -49,7 +47,8 @@ enum Debris {
 impl Home {
     /// Makes the home of a looper, which its thread knows from now on.
     pub(crate) fn new(shared: Arc<Shared>) -> Rc<Home> {
-        let home = Rc::new(Home { shared, sources: Sources::default(), closures: RefCell::new(Slots::default()) });
+        let sources = Sources::new(&shared.label);
+        let home = Rc::new(Home { shared, sources, closures: RefCell::default(), busy: Cell::new(false) });
         // A thread that is ending knows none: then everything waits to be tidied up.
         let _ = HOMES.try_with(|homes| homes.borrow_mut().push(Rc::downgrade(&home)));
         home
@@ -64,6 +63,11 @@ impl Home {
             homes.borrow().iter().filter_map(Weak::upgrade).find(|home| ptr::eq(&*home.shared, shared))
         };
         HOMES.try_with(find).ok().flatten()
+    }
+
+    /// Notes that polling has to be refused, until what this gives is dropped. `None` if it has to be refused already.
+    pub(crate) fn occupy(&self) -> Option<Busy<'_>> {
+        (!self.busy.replace(true)).then(|| Busy { home: self })
     }
 
     /// Keeps a closure.
@@ -82,24 +86,24 @@ impl Home {
             return;
         };
         let (arrivals, departures) = self.shared.fds.take_traffic();
-        self.sources.admit(arrivals);
+        let displaced = self.sources.admit(arrivals).into_iter().map(Debris::Source);
         let closures = cancelled.into_iter().filter_map(|key| self.take(key)).map(Debris::Closure);
         let sources = departures.into_iter().filter_map(|key| self.sources.remove(key)).map(Debris::Source);
         let given_up = self.shared.take_dropped().filter_map(|message| self.debris_of(message));
-        drop_each(closures.chain(sources).chain(given_up));
+        drop_each(displaced.chain(closures).chain(sources).chain(given_up));
     }
 
     /// Ends the home: everything that is left is dropped, on this thread.
     pub(crate) fn clear(&self) {
         let _ = HOMES.try_with(|homes| homes.borrow_mut().retain(|home| !ptr::eq(home.as_ptr(), self)));
-        self.sources.admit(self.shared.fds.take_traffic().0);
+        let displaced = self.sources.admit(self.shared.fds.take_traffic().0).into_iter().map(Debris::Source);
         let given_up = self.shared.take_dropped().filter_map(|message| self.debris_of(message));
         let closures = std::iter::from_fn(|| {
             let closures = self.closures.borrow_mut().take_all();
             (!closures.is_empty()).then_some(closures)
         });
         let sources = self.sources.take_all().map(Debris::Source);
-        drop_each(given_up.chain(closures.flatten().map(Debris::Closure)).chain(sources));
+        drop_each(displaced.chain(given_up).chain(closures.flatten().map(Debris::Closure)).chain(sources));
     }
 
     fn debris_of(&self, message: Message) -> Option<Debris> {
@@ -107,6 +111,17 @@ impl Home {
             Message::Send(closure) => Some(Debris::Message(closure)),
             Message::Local(key) => self.take(key).map(Debris::Closure),
         }
+    }
+}
+
+/// A home in which polling has to be refused.
+pub(crate) struct Busy<'a> {
+    home: &'a Home,
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.home.busy.set(false);
     }
 }
 
@@ -125,8 +140,8 @@ pub(crate) fn drop_cancelled(shared: &Shared, message: Message) {
 pub(crate) fn drop_ended(shared: &Shared, key: Key) {
     match Home::of(shared) {
         Some(home) => {
-            home.sources.admit(shared.fds.take_arrivals());
-            drop(home.sources.remove(key));
+            let displaced = home.sources.admit(shared.fds.take_arrivals());
+            drop_each(displaced.into_iter().chain(home.sources.remove(key)));
         }
         None => {
             shared.fds.leave_departure(key);
@@ -141,17 +156,7 @@ pub(crate) fn drop_displaced(shared: &Shared, ended: Option<Ended>) {
         return;
     };
     if let Some(died) = ended.died {
-        warn_of_death(died);
+        warn_of_end(&shared.label, died, CLOSED_UNDER_IT);
     }
     drop_ended(shared, ended.key);
-}
-
-/// Tells that a registration ended because its fd was closed under it.
-pub(crate) fn warn_of_death(died: Registration) {
-    log::warn!(
-        "fd {} is no longer watched: it was closed under its registration; it was added at {}; \
-         remove a source before its fd is closed",
-        died.fd,
-        died.place
-    );
 }

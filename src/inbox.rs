@@ -5,12 +5,14 @@
 //!
 //! | looper | everybody else |
 //! |---|---|
-//! | [`settle`](Inbox::settle): if nothing was left here, publishes until when it will sleep | leaves something, and finds that the looper sleeps past it: takes the published time back and writes the eventfd |
+//! | [`settle`](Inbox::settle): if nothing was left here, publishes until when it will sleep, with the queue still locked | leaves something, and finds that the looper sleeps past it: takes the published time back and writes the eventfd |
 //! | waits in epoll | or finds that the looper does not: leaves it at that |
 //! | [`rise`](Inbox::rise): takes the published time back | |
 //!
 //! Either the looper finds what was left and does not sleep, or the other side finds the looper asleep and wakes it.
-//! Only the first to find it asleep pays for the system call. `src/models.rs` checks this in all interleavings.
+//! Only the first to find it asleep pays for the system call. Since those who ask and cancel also move mail into the queue,
+//! the looper looks at the queue and settles under one lock of the queue: see `Shared::settle`. `src/models.rs` checks all this
+//! in all interleavings.
 
 use crate::{
     clock::Moment,
@@ -52,17 +54,10 @@ struct State<T> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "a looper that sleeps past this has to be signalled"]
 pub(crate) enum Signal {
-    /// The looper sleeps past it.
-    Needed,
+    /// The looper sleeps past it, until this moment.
+    Needed(Moment),
     /// The looper is awake, is being woken, or sleeps no longer than that.
     Saved,
-}
-
-/// What the looper finds when it gets up.
-#[derive(Debug)]
-pub(crate) struct Risen {
-    /// Whether `wake()` was called.
-    pub(crate) woken: bool,
 }
 
 impl<T> Inbox<T> {
@@ -135,16 +130,14 @@ impl<T> Inbox<T> {
         self.state.lock().closed
     }
 
-    /// Takes the published sleep back as if something due at `when` had been left.
-    pub(crate) fn rouse_for(&self, when: Moment) -> Signal {
-        self.state.lock().rouse_for(when)
-    }
-
-    /// Moves all mail into the queue.
+    /// Moves all mail into the queue. The lock is held only to swap the mail for the empty room of the last time.
     pub(crate) fn collect_into(&self, queue: &mut Queue<T>) {
-        for (place, message) in self.state.lock().mail.drain(..) {
+        let mut mail = queue.take_room();
+        std::mem::swap(&mut self.state.lock().mail, &mut mail);
+        for (place, message) in mail.drain(..) {
             queue.insert(place, message);
         }
+        queue.keep_room(mail);
     }
 
     /// Takes what there is to tidy up: whether there is anything, and the local closures among it.
@@ -168,11 +161,18 @@ impl<T> Inbox<T> {
         quiet || planted::is(Bug::SettleWithoutLooking)
     }
 
-    /// Takes back what [`settle`](Inbox::settle) published, and takes the `wake()` that was noted.
-    pub(crate) fn rise(&self) -> Risen {
+    /// Takes back what [`settle`](Inbox::settle) published, and takes the `wake()` that was noted: whether there was one.
+    pub(crate) fn rise(&self) -> bool {
         let mut state = self.state.lock();
         state.asleep_until = AWAKE;
-        Risen { woken: std::mem::take(&mut state.woken) }
+        std::mem::take(&mut state.woken)
+    }
+
+    /// Publishes again that the looper sleeps until `until`, since the eventfd could not be written: the next one tries again.
+    ///
+    /// If the looper has got up meanwhile, that costs somebody a needless write.
+    pub(crate) fn lull(&self, until: Moment) {
+        self.state.lock().asleep_until = until;
     }
 }
 
@@ -187,10 +187,11 @@ impl<T> State<T> {
         if when >= self.asleep_until {
             return Signal::Saved;
         }
+        let signal = Signal::Needed(self.asleep_until);
         if !planted::is(Bug::SignalEveryTime) {
             self.asleep_until = AWAKE;
         }
-        Signal::Needed
+        signal
     }
 }
 
@@ -237,7 +238,7 @@ mod tests {
 
         assert_eq!(push(&inbox, later), Signal::Saved);
         assert_eq!(push(&inbox, until), Signal::Saved);
-        assert_eq!(push(&inbox, earlier), Signal::Needed);
+        assert_eq!(push(&inbox, earlier), Signal::Needed(until));
         assert_eq!(push(&inbox, Moment::FRONT), Signal::Saved, "a wake is on its way");
     }
 
@@ -246,11 +247,11 @@ mod tests {
         let inbox = emptied();
         assert!(inbox.settle(Moment::NEVER));
 
-        assert_eq!(inbox.wake(), Signal::Needed);
+        assert_eq!(inbox.wake(), Signal::Needed(Moment::NEVER));
         assert!((0..1_000_000).all(|_| inbox.wake() == Signal::Saved));
 
-        assert!(inbox.rise().woken);
-        assert!(!inbox.rise().woken);
+        assert!(inbox.rise());
+        assert!(!inbox.rise());
     }
 
     #[test]
@@ -273,7 +274,7 @@ mod tests {
         let inbox = emptied();
         assert!(inbox.settle(Moment::NEVER));
 
-        assert_eq!(inbox.close(Reason::Quit), Some(Signal::Needed));
+        assert_eq!(inbox.close(Reason::Quit), Some(Signal::Needed(Moment::NEVER)));
 
         assert_eq!(inbox.close(Reason::Dropped), None);
         assert_eq!(inbox.open().err(), Some(Reason::Quit));

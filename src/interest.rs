@@ -49,6 +49,12 @@ bitflags! {
 }
 
 impl Events {
+    /// What of these events is reported to somebody who asks for `interest`.
+    pub(crate) fn asked_by(self, interest: Interest) -> Events {
+        let always = Events::ERROR | Events::HANGUP;
+        self & (Events::from_bits_truncate(interest.bits()) | always)
+    }
+
     /// Whether only [`Events::ERROR`] or [`Events::HANGUP`] is reported: nothing that was asked for.
     pub(crate) fn is_hollow(self) -> bool {
         !self.is_empty() && (Events::ERROR | Events::HANGUP).contains(self)
@@ -65,5 +71,14 @@ mod tests {
         assert!((Events::HANGUP | Events::ERROR).is_hollow());
         assert!(!(Events::HANGUP | Events::INPUT).is_hollow());
         assert!(!Events::empty().is_hollow());
+    }
+
+    #[test]
+    fn f3_errors_and_hangups_are_reported_whatever_is_asked_for() {
+        let all = Events::all();
+
+        assert_eq!(all.asked_by(Interest::empty()), Events::ERROR | Events::HANGUP);
+        assert_eq!(all.asked_by(Interest::OUTPUT), Events::OUTPUT | Events::ERROR | Events::HANGUP);
+        assert_eq!(all.asked_by(Interest::all()), all, "each interest has the bit of its event");
     }
 }

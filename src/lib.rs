@@ -48,7 +48,7 @@ mod shared;
 mod home;
 mod repeat;
 mod posted;
-mod registration;
+mod fd_source;
 mod remote;
 mod builder;
 mod looper;
@@ -63,10 +63,10 @@ pub use self::{
     builder::Builder,
     error::{AddFdError, OsError, Reason, Rejected},
     fd::Next,
+    fd_source::{FdGuard, FdHandle, FdSource},
     interest::{Events, Interest},
     looper::Looper,
     posted::{Posted, PostedGuard},
-    registration::{FdGuard, FdHandle, FdSource},
     remote::LooperHandle,
     report::{ExitReport, PollCode, ReadyIdent, Turn},
 };

@@ -213,6 +213,42 @@ fn c77_a_post_against_the_end_of_the_looper_is_dropped_or_refused() {
     });
 }
 
+// A query moves mail from the inbox to the queue: it must not fall between the looper's looks at the two.
+
+#[test]
+fn c1_a_query_of_another_thread_does_not_hide_a_post_from_a_looper_that_goes_to_sleep() {
+    check(|| {
+        let (looper, _) = looper();
+        let handle = looper.handle();
+        let poster = thread::spawn(move || {
+            drop(handle.post(|_| ()).unwrap());
+            _ = handle.len();
+        });
+
+        assert_eq!(looper.poll_once(None).unwrap().messages, 1);
+
+        poster.join().unwrap();
+    });
+}
+
+#[test]
+fn o1_a_query_of_another_thread_does_not_hide_a_post_from_a_host() {
+    check(|| {
+        let (looper, kernel) = looper();
+        looper.as_fd();
+        let handle = looper.handle();
+        let poster = thread::spawn(move || {
+            drop(handle.post(|_| ()).unwrap());
+            _ = handle.len();
+        });
+
+        let ran = looper.poll_once(Duration::ZERO).unwrap().messages;
+
+        poster.join().unwrap();
+        assert!(ran == 1 || kernel.is_readable(), "the host has to come back for it");
+    });
+}
+
 #[test]
 fn o1_a_post_against_the_end_of_a_hosted_turn_runs_in_it_or_leaves_the_fd_readable() {
     check(|| {
@@ -259,6 +295,20 @@ mod controls {
         catches(
             "o1_a_post_against_the_end_of_a_hosted_turn_runs_in_it_or_leaves_the_fd_readable",
             Bug::SettleWithoutLooking,
+            "the host has to come back",
+        );
+    }
+
+    #[test]
+    fn p1_settling_without_the_queue_is_caught() {
+        catches(
+            "c1_a_query_of_another_thread_does_not_hide_a_post_from_a_looper_that_goes_to_sleep",
+            Bug::SettleWithoutTheQueue,
+            "deadlock",
+        );
+        catches(
+            "o1_a_query_of_another_thread_does_not_hide_a_post_from_a_host",
+            Bug::SettleWithoutTheQueue,
             "the host has to come back",
         );
     }

@@ -8,6 +8,8 @@
 pub(crate) enum Bug {
     /// The looper publishes its sleep without looking at what was left meanwhile (C1).
     SettleWithoutLooking,
+    /// The looper looks at the queue and publishes its sleep under two locks of the queue instead of one.
+    SettleWithoutTheQueue,
     /// Who finds the looper asleep does not take its published sleep back, so that everybody writes the eventfd (C3).
     SignalEveryTime,
     /// The eventfd is written before the message can be seen (C2).

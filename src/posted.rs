@@ -78,7 +78,7 @@ impl Posted {
     /// Turns this into a guard that cancels the message when it is dropped.
     #[must_use = "a guard that is dropped at once cancels at once"]
     pub fn guard(self) -> PostedGuard {
-        PostedGuard { posted: self }
+        PostedGuard { posted: self, kept: false }
     }
 }
 
@@ -90,8 +90,11 @@ impl Debug for Posted {
 
 /// Cancels a posted message when it is dropped. See [`Posted::guard`].
 #[derive(Debug)]
+#[must_use = "a guard that is dropped at once cancels at once"]
 pub struct PostedGuard {
     posted: Posted,
+    /// It is to be let be.
+    kept: bool,
 }
 
 impl PostedGuard {
@@ -100,10 +103,18 @@ impl PostedGuard {
     pub fn posted(&self) -> &Posted {
         &self.posted
     }
+
+    /// Lets the message be: the guard no longer cancels it.
+    pub fn keep(mut self) -> Posted {
+        self.kept = true;
+        self.posted.clone()
+    }
 }
 
 impl Drop for PostedGuard {
     fn drop(&mut self) {
-        self.posted.cancel();
+        if !self.kept {
+            self.posted.cancel();
+        }
     }
 }

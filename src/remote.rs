@@ -14,12 +14,12 @@ use crate::{
     clock::Moment,
     error::{AddFdError, Rejected},
     fd::{Next, Watch, table::Registration},
+    fd_source::FdHandle,
     home,
     interest::{Events, Interest},
     looper::Looper,
     message::Message,
     posted::Posted,
-    registration::FdHandle,
     repeat::{Repetition, Tick},
     report::ExitReport,
     shared::{Quit, Shared},
@@ -30,7 +30,7 @@ use crate::{
 /// It does not keep the looper alive; once that is gone, posts are refused and give their value back.
 ///
 /// # Thread safety
-/// `Clone`, `Send` and `Sync`. No method waits for the looper, and none runs user code.
+/// `Clone`, `Send` and `Sync`. No method waits for the looper, and no callback runs on the caller's thread.
 ///
 /// # Android
 /// What other threads use a `Looper*` or a `Handler` for.
@@ -176,9 +176,9 @@ impl LooperHandle {
         let due = self.shared.clock.now().after(period);
         let tick = Box::new(Tick { run: callback, due, period, repetition: repetition.clone() });
         let first = |tick| {
-            self.shared.post(due, tick, |tick: Box<Tick<F>>| Message::Send(Box::new(move |looper| tick.run(looper))))
+            self.shared.leave(due, tick, |tick: Box<Tick<F>>| Message::Send(Box::new(move |looper| tick.run(looper))))
         };
-        match repetition.post_next(tick, first) {
+        match repetition.post_next(&self.shared, tick, first) {
             Ok(()) => Ok(Posted::repeating(&self.shared, repetition)),
             Err(Rejected { value, reason }) => Err(Rejected { value: value.run, reason }),
         }

@@ -3,7 +3,8 @@
 use std::{ops::ControlFlow, sync::Arc, time::Duration};
 
 use crate::{
-    clock::Moment, error::Rejected, looper::Looper, message::Message, queue::Place, shared::Shared, sys::sync::Mutex,
+    clock::Moment, error::Rejected, inbox::Signal, looper::Looper, message::Message, queue::Place, shared::Shared,
+    sys::sync::Mutex,
 };
 
 /// What a repeating post and its [`Posted`](crate::Posted) share: where the next run stands, and whether there is to be one.
@@ -28,10 +29,10 @@ impl Repetition {
     /// Lets there be no further run. Gives the pending one, to be dropped, and whether this call is what ended it.
     pub(crate) fn cancel(&self, shared: &Shared) -> (Option<Message>, bool) {
         let mut state = self.state.lock();
-        let is_running = state.next.is_none();
         let was_over = std::mem::replace(&mut state.over, true);
         let pending = state.next.take().and_then(|place| shared.cancel(place));
-        let ended = pending.is_some() || (is_running && !was_over);
+        // One that is not pending runs, or is about to, unless a quit gave it up.
+        let ended = pending.is_some() || !(was_over || shared.is_quitting());
         (pending, ended)
     }
 
@@ -40,11 +41,12 @@ impl Repetition {
         self.state.lock().next
     }
 
-    /// Posts the next run, unless there is to be none. `post` only posts: it runs under the lock.
+    /// Leaves the next run in the inbox, unless there is to be none. `leave` does only that: it runs under the lock.
     pub(crate) fn post_next<T>(
         &self,
+        shared: &Shared,
         value: T,
-        post: impl FnOnce(T) -> Result<Place, Rejected<T>>,
+        leave: impl FnOnce(T) -> Result<(Place, Signal), Rejected<T>>,
     ) -> Result<(), Rejected<T>> {
         let mut state = self.state.lock();
         if state.over {
@@ -53,11 +55,13 @@ impl Repetition {
             drop(value);
             return Ok(());
         }
-        let posted = post(value);
-        state.over = posted.is_err();
-        state.next = posted.as_ref().ok().copied();
+        let left = leave(value);
+        state.over = left.is_err();
+        state.next = left.as_ref().ok().map(|(place, _)| *place);
         drop(state);
-        posted.map(drop)
+        let (_, signal) = left?;
+        shared.signal_if(signal);
+        Ok(())
     }
 
     fn start_run(&self) {
@@ -83,14 +87,28 @@ where
 {
     /// Runs the closure once and posts its next run, unless the closure ends it.
     pub(crate) fn run(mut self: Box<Self>, looper: &Looper) {
-        let repetition = self.repetition.clone();
-        repetition.start_run();
-        if (self.run)(looper).is_break() {
-            repetition.end();
+        self.repetition.start_run();
+        let mut run = Run { repetition: self.repetition.clone(), is_last: true };
+        run.is_last = (self.run)(looper).is_break();
+        if run.is_last {
             return;
         }
         self.due = self.due.next_on_grid(self.period, looper.clock().now());
         // A looper that has quit drops it.
         let _ = looper.post_tick(self);
+    }
+}
+
+/// A run that is the last one if it breaks or panics.
+struct Run {
+    repetition: Arc<Repetition>,
+    is_last: bool,
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        if self.is_last {
+            self.repetition.end();
+        }
     }
 }

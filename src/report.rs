@@ -39,9 +39,12 @@ pub struct Turn {
 
 impl Turn {
     /// Whether nothing happened and nothing more is due: when a host that watches the looper edge-triggered may stop polling.
+    ///
+    /// That the looper has quit does not count: it stays so.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        !self.names_something() && !self.more
+        let has_worked = self.woken || self.messages > 0 || self.fds > 0 || !self.idents.is_empty() || self.rebuilt;
+        !has_worked && !self.more
     }
 
     /// Whether something happened that the caller of `poll_once` waits for.

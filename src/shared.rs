@@ -39,6 +39,8 @@ pub(crate) enum Quit {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) name: Option<Box<str>>,
+    /// What log messages call the looper.
+    pub(crate) label: Box<str>,
     pub(crate) clock: Clock,
     /// The thread that the looper is bound to.
     owner: ThreadId,
@@ -52,8 +54,10 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new(name: Option<Box<str>>, clock: Clock, waker: Waker, set: Arc<Epoll>) -> Shared {
+        let label = name.as_ref().map_or_else(|| "a looper".into(), |name| format!("looper {name:?}").into());
         Shared {
             name,
+            label,
             clock,
             owner: current_thread().id(),
             inbox: Inbox::new(),
@@ -84,18 +88,27 @@ impl Shared {
         value: T,
         message: impl FnOnce(T) -> Message,
     ) -> Result<Place, Rejected<T>> {
+        let (place, signal) = self.leave(when, value, message)?;
+        self.signal_if(signal);
+        Ok(place)
+    }
+
+    /// As [`post`](Shared::post), but leaves the signal to the caller.
+    pub(crate) fn leave<T>(
+        &self,
+        when: Moment,
+        value: T,
+        message: impl FnOnce(T) -> Message,
+    ) -> Result<(Place, Signal), Rejected<T>> {
         if planted::is(Bug::SignalBeforePush) {
-            self.signal_if(self.inbox.rouse_for(when));
+            self.signal_if(self.inbox.leave_chores());
         }
         let inbox = match self.inbox.open() {
             Ok(inbox) => inbox,
             Err(reason) => return Err(Rejected { value, reason }),
         };
         let (place, signal) = inbox.push(when, message(value));
-        if !planted::is(Bug::SignalBeforePush) {
-            self.signal_if(signal);
-        }
-        Ok(place)
+        Ok((place, if planted::is(Bug::SignalBeforePush) { Signal::Saved } else { signal }))
     }
 
     /// Runs `look` on the queue as it is now, mail included.
@@ -127,6 +140,17 @@ impl Shared {
         self.with_queue(|queue| queue.next_due())
     }
 
+    /// Publishes that the looper sleeps until `until`, unless a message is due before that or something was left.
+    ///
+    /// Both are looked at under one lock of the queue: in between, somebody who asks or cancels could move a new message from the
+    /// inbox, where [`Inbox::settle`] looks, to the queue.
+    pub(crate) fn settle(&self, until: Moment) -> bool {
+        if planted::is(Bug::SettleWithoutTheQueue) {
+            return self.inbox.settle(until);
+        }
+        self.with_queue(|queue| queue.next_due().is_none_or(|due| due >= until) && self.inbox.settle(until))
+    }
+
     /// Takes the first message if it is due at `now`; otherwise tells when the first one is.
     pub(crate) fn next_message(&self, now: Moment) -> Result<Message, Option<Moment>> {
         self.with_queue(|queue| queue.pop_due(now).ok_or_else(|| queue.next_due()))
@@ -139,24 +163,28 @@ impl Shared {
 
     /// Makes the next poll return at once, or the present one.
     pub(crate) fn wake(&self) -> io::Result<()> {
-        match self.inbox.wake() {
-            Signal::Needed => self.waker.signal(),
+        self.send(self.inbox.wake())
+    }
+
+    /// Makes the looper's epoll set readable, if that is needed. When that fails, the looper still counts as asleep.
+    fn send(&self, signal: Signal) -> io::Result<()> {
+        match signal {
+            Signal::Needed(until) => self.waker.signal().inspect_err(|_| self.inbox.lull(until)),
             Signal::Saved => Ok(()),
         }
     }
 
     /// Signals the looper, if that is needed, for something that has been left and that it will find in any case.
     pub(crate) fn signal_if(&self, signal: Signal) {
-        if signal == Signal::Needed {
-            self.signal();
+        if let Err(error) = self.send(signal) {
+            log::error!("{} could not be woken and sleeps on: {error}", self.label);
         }
     }
 
-    /// Makes the looper's epoll set readable.
-    #[cold]
+    /// Makes the looper's epoll set readable, whether or not the looper sleeps.
     pub(crate) fn signal(&self) {
         if let Err(error) = self.waker.signal() {
-            log::error!("looper {:?} could not be woken and sleeps on: {error}", self.name);
+            log::error!("{} could not tell its host to poll it: {error}", self.label);
         }
     }
 

@@ -16,6 +16,11 @@ impl Key {
         u64::from(self.generation) << 32 | u64::from(self.index)
     }
 
+    /// Whether this is the key of a later entry in the same slot than `other`.
+    pub(crate) fn succeeds(self, other: Key) -> bool {
+        self.index == other.index && self.generation > other.generation
+    }
+
     /// The key that [`Key::to_bits`] made these bits from.
     pub(crate) fn from_bits(bits: u64) -> Key {
         Key { index: bits as u32, generation: (bits >> 32) as u32 }

@@ -14,6 +14,7 @@ use std::{
 };
 
 use crate::{
+    fd::table::Registration,
     interest::{Events, Interest},
     looper::Looper,
 };
@@ -30,8 +31,20 @@ pub enum Next {
     Keep,
     /// Ends the registration; drops the source and the callback.
     Remove,
-    /// Keeps watching, for this from now on.
+    /// Keeps watching, for this from now on. The interest that it has already is no change.
     Interest(Interest),
+}
+
+/// Why a registration ends whose fd epoll no longer knows.
+pub(crate) const CLOSED_UNDER_IT: &str = "it was closed under its registration";
+
+/// Tells that a registration has ended without being asked to.
+pub(crate) fn warn_of_end(label: &str, ended: Registration, why: &str) {
+    log::warn!(
+        "{label} no longer watches fd {}, which was added at {}: {why}; remove a source before closing or exchanging it",
+        ended.fd,
+        ended.place
+    );
 }
 
 /// A source with its callback, whatever their types.

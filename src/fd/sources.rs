@@ -8,8 +8,9 @@ use std::{
 
 use crate::{
     fd::{
-        Next, Watched,
-        table::{Arrival, FdTable},
+        CLOSED_UNDER_IT, Next, Watched,
+        table::{Arrival, FdTable, Registration},
+        warn_of_end,
     },
     interest::Events,
     looper::Looper,
@@ -18,8 +19,9 @@ use crate::{
 };
 
 /// The sources and callbacks, by the slot of their key.
-#[derive(Default)]
 pub(crate) struct Sources {
+    /// What log messages call the looper.
+    label: Box<str>,
     entries: RefCell<Vec<Option<Entry>>>,
 }
 
@@ -30,17 +32,32 @@ struct Entry {
 }
 
 impl Sources {
-    /// Keeps the source and callback of a registration.
-    pub(crate) fn insert(&self, key: Key, watched: Box<dyn Watched>) {
+    pub(crate) fn new(label: &str) -> Sources {
+        Sources { label: label.into(), entries: RefCell::default() }
+    }
+
+    /// Keeps the source and callback of a registration. Gives what has to be dropped for that.
+    ///
+    /// That is what the slot held before, if another thread has ended its registration and its departure is still to come;
+    /// or, if it is a late arrival whose registration was ended and whose slot was given away, the arrival itself.
+    #[must_use = "it has to be dropped, with nothing borrowed"]
+    pub(crate) fn insert(&self, key: Key, watched: Box<dyn Watched>) -> Option<Box<dyn Watched>> {
         let mut entries = self.entries.borrow_mut();
         let index = key.index as usize;
         if entries.len() <= index {
             entries.resize_with(index + 1, || None);
         }
-        // The slot is free, unless another thread ended its registration just now: then that one's departure is due.
-        let former = entries[index].replace(Entry { key, watched: Some(watched) });
-        drop(entries);
-        drop_each(former);
+        let slot = &mut entries[index];
+        if slot.as_ref().is_some_and(|present| present.key.succeeds(key)) {
+            return Some(watched);
+        }
+        slot.replace(Entry { key, watched: Some(watched) })?.watched
+    }
+
+    /// Takes over what other threads have added, all of it before anything is dropped. Gives what has to be dropped for that.
+    #[must_use = "it has to be dropped, with nothing borrowed"]
+    pub(crate) fn admit(&self, arrivals: Vec<Arrival>) -> Vec<Box<dyn Watched>> {
+        arrivals.into_iter().filter_map(|(key, watched)| self.insert(key, watched)).collect()
     }
 
     /// Gives the source and callback of a registration that has ended; `None` if they are running, to be dropped after.
@@ -48,13 +65,6 @@ impl Sources {
         let mut entries = self.entries.borrow_mut();
         let entry = entries.get_mut(key.index as usize)?;
         entry.take_if(|entry| entry.key == key)?.watched
-    }
-
-    /// Takes over what other threads have added.
-    pub(crate) fn admit(&self, arrivals: Vec<Arrival>) {
-        for (key, watched) in arrivals {
-            self.insert(key, watched);
-        }
     }
 
     /// Takes out everything, to drop it.
@@ -70,12 +80,8 @@ impl Sources {
         let Some(mut watched) = self.take(table, key) else {
             return false;
         };
-        let run = || {
-            let next = watched.call(looper, events);
-            (next, next == Next::Remove || watched.is_unchanged())
-        };
-        match panic::catch_unwind(AssertUnwindSafe(run)) {
-            Ok((next, unchanged)) => self.conclude(table, key, watched, next, unchanged),
+        match panic::catch_unwind(AssertUnwindSafe(|| watched.call(looper, events))) {
+            Ok(next) => self.conclude(table, key, watched, next),
             Err(panic) => {
                 self.end(table, key);
                 let _ = panic::catch_unwind(AssertUnwindSafe(|| drop(watched)));
@@ -87,46 +93,47 @@ impl Sources {
 
     /// Lends the source of a registration to `look`; `None` if it is running or has ended.
     pub(crate) fn with<R>(&self, table: &FdTable, key: Key, look: impl FnOnce(&mut dyn Any) -> R) -> Option<R> {
+        if !table.contains(key) {
+            return None;
+        }
         let mut watched = self.take(table, key)?;
-        let result = panic::catch_unwind(AssertUnwindSafe(|| {
-            let result = look(watched.source());
-            (result, watched.is_unchanged())
-        }));
+        let result = panic::catch_unwind(AssertUnwindSafe(|| look(watched.source())));
+        self.conclude(table, key, watched, Next::Keep);
         match result {
-            Ok((result, unchanged)) => {
-                self.conclude(table, key, watched, Next::Keep, unchanged);
-                Some(result)
-            }
-            Err(panic) => {
-                self.put_back(key, watched);
-                panic::resume_unwind(panic);
-            }
+            Ok(result) => Some(result),
+            Err(panic) => panic::resume_unwind(panic),
         }
     }
 
-    fn conclude(&self, table: &FdTable, key: Key, watched: Box<dyn Watched>, next: Next, unchanged: bool) {
-        if next == Next::Remove {
-            self.end(table, key);
-        } else if !unchanged && let Some(registration) = table.remove(key) {
-            log::warn!(
-                "fd {} is no longer watched: its source was exchanged for another fd; it was added at {}; \
-                 remove the source and add the other one instead",
-                registration.fd,
-                registration.place
-            );
-            self.end(table, key);
-        } else if let Next::Interest(interest) = next
-            && let Err(error) = table.set_interest(key, interest)
-            && let Some(registration) = table.remove(key)
-        {
-            log::warn!(
-                "fd {} is no longer watched: its interest could not be changed: {error}; it was added at {}",
-                registration.fd,
-                registration.place
-            );
-            self.end(table, key);
+    /// Does what the callback said, and puts back what was taken, unless its registration has ended.
+    fn conclude(&self, table: &FdTable, key: Key, watched: Box<dyn Watched>, next: Next) {
+        match next {
+            Next::Remove => self.end(table, key),
+            // What cannot say which fd it is, since its `AsFd` panics, is another one.
+            _ if !panic::catch_unwind(AssertUnwindSafe(|| watched.is_unchanged())).unwrap_or(false) => {
+                self.end_with_warning(table, key, "its source was exchanged for another fd");
+            }
+            Next::Keep => {}
+            Next::Interest(interest) => {
+                if let Err(error) = table.answer_interest(key, interest) {
+                    self.end_with_warning(table, key, &format!("its interest could not be changed: {error}"));
+                }
+            }
         }
         self.put_back(key, watched);
+    }
+
+    fn end_with_warning(&self, table: &FdTable, key: Key, why: &str) {
+        if let Some(registration) = table.remove(key) {
+            warn_of_end(&self.label, registration, why);
+            self.end(table, key);
+        }
+    }
+
+    /// Tells that a registration has ended because its fd was closed under it, and drops its source and callback.
+    pub(crate) fn bury(&self, key: Key, died: Registration) {
+        warn_of_end(&self.label, died, CLOSED_UNDER_IT);
+        drop_each(self.remove(key));
     }
 
     /// Ends a registration whose source and callback are out.
@@ -139,7 +146,7 @@ impl Sources {
     fn take(&self, table: &FdTable, key: Key) -> Option<Box<dyn Watched>> {
         let present = self.take_present(key);
         if present.is_none() && !self.has(key) {
-            self.admit(table.take_arrivals());
+            drop_each(self.admit(table.take_arrivals()));
             return self.take_present(key);
         }
         present

@@ -39,7 +39,7 @@ struct State {
     /// The epoll set; `None` once the looper was dropped.
     set: Option<Arc<Epoll>>,
     registrations: Slots<Registration>,
-    /// The registration that has each fd number now. An older one of the same number has died with its fd.
+    /// The registration of each fd number. There is one at most: a second one of the same number ends the first.
     by_fd: HashMap<RawFd, Key>,
     /// Added by other threads, and not yet taken home.
     arrivals: Vec<Arrival>,
@@ -67,10 +67,12 @@ pub(crate) struct Registration {
     pub(crate) ident: Option<u32>,
     /// Where it was added.
     pub(crate) place: &'static Location<'static>,
-    /// Taken out of the epoll set by the spin guard until its interest changes (F8).
+    /// Taken out of the epoll set by the spin guard until its interest is set or it is repolled (F8).
     parked: bool,
-    /// Events in a row with nothing but an error or a hang-up.
+    /// Events in a row with nothing but an error or a hang-up, each in the wait after that of the one before.
     hollow: u32,
+    /// The wait of the last event.
+    seen_in: u64,
     /// Events until the kernel is asked again.
     check_in: u32,
 }
@@ -82,7 +84,7 @@ impl Registration {
         ident: Option<u32>,
         place: &'static Location<'static>,
     ) -> Registration {
-        Registration { fd, interest, ident, place, parked: false, hollow: 0, check_in: CHECK_EVERY }
+        Registration { fd, interest, ident, place, parked: false, hollow: 0, seen_in: 0, check_in: CHECK_EVERY }
     }
 }
 
@@ -111,33 +113,37 @@ pub(crate) struct Ended {
     pub(crate) died: Option<Registration>,
 }
 
+/// An event that epoll has reported.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reported {
+    pub(crate) key: Key,
+    pub(crate) events: Events,
+    /// The number of the wait that reported it.
+    pub(crate) wait: u64,
+}
+
 /// What the looper may do about an event.
 #[derive(Debug)]
 pub(crate) enum Claim {
-    /// Call its callback.
-    Call,
-    /// Report it under this ident.
-    Ident(u32),
-    /// Nothing: the registration has ended.
+    /// Call back, or report the ident, with these events.
+    Serve(Served),
+    /// It has no callback: claim it again when the callbacks of the turn have run.
+    Ident,
+    /// Nothing: epoll should not know of it, since the registration has ended or is parked.
     Gone,
-    /// Nothing: the looper has quit.
-    Closed,
+    /// Nothing: the looper has quit, or nobody asks for these events any more.
+    Pass,
     /// Drop it: its fd was closed under it.
     Died(Registration),
 }
 
-/// A claim, and whether the spin guard has parked the registration after this event.
+/// A claimed event.
 #[derive(Debug)]
-pub(crate) struct Claimed {
-    pub(crate) claim: Claim,
-    /// Parked after so many hollow events: worth a warning.
+pub(crate) struct Served {
+    pub(crate) events: Events,
+    pub(crate) ident: Option<u32>,
+    /// Parked by the spin guard after so many hollow events: worth a warning.
     pub(crate) spun: Option<Registration>,
-}
-
-impl From<Claim> for Claimed {
-    fn from(claim: Claim) -> Claimed {
-        Claimed { claim, spun: None }
-    }
 }
 
 impl FdTable {
@@ -190,28 +196,39 @@ impl FdTable {
         self.state.lock().departures.push(key);
     }
 
-    /// Changes what a registration is watched for, and looks at its fd anew.
+    /// Sets what a registration is watched for, and looks at its fd anew.
     pub(crate) fn set_interest(&self, key: Key, interest: Interest) -> io::Result<()> {
-        self.state.lock().watch_for(key, Some(interest))
+        self.state.lock().watch_for(key, interest)
+    }
+
+    /// Does what a callback has answered. To name the interest that it has already is no change, and ends no pause (F8).
+    pub(crate) fn answer_interest(&self, key: Key, interest: Interest) -> io::Result<()> {
+        let mut state = self.state.lock();
+        if state.interest(key)? == interest { Ok(()) } else { state.watch_for(key, interest) }
     }
 
     /// Looks at a registration's fd anew.
     pub(crate) fn repoll(&self, key: Key) -> io::Result<()> {
-        self.state.lock().watch_for(key, None)
-    }
-
-    /// Asks what may be done about an event; counts it for the spin guard, which parks after `spin_limit`.
-    pub(crate) fn claim(&self, key: Key, events: Events, spin_limit: u32) -> Claimed {
         let mut state = self.state.lock();
-        let claimed = state.claim(key, events, spin_limit);
-        self.len.store(state.registrations.len(), Ordering::Relaxed);
-        claimed
+        let interest = state.interest(key)?;
+        state.watch_for(key, interest)
     }
 
-    /// Whether a registration exists and the looper has not quit.
-    pub(crate) fn is_live(&self, key: Key) -> bool {
-        let state = self.state.lock();
-        state.closed.is_none() && state.registrations.get(key).is_some()
+    /// Asks whether the callback of an event may be called; counts it for the spin guard, which parks after `spin_limit`.
+    pub(crate) fn claim_callback(&self, reported: Reported, spin_limit: u32) -> Claim {
+        self.claim(reported, false, spin_limit)
+    }
+
+    /// Asks whether an event that has no callback may be reported; counts it likewise.
+    pub(crate) fn claim_ident(&self, reported: Reported, spin_limit: u32) -> Claim {
+        self.claim(reported, true, spin_limit)
+    }
+
+    fn claim(&self, reported: Reported, idents: bool, spin_limit: u32) -> Claim {
+        let mut state = self.state.lock();
+        let claim = state.claim(reported, idents, spin_limit);
+        self.len.store(state.registrations.len(), Ordering::Relaxed);
+        claim
     }
 
     /// Whether a registration exists.
@@ -257,7 +274,7 @@ impl FdTable {
         state.set = Some(new);
         for (key, registration) in &dead {
             state.registrations.remove(*key);
-            state.forget_number(registration.fd, *key);
+            state.by_fd.remove(&registration.fd);
         }
         self.len.store(state.registrations.len(), Ordering::Relaxed);
         Ok(dead)
@@ -308,8 +325,8 @@ impl State {
 
     fn remove(&mut self, key: Key) -> Option<Registration> {
         let removed = self.registrations.remove(key)?;
-        let has_number = self.forget_number(removed.fd, key);
-        if has_number && !removed.parked {
+        self.by_fd.remove(&removed.fd);
+        if !removed.parked {
             self.leave(removed.fd);
         }
         Some(removed)
@@ -322,18 +339,13 @@ impl State {
         }
     }
 
-    /// Forgets that `key` has the number `fd`; `false` if another registration has it now.
-    fn forget_number(&mut self, fd: RawFd, key: Key) -> bool {
-        let has_number = self.by_fd.get(&fd) == Some(&key);
-        if has_number {
-            self.by_fd.remove(&fd);
-        }
-        has_number
+    fn interest(&self, key: Key) -> io::Result<Interest> {
+        Ok(self.registrations.get(key).ok_or(Misuse::RegistrationEnded)?.interest)
     }
 
-    fn watch_for(&mut self, key: Key, interest: Option<Interest>) -> io::Result<()> {
+    /// Tells epoll what a registration is watched for. One that was parked is watched again.
+    fn watch_for(&mut self, key: Key, interest: Interest) -> io::Result<()> {
         let registration = *self.registrations.get(key).ok_or(Misuse::RegistrationEnded)?;
-        let interest = interest.unwrap_or(registration.interest);
         let flags = epoll::flags_of(interest);
         if registration.parked {
             self.set()?.add(registration.fd, flags, key.to_bits())?;
@@ -348,29 +360,42 @@ impl State {
         Ok(())
     }
 
-    fn claim(&mut self, key: Key, events: Events, spin_limit: u32) -> Claimed {
+    fn claim(&mut self, reported: Reported, idents: bool, spin_limit: u32) -> Claim {
+        let Reported { key, events, wait } = reported;
         if self.closed.is_some() {
-            return Claim::Closed.into();
+            return Claim::Pass;
         }
         let Some(registration) = self.registrations.get_mut(key) else {
-            return Claim::Gone.into();
+            return Claim::Gone;
         };
-        registration.hollow = if events.is_hollow() { registration.hollow.saturating_add(1) } else { 0 };
+        if registration.ident.is_some() != idents {
+            return Claim::Ident;
+        }
+        let ident = registration.ident;
+        // The interest may have changed since the wait.
+        let events = events.asked_by(registration.interest);
+        if registration.parked {
+            return Claim::Gone;
+        }
+        if events.is_empty() {
+            return Claim::Pass;
+        }
+        let in_a_row = registration.seen_in + 1 == wait;
+        let before = if in_a_row { registration.hollow } else { 0 };
+        registration.hollow = if events.is_hollow() { before + 1 } else { 0 };
+        registration.seen_in = wait;
         registration.check_in -= 1;
         if registration.check_in == 0 {
             registration.check_in = CHECK_EVERY;
             let registration = *registration;
             if self.has_died(key, registration) {
                 self.registrations.remove(key);
-                self.forget_number(registration.fd, key);
-                return Claim::Died(registration).into();
+                self.by_fd.remove(&registration.fd);
+                return Claim::Died(registration);
             }
         }
         let spun = self.guard_against_spin(key, spin_limit);
-        match self.registrations.get(key).and_then(|registration| registration.ident) {
-            Some(ident) => Claimed { claim: Claim::Ident(ident), spun },
-            None => Claimed { claim: Claim::Call, spun },
-        }
+        Claim::Serve(Served { events, ident, spun })
     }
 
     /// Whether epoll has lost the fd of a registration: its fd was closed, though a duplicate still causes events.

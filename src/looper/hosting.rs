@@ -2,17 +2,21 @@
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
-use crate::{clock::Moment, looper::Looper, sys::host::Host};
+use crate::{clock::Moment, looper::Looper, report::Turn, sys::host::Host};
 
 /// The fd by which another event loop hosts this looper.
 ///
 /// It is readable when an fd is ready, a message is due, a wake is pending, or a turn stopped with more to do. The host then
 /// calls [`poll_once`](Looper::poll_once) with a timeout of zero; one that watches it edge-triggered repeats that until the
-/// report [is empty](crate::Turn::is_empty). Asking for the fd marks the looper as hosted, for good: from then on it signals, also for posts from its
-/// own thread, whatever is due before it next told its host to look.
+/// report [is empty](crate::Turn::is_empty). When a report says that the looper has quit, the host has to stop watching: what
+/// is registered may stay ready.
+///
+/// Asking for the fd marks the looper as hosted, for good: from then on it signals, also for posts from its own thread,
+/// whatever is due before the time at which it last told its host to look. Each hosting takes two of the five levels in which
+/// the kernel lets epoll sets watch each other.
 ///
 /// # Guarantees
-/// The fd stays the same, and stays valid, for as long as the looper lives.
+/// The fd stays the same, and stays valid, for as long as the looper lives (F7).
 ///
 /// # Android
 /// There is none: an Android looper's epoll fd is private, and would not know of timers.
@@ -39,13 +43,11 @@ impl Looper {
         let host = self.host.get_or_init(|| host);
         if let Some(error) = error {
             log::warn!(
-                "no fd is left to host looper {:?} by, so that its epoll set cannot be replaced: {error}",
-                self.name()
+                "no fd is left to host {} by, so that its epoll set cannot be replaced: {error}",
+                self.shared().label
             );
         }
-        if !self.in_turn.get() {
-            self.publish();
-        }
+        self.publish();
         host
     }
 
@@ -53,16 +55,26 @@ impl Looper {
     pub(super) fn publish(&self) {
         let until = self.shared().next_due().unwrap_or(Moment::NEVER);
         let is_due = until != Moment::NEVER && until <= self.clock().now();
-        let may_rest = !is_due && !self.woken.get() && self.arm(until) && self.shared().inbox.settle(until);
+        let may_rest = !is_due && !self.woken.get() && self.arm(until) && self.shared().settle(until);
         if !may_rest {
             self.shared().signal();
+        }
+    }
+
+    /// Takes the signals that brought the host to a looper that has quit, and that no wait will take any more.
+    pub(super) fn fall_silent(&self, turn: &mut Turn) {
+        if self.host.get().is_some()
+            && let Ok(mut unserved) = self.wait(false, turn)
+        {
+            unserved.clear();
+            self.ready.set(unserved);
         }
     }
 
     fn arm(&self, until: Moment) -> bool {
         let armed = self.poller.borrow_mut().arm(until);
         if let Err(error) = &armed {
-            log::error!("looper {:?} asks its host to poll again at once: {error}", self.name());
+            log::error!("{} asks its host to poll again at once: {error}", self.shared().label);
         }
         armed.is_ok()
     }

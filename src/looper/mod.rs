@@ -77,13 +77,13 @@ pub struct Looper {
     budget: usize,
     /// After how many hollow events in a row an fd is parked; zero for never.
     spin_limit: u32,
-    /// Whether a turn is under way.
-    in_turn: Cell<bool>,
     /// `wake()` was called and no turn has reported it yet. Survives a turn that ends by a panic or an error.
     woken: Cell<bool>,
     /// The room for what a wait finds ready; taken out while callbacks run.
     ready: Cell<Vec<Ready>>,
-    strays: Cell<Strays>,
+    strays: RefCell<Strays>,
+    /// How many waits there were.
+    waits: Cell<u64>,
 }
 
 impl Looper {
@@ -118,10 +118,10 @@ impl Looper {
             host: OnceCell::new(),
             budget,
             spin_limit,
-            in_turn: Cell::new(false),
             woken: Cell::new(false),
             ready: Cell::new(Vec::new()),
-            strays: Cell::default(),
+            strays: RefCell::default(),
+            waits: Cell::new(0),
         })
     }
 

@@ -158,6 +158,6 @@ impl Looper {
     {
         let repetition = tick.repetition.clone();
         let message = |tick: Box<Tick<F>>| Message::Local(self.home.keep(Box::new(move |looper| tick.run(looper))));
-        repetition.post_next(tick, |tick| self.shared().post(tick.due, tick, message))
+        repetition.post_next(self.shared(), tick, |tick| self.shared().leave(tick.due, tick, message))
     }
 }

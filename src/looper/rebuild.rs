@@ -1,45 +1,75 @@
 //! Replacing an epoll set that holds an fd which was closed while a duplicate keeps it there (F7).
 
-use std::{io, sync::Arc};
+use std::{collections::HashSet, io, mem, sync::Arc};
 
-use crate::{home, looper::Looper, message::drop_each, slots::Key};
+use crate::{looper::Looper, slots::Key};
 
-/// In how many waits in a row a stray has to come back before the epoll set is made anew. Two would do: an event is left
-/// over at most once.
-const STRAY_PATIENCE: u32 = 3;
+/// How many strays are remembered at most. More dead fds than that are not to be expected in one set.
+const MEMORY: usize = 65_536;
 
-/// Events of registrations that are gone. One may be left over from before; one that comes back in wait after wait belongs
-/// to an fd that was closed while a duplicate keeps it in the epoll set.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Strays {
-    /// The first one of the last wait.
-    pub(crate) last: Option<Key>,
-    /// In how many waits in a row it has come back.
-    pub(crate) repeats: u32,
+/// Events of registrations that are gone.
+///
+/// One may be left over from before its registration ended. One that comes back belongs to an fd that was closed while a duplicate
+/// keeps it in the epoll set.
+#[derive(Debug)]
+pub(super) struct Strays {
+    seen: HashSet<Key>,
+    /// How many the present wait has reported.
+    count: usize,
+    /// How many have come back.
+    returned: u32,
     /// At how many the epoll set is made anew; doubled when that fails.
-    pub(crate) patience: u32,
+    patience: u32,
+}
+
+impl Default for Strays {
+    fn default() -> Self {
+        Strays { seen: HashSet::new(), count: 0, returned: 0, patience: 1 }
+    }
+}
+
+impl Strays {
+    /// Notes a stray.
+    pub(super) fn note(&mut self, key: Key) {
+        if self.seen.len() >= MEMORY {
+            self.seen.clear();
+        }
+        self.count += 1;
+        self.returned += u32::from(!self.seen.insert(key));
+    }
+
+    /// Ends a wait. A dead fd is always ready: after a wait without a stray there is none in the set.
+    fn end_wait(&mut self) {
+        if mem::take(&mut self.count) == 0 && !self.seen.is_empty() {
+            self.seen.clear();
+            self.returned = 0;
+        }
+    }
 }
 
 impl Looper {
-    /// Makes the epoll set anew if the same stray comes back in wait after wait. Tells whether it did.
-    pub(super) fn watch_strays(&self, stray: Option<Key>) -> bool {
-        let mut strays = self.strays.get();
-        if stray.is_none() || stray != strays.last {
-            self.strays.set(Strays { last: stray, repeats: 0, patience: STRAY_PATIENCE });
-            return false;
+    /// Makes the epoll set anew if strays have come back. Tells whether it did.
+    pub(super) fn deal_with_strays(&self) -> bool {
+        let patience = {
+            let mut strays = self.strays.borrow_mut();
+            strays.end_wait();
+            if strays.returned < strays.patience {
+                return false;
+            }
+            strays.patience
+        };
+        match self.rebuild() {
+            Ok(()) => {
+                self.strays.replace(Strays::default());
+                true
+            }
+            Err(error) => {
+                let patience = patience.saturating_mul(2);
+                self.strays.replace(Strays { patience, ..Strays::default() });
+                log::warn!("an fd that was closed under its registration keeps {} busy: {error}", self.shared().label);
+                false
+            }
         }
-        strays.repeats += 1;
-        if strays.repeats < strays.patience {
-            self.strays.set(strays);
-            return false;
-        }
-        let rebuilt = self.rebuild();
-        if let Err(error) = &rebuilt {
-            strays.patience = strays.patience.saturating_mul(2);
-            log::warn!("an fd that was closed under its registration keeps looper {:?} busy: {error}", self.name());
-        }
-        self.strays.set(if rebuilt.is_ok() { Strays::default() } else { strays });
-        rebuilt.is_ok()
     }
 
     /// Moves all registrations to a new epoll set, or none.
@@ -58,10 +88,9 @@ impl Looper {
         }
         let dead = moved?;
         self.poller.borrow_mut().move_to(new);
-        for (_, registration) in &dead {
-            home::warn_of_death(*registration);
+        for (key, registration) in dead {
+            self.home.sources.bury(key, registration);
         }
-        drop_each(dead.into_iter().filter_map(|(key, _)| self.home.sources.remove(key)));
         Ok(())
     }
 }

@@ -13,11 +13,12 @@ use std::{io, time::Duration};
 use crate::{
     clock::Moment,
     error::Misuse,
-    fd::table::Claim,
-    home,
+    fd::table::{Claim, Reported, Served},
+    home::Busy,
     looper::Looper,
-    message::{Message, drop_each},
+    message::Message,
     report::{ExitReport, ReadyIdent, Turn},
+    slots::Key,
     sys::poller::{Ready, Waited},
 };
 
@@ -44,15 +45,18 @@ impl Looper {
     /// `ALooper_pollOnce`. Its code for this turn is [`Turn::code`].
     #[doc(alias = "ALooper_pollOnce")]
     pub fn poll_once(&self, timeout: impl Into<Option<Duration>>) -> io::Result<Turn> {
-        self.turn(self.deadline_of(timeout.into()))
+        let _polling = self.enter()?;
+        let turn = self.turn(self.deadline_of(timeout.into()))?;
+        Ok(self.report(turn))
     }
 
-    /// Polls again and again until nothing is due and no fd is ready, or until `timeout` has passed, and reports the sum.
+    /// Polls again and again until nothing is due and no fd is ready, an ident is, or `timeout` has passed, and reports the sum.
     ///
-    /// Like [`poll_once`](Looper::poll_once), it waits at most `timeout` for the first thing to happen.
+    /// Like [`poll_once`](Looper::poll_once), it waits at most `timeout` for the first thing to happen. It stops at an ident, so
+    /// that the caller can serve that fd. With a timeout of zero it is one turn.
     ///
     /// # Errors
-    /// As [`poll_once`](Looper::poll_once).
+    /// As [`poll_once`](Looper::poll_once), if that is the first thing to happen. A later error ends it, and the sum is reported.
     ///
     /// # Panics
     /// As [`poll_once`](Looper::poll_once).
@@ -61,21 +65,22 @@ impl Looper {
     /// A message that posts itself again cannot make it go on after `timeout` (T11). `None` sets no such bound.
     ///
     /// # Android
-    /// `ALooper_pollAll`, which waits out its timeout even when everything has been done.
+    /// `ALooper_pollAll`, which waits out its timeout even when everything has been done, and for which a timeout of zero
+    /// sets no bound.
     #[doc(alias = "ALooper_pollAll")]
     pub fn poll_all(&self, timeout: impl Into<Option<Duration>>) -> io::Result<Turn> {
+        let _polling = self.enter()?;
         let deadline = self.deadline_of(timeout.into());
         let mut sum = self.turn(deadline)?;
-        while sum.names_something() && !sum.quit && self.clock().now() < deadline {
-            let next = self.turn(self.clock().now())?;
-            let is_empty = !next.names_something();
-            sum.add(next);
-            if is_empty {
+        let mut has_worked = sum.names_something() || self.woken.get();
+        while has_worked && !sum.quit && sum.idents.is_empty() && self.clock().now() < deadline {
+            let Ok(next) = self.turn(self.clock().now()) else {
                 break;
-            }
+            };
+            has_worked = next.names_something();
+            sum.add(next);
         }
-        sum.timed_out = !sum.names_something();
-        Ok(sum)
+        Ok(self.report(sum))
     }
 
     /// Polls until the looper quits, and reports how all its messages have ended.
@@ -101,7 +106,6 @@ impl Looper {
     }
 
     fn turn(&self, deadline: Moment) -> io::Result<Turn> {
-        let _turn = self.enter()?;
         let mut turn = Turn::default();
         while !self.shared().is_quitting() {
             let may_block = self.settle_until(deadline)?;
@@ -109,6 +113,7 @@ impl Looper {
             self.home.tidy();
             self.run_messages(&mut turn);
             self.serve_fds(ready, &mut turn);
+            turn.rebuilt |= self.deal_with_strays();
             if self.woken.get() || turn.names_something() || self.clock().now() >= deadline {
                 break;
             }
@@ -117,30 +122,32 @@ impl Looper {
         Ok(turn)
     }
 
-    fn enter(&self) -> io::Result<InTurn<'_>> {
-        if self.in_turn.replace(true) {
-            return Err(Misuse::NestedPoll.into());
-        }
+    fn enter(&self) -> io::Result<Polling<'_>> {
+        let busy = self.home.occupy().ok_or(Misuse::NestedPoll)?;
         if self.host.get().is_some() {
             self.rise();
         }
-        Ok(InTurn { looper: self })
+        Ok(Polling { looper: self, busy: Some(busy) })
     }
 
     /// Phase "deadline": publishes until when this turn may sleep. `false` if it must not sleep at all.
     fn settle_until(&self, deadline: Moment) -> io::Result<bool> {
+        if self.woken.get() {
+            return Ok(false);
+        }
         let until = self.shared().next_due().map_or(deadline, |due| due.min(deadline));
         if until != Moment::NEVER && until <= self.clock().now() {
             return Ok(false);
         }
         self.poller.borrow_mut().arm(until)?;
-        Ok(self.shared().inbox.settle(until))
+        Ok(self.shared().settle(until))
     }
 
     /// Phase "wait": gives what is ready.
-    fn wait(&self, block: bool, turn: &mut Turn) -> io::Result<Vec<Ready>> {
+    pub(super) fn wait(&self, block: bool, turn: &mut Turn) -> io::Result<Vec<Ready>> {
         let shared = self.shared();
         let mut ready = self.ready.take();
+        self.waits.set(self.waits.get() + 1);
         shared.set_polling(true);
         let waited = self.poller.borrow_mut().wait(block, shared.fds.len(), &mut ready);
         shared.set_polling(false);
@@ -151,7 +158,7 @@ impl Looper {
 
     /// Is awake from now on, for those who look whether it sleeps.
     fn rise(&self) {
-        if self.shared().inbox.rise().woken {
+        if self.shared().inbox.rise() {
             self.woken.set(true);
         }
     }
@@ -190,38 +197,56 @@ impl Looper {
     /// Phase "fds": calls back for what is ready, in the kernel's order; then notes the idents that are still registered.
     fn serve_fds(&self, mut ready: Vec<Ready>, turn: &mut Turn) {
         let fds = &self.shared().fds;
+        let wait = self.waits.get();
         let mut idents = Vec::new();
-        let mut stray = None;
         for Ready { key, events } in ready.drain(..) {
-            let claimed = fds.claim(key, events, self.spin_limit);
-            if let Some(spun) = claimed.spun {
-                log::warn!(
-                    "fd {} has reported nothing but hang-up or error {} times in a row, and is ignored until its interest \
-                     changes; it was added at {}; remove it when it hangs up",
-                    spun.fd,
-                    self.spin_limit,
-                    spun.place
-                );
-            }
-            match claimed.claim {
-                Claim::Call => turn.fds += usize::from(self.home.sources.serve(self, fds, key, events)),
-                Claim::Ident(ident) => idents.push((key, ReadyIdent::new(ident, events))),
-                Claim::Gone => stray = stray.or(Some(key)),
-                Claim::Closed => {}
-                Claim::Died(registration) => {
-                    home::warn_of_death(registration);
-                    drop_each(self.home.sources.remove(key));
+            let reported = Reported { key, events, wait };
+            match fds.claim_callback(reported, self.spin_limit) {
+                Claim::Ident => idents.push(reported),
+                claim => {
+                    if let Some(Served { events, .. }) = self.follow(key, claim) {
+                        turn.fds += usize::from(self.home.sources.serve(self, fds, key, events));
+                    }
                 }
             }
         }
-        turn.idents.extend(idents.into_iter().filter(|(key, _)| fds.is_live(*key)).map(|(_, ident)| ident));
         self.ready.set(ready);
-        turn.rebuilt |= self.watch_strays(stray);
+        for reported in idents {
+            let claim = fds.claim_ident(reported, self.spin_limit);
+            if let Some(Served { events, ident: Some(ident), .. }) = self.follow(reported.key, claim) {
+                turn.idents.push(ReadyIdent::new(ident, events));
+            }
+        }
+    }
+
+    /// Does what a claim says, but for serving the event that it grants.
+    fn follow(&self, key: Key, claim: Claim) -> Option<Served> {
+        match claim {
+            Claim::Serve(served) => {
+                if let Some(spun) = served.spun {
+                    log::warn!(
+                        "{} ignores fd {}, which was added at {}, until its interest is set or it is repolled: it has reported nothing but \
+                         hang-ups or errors {} times in a row; remove it when it hangs up",
+                        self.shared().label,
+                        spun.fd,
+                        spun.place,
+                        self.spin_limit
+                    );
+                }
+                return Some(served);
+            }
+            Claim::Gone => self.strays.borrow_mut().note(key),
+            Claim::Died(registration) => self.home.sources.bury(key, registration),
+            Claim::Pass | Claim::Ident => {}
+        }
+        None
     }
 
     fn conclude(&self, turn: &mut Turn) {
         // Asked first: once it has quit, no message comes after the last one.
         if self.shared().is_quitting() {
+            self.rise();
+            self.fall_silent(turn);
             self.home.tidy();
             self.run_messages(turn);
             turn.more = self.shared().next_due().is_some();
@@ -229,19 +254,25 @@ impl Looper {
         } else {
             turn.more = self.shared().next_due().is_some_and(|due| due <= self.clock().now());
         }
+    }
+
+    /// Completes a turn's report: takes the `wake()`, which no turn that fails or panics can thereby lose.
+    fn report(&self, mut turn: Turn) -> Turn {
         turn.woken = self.woken.take();
         turn.timed_out = !turn.names_something();
+        turn
     }
 }
 
-/// A turn that is under way. When it ends, also by a panic, a looper that is hosted tells its host when to look again.
-struct InTurn<'a> {
+/// A poll that is under way. When it ends, also by a panic, a looper that is hosted tells its host when to look again.
+struct Polling<'a> {
     looper: &'a Looper,
+    busy: Option<Busy<'a>>,
 }
 
-impl Drop for InTurn<'_> {
+impl Drop for Polling<'_> {
     fn drop(&mut self) {
-        self.looper.in_turn.set(false);
+        self.busy = None;
         if self.looper.host.get().is_some() {
             self.looper.publish();
         }

@@ -8,10 +8,11 @@ use crate::{
         Next, Watch,
         table::{Duplicate, Registration},
     },
+    fd_source::FdSource,
     home,
     interest::{Events, Interest},
     looper::Looper,
-    registration::FdSource,
+    message::drop_each,
 };
 
 impl Looper {
@@ -117,7 +118,7 @@ impl Looper {
         let new = Registration::new(watch.fd(), interest, ident, Location::caller());
         match self.shared().fds.add(new, duplicate) {
             Ok(added) => {
-                self.home.sources.insert(added.key, Box::new(watch));
+                drop_each(self.home.sources.insert(added.key, Box::new(watch)));
                 home::drop_displaced(self.shared(), added.ended);
                 Ok(FdSource::new(&self.home, added.key))
             }

@@ -24,12 +24,17 @@ use crate::{
     sys::sync::{Condvar, Mutex, MutexGuard},
 };
 
+/// What a test lets happen at some point.
+type Action = Box<dyn FnOnce() + Send>;
+
 /// The number of the eventfd.
 pub(crate) const EVENTFD: RawFd = -2;
 /// The number of the timerfd.
 pub(crate) const TIMERFD: RawFd = -3;
 /// The number of the first epoll set; the next ones count downwards.
 const FIRST_SET: RawFd = -10;
+/// More waits than any test needs.
+const MOST_WAITS: usize = 100_000;
 
 /// A system call, for counting and for faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -73,9 +78,12 @@ struct State {
     ready: HashMap<RawFd, EpollFlags>,
     faults: HashMap<Call, VecDeque<Option<Errno>>>,
     calls: HashMap<Call, usize>,
-    during_waits: VecDeque<Box<dyn FnOnce() + Send>>,
+    during_waits: VecDeque<Action>,
+    before_calls: HashMap<Call, VecDeque<Action>>,
     /// Events that the next wait reports besides.
     injected: Vec<(u64, EpollFlags)>,
+    /// How many of the next waits that may block return at once, with nothing.
+    empty_waits: usize,
     live: HashMap<&'static str, isize>,
 }
 
@@ -149,14 +157,29 @@ impl FakeKernel {
         faults.push_back(Some(errno));
     }
 
+    /// Lets the next wait that may block return at once, with nothing.
+    pub(crate) fn return_with_nothing(&self) {
+        self.state.lock().empty_waits += 1;
+    }
+
     /// Runs `action` in the next wait that may block, as another thread would while the looper sleeps.
     pub(crate) fn during_next_wait(&self, action: impl FnOnce() + Send + 'static) {
         self.state.lock().during_waits.push_back(Box::new(action));
     }
 
+    /// Runs `action` before the next call of this kind, as another thread might just then.
+    pub(crate) fn before_next(&self, call: Call, action: impl FnOnce() + Send + 'static) {
+        self.state.lock().before_calls.entry(call).or_default().push_back(Box::new(action));
+    }
+
     /// How many calls of this kind there were.
     pub(crate) fn calls(&self, call: Call) -> usize {
         self.state.lock().calls.get(&call).copied().unwrap_or(0)
+    }
+
+    /// How many calls of all kinds there were.
+    pub(crate) fn all_calls(&self) -> usize {
+        self.state.lock().calls.values().sum()
     }
 
     /// What the timer is set to.
@@ -169,6 +192,14 @@ impl FakeKernel {
         let state = self.state.lock();
         let now = self.now();
         state.sets.values().flatten().any(|watch| !state.readiness(watch, now).is_empty())
+    }
+
+    /// Whether an epoll set with another one in it has something to report: what a host sees.
+    pub(crate) fn is_host_readable(&self) -> bool {
+        let state = self.state.lock();
+        let now = self.now();
+        let inner = state.sets.values().flatten().filter(|watch| watch.fd.is_some_and(|fd| fd <= FIRST_SET));
+        inner.into_iter().any(|watch| !state.readiness(watch, now).is_empty())
     }
 
     /// How many kernel objects are open.
@@ -184,6 +215,11 @@ impl FakeKernel {
     /// Notes a call, and fails if it is to fail.
     fn enter(&self, call: Call) -> io::Result<MutexGuard<'_, State>> {
         let mut state = self.state.lock();
+        if let Some(action) = state.before_calls.get_mut(&call).and_then(VecDeque::pop_front) {
+            drop(state);
+            action();
+            state = self.state.lock();
+        }
         *state.calls.entry(call).or_default() += 1;
         match state.faults.get_mut(&call).and_then(VecDeque::pop_front).flatten() {
             Some(errno) => Err(errno.into()),
@@ -247,9 +283,10 @@ impl State {
 
     /// What `watch` would report now.
     fn readiness(&self, watch: &Watch, now: Moment) -> EpollFlags {
+        let is_new = watch.edge || !watch.flags.contains(EpollFlags::EPOLLET);
         let is_ready = match watch.fd {
-            Some(EVENTFD) => watch.edge && self.counter > 0,
-            Some(TIMERFD) => watch.edge && self.timer.is_some_and(|due| due <= now),
+            Some(EVENTFD) => is_new && self.counter > 0,
+            Some(TIMERFD) => is_new && self.timer.is_some_and(|due| due <= now),
             Some(fd) if fd <= FIRST_SET => {
                 let inner = self.sets.get(&fd).into_iter().flatten();
                 inner.into_iter().any(|watch| !self.readiness(watch, now).is_empty())
@@ -264,7 +301,7 @@ impl State {
         if is_ready { EpollFlags::EPOLLIN } else { EpollFlags::empty() }
     }
 
-    /// Takes what `set` has to report, at most as much as there is room for.
+    /// Takes what `set` has to report, at most as much as there is room for; what finds none is first in the next wait.
     fn take_ready(&mut self, set: RawFd, now: Moment, events: &mut [EpollEvent]) -> usize {
         let mut count = 0;
         for (data, flags) in std::mem::take(&mut self.injected) {
@@ -272,14 +309,20 @@ impl State {
             count += 1;
         }
         let mut watches = self.sets.remove(&set).expect("the set is open");
+        let mut seen = 0;
         for watch in &mut watches {
+            if count == events.len() {
+                break;
+            }
             let flags = self.readiness(watch, now);
-            if !flags.is_empty() && count < events.len() {
+            if !flags.is_empty() {
                 events[count] = EpollEvent::new(flags, watch.data);
                 watch.edge = false;
                 count += 1;
             }
+            seen += 1;
         }
+        watches.rotate_left(seen);
         self.sets.insert(set, watches);
         count
     }
@@ -332,10 +375,15 @@ impl FakeEpoll {
 
     pub(crate) fn wait(&self, events: &mut [EpollEvent], block: bool) -> io::Result<usize> {
         let mut state = self.kernel.enter(Call::EpollWait)?;
+        assert!(state.calls[&Call::EpollWait] <= MOST_WAITS, "the looper spins");
         if block && let Some(action) = state.during_waits.pop_front() {
             drop(state);
             action();
             state = self.kernel.state.lock();
+        }
+        if block && state.empty_waits > 0 {
+            state.empty_waits -= 1;
+            return Ok(0);
         }
         loop {
             let count = state.take_ready(self.raw, self.kernel.now(), events);

@@ -37,6 +37,8 @@ pub(crate) struct Poller {
     armed: Moment,
     /// Room for the events of one wait.
     room: Vec<EpollEvent>,
+    /// How much of it the last wait has used.
+    used: usize,
 }
 
 /// A watched fd that is ready.
@@ -60,7 +62,7 @@ impl Poller {
     pub(crate) fn new(kernel: Kernel, clock: Clock, waker: &Waker) -> io::Result<Poller> {
         let timer = TimerFd::new(&kernel)?;
         let set = new_set(&kernel, &timer, waker)?;
-        Ok(Poller { kernel, clock, set: Arc::new(set), timer, armed: Moment::NEVER, room: Vec::new() })
+        Ok(Poller { kernel, clock, set: Arc::new(set), timer, armed: Moment::NEVER, room: Vec::new(), used: 0 })
     }
 
     /// The set, for those who add and remove fds.
@@ -94,11 +96,13 @@ impl Poller {
     /// `watched` is how many fds there are, so that all that are ready can be taken at once.
     pub(crate) fn wait(&mut self, block: bool, watched: usize, ready: &mut Vec<Ready>) -> io::Result<Waited> {
         self.make_room(watched + OWN_EVENTS);
+        self.used = 0;
         let count = match self.set.wait(&mut self.room, block) {
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(Waited::Interrupted),
             Err(error) => return Err(OsError::wrap("epoll_wait", error)),
         };
+        self.used = count;
         for event in &self.room[..count] {
             match event.data() {
                 WAKER => {}
@@ -109,8 +113,11 @@ impl Poller {
         Ok(Waited::Done)
     }
 
-    /// Follows the number of fds: grows at once, shrinks when most of the room is unused.
-    fn make_room(&mut self, needed: usize) {
+    /// Follows the number of fds: grows at once, shrinks when most of the room is unused. A wait that has used all of it may
+    /// have left something for the next: fds that died in the set are ready, too, and nobody counts them.
+    fn make_room(&mut self, watched: usize) {
+        let used = if self.used == self.room.len() { 2 * self.used } else { self.used };
+        let needed = watched.max(used);
         if self.room.len() < needed {
             self.room.resize(needed.next_power_of_two(), EpollEvent::empty());
         } else if self.room.len() > 64 && self.room.len() / 8 > needed {

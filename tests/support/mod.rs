@@ -1,5 +1,5 @@
 //! What several test files need: a watchdog, and ways to meet another thread without sleeping.
-#![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it, from its root")]
 
 use std::{
     panic,
@@ -15,7 +15,7 @@ const WATCHDOG: Duration = Duration::from_secs(20);
 
 /// Runs `test` on a thread of its own, and fails if it hangs.
 pub fn watched<R: Send + 'static>(test: impl FnOnce() -> R + Send + 'static) -> R {
-    let (done, is_done) = mpsc::channel();
+    let (done, is_done) = mpsc::channel::<()>();
     let thread = thread::spawn(move || {
         let _done = done;
         test()

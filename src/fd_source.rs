@@ -38,7 +38,8 @@ impl<S: 'static> FdSource<S> {
 
     /// Calls `look` with the source and gives its result; `None` while the callback runs, and after the registration ended.
     ///
-    /// `look` may do anything with the looper. A source that it exchanges for another fd ends the registration.
+    /// `look` may do anything with the looper but poll it. A source that it exchanges for another fd ends the registration; one
+    /// that it closes and opens anew under the same number is noticed when its interest is next set.
     ///
     /// # Examples
     /// ```
@@ -58,10 +59,11 @@ impl<S: 'static> FdSource<S> {
     /// ```
     pub fn with<R>(&self, look: impl FnOnce(&mut S) -> R) -> Option<R> {
         let home = self.home.upgrade()?;
+        let _busy = home.occupy();
         home.sources.with(&self.shared.fds, self.key, |source| source.downcast_mut().map(look)).flatten()
     }
 
-    /// Changes what is watched for. It takes effect at once, also while the looper waits, and also ends the spin guard's pause.
+    /// Sets what is watched for. It takes effect at once, also while the looper waits, and ends the spin guard's pause (F8).
     ///
     /// # Errors
     /// The kernel's, and `NotFound` if the registration has ended.
@@ -73,7 +75,7 @@ impl<S: 'static> FdSource<S> {
     }
 
     /// Looks at the fd anew, for the same interest: what is ready is reported, even if epoll has not noticed that it became
-    /// ready.
+    /// ready. It ends the spin guard's pause (F8).
     ///
     /// # Errors
     /// The kernel's, and `NotFound` if the registration has ended.
@@ -96,7 +98,6 @@ impl<S: 'static> FdSource<S> {
     pub fn remove(&self) -> Option<S> {
         self.shared.fds.remove(self.key)?;
         let home = self.home.upgrade()?;
-        home.sources.admit(self.shared.fds.take_arrivals());
         let watched = home.sources.remove(self.key)?;
         let mut source: Option<S> = None;
         watched.give_back(&mut source);
@@ -118,7 +119,13 @@ impl<S: 'static> FdSource<S> {
     /// Turns this into a guard that ends the registration when it is dropped.
     #[must_use = "a guard that is dropped at once ends the registration at once"]
     pub fn guard(self) -> FdGuard<S> {
-        FdGuard { source: self }
+        FdGuard { source: self, kept: false }
+    }
+}
+
+impl<S> Clone for FdSource<S> {
+    fn clone(&self) -> Self {
+        FdSource { home: self.home.clone(), shared: self.shared.clone(), key: self.key, source: PhantomData }
     }
 }
 
@@ -130,8 +137,11 @@ impl<S> Debug for FdSource<S> {
 
 /// Ends a registration when it is dropped. See [`FdSource::guard`].
 #[derive(Debug)]
+#[must_use = "a guard that is dropped at once ends the registration at once"]
 pub struct FdGuard<S: 'static> {
     source: FdSource<S>,
+    /// It is to be let be.
+    kept: bool,
 }
 
 impl<S: 'static> FdGuard<S> {
@@ -140,11 +150,19 @@ impl<S: 'static> FdGuard<S> {
     pub fn source(&self) -> &FdSource<S> {
         &self.source
     }
+
+    /// Lets the registration be: the guard no longer ends it.
+    pub fn keep(mut self) -> FdSource<S> {
+        self.kept = true;
+        self.source.clone()
+    }
 }
 
 impl<S: 'static> Drop for FdGuard<S> {
     fn drop(&mut self) {
-        drop(self.source.remove());
+        if !self.kept {
+            drop(self.source.remove());
+        }
     }
 }
 
@@ -165,7 +183,7 @@ impl FdHandle {
         FdHandle { shared: shared.clone(), key }
     }
 
-    /// Changes what is watched for. It takes effect at once, also while the looper waits, and also ends the spin guard's pause.
+    /// Sets what is watched for. It takes effect at once, also while the looper waits, and ends the spin guard's pause (F8).
     ///
     /// # Errors
     /// The kernel's, and `NotFound` if the registration has ended.
@@ -173,7 +191,7 @@ impl FdHandle {
         set_interest(&self.shared, self.key, interest)
     }
 
-    /// Looks at the fd anew, for the same interest.
+    /// Looks at the fd anew, for the same interest, and ends the spin guard's pause (F8).
     ///
     /// # Errors
     /// The kernel's, and `NotFound` if the registration has ended.
