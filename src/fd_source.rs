@@ -208,7 +208,8 @@ impl FdHandle {
     /// otherwise after the callback, or in the looper's next turn.
     ///
     /// # Guarantees
-    /// The callback does not start any more (F4). One that is running goes on.
+    /// After this has returned the looper begins no call of it (F4). One that it has begun goes on, even if it has not reached
+    /// the callback's first line yet.
     pub fn remove(&self) -> bool {
         let removed = self.shared.fds.remove(self.key).is_some();
         if removed {

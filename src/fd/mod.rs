@@ -17,6 +17,7 @@ use crate::{
     fd::table::Registration,
     interest::{Events, Interest},
     looper::Looper,
+    message::drop_each,
 };
 
 /// What becomes of a registration after its callback: what the callback returns.
@@ -61,15 +62,25 @@ pub(crate) trait Watched {
 
 /// The one kind of [`Watched`]: idents have a callback that is never called.
 pub(crate) struct Watch<S, F> {
-    source: S,
-    callback: F,
     fd: RawFd,
+    source: S,
+    /// Dropped after the source.
+    callback: Callback<F>,
+}
+
+/// A callback that may panic when it is dropped, even while its source's panic unwinds: two at once would abort the process.
+struct Callback<F>(Option<F>);
+
+impl<F> Drop for Callback<F> {
+    fn drop(&mut self) {
+        drop_each(self.0.take());
+    }
 }
 
 impl<S: AsFd + 'static, F> Watch<S, F> {
     pub(crate) fn new(source: S, callback: F) -> Watch<S, F> {
         let fd = source.as_fd().as_raw_fd();
-        Watch { source, callback, fd }
+        Watch { fd, source, callback: Callback(Some(callback)) }
     }
 
     pub(crate) fn fd(&self) -> RawFd {
@@ -87,7 +98,10 @@ where
     F: FnMut(&Looper, &mut S, Events) -> Next,
 {
     fn call(&mut self, looper: &Looper, events: Events) -> Next {
-        (self.callback)(looper, &mut self.source, events)
+        match &mut self.callback.0 {
+            Some(callback) => callback(looper, &mut self.source, events),
+            None => Next::Remove,
+        }
     }
 
     fn is_unchanged(&self) -> bool {

@@ -12,7 +12,8 @@ use crate::{clock::Moment, looper::Looper, report::Turn, sys::host::Host};
 /// is registered may stay ready.
 ///
 /// Asking for the fd marks the looper as hosted, for good: from then on it signals, also for posts from its own thread,
-/// whatever is due before the time at which it last told its host to look. Each hosting takes two of the five levels in which
+/// whatever is due before the time at which it last told its host to look: such a post makes the fd readable once at once, for a
+/// turn that sets the new time. Each hosting takes two of the five levels in which
 /// the kernel lets epoll sets watch each other.
 ///
 /// # Guarantees
