@@ -1,0 +1,127 @@
+//! What the kernel's refusals leave of a registration, and what it is told of changes.
+
+use std::io::ErrorKind;
+
+use super::*;
+
+#[test]
+fn f2_c18_a_second_registration_is_refused_and_the_first_one_stays() {
+    let (looper, kernel) = fake();
+    let log = Log::new();
+    let source = Rc::new(source());
+    add_clone(&looper, &source, &log, "first");
+    kernel.set_ready(number(&source), IN);
+
+    let refused = looper.add_fd(source.clone(), Interest::INPUT, |_, _, _| Next::Remove).unwrap_err();
+
+    assert_eq!(refused.error.raw_os_error(), Some(Errno::EEXIST as i32));
+    assert!(refused.to_string().contains("replace_fd"), "{refused}");
+    assert!(Rc::ptr_eq(&refused.source, &source));
+    looper.poll_once(None).unwrap();
+    assert_eq!((log.take(), looper.shared().fds.len()), (vec!["first"], 1));
+}
+
+#[test]
+fn c31_c66_after_a_failed_add_the_source_is_back_and_the_same_fd_can_be_added() {
+    use Errno::*;
+    for errno in [ENOSPC, ENOMEM, EPERM, EBADF, ELOOP, EINVAL, EEXIST] {
+        let (looper, kernel) = fake();
+        let source = source();
+        let fd = number(&source);
+        let keep = |_: &Looper, _: &mut OwnedFd, _| Next::Keep;
+
+        kernel.fail(Call::EpollAdd, errno);
+        let refused = looper.add_fd(source, Interest::INPUT, keep).unwrap_err();
+        assert_eq!(refused.error.raw_os_error(), Some(errno as i32));
+        kernel.fail(Call::EpollAdd, errno);
+        let refused = looper.add_ident(refused.source, Interest::INPUT, 1).unwrap_err();
+        kernel.fail(Call::EpollAdd, errno);
+        let refused = looper.replace_fd(refused.source, Interest::INPUT, keep).unwrap_err();
+        kernel.fail(Call::EpollAdd, errno);
+        let handle = looper.handle();
+        let refused =
+            elsewhere(move || handle.add_fd(refused.source, Interest::INPUT, |_, _, _| Next::Keep).unwrap_err());
+
+        assert_eq!((number(&refused.source), looper.shared().fds.len()), (fd, 0));
+        kernel.set_ready(fd, IN);
+        assert_eq!(looper.poll_once(Duration::ZERO).unwrap(), timed_out(), "{errno}: nothing is watched");
+        looper.add_fd(refused.source, Interest::INPUT, keep).unwrap();
+        assert_eq!(looper.poll_once(None).unwrap(), served(1));
+        assert_eq!(looper.shared().fds.len(), 1);
+    }
+}
+
+#[test]
+fn c31_after_a_failed_replacement_the_old_registration_is_as_it_was() {
+    let (looper, kernel) = fake();
+    let log = Log::new();
+    let source = Rc::new(source());
+    add_clone(&looper, &source, &log, "old");
+    kernel.set_ready(number(&source), IN);
+    kernel.fail(Call::EpollModify, Errno::ENOMEM);
+
+    let refused = looper.replace_fd(source.clone(), Interest::INPUT, |_, _, _| panic!("called")).unwrap_err();
+
+    assert_eq!(refused.error.raw_os_error(), Some(Errno::ENOMEM as i32));
+    drop(refused);
+    assert_eq!(looper.poll_once(None).unwrap(), served(1));
+    assert_eq!((log.take(), Rc::strong_count(&source)), (vec!["old"], 2));
+}
+
+#[test]
+fn f10_repoll_keeps_the_interest_and_is_an_error_after_the_end() {
+    let (looper, kernel) = fake();
+    let (source, fd) = add(&looper, |_, _| Next::Keep);
+    kernel.set_ready(fd, EpollFlags::EPOLLOUT);
+
+    source.repoll().unwrap();
+    assert_eq!(looper.poll_once(Duration::ZERO).unwrap(), timed_out(), "output was not asked for");
+    kernel.set_ready(fd, IN);
+    source.handle().repoll().unwrap();
+    assert_eq!(looper.poll_once(Duration::ZERO).unwrap(), served(1));
+
+    assert_eq!(kernel.calls(Call::EpollModify), 2);
+    let handle = source.handle();
+    source.remove().unwrap();
+    assert_eq!(handle.repoll().unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(handle.set_interest(Interest::OUTPUT).unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(kernel.calls(Call::EpollModify), 2);
+}
+
+#[test]
+fn a_failed_change_of_interest_leaves_the_registration_as_it_was() {
+    let (looper, kernel) = fake();
+    let (source, fd) = add(&looper, |_, _| Next::Keep);
+    kernel.set_ready(fd, IN | EpollFlags::EPOLLOUT);
+    kernel.fail(Call::EpollModify, Errno::ENOMEM);
+
+    let error = source.set_interest(Interest::OUTPUT).unwrap_err();
+
+    assert_eq!(error.kind(), ErrorKind::OutOfMemory);
+    assert!(error.to_string().starts_with("epoll_ctl failed"), "{error}");
+    source.repoll().unwrap();
+    kernel.set_ready(fd, EpollFlags::EPOLLOUT);
+    assert_eq!(looper.poll_once(Duration::ZERO).unwrap(), timed_out(), "it still asks for input");
+}
+
+#[test]
+fn f5_an_interest_that_a_callback_cannot_have_ends_its_registration_and_says_so() {
+    let (looper, kernel) = fake();
+    let callback = Rc::new(());
+    let held = callback.clone();
+    let (source, fd) = add(&looper, move |_, _| {
+        let _ = &held;
+        Next::Interest(Interest::OUTPUT)
+    });
+    kernel.set_ready(fd, IN);
+    kernel.fail(Call::EpollModify, Errno::ENOMEM);
+    logged();
+
+    assert_eq!(looper.poll_once(None).unwrap(), served(1));
+
+    assert!(!source.is_registered());
+    assert_eq!(Rc::strong_count(&callback), 1, "the callback is dropped");
+    let lines = logged();
+    assert!(lines.len() == 1 && lines[0].contains(file!()), "{lines:?}");
+    assert_eq!(looper.poll_once(ms(1)).unwrap(), timed_out());
+}

@@ -1,0 +1,139 @@
+//! What repeats: posts on a grid that does not drift, and the turns of `poll_all`.
+
+use std::ops::ControlFlow;
+
+use super::*;
+
+#[test]
+fn post_every_runs_on_its_grid_and_skips_what_was_missed() {
+    let (looper, kernel) = fake();
+    let start = looper.now();
+    let log = Log::new();
+    let (noted, busy) = (log.clone(), kernel.clone());
+    let busy_for = [0, 3, 35, 10, 0].map(ms);
+    let mut runs = 0;
+    looper
+        .post_every(ms(10), move |looper| {
+            noted.note(looper.now() - start);
+            busy.advance(busy_for[runs]);
+            runs += 1;
+            if runs == busy_for.len() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })
+        .unwrap();
+
+    while !looper.is_empty() {
+        looper.poll_once(None).unwrap();
+    }
+
+    // At 20 it is busy until 23; at 30 until 65, so that 40, 50 and 60 are missed; at 70 until 80, when the next is due.
+    assert_eq!(log.take(), [10, 20, 30, 70, 80].map(ms));
+    assert_eq!(looper.poll_once(ms(100)).unwrap(), timed_out());
+}
+
+#[test]
+fn post_every_from_another_thread_has_the_same_grid() {
+    let (looper, _) = fake();
+    let start = looper.now();
+    let handle = looper.handle();
+    let posted = elsewhere(move || handle.post_every(ms(10), |_| ControlFlow::Continue(())).unwrap());
+
+    let times = [10, 20, 30].map(|_| {
+        looper.poll_once(None).unwrap();
+        looper.now() - start
+    });
+
+    assert_eq!(times, [10, 20, 30].map(ms));
+    assert!(posted.cancel());
+    assert_eq!(looper.poll_once(ms(15)).unwrap(), timed_out());
+}
+
+#[test]
+fn t7_post_every_with_no_period_runs_again_and_again_as_part_of_the_budget() {
+    let (looper, kernel) = fake_with(|builder| builder.budget(10));
+    let start = looper.now();
+    let log = Log::new();
+    let noted = log.clone();
+    let repeating = looper
+        .post_every(Duration::ZERO, move |_| {
+            noted.note("every");
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    looper.post(log.noting("once")).unwrap();
+    let (_source, fd) = add(&looper, |_, _| Next::Keep);
+    kernel.set_ready(fd, IN);
+
+    for _ in 0..3 {
+        let turn = looper.poll_once(None).unwrap();
+        assert_eq!(turn, Turn { messages: 10, fds: 1, more: true, ..Turn::default() });
+    }
+
+    assert_eq!(log.take().iter().position(|name| *name == "once"), Some(1), "the others have their turn");
+    assert_eq!(looper.now(), start);
+    assert!(repeating.cancel());
+    assert_eq!(looper.poll_once(Duration::ZERO).unwrap(), served(1));
+}
+
+#[test]
+fn post_every_is_pending_between_its_runs_at_its_next_time() {
+    let (looper, kernel) = fake();
+    let start = looper.now();
+    let posted = looper.post_every(ms(10), |_| ControlFlow::Continue(())).unwrap();
+
+    for times in 1..=3 {
+        assert!(posted.is_pending());
+        assert_eq!(looper.poll_once(None).unwrap(), ran(1));
+        assert_eq!(looper.now() - start, times * ms(10));
+    }
+
+    kernel.advance(ms(95));
+    assert_eq!(looper.poll_once(None).unwrap(), ran(1), "125 ms: one of the missed runs, and no more");
+    assert_eq!(looper.poll_once(None).unwrap(), ran(1));
+    assert_eq!(looper.now() - start, ms(130));
+    assert!(posted.cancel() && !posted.is_pending());
+}
+
+#[test]
+fn t11_poll_all_does_all_that_is_due_and_does_not_wait_for_more() {
+    let (looper, kernel) = fake_with(|builder| builder.budget(2));
+    let start = looper.now();
+    let log = Log::new();
+    (0..5).for_each(|i| drop(looper.post_delayed(ms(10), log.noting(i)).unwrap()));
+    looper.post_delayed(ms(11), log.noting(99)).unwrap();
+    let (_source, fd) = add(&looper, |_, _| Next::Remove);
+    let other_kernel = kernel.clone();
+    looper.post_delayed(ms(10), move |_| other_kernel.set_ready(fd, IN)).unwrap();
+
+    let sum = looper.poll_all(ms(500)).unwrap();
+
+    assert_eq!(sum, Turn { messages: 6, fds: 1, ..Turn::default() });
+    assert_eq!((log.take(), looper.now() - start), (vec![0, 1, 2, 3, 4], ms(10)));
+}
+
+#[test]
+fn t11_poll_all_waits_no_longer_than_its_timeout() {
+    let (looper, _) = fake();
+    let start = looper.now();
+    looper.post_delayed(ms(51), |_| panic!("ran")).unwrap();
+
+    assert_eq!(looper.poll_all(ms(50)).unwrap(), timed_out());
+
+    assert_eq!(looper.now() - start, ms(50));
+}
+
+#[test]
+fn t11_a_message_that_posts_itself_cannot_hold_poll_all_beyond_its_timeout() {
+    fn again(looper: &Looper, kernel: &Arc<FakeKernel>) {
+        kernel.advance(ms(1));
+        let kernel = kernel.clone();
+        looper.post(move |looper| again(looper, &kernel)).unwrap();
+    }
+    let (looper, kernel) = fake_with(|builder| builder.budget(4));
+    let start = looper.now();
+    again(&looper, &kernel);
+
+    let sum = looper.poll_all(ms(50)).unwrap();
+
+    assert_eq!(sum, Turn { messages: 52, more: true, ..Turn::default() }, "13 turns of 4 messages of 1 ms");
+    assert_eq!(looper.now() - start, ms(53));
+}
