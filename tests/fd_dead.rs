@@ -1,0 +1,266 @@
+//! Watched fds that die under their registration, with and without a duplicate that keeps them in the kernel's set.
+
+#[path = "support/fds.rs"]
+mod fds;
+#[path = "support/rest.rs"]
+mod rest;
+mod support;
+
+use std::{
+    cell::Cell,
+    io::{self, Read, Write},
+    mem,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
+    rc::Rc,
+};
+
+use alooper::{Interest, Looper, Next};
+use fds::{poll_now, ready_pipe, ready_stream};
+use nix::unistd::dup2;
+use rest::{
+    PATIENCE, assert_not_warned, assert_sleeps, assert_warned_once_of, assert_works, count_rebuilds, warnings, watch,
+};
+use support::watched;
+
+/// A looper whose warnings are kept.
+fn logged_looper() -> Looper {
+    warnings();
+    Looper::new().unwrap()
+}
+
+#[test]
+fn f7_a_source_exchanged_while_it_is_lent_ends_its_registration() {
+    watched(|| {
+        let looper = logged_looper();
+        let (near, _far) = ready_stream();
+        let duplicate = near.try_clone().unwrap();
+        let (other, _other_far) = ready_stream();
+        let (source, place) = watch(&looper, near, |_, _, _| panic!("it is another stream now"));
+
+        let lent = source.with(|near| *near = other);
+
+        assert_eq!(lent, Some(()));
+        assert!(!source.is_registered());
+        assert_warned_once_of(&place);
+        assert_eq!(count_rebuilds(&looper), 1);
+        assert_sleeps(&looper);
+        drop(duplicate);
+    });
+}
+
+#[test]
+fn f7_c13_a_source_exchanged_without_a_duplicate_ends_its_registration() {
+    watched(|| {
+        let looper = logged_looper();
+        let (near, _far) = ready_stream();
+        let (other, mut other_far) = ready_stream();
+        let mut spare = Some(other);
+        let (source, place) = watch(&looper, near, move |_, near, _| {
+            *near = spare.take().unwrap();
+            Next::Keep
+        });
+
+        assert_eq!(poll_now(&looper).fds, 1);
+
+        assert_warned_once_of(&place);
+        assert!(source.remove().is_none());
+        assert_eq!(count_rebuilds(&looper), 0);
+        assert_sleeps(&looper);
+        assert!(other_far.read(&mut [0]).is_err(), "both streams are closed: its unread byte is lost");
+    });
+}
+
+/// The number stays open, for a quiet pipe: nothing tells the looper, until somebody asks.
+#[test]
+fn f7_c13_a_number_that_was_given_to_another_file_has_no_event_and_can_be_removed_and_used_again() {
+    watched(|| {
+        let looper = logged_looper();
+        let (fd, _writer) = ready_pipe();
+        let (quiet, mut quiet_writer) = io::pipe().unwrap();
+        let (source, _place) = watch(&looper, fd, |_, _, _| panic!("its file is closed"));
+
+        source.with(|fd| dup2(&quiet, fd).unwrap()).unwrap();
+
+        assert_sleeps(&looper);
+        for error in [source.repoll().unwrap_err(), source.set_interest(Interest::OUTPUT).unwrap_err()] {
+            assert!(error.to_string().contains("add the source again"), "{error}");
+        }
+        let fd = source.remove().unwrap();
+        assert!(!source.is_registered());
+        quiet_writer.write_all(b"x").unwrap();
+        let again = looper.add_fd(fd, Interest::INPUT, |_, _, _| Next::Remove).unwrap();
+        assert_eq!(poll_now(&looper).fds, 1);
+        assert!(!again.is_registered());
+        assert_sleeps(&looper);
+    });
+}
+
+#[test]
+fn f7_c14_a_number_given_to_another_file_while_a_duplicate_is_ready_does_not_spin() {
+    watched(|| {
+        let looper = logged_looper();
+        let (fd, _writer) = ready_pipe();
+        let duplicate = fd.try_clone().unwrap();
+        let (quiet, _quiet_writer) = io::pipe().unwrap();
+        let calls = Rc::new(Cell::new(0));
+        let counted = calls.clone();
+        let (source, place) = watch(&looper, fd, move |_, fd, _| {
+            counted.set(counted.get() + 1);
+            if counted.get() == 1 {
+                dup2(&quiet, fd).unwrap();
+            }
+            Next::Keep
+        });
+
+        let rebuilds = count_rebuilds(&looper);
+
+        assert_eq!(rebuilds, 1);
+        assert!(calls.get() < PATIENCE, "{} calls", calls.get());
+        assert!(!source.is_registered());
+        assert_warned_once_of(&place);
+        assert_sleeps(&looper);
+        assert_works(&looper);
+        drop(duplicate);
+    });
+}
+
+/// Lends a number that somebody else owns, as code with raw fds does.
+struct Lent(RawFd);
+
+impl AsFd for Lent {
+    #[allow(unsafe_code, reason = "no safe type lends an fd that is closed under it")]
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: broken on purpose once the owner has closed it. The looper gives the number to `epoll_ctl` alone, on its
+        // own epoll set, which knows it together with its file: whoever has the number next is not affected.
+        unsafe { BorrowedFd::borrow_raw(self.0) }
+    }
+}
+
+#[test]
+fn f7_c14_a_number_that_was_lent_and_closed_does_not_spin_though_a_duplicate_is_ready() {
+    watched(|| {
+        let looper = logged_looper();
+        let (owner, _writer) = ready_pipe();
+        let duplicate = owner.try_clone().unwrap();
+        let calls = Rc::new(Cell::new(0));
+        let counted = calls.clone();
+        let (source, place) = watch(&looper, Lent(owner.as_raw_fd()), move |_, _, _| {
+            counted.set(counted.get() + 1);
+            Next::Keep
+        });
+
+        drop(owner);
+        let rebuilds = count_rebuilds(&looper);
+
+        assert_eq!(rebuilds, 1);
+        assert!(calls.get() < PATIENCE, "{} calls", calls.get());
+        assert!(!source.is_registered());
+        assert_warned_once_of(&place);
+        assert_sleeps(&looper);
+        assert_works(&looper);
+        drop(duplicate);
+    });
+}
+
+#[test]
+fn f7_c13_a_number_that_was_lent_and_closed_has_no_event_and_can_be_removed() {
+    watched(|| {
+        let looper = logged_looper();
+        let (owner, _writer) = ready_pipe();
+        let (source, _place) = watch(&looper, Lent(owner.as_raw_fd()), |_, _, _| panic!("it is closed"));
+
+        drop(owner);
+
+        assert_sleeps(&looper);
+        assert!(source.remove().is_some());
+        assert!(!source.is_registered());
+        assert_works(&looper);
+        assert_not_warned();
+    });
+}
+
+/// The old file's duplicate is ready, the new file of the same number is not: it must not get the old one's events.
+#[test]
+fn f7_f6_the_next_owner_of_the_number_does_not_get_a_duplicates_events() {
+    watched(|| {
+        let looper = logged_looper();
+        let (fd, _writer) = ready_pipe();
+        let duplicate = fd.try_clone().unwrap();
+        let (quiet, mut quiet_writer) = io::pipe().unwrap();
+        let (source, _place) = watch(&looper, fd, |_, _, _| Next::Keep);
+        source.with(|fd| dup2(&quiet, fd).unwrap()).unwrap();
+
+        let renewed = source.remove().unwrap();
+        let calls = Rc::new(Cell::new(0));
+        let counted = calls.clone();
+        let (new, _place) = watch(&looper, renewed, move |_, fd, _| {
+            assert_eq!(nix::unistd::read(&*fd, &mut [0]).unwrap(), 1);
+            counted.set(counted.get() + 1);
+            Next::Keep
+        });
+
+        assert_eq!(count_rebuilds(&looper), 1);
+        assert_eq!(calls.get(), 0);
+        assert_sleeps(&looper);
+        quiet_writer.write_all(b"y").unwrap();
+        assert_eq!(looper.poll_once(None).unwrap().fds, 1);
+        assert!(new.is_registered());
+        drop(duplicate);
+    });
+}
+
+#[test]
+fn c25_a_callback_that_closes_its_fd_and_answers_remove_is_no_reason_to_warn() {
+    watched(|| {
+        let looper = logged_looper();
+        let (near, _far) = ready_stream();
+        let (source, _place) = watch(&looper, OwnedFd::from(near), |_, fd, _| {
+            let (placeholder, _) = io::pipe().unwrap();
+            drop(mem::replace(fd, placeholder.into()));
+            Next::Remove
+        });
+
+        assert_eq!(poll_now(&looper).fds, 1);
+
+        assert!(!source.is_registered());
+        assert_sleeps(&looper);
+        assert_not_warned();
+    });
+}
+
+#[test]
+fn f7_c25_a_callback_that_closes_its_fd_and_answers_remove_leaves_no_spin_behind_for_a_duplicate() {
+    watched(|| {
+        let looper = logged_looper();
+        let (fd, _writer) = ready_pipe();
+        let duplicate = fd.try_clone().unwrap();
+        watch(&looper, fd, |_, fd, _| {
+            let (placeholder, _) = io::pipe().unwrap();
+            *fd = placeholder.into();
+            Next::Remove
+        });
+
+        assert_eq!(poll_now(&looper).fds, 1);
+
+        assert_eq!(count_rebuilds(&looper), 1);
+        assert_sleeps(&looper);
+        assert_not_warned();
+        drop(duplicate);
+    });
+}
+
+#[test]
+fn f7_a_source_that_is_closed_after_a_regular_removal_needs_no_new_set() {
+    watched(|| {
+        let looper = logged_looper();
+        let (near, _far) = ready_stream();
+        let duplicate = near.try_clone().unwrap();
+        let (source, _place) = watch(&looper, near, |_, _, _| Next::Keep);
+
+        drop(source.remove());
+
+        assert_eq!(count_rebuilds(&looper), 0);
+        assert_sleeps(&looper);
+        drop(duplicate);
+    });
+}

@@ -1,0 +1,111 @@
+//! The order of the house: every promise has a test, and files import only from those above them.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+fn read(path: impl AsRef<Path>) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// All Rust files below `folder`, relative to the project.
+fn rust_files(folder: &str) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut folders = vec![PathBuf::from(folder)];
+    while let Some(folder) = folders.pop() {
+        let entries = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(&folder)).unwrap();
+        for entry in entries.map(Result::unwrap) {
+            let path = folder.join(entry.file_name());
+            if entry.file_type().unwrap().is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                files.push(path);
+            }
+        }
+    }
+    files
+}
+
+/// The ids of the rules of docs/semantics.md.
+fn rules() -> Vec<String> {
+    let page = read("docs/semantics.md");
+    let ids = page.lines().filter_map(|line| line.strip_prefix("- **")?.split_once("**"));
+    ids.filter(|(_, text)| !text.starts_with(" is kept for")).map(|(id, _)| id.to_owned()).collect()
+}
+
+/// Whether `text` has `id` as a word, in a comment (`T7`) or as part of a test's name (`t7_`).
+fn names(text: &str, id: &str) -> bool {
+    let lower = id.to_lowercase();
+    let mut words = text.split(|c: char| !c.is_ascii_alphanumeric());
+    words.any(|word| word == id || word == lower)
+}
+
+#[test]
+fn every_rule_of_the_semantics_is_named_by_a_test() {
+    let tests = ["tests", "src"].map(rust_files).concat();
+    let tests = tests.iter().filter(|path| !path.ends_with("house.rs")).map(read);
+    let with_tests: Vec<String> = tests.filter(|text| text.contains("#[test]")).collect();
+
+    let rules = rules();
+    let unnamed: Vec<_> = rules.iter().filter(|id| !with_tests.iter().any(|text| names(text, id))).collect();
+
+    assert!(rules.len() > 40, "only {} rules were found", rules.len());
+    assert!(unnamed.is_empty(), "no test names {unnamed:?}");
+}
+
+#[test]
+fn files_import_only_from_those_above_them() {
+    let lib = read("src/lib.rs");
+    let modules: Vec<&str> = lib
+        .lines()
+        .filter_map(|line| line.strip_prefix("mod ")?.strip_suffix(';'))
+        .filter(|module| !["models", "tests"].contains(module))
+        .collect();
+    let position = |module: &str| modules.iter().position(|known| *known == module);
+
+    let mut wrong = Vec::new();
+    for file in rust_files("src") {
+        let module = file.components().nth(1).unwrap().as_os_str().to_str().unwrap().trim_end_matches(".rs");
+        let Some(here) = position(module) else { continue };
+        let text = read(&file);
+        let code = text.split("#[cfg(all(test, not(alooper_loom)))]\nmod tests").next().unwrap();
+        for imported in code.split("crate::").skip(1).flat_map(imported_modules) {
+            // Callbacks receive `&Looper`: whoever stores or calls one names it.
+            if imported != "looper" && position(&imported).is_some_and(|there| there > here) {
+                wrong.push(format!("{} imports {imported}", file.display()));
+            }
+        }
+    }
+
+    assert!(modules.len() > 15, "only {} modules were found", modules.len());
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// The modules that a use of `crate::` names: `rest` is what follows.
+fn imported_modules(rest: &str) -> Vec<String> {
+    let word = |text: &str| text.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or("").to_owned();
+    let Some(list) = rest.strip_prefix('{') else {
+        return vec![word(rest)];
+    };
+    let mut modules = Vec::new();
+    let mut depth = 0;
+    let mut start = 0;
+    for (at, c) in list.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth == 0 => {
+                modules.push(word(list[start..at].trim_start()));
+                break;
+            }
+            '}' => depth -= 1,
+            ',' if depth == 0 => {
+                modules.push(word(list[start..at].trim_start()));
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    modules
+}
