@@ -28,6 +28,11 @@ impl Moment {
     /// After every time that a clock can show: a deadline that does not come.
     pub(crate) const NEVER: Moment = Moment(i64::MAX);
 
+    /// The moment in nanoseconds, for an atomic.
+    pub(crate) const fn as_nanos(self) -> i64 {
+        self.0
+    }
+
     /// The moment `delay` later; [`Moment::NEVER`] when that overflows.
     pub(crate) fn after(self, delay: Duration) -> Moment {
         let later = i64::try_from(delay.as_nanos()).ok().and_then(|nanos| self.0.checked_add(nanos));

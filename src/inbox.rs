@@ -14,22 +14,30 @@
 //! the looper looks at the queue and settles under one lock of the queue: see `Shared::settle`. `src/models.rs` checks all this
 //! in all interleavings.
 
+use std::sync::atomic::Ordering;
+
 use crate::{
     clock::Moment,
     error::Reason,
     planted::{self, Bug},
     queue::{Place, Queue},
     slots::Key,
-    sys::sync::{Mutex, MutexGuard},
+    sys::sync::{AtomicI64, Mutex, MutexGuard},
 };
 
 /// The published time of a looper that is not asleep, or that somebody is waking already: no message is due before it.
 const AWAKE: Moment = Moment::FRONT;
 
+/// How many messages there is still room for after a burst.
+const COMMON_MAIL: usize = 1024;
+
 /// What was left for the looper, and whether it sleeps.
 #[derive(Debug)]
 pub(crate) struct Inbox<T> {
     state: Mutex<State<T>>,
+    /// When the earliest of the mail is due, in nanoseconds. Written under the lock (Release); read without it (Acquire), to
+    /// know whether the mail matters for what runs next.
+    earliest: AtomicI64,
 }
 
 #[derive(Debug)]
@@ -71,7 +79,7 @@ impl<T> Inbox<T> {
             chores: false,
             closed: None,
         };
-        Inbox { state: Mutex::new(state) }
+        Inbox { state: Mutex::new(state), earliest: AtomicI64::new(Moment::NEVER.as_nanos()) }
     }
 
     /// Locks the inbox for leaving a message, unless it is closed.
@@ -84,7 +92,7 @@ impl<T> Inbox<T> {
             drop(state);
             state = self.state.lock();
         }
-        Ok(Open { state })
+        Ok(Open { state, earliest: &self.earliest })
     }
 
     /// Notes a `wake()`.
@@ -130,14 +138,25 @@ impl<T> Inbox<T> {
         self.state.lock().closed
     }
 
-    /// Moves all mail into the queue. The lock is held only to swap the mail for the empty room of the last time.
+    /// Moves all mail into the queue.
+    ///
+    /// The lock is held meanwhile: posters wait, and so cannot post faster than the mail can be sorted, which would keep the looper
+    /// collecting for ever.
     pub(crate) fn collect_into(&self, queue: &mut Queue<T>) {
-        let mut mail = queue.take_room();
-        std::mem::swap(&mut self.state.lock().mail, &mut mail);
-        for (place, message) in mail.drain(..) {
+        let mut state = self.state.lock();
+        for (place, message) in state.mail.drain(..) {
             queue.insert(place, message);
         }
-        queue.keep_room(mail);
+        state.mail.shrink_to(COMMON_MAIL);
+        self.earliest.store(Moment::NEVER.as_nanos(), Ordering::Release);
+    }
+
+    /// Whether there may be mail that comes before a message of the queue that is due at `when`.
+    ///
+    /// Exact for whatever was posted before this call, without the lock. Mail due at the same time comes later, since it was
+    /// numbered later.
+    pub(crate) fn may_precede(&self, when: Moment) -> bool {
+        self.earliest.load(Ordering::Acquire) < when.as_nanos()
     }
 
     /// Takes what there is to tidy up: whether there is anything, and the local closures among it.
@@ -198,6 +217,7 @@ impl<T> State<T> {
 /// The inbox, locked and not closed. Run nothing of the user's while it lives.
 pub(crate) struct Open<'a, T> {
     state: MutexGuard<'a, State<T>>,
+    earliest: &'a AtomicI64,
 }
 
 impl<T> Open<'_, T> {
@@ -206,6 +226,9 @@ impl<T> Open<'_, T> {
         self.state.order += 1;
         let place = Place::new(when, self.state.order);
         self.state.mail.push((place, message));
+        if when.as_nanos() < self.earliest.load(Ordering::Relaxed) {
+            self.earliest.store(when.as_nanos(), Ordering::Release);
+        }
         (place, self.state.rouse_for(when))
     }
 }

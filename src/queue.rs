@@ -4,9 +4,6 @@ use std::{collections::BTreeMap, mem};
 
 use crate::{clock::Moment, report::ExitReport};
 
-/// How many messages may lie in the inbox before its memory is given back after a burst.
-const COMMON_MAIL: usize = 1024;
-
 /// A message's place in the order, which is also its name: no two messages ever have the same.
 ///
 /// Ordered by due time, then by posting order. At-front messages are due at [`Moment::FRONT`] and count their posting
@@ -37,14 +34,11 @@ pub(crate) struct Queue<T> {
     /// What a quit gave up, until the looper's thread takes it to drop it.
     dropped: BTreeMap<Place, T>,
     account: ExitReport,
-    /// Empty room for the mail that comes next, so that collecting it allocates nothing.
-    room: Vec<(Place, T)>,
 }
 
 impl<T> Default for Queue<T> {
     fn default() -> Self {
-        let (pending, dropped, room) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
-        Queue { pending, dropped, account: ExitReport::default(), room }
+        Queue { pending: BTreeMap::new(), dropped: BTreeMap::new(), account: ExitReport::default() }
     }
 }
 
@@ -103,18 +97,6 @@ impl<T> Queue<T> {
     /// Takes what was given up, to drop it.
     pub(crate) fn take_dropped(&mut self) -> impl Iterator<Item = T> + use<T> {
         mem::take(&mut self.dropped).into_values()
-    }
-
-    /// Lends the room for mail.
-    pub(crate) fn take_room(&mut self) -> Vec<(Place, T)> {
-        mem::take(&mut self.room)
-    }
-
-    /// Keeps the room for mail for the next time, but no more of it than is commonly used.
-    pub(crate) fn keep_room(&mut self, mut room: Vec<(Place, T)>) {
-        room.clear();
-        room.shrink_to(COMMON_MAIL);
-        self.room = room;
     }
 
     /// How all messages so far have ended.

@@ -152,8 +152,14 @@ impl Shared {
     }
 
     /// Takes the first message if it is due at `now`; otherwise tells when the first one is.
+    ///
+    /// The mail is collected only if some of it may come first: not for each message while others post without end.
     pub(crate) fn next_message(&self, now: Moment) -> Result<Message, Option<Moment>> {
-        self.with_queue(|queue| queue.pop_due(now).ok_or_else(|| queue.next_due()))
+        let mut queue = self.queue.lock();
+        if self.inbox.may_precede(queue.next_due().unwrap_or(Moment::NEVER)) {
+            self.inbox.collect_into(&mut queue);
+        }
+        queue.pop_due(now).ok_or_else(|| queue.next_due())
     }
 
     /// Takes what a quit has given up.

@@ -9,7 +9,7 @@ use std::{
     rc::Rc,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
         mpsc,
     },
     thread,
@@ -303,6 +303,38 @@ fn t7_a_thread_that_posts_without_end_does_not_starve_fds() {
         }
         stop.store(true, Ordering::Relaxed);
         poster.join().unwrap();
+    });
+}
+
+/// C51: what arrives meanwhile must not have to be taken in before each of a turn's messages, or turns end when the posts do.
+#[test]
+fn t7_turns_end_though_other_threads_post_faster_than_the_looper_can_take_it_in() {
+    // As many as keep two threads busy for far longer than the turns need.
+    const POSTS: usize = 1_000_000;
+    watched(|| {
+        let looper = Looper::new().unwrap();
+        let posted = Arc::new(AtomicUsize::new(0));
+        let posters: Vec<_> = (0..2)
+            .map(|_| {
+                let (handle, posted) = (looper.handle(), posted.clone());
+                thread::spawn(move || {
+                    while posted.fetch_add(1, Ordering::Relaxed) < POSTS {
+                        handle.post(|_| ()).unwrap();
+                    }
+                })
+            })
+            .collect();
+
+        for turns in 1..=20 {
+            let messages = looper.poll_once(None).unwrap().messages;
+            assert!(
+                posted.load(Ordering::Relaxed) < POSTS,
+                "turn {turns} ran {messages} messages until all was posted"
+            );
+        }
+
+        posted.store(POSTS, Ordering::Relaxed);
+        posters.into_iter().for_each(|poster| poster.join().unwrap());
     });
 }
 

@@ -3,13 +3,16 @@
 #[cfg(not(all(test, alooper_loom)))]
 pub(crate) use parking_lot::{Mutex, MutexGuard};
 #[cfg(not(all(test, alooper_loom)))]
-pub(crate) use std::thread::{ThreadId, current as current_thread};
+pub(crate) use std::{
+    sync::atomic::AtomicI64,
+    thread::{ThreadId, current as current_thread},
+};
 #[cfg(all(test, not(alooper_loom)))]
 pub(crate) use std_condvar::Condvar;
 
 #[cfg(all(test, alooper_loom))]
 pub(crate) use loom::{
-    sync::MutexGuard,
+    sync::{MutexGuard, atomic::AtomicI64},
     thread::{ThreadId, current as current_thread},
 };
 #[cfg(all(test, alooper_loom))]
