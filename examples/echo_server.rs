@@ -1,7 +1,7 @@
-//! cargo run --example echo_server [ADDRESS]
+//! cargo run --example echo_server -- [ADDRESS]
 //!
-//! Sends back what each client sends, for any number of clients on one thread. A client that does not read is not read from
-//! either, so that no buffer grows. Ends on SIGINT (Ctrl-C) and SIGTERM, which close the connections that are open.
+//! Sends back what each client sends, for any number of clients on one thread. A client that does not read is not read
+//! from either, so that no buffer grows. SIGINT (Ctrl-C) and SIGTERM end it, and close the connections that are open.
 
 use std::{
     env,
@@ -58,7 +58,7 @@ fn listen(looper: &Looper, listener: Rc<TcpListener>) -> io::Result<()> {
         }
         Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::ConnectionAborted) => Next::Keep,
         Err(error) => {
-            // Mostly because too many files are open. The client waits on, so without a rest this would be called at once.
+            // Mostly because too many files are open. The client waits on: without a rest, this would spin.
             eprintln!("cannot accept a client now, and tries again: {error}");
             let listener = listener.clone();
             let again = |looper: &Looper| listen(looper, listener).expect("it was listened to before");

@@ -1,7 +1,7 @@
 //! cargo run --example signals
 //!
-//! Signals as events of an fd: their callback is ordinary code, where a signal handler may call next to nothing. Ends on
-//! SIGINT (Ctrl-C) and SIGTERM.
+//! Signals as events of an fd: their callback is ordinary code, where a signal handler may call next to nothing. Ends
+//! on SIGINT (Ctrl-C) and SIGTERM.
 
 use std::{io, process};
 
@@ -12,7 +12,7 @@ use nix::sys::{
 };
 
 fn main() -> io::Result<()> {
-    // A signal comes to the fd only while it is blocked, in every thread. Threads inherit what is blocked: so this comes first.
+    // A signal comes to the fd only while every thread blocks it. Threads inherit what is blocked: so this comes first.
     let taken = Signal::SIGINT | Signal::SIGTERM | Signal::SIGUSR1;
     taken.thread_block()?;
     let signals = SignalFd::with_flags(&taken, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;

@@ -1,7 +1,7 @@
 //! cargo run --example stdin
 //!
-//! Reads lines from a terminal or a pipe through the looper, which stays free for other things meanwhile. Nothing is set
-//! non-blocking, since others may share the terminal: it reads only when something is there, and only what is there.
+//! Reads lines from a terminal or a pipe through the looper, which stays free for other things meanwhile. Nothing is
+//! set non-blocking, since others may share the terminal: it reads only when something is there, and only that.
 
 use std::{
     cell::Cell,

@@ -1,7 +1,7 @@
 //! cargo run --example timer
 //!
-//! Messages for later: after a delay, at a time, again and again, and cancelled. Each line shows how late its message ran.
-//! None runs early.
+//! Messages for later: after a delay, at a time, again and again, and cancelled. Each line shows how late its message
+//! ran. None runs early.
 
 use std::{
     io,

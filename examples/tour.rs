@@ -1,7 +1,7 @@
 //! cargo run --example tour
 //!
-//! Seven stops that show what a looper does. The tour also checks what it shows: it ends with "Everything happened", or with
-//! a line that says what did not and an exit status that is not zero.
+//! Seven stops that show what a looper does. The tour also checks what it shows: it ends with "Everything happened", or
+//! with a line that says what did not and an exit status that is not zero.
 
 use std::{
     env, fs,

@@ -1,7 +1,7 @@
 //! cargo run --example watch -- FOLDER COMMAND [ARGS..]
 //!
-//! Runs a command whenever something below a folder has changed. Changes are events of an inotify fd on the main looper;
-//! each one replaces the delayed message that will run the command, on a worker's looper, which may block.
+//! Runs a command whenever something below a folder has changed. Changes are events of an inotify fd on the main
+//! looper; each one replaces the delayed message that will run the command, on a worker's looper, which may block.
 
 use std::{
     env,
