@@ -62,8 +62,8 @@ struct State<T> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "a looper that sleeps past this has to be signalled"]
 pub(crate) enum Signal {
-    /// The looper sleeps past it, until this moment.
-    Needed(Moment),
+    /// The looper sleeps past it.
+    Needed,
     /// The looper is awake, is being woken, or sleeps no longer than that.
     Saved,
 }
@@ -187,11 +187,11 @@ impl<T> Inbox<T> {
         std::mem::take(&mut state.woken)
     }
 
-    /// Publishes again that the looper sleeps until `until`, since the eventfd could not be written: the next one tries again.
+    /// Publishes that the looper may sleep for ever, since the eventfd could not be written: the next one tries again.
     ///
     /// If the looper has got up meanwhile, that costs somebody a needless write.
-    pub(crate) fn lull(&self, until: Moment) {
-        self.state.lock().asleep_until = until;
+    pub(crate) fn lull(&self) {
+        self.state.lock().asleep_until = Moment::NEVER;
     }
 }
 
@@ -206,11 +206,10 @@ impl<T> State<T> {
         if when >= self.asleep_until {
             return Signal::Saved;
         }
-        let signal = Signal::Needed(self.asleep_until);
         if !planted::is(Bug::SignalEveryTime) {
             self.asleep_until = AWAKE;
         }
-        signal
+        Signal::Needed
     }
 }
 
@@ -261,7 +260,7 @@ mod tests {
 
         assert_eq!(push(&inbox, later), Signal::Saved);
         assert_eq!(push(&inbox, until), Signal::Saved);
-        assert_eq!(push(&inbox, earlier), Signal::Needed(until));
+        assert_eq!(push(&inbox, earlier), Signal::Needed);
         assert_eq!(push(&inbox, Moment::FRONT), Signal::Saved, "a wake is on its way");
     }
 
@@ -270,7 +269,7 @@ mod tests {
         let inbox = emptied();
         assert!(inbox.settle(Moment::NEVER));
 
-        assert_eq!(inbox.wake(), Signal::Needed(Moment::NEVER));
+        assert_eq!(inbox.wake(), Signal::Needed);
         assert!((0..1_000_000).all(|_| inbox.wake() == Signal::Saved));
 
         assert!(inbox.rise());
@@ -297,7 +296,7 @@ mod tests {
         let inbox = emptied();
         assert!(inbox.settle(Moment::NEVER));
 
-        assert_eq!(inbox.close(Reason::Quit), Some(Signal::Needed(Moment::NEVER)));
+        assert_eq!(inbox.close(Reason::Quit), Some(Signal::Needed));
 
         assert_eq!(inbox.close(Reason::Dropped), None);
         assert_eq!(inbox.open().err(), Some(Reason::Quit));

@@ -175,7 +175,7 @@ impl Shared {
     /// Makes the looper's epoll set readable, if that is needed. When that fails, the looper still counts as asleep.
     fn send(&self, signal: Signal) -> io::Result<()> {
         match signal {
-            Signal::Needed(until) => self.waker.signal().inspect_err(|_| self.inbox.lull(until)),
+            Signal::Needed => self.waker.signal().inspect_err(|_| self.inbox.lull()),
             Signal::Saved => Ok(()),
         }
     }

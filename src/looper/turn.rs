@@ -124,9 +124,6 @@ impl Looper {
 
     fn enter(&self) -> io::Result<Polling<'_>> {
         let busy = self.home.occupy().ok_or(Misuse::NestedPoll)?;
-        if self.host.get().is_some() {
-            self.rise();
-        }
         Ok(Polling { looper: self, busy: Some(busy) })
     }
 

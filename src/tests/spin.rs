@@ -187,6 +187,7 @@ fn f8_a_parked_fd_can_be_removed_replaced_and_is_not_registered_twice() {
     let second = looper.replace_fd(source.clone(), Interest::INPUT, keep).unwrap();
     assert!(!parked.is_registered());
     assert_eq!(calls_until_quiet(&looper), 3, "the new one is not parked");
+    assert!(looper.add_fd(source.clone(), Interest::INPUT, keep).is_err(), "now it is, and no second one either");
     assert!(second.remove().is_some());
     let third = looper.add_fd(source, Interest::INPUT, keep).unwrap();
 
