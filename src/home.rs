@@ -12,7 +12,7 @@ use std::{
 };
 
 use crate::{
-    fd::{CLOSED_UNDER_IT, Watched, sources::Sources, table::Ended, warn_of_end},
+    fd::{CLOSED_UNDER_IT, Watched, registrations::Ended, sources::Sources, warn_of_end},
     message::{LocalCallback, Message, SendCallback, drop_each},
     shared::Shared,
     slots::{Key, Slots},

@@ -13,7 +13,7 @@ use std::{
 use crate::{
     clock::Moment,
     error::{AddFdError, Rejected},
-    fd::{Next, Watch, table::Registration},
+    fd::{Next, Watch, registrations::Registration},
     fd_source::FdHandle,
     home,
     interest::{Events, Interest},

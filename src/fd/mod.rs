@@ -5,6 +5,7 @@
 //! the looper's thread, where they run and are dropped. A key with a generation joins the halves, and is what epoll carries:
 //! an fd number is never taken for a name.
 
+pub(crate) mod registrations;
 pub(crate) mod sources;
 pub(crate) mod table;
 
@@ -14,7 +15,7 @@ use std::{
 };
 
 use crate::{
-    fd::table::Registration,
+    fd::registrations::Registration,
     interest::{Events, Interest},
     looper::Looper,
     message::drop_each,

@@ -9,7 +9,8 @@ use std::{
 use crate::{
     fd::{
         CLOSED_UNDER_IT, Next, Watched,
-        table::{Arrival, FdTable, Registration},
+        registrations::Registration,
+        table::{Arrival, FdTable},
         warn_of_end,
     },
     interest::Events,

@@ -13,7 +13,7 @@ use std::{io, time::Duration};
 use crate::{
     clock::Moment,
     error::Misuse,
-    fd::table::{Claim, Reported, Served},
+    fd::registrations::{Claim, Reported, Served},
     home::Busy,
     looper::Looper,
     message::Message,
@@ -222,8 +222,8 @@ impl Looper {
             Claim::Serve(served) => {
                 if let Some(spun) = served.spun {
                     log::warn!(
-                        "{} ignores fd {}, which was added at {}, until its interest is set or it is repolled: it has reported nothing but \
-                         hang-ups or errors {} times in a row; remove it when it hangs up",
+                        "{} ignores fd {}, which was added at {}, until its interest is set or it is repolled: it has \
+                         reported nothing but hang-ups or errors {} times in a row; remove it when it hangs up",
                         self.shared().label,
                         spun.fd,
                         spun.place,

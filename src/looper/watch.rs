@@ -6,7 +6,7 @@ use crate::{
     error::AddFdError,
     fd::{
         Next, Watch,
-        table::{Duplicate, Registration},
+        registrations::{Duplicate, Registration},
     },
     fd_source::FdSource,
     home,
