@@ -4,8 +4,8 @@ use std::io;
 
 use crate::{clock::Clock, looper::Looper, sys::Kernel};
 
-/// How many messages a turn runs at most, unless set: enough that the one `epoll_wait` of a turn is under 1 ns a message, few
-/// enough that ready fds wait microseconds.
+/// How many messages a turn runs at most, unless set: enough that the one `epoll_wait` of a turn is under 1 ns a
+/// message, few enough that ready fds wait microseconds.
 const DEFAULT_BUDGET: usize = 256;
 /// How often in a row an fd may report nothing but a hang-up or an error, unless set.
 const DEFAULT_SPIN_LIMIT: u32 = 1000;
@@ -49,7 +49,8 @@ impl Builder {
         self
     }
 
-    /// Sets how many messages a turn runs at most before it serves the fds that are ready. 256 unless set; zero counts as one.
+    /// Sets how many messages a turn runs at most before it serves the fds that are ready. 256 unless set; zero counts
+    /// as one.
     pub fn budget(mut self, messages: usize) -> Builder {
         self.budget = messages.max(1);
         self

@@ -34,8 +34,8 @@ static MAIN: OnceLock<LooperHandle> = OnceLock::new();
 impl Looper {
     /// Gives the calling thread's looper, and makes it the first time.
     ///
-    /// The thread keeps it until it ends, also after it has quit. When the thread ends, [`Looper::current`] becomes `None`
-    /// first, and then the looper is dropped.
+    /// The thread keeps it until it ends, also after it has quit. When the thread ends, [`Looper::current`] becomes
+    /// `None` first, and then the looper is dropped.
     ///
     /// # Errors
     /// As [`Looper::new`]; of kind `Unsupported` if the thread is ending.
@@ -94,7 +94,8 @@ impl Builder {
     /// Makes the looper and makes it the calling thread's own, as [`Looper::prepare`] does.
     ///
     /// # Errors
-    /// As [`Looper::prepare`], and one of kind `AlreadyExists` if the thread has a looper, whose properties are set already.
+    /// As [`Looper::prepare`], and one of kind `AlreadyExists` if the thread has a looper, whose properties are set
+    /// already.
     pub fn prepare(self) -> io::Result<Rc<Looper>> {
         if Looper::current().is_some() {
             return Err(Misuse::SecondPrepare.into());

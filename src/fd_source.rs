@@ -18,12 +18,12 @@ use crate::{
 
 /// A watched source, on the looper's thread.
 ///
-/// Dropping it does nothing: the looper goes on watching. [`guard`](FdSource::guard) turns it into one that removes when
-/// dropped. It does not keep the looper alive.
+/// Dropping it does nothing: the looper goes on watching. [`guard`](FdSource::guard) turns it into one that removes
+/// when dropped. It does not keep the looper alive.
 ///
 /// # Android
-/// What `Looper::setFdEvents`, `repoll` and `removeFd` take an fd number for. It names one registration for ever, so it cannot
-/// mean another one that has the same number later.
+/// What `Looper::setFdEvents`, `repoll` and `removeFd` take an fd number for. It names one registration for ever, so it
+/// cannot mean another one that has the same number later.
 pub struct FdSource<S> {
     home: Weak<Home>,
     shared: Arc<Shared>,
@@ -36,10 +36,12 @@ impl<S: 'static> FdSource<S> {
         FdSource { home: Rc::downgrade(home), shared: home.shared.clone(), key, source: PhantomData }
     }
 
-    /// Calls `look` with the source and gives its result; `None` while the callback runs, and after the registration ended.
+    /// Calls `look` with the source and gives its result; `None` while the callback runs, and after the registration
+    /// ended.
     ///
-    /// `look` may do anything with the looper but poll it. A source that it exchanges for another fd ends the registration; one
-    /// that it closes and opens anew under the same number is noticed when its interest is next set.
+    /// `look` may do anything with the looper but poll it. A source that it exchanges for another fd ends the
+    /// registration; one that it closes and opens anew under the same number is noticed when its interest is next
+    /// set.
     ///
     /// # Examples
     /// ```
@@ -63,7 +65,8 @@ impl<S: 'static> FdSource<S> {
         home.sources.with(&self.shared.fds, self.key, |source| source.downcast_mut().map(look)).flatten()
     }
 
-    /// Sets what is watched for. It takes effect at once, also while the looper waits, and ends the spin guard's pause (F8).
+    /// Sets what is watched for. It takes effect at once, also while the looper waits, and ends the spin guard's pause
+    /// (F8).
     ///
     /// # Errors
     /// The kernel's, and `NotFound` if the registration has ended.
@@ -74,8 +77,8 @@ impl<S: 'static> FdSource<S> {
         set_interest(&self.shared, self.key, interest)
     }
 
-    /// Looks at the fd anew, for the same interest: what is ready is reported, even if epoll has not noticed that it became
-    /// ready. It ends the spin guard's pause (F8).
+    /// Looks at the fd anew, for the same interest: what is ready is reported, even if epoll has not noticed that it
+    /// became ready. It ends the spin guard's pause (F8).
     ///
     /// # Errors
     /// The kernel's, and `NotFound` if the registration has ended.
@@ -183,7 +186,8 @@ impl FdHandle {
         FdHandle { shared: shared.clone(), key }
     }
 
-    /// Sets what is watched for. It takes effect at once, also while the looper waits, and ends the spin guard's pause (F8).
+    /// Sets what is watched for. It takes effect at once, also while the looper waits, and ends the spin guard's pause
+    /// (F8).
     ///
     /// # Errors
     /// The kernel's, and `NotFound` if the registration has ended.
@@ -204,12 +208,12 @@ impl FdHandle {
 
     /// Ends the registration; whether it had not ended before.
     ///
-    /// Source and callback are dropped on the looper's thread: now if this is that thread and the callback does not run,
-    /// otherwise after the callback, or in the looper's next turn.
+    /// Source and callback are dropped on the looper's thread: now if this is that thread and the callback does not
+    /// run, otherwise after the callback, or in the looper's next turn.
     ///
     /// # Guarantees
-    /// After this has returned the looper begins no call of it (F4). One that it has begun goes on, even if it has not reached
-    /// the callback's first line yet.
+    /// After this has returned the looper begins no call of it (F4). One that it has begun goes on, even if it has not
+    /// reached the callback's first line yet.
     pub fn remove(&self) -> bool {
         let removed = self.shared.fds.remove(self.key).is_some();
         if removed {

@@ -10,9 +10,9 @@
 //! | [`rise`](Inbox::rise): takes the published time back | |
 //!
 //! Either the looper finds what was left and does not sleep, or the other side finds the looper asleep and wakes it.
-//! Only the first to find it asleep pays for the system call. Since those who ask and cancel also move mail into the queue,
-//! the looper looks at the queue and settles under one lock of the queue: see `Shared::settle`. `src/models.rs` checks all this
-//! in all interleavings.
+//! Only the first to find it asleep pays for the system call. Since those who ask and cancel also move mail into the
+//! queue, the looper looks at the queue and settles under one lock of the queue: see `Shared::settle`. `src/models.rs`
+//! checks all this in all interleavings.
 
 use std::sync::atomic::Ordering;
 
@@ -35,8 +35,8 @@ const COMMON_MAIL: usize = 1024;
 #[derive(Debug)]
 pub(crate) struct Inbox<T> {
     state: Mutex<State<T>>,
-    /// When the earliest of the mail is due, in nanoseconds. Written under the lock (Release); read without it (Acquire), to
-    /// know whether the mail matters for what runs next.
+    /// When the earliest of the mail is due, in nanoseconds. Written under the lock (Release); read without it
+    /// (Acquire), to know whether the mail matters for what runs next.
     earliest: AtomicI64,
 }
 
@@ -140,8 +140,8 @@ impl<T> Inbox<T> {
 
     /// Moves all mail into the queue.
     ///
-    /// The lock is held meanwhile: posters wait, and so cannot post faster than the mail can be sorted, which would keep the looper
-    /// collecting for ever.
+    /// The lock is held meanwhile: posters wait, and so cannot post faster than the mail can be sorted, which would
+    /// keep the looper collecting for ever.
     pub(crate) fn collect_into(&self, queue: &mut Queue<T>) {
         let mut state = self.state.lock();
         for (place, message) in state.mail.drain(..) {
@@ -153,8 +153,8 @@ impl<T> Inbox<T> {
 
     /// Whether there may be mail that comes before a message of the queue that is due at `when`.
     ///
-    /// Exact for whatever was posted before this call, without the lock. Mail due at the same time comes later, since it was
-    /// numbered later.
+    /// Exact for whatever was posted before this call, without the lock. Mail due at the same time comes later, since
+    /// it was numbered later.
     pub(crate) fn may_precede(&self, when: Moment) -> bool {
         self.earliest.load(Ordering::Acquire) < when.as_nanos()
     }
@@ -180,7 +180,8 @@ impl<T> Inbox<T> {
         quiet || planted::is(Bug::SettleWithoutLooking)
     }
 
-    /// Takes back what [`settle`](Inbox::settle) published, and takes the `wake()` that was noted: whether there was one.
+    /// Takes back what [`settle`](Inbox::settle) published, and takes the `wake()` that was noted: whether there was
+    /// one.
     pub(crate) fn rise(&self) -> bool {
         let mut state = self.state.lock();
         state.asleep_until = AWAKE;

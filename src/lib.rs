@@ -1,8 +1,8 @@
 //! Android's Looper for Linux programs: one event loop per thread.
 //!
 //! A [`Looper`] owns what its thread waits for: fds with their callbacks, messages with their due times, and posts from
-//! other threads. [`Looper::poll_once`] waits until something happens and runs the callbacks for it; [`Looper::run`] does so
-//! until the looper quits. Other threads hold a [`LooperHandle`].
+//! other threads. [`Looper::poll_once`] waits until something happens and runs the callbacks for it; [`Looper::run`]
+//! does so until the looper quits. Other threads hold a [`LooperHandle`].
 //!
 //! ```text
 //! other threads                                looper's thread                        kernel
@@ -28,8 +28,8 @@
 //! # }
 //! ```
 //!
-//! What is promised, rule by rule, is in `docs/semantics.md`; the ids in these pages (`F4`) are that page's. How the library
-//! is built is in `docs/design.md`.
+//! What is promised, rule by rule, is in `docs/semantics.md`; the ids in these pages (`F4`) are that page's. How the
+//! library is built is in `docs/design.md`.
 #![forbid(unsafe_code)]
 #![cfg_attr(all(test, alooper_loom), allow(dead_code, reason = "the models use a part of the fake kernel"))]
 

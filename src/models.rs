@@ -1,8 +1,9 @@
 //! The wake protocol in all interleavings, model-checked on the code itself.
 //!
-//! `RUSTFLAGS="--cfg alooper_loom" cargo test --release --lib models` runs them. Each model drives a whole looper on a fake
-//! kernel whose waits really wait, so that a lost wake is a deadlock, which the checker reports. A control runs a model once
-//! more in a process of its own with a [planted bug](crate::planted), and fails if the model does not see it.
+//! `RUSTFLAGS="--cfg alooper_loom" cargo test --release --lib models` runs them. Each model drives a whole looper on a
+//! fake kernel whose waits really wait, so that a lost wake is a deadlock, which the checker reports. A control runs a
+//! model once more in a process of its own with a [planted bug](crate::planted), and fails if the model does not see
+//! it.
 
 use std::sync::{
     Arc,
@@ -270,7 +271,8 @@ mod controls {
 
     use crate::planted::Bug;
 
-    /// Runs `model` with `bug` in a process of its own, since a model that fails may abort it, and looks for `complaint`.
+    /// Runs `model` with `bug` in a process of its own, since a model that fails may abort it, and looks for
+    /// `complaint`.
     fn catches(model: &str, bug: Bug, complaint: &str) {
         let name = format!("models::{model}");
         let output = Command::new(env::current_exe().unwrap())

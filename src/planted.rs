@@ -1,7 +1,7 @@
 //! Known bugs that the models must catch; in a build for use, none of this is there.
 //!
-//! A model that passes proves nothing until it has been seen to fail. So the code asks here whether it should be wrong in
-//! one named way, and a control in `src/models.rs` runs each model once more with the bug that it exists to catch.
+//! A model that passes proves nothing until it has been seen to fail. So the code asks here whether it should be wrong
+//! in one named way, and a control in `src/models.rs` runs each model once more with the bug that it exists to catch.
 
 /// A way in which the wake protocol could be wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,7 +9,8 @@ use crate::{home, queue::Place, repeat::Repetition, shared::Shared};
 
 /// A message that was posted.
 ///
-/// Dropping it does nothing: the message stays posted. [`guard`](Posted::guard) turns it into one that cancels when dropped.
+/// Dropping it does nothing: the message stays posted. [`guard`](Posted::guard) turns it into one that cancels when
+/// dropped.
 ///
 /// # Thread safety
 /// `Send` and `Sync`, whatever was posted: a value that is not `Send` is dropped on the looper's thread.

@@ -46,7 +46,8 @@ impl LooperHandle {
 
     /// Makes the looper's present poll, or else its next one, return at once with [`woken`](crate::Turn::woken).
     ///
-    /// Any number of calls before that count as one. A looper that has quit or was dropped is not woken; that is no error.
+    /// Any number of calls before that count as one. A looper that has quit or was dropped is not woken; that is no
+    /// error.
     ///
     /// # Errors
     /// The kernel's, if the eventfd cannot be written; the looper still reports it when it gets up for another reason.
@@ -55,8 +56,8 @@ impl LooperHandle {
     /// Callable from any thread; not from a signal handler, since it takes a short lock.
     ///
     /// # Guarantees
-    /// It is reported by exactly one turn, whatever else happens in that turn (T3). A system call is made only if the looper
-    /// sleeps.
+    /// It is reported by exactly one turn, whatever else happens in that turn (T3). A system call is made only if the
+    /// looper sleeps.
     ///
     /// # Android
     /// `ALooper_wake`, which aborts the process when the write fails.
@@ -74,8 +75,9 @@ impl LooperHandle {
     /// Callable from any thread; holds one short lock; writes the eventfd only if the looper sleeps.
     ///
     /// # Guarantees
-    /// Posts of one thread run in their order, and so do posts of which one happens before the other (M5). A closure that was
-    /// accepted runs, is cancelled, or is counted as dropped in the [`ExitReport`]: exactly one of these (M6).
+    /// Posts of one thread run in their order, and so do posts of which one happens before the other (M5). A closure
+    /// that was accepted runs, is cancelled, or is counted as dropped in the [`ExitReport`]: exactly one of these
+    /// (M6).
     ///
     /// # Android
     /// `Handler.post`.
@@ -88,8 +90,8 @@ impl LooperHandle {
 
     /// Posts `callback` to run no earlier than `delay` from now.
     ///
-    /// Messages due at the same instant run in posting order. The delay is measured on `CLOCK_MONOTONIC`, in nanoseconds;
-    /// one that overflows stays pending until it is cancelled.
+    /// Messages due at the same instant run in posting order. The delay is measured on `CLOCK_MONOTONIC`, in
+    /// nanoseconds; one that overflows stays pending until it is cancelled.
     ///
     /// # Errors
     /// Gives the closure back if the looper has quit or was dropped.
@@ -155,9 +157,9 @@ impl LooperHandle {
 
     /// Posts `callback` to run every `period`, for the first time one period from now, until it breaks or is cancelled.
     ///
-    /// The runs are due at whole periods from now on, however late each one is: they do not drift. Runs that were missed
-    /// because the looper was busy for longer than a period are skipped. A period of zero runs again and again, as part of the
-    /// turn's budget. A panic in it ends it.
+    /// The runs are due at whole periods from now on, however late each one is: they do not drift. Runs that were
+    /// missed because the looper was busy for longer than a period are skipped. A period of zero runs again and
+    /// again, as part of the turn's budget. A panic in it ends it.
     ///
     /// # Errors
     /// Gives the closure back if the looper has quit or was dropped.
@@ -184,7 +186,8 @@ impl LooperHandle {
         }
     }
 
-    /// Watches `source`, which the looper owns from now on, and calls `callback` on the looper's thread when it is ready.
+    /// Watches `source`, which the looper owns from now on, and calls `callback` on the looper's thread when it is
+    /// ready.
     ///
     /// As [`Looper::add_fd`], for a source and callback that are `Send`. When this returns, the kernel watches the fd.
     ///
@@ -213,9 +216,10 @@ impl LooperHandle {
 
     /// Quits: gives up everything that is pending, and refuses posts and fds from now on.
     ///
-    /// It ends the looper's sleep. No callback of any kind starts after this returns; one that is running goes on. What is
-    /// given up is dropped on the looper's thread. Only the first call of `quit` or [`quit_safely`](LooperHandle::quit_safely)
-    /// counts. A looper that has quit before it runs does not run, and none is started again.
+    /// It ends the looper's sleep. No callback of any kind starts after this returns; one that is running goes on. What
+    /// is given up is dropped on the looper's thread. Only the first call of `quit` or
+    /// [`quit_safely`](LooperHandle::quit_safely) counts. A looper that has quit before it runs does not run, and
+    /// none is started again.
     ///
     /// # Android
     /// `Looper.quit`.
@@ -223,7 +227,8 @@ impl LooperHandle {
         self.shared.quit(Quit::Now);
     }
 
-    /// Quits after everything that is due now has run, in its order; gives up the rest, and refuses posts and fds from now on.
+    /// Quits after everything that is due now has run, in its order; gives up the rest, and refuses posts and fds from
+    /// now on.
     ///
     /// The looper neither sleeps nor serves fds any more. Only the first call of `quit_safely` or
     /// [`quit`](LooperHandle::quit) counts.

@@ -7,7 +7,8 @@ use crate::{
     sys::sync::Mutex,
 };
 
-/// What a repeating post and its [`Posted`](crate::Posted) share: where the next run stands, and whether there is to be one.
+/// What a repeating post and its [`Posted`](crate::Posted) share: where the next run stands, and whether there is to be
+/// one.
 #[derive(Debug)]
 pub(crate) struct Repetition {
     state: Mutex<State>,

@@ -32,13 +32,14 @@ pub struct Turn {
     pub quit: bool,
     /// A signal interrupted a wait. The wait went on to the same deadline: a turn never ends for this.
     pub interrupted: bool,
-    /// The epoll set was made anew, because it held an fd that was closed under its registration while a duplicate kept
-    /// it alive. Registrations, and the fd by which another loop hosts this looper, stay valid.
+    /// The epoll set was made anew, because it held an fd that was closed under its registration while a duplicate
+    /// kept it alive. Registrations, and the fd by which another loop hosts this looper, stay valid.
     pub rebuilt: bool,
 }
 
 impl Turn {
-    /// Whether nothing happened and nothing more is due: when a host that watches the looper edge-triggered may stop polling.
+    /// Whether nothing happened and nothing more is due: when a host that watches the looper edge-triggered may stop
+    /// polling.
     ///
     /// That the looper has quit does not count: it stays so.
     #[must_use]

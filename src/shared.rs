@@ -1,7 +1,7 @@
 //! What all threads reach of a looper: the inbox, the queue, the waker and the table of fds.
 //!
-//! Locks are taken in this order: queue, inbox. The fd table's is taken alone. No user code runs and nothing of a user's
-//! is dropped under any of them: what has to be dropped is handed out.
+//! Locks are taken in this order: queue, inbox. The fd table's is taken alone. No user code runs and nothing of a
+//! user's is dropped under any of them: what has to be dropped is handed out.
 
 use std::{
     io,
@@ -142,8 +142,8 @@ impl Shared {
 
     /// Publishes that the looper sleeps until `until`, unless a message is due before that or something was left.
     ///
-    /// Both are looked at under one lock of the queue: in between, somebody who asks or cancels could move a new message from the
-    /// inbox, where [`Inbox::settle`] looks, to the queue.
+    /// Both are looked at under one lock of the queue: in between, somebody who asks or cancels could move a new
+    /// message from the inbox, where [`Inbox::settle`] looks, to the queue.
     pub(crate) fn settle(&self, until: Moment) -> bool {
         if planted::is(Bug::SettleWithoutTheQueue) {
             return self.inbox.settle(until);

@@ -130,8 +130,9 @@ struct Lent(RawFd);
 impl AsFd for Lent {
     #[allow(unsafe_code, reason = "no safe type lends an fd that is closed under it")]
     fn as_fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: broken on purpose once the owner has closed it. The looper gives the number to `epoll_ctl` alone, on its
-        // own epoll set, which knows it together with its file: whoever has the number next is not affected.
+        // SAFETY: broken on purpose once the owner has closed it. The looper gives the number to `epoll_ctl` alone, on
+        // its own epoll set, which knows it together with its file: whoever has the number next is not
+        // affected.
         unsafe { BorrowedFd::borrow_raw(self.0) }
     }
 }

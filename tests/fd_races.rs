@@ -131,8 +131,8 @@ fn f12_a_removal_gives_the_source_back_also_while_another_thread_adds() {
     });
 }
 
-/// Android's `MultiThreaded_NoUnexpectedFdRemoval`: an fd hangs up while another thread removes it, and its number is used
-/// again at once.
+/// Android's `MultiThreaded_NoUnexpectedFdRemoval`: an fd hangs up while another thread removes it, and its number is
+/// used again at once.
 #[test]
 fn f6_a_hangup_that_races_with_removal_never_removes_the_next_registration_of_that_number() {
     watched(|| {

@@ -1,4 +1,5 @@
-//! What user code may do from inside a callback and from a `Drop`, and on which thread values are dropped (M8, M9, M10).
+//! What user code may do from inside a callback and from a `Drop`, and on which thread values are dropped (M8, M9,
+//! M10).
 
 mod support;
 

@@ -85,8 +85,8 @@ fn post_every_skips_the_runs_that_were_missed_and_keeps_to_its_periods() {
     });
 }
 
-/// After a run that ends half a period late, one that drifts waits for a whole period more. One try that is in time shows
-/// that this one does not; a busy machine may need several.
+/// After a run that ends half a period late, one that drifts waits for a whole period more. One try that is in time
+/// shows that this one does not; a busy machine may need several.
 #[test]
 fn post_every_does_not_drift_by_what_its_runs_take() {
     watched(|| {

@@ -1,4 +1,5 @@
-//! What a looper takes from the system, and that it gives it back (L1, C11, C65, C70, C77, C80). All in processes of their own.
+//! What a looper takes from the system, and that it gives it back (L1, C11, C65, C70, C77, C80). All in processes of
+//! their own.
 
 mod support;
 #[path = "support/alone.rs"]

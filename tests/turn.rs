@@ -306,7 +306,8 @@ fn t7_a_thread_that_posts_without_end_does_not_starve_fds() {
     });
 }
 
-/// C51: what arrives meanwhile must not have to be taken in before each of a turn's messages, or turns end when the posts do.
+/// C51: what arrives meanwhile must not have to be taken in before each of a turn's messages, or turns end when the
+/// posts do.
 #[test]
 fn t7_turns_end_though_other_threads_post_faster_than_the_looper_can_take_it_in() {
     // As many as keep two threads busy for far longer than the turns need.

@@ -2,8 +2,8 @@
 //!
 //! A registration has two halves. The [`table`] knows that it exists, under a lock, so that any thread can add, change
 //! and end it, and so that the looper can claim it before each call. The [`sources`] hold its source and callback, on
-//! the looper's thread, where they run and are dropped. A key with a generation joins the halves, and is what epoll carries:
-//! an fd number is never taken for a name.
+//! the looper's thread, where they run and are dropped. A key with a generation joins the halves, and is what epoll
+//! carries: an fd number is never taken for a name.
 
 pub(crate) mod registrations;
 pub(crate) mod sources;
@@ -23,7 +23,8 @@ use crate::{
 
 /// What becomes of a registration after its callback: what the callback returns.
 ///
-/// It applies to the callback's own registration only, even if that has ended meanwhile and its fd number is used again.
+/// It applies to the callback's own registration only, even if that has ended meanwhile and its fd number is used
+/// again.
 ///
 /// # Android
 /// The `1` and `0` that a `Looper_callbackFunc` returns, with a change of interest besides.
@@ -69,7 +70,8 @@ pub(crate) struct Watch<S, F> {
     callback: Callback<F>,
 }
 
-/// A callback that may panic when it is dropped, even while its source's panic unwinds: two at once would abort the process.
+/// A callback that may panic when it is dropped, even while its source's panic unwinds: two at once would abort the
+/// process.
 struct Callback<F>(Option<F>);
 
 impl<F> Drop for Callback<F> {

@@ -13,8 +13,8 @@ use crate::{
     sys::epoll::{self, Epoll},
 };
 
-/// After how many events of one registration the kernel is asked whether it still has it (F7). One `epoll_ctl` of 300 ns
-/// in so many is 5 ns an event.
+/// After how many events of one registration the kernel is asked whether it still has it (F7). One `epoll_ctl` of 300
+/// ns in so many is 5 ns an event.
 const CHECK_EVERY: u32 = 64;
 
 /// What the table knows of a registration.
@@ -277,7 +277,8 @@ impl Registrations {
         asked.is_err_and(|error| has_died(&error))
     }
 
-    /// Parks a registration whose events have long told nothing but a hang-up or an error. Gives it if the user has to know.
+    /// Parks a registration whose events have long told nothing but a hang-up or an error. Gives it if the user has to
+    /// know.
     fn guard_against_spin(&mut self, key: Key, spin_limit: u32) -> Option<Registration> {
         let registration = self.slots.get_mut(key)?;
         let asks_nothing = registration.interest.is_empty();

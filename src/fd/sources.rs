@@ -39,8 +39,9 @@ impl Sources {
 
     /// Keeps the source and callback of a registration. Gives what has to be dropped for that.
     ///
-    /// That is what the slot held before, if another thread has ended its registration and its departure is still to come;
-    /// or, if it is a late arrival whose registration was ended and whose slot was given away, the arrival itself.
+    /// That is what the slot held before, if another thread has ended its registration and its departure is still to
+    /// come; or, if it is a late arrival whose registration was ended and whose slot was given away, the arrival
+    /// itself.
     #[must_use = "it has to be dropped, with nothing borrowed"]
     pub(crate) fn insert(&self, key: Key, watched: Box<dyn Watched>) -> Option<Box<dyn Watched>> {
         let mut entries = self.entries.borrow_mut();
@@ -55,7 +56,8 @@ impl Sources {
         slot.replace(Entry { key, watched: Some(watched) })?.watched
     }
 
-    /// Takes over what other threads have added, all of it before anything is dropped. Gives what has to be dropped for that.
+    /// Takes over what other threads have added, all of it before anything is dropped. Gives what has to be dropped for
+    /// that.
     #[must_use = "it has to be dropped, with nothing borrowed"]
     pub(crate) fn admit(&self, arrivals: Vec<Arrival>) -> Vec<Box<dyn Watched>> {
         arrivals.into_iter().filter_map(|(key, watched)| self.insert(key, watched)).collect()

@@ -93,7 +93,8 @@ impl FdTable {
         self.state.lock().registrations.watch_for(key, interest)
     }
 
-    /// Does what a callback has answered. To name the interest that it has already is no change, and ends no pause (F8).
+    /// Does what a callback has answered. To name the interest that it has already is no change, and ends no pause
+    /// (F8).
     pub(crate) fn answer_interest(&self, key: Key, interest: Interest) -> io::Result<()> {
         let mut state = self.state.lock();
         let registrations = &mut state.registrations;
@@ -107,7 +108,8 @@ impl FdTable {
         state.registrations.watch_for(key, interest)
     }
 
-    /// Asks whether the callback of an event may be called; counts it for the spin guard, which parks after `spin_limit`.
+    /// Asks whether the callback of an event may be called; counts it for the spin guard, which parks after
+    /// `spin_limit`.
     pub(crate) fn claim_callback(&self, reported: Reported, spin_limit: u32) -> Claim {
         self.claim(reported, false, spin_limit)
     }

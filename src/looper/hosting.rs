@@ -6,14 +6,14 @@ use crate::{clock::Moment, looper::Looper, report::Turn, sys::host::Host};
 
 /// The fd by which another event loop hosts this looper.
 ///
-/// It is readable when an fd is ready, a message is due, a wake is pending, or a turn stopped with more to do. The host then
-/// calls [`poll_once`](Looper::poll_once) with a timeout of zero; one that watches it edge-triggered repeats that until the
-/// report [is empty](crate::Turn::is_empty). When a report says that the looper has quit, the host has to stop watching: what
-/// is registered may stay ready.
+/// It is readable when an fd is ready, a message is due, a wake is pending, or a turn stopped with more to do. The host
+/// then calls [`poll_once`](Looper::poll_once) with a timeout of zero; one that watches it edge-triggered repeats that
+/// until the report [is empty](crate::Turn::is_empty). When a report says that the looper has quit, the host has to
+/// stop watching: what is registered may stay ready.
 ///
 /// Asking for the fd marks the looper as hosted, for good: from then on it signals, also for posts from its own thread,
-/// whatever is due before the time at which it last told its host to look: such a post makes the fd readable once at once, for a
-/// turn that sets the new time. Each hosting takes two of the five levels in which
+/// whatever is due before the time at which it last told its host to look: such a post makes the fd readable once at
+/// once, for a turn that sets the new time. Each hosting takes two of the five levels in which
 /// the kernel lets epoll sets watch each other.
 ///
 /// # Guarantees

@@ -1,7 +1,7 @@
 //! `Looper`: what the looper's own thread may do.
 //!
-//! Here it is made and dropped, quits and answers; [`post`] posts, [`watch`] registers fds, [`turn`] polls, [`hosting`] lets
-//! another loop poll, and [`rebuild`] replaces an epoll set that an fd has spoilt.
+//! Here it is made and dropped, quits and answers; [`post`] posts, [`watch`] registers fds, [`turn`] polls, [`hosting`]
+//! lets another loop poll, and [`rebuild`] replaces an epoll set that an fd has spoilt.
 
 mod hosting;
 mod post;

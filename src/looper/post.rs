@@ -21,8 +21,8 @@ impl Looper {
     /// Gives the closure back if the looper has quit.
     ///
     /// # Guarantees
-    /// As [`LooperHandle::post`](crate::LooperHandle::post). Posted from a message, it still runs in the same turn while the budget lasts; posted from
-    /// an fd callback, in the next turn (T8).
+    /// As [`LooperHandle::post`](crate::LooperHandle::post). Posted from a message, it still runs in the same turn
+    /// while the budget lasts; posted from an fd callback, in the next turn (T8).
     ///
     /// # Examples
     /// ```
@@ -54,8 +54,8 @@ impl Looper {
 
     /// Posts `callback` to run no earlier than `delay` from now. It need not be `Send`.
     ///
-    /// Messages due at the same instant run in posting order. The delay is measured on `CLOCK_MONOTONIC`, in nanoseconds;
-    /// one that overflows stays pending until it is cancelled.
+    /// Messages due at the same instant run in posting order. The delay is measured on `CLOCK_MONOTONIC`, in
+    /// nanoseconds; one that overflows stays pending until it is cancelled.
     ///
     /// # Errors
     /// Gives the closure back if the looper has quit.

@@ -9,8 +9,8 @@ const MEMORY: usize = 65_536;
 
 /// Events of registrations that are gone.
 ///
-/// One may be left over from before its registration ended. One that comes back belongs to an fd that was closed while a duplicate
-/// keeps it in the epoll set.
+/// One may be left over from before its registration ended. One that comes back belongs to an fd that was closed while
+/// a duplicate keeps it in the epoll set.
 #[derive(Debug)]
 pub(super) struct Strays {
     seen: HashSet<Key>,

@@ -26,20 +26,20 @@ impl Looper {
     /// Waits for something to happen, runs the callbacks for it, and reports it.
     ///
     /// `timeout` bounds the wait: zero does not wait, `None` waits until something happens, any other value, up to
-    /// `Duration::MAX`, is an upper bound in nanoseconds. What runs is at most the budget of messages that are due, and then
-    /// the callback of each fd that is ready, once.
+    /// `Duration::MAX`, is an upper bound in nanoseconds. What runs is at most the budget of messages that are due, and
+    /// then the callback of each fd that is ready, once.
     ///
     /// # Errors
-    /// The kernel's; nothing is lost then, and polling again is possible. An error of kind `Deadlock` if it is called from
-    /// inside one of this looper's callbacks.
+    /// The kernel's; nothing is lost then, and polling again is possible. An error of kind `Deadlock` if it is called
+    /// from inside one of this looper's callbacks.
     ///
     /// # Panics
-    /// Goes on with a panic of a callback. That message is consumed, that fd's registration has ended, everything else stays
-    /// as it was, and polling again works.
+    /// Goes on with a panic of a callback. That message is consumed, that fd's registration has ended, everything else
+    /// stays as it was, and polling again works.
     ///
     /// # Guarantees
-    /// Returns only when the report names something or the timeout has passed (T14). Never runs a message early (T6). An
-    /// interrupting signal neither ends the wait nor moves its deadline (T12).
+    /// Returns only when the report names something or the timeout has passed (T14). Never runs a message early (T6).
+    /// An interrupting signal neither ends the wait nor moves its deadline (T12).
     ///
     /// # Android
     /// `ALooper_pollOnce`. Its code for this turn is [`Turn::code`].
@@ -50,13 +50,15 @@ impl Looper {
         Ok(self.report(turn))
     }
 
-    /// Polls again and again until nothing is due and no fd is ready, an ident is, or `timeout` has passed, and reports the sum.
+    /// Polls again and again until nothing is due and no fd is ready, an ident is, or `timeout` has passed, and reports
+    /// the sum.
     ///
-    /// Like [`poll_once`](Looper::poll_once), it waits at most `timeout` for the first thing to happen. It stops at an ident, so
-    /// that the caller can serve that fd. With a timeout of zero it is one turn.
+    /// Like [`poll_once`](Looper::poll_once), it waits at most `timeout` for the first thing to happen. It stops at an
+    /// ident, so that the caller can serve that fd. With a timeout of zero it is one turn.
     ///
     /// # Errors
-    /// As [`poll_once`](Looper::poll_once), if that is the first thing to happen. A later error ends it, and the sum is reported.
+    /// As [`poll_once`](Looper::poll_once), if that is the first thing to happen. A later error ends it, and the sum is
+    /// reported.
     ///
     /// # Panics
     /// As [`poll_once`](Looper::poll_once).
@@ -65,8 +67,8 @@ impl Looper {
     /// A message that posts itself again cannot make it go on after `timeout` (T11). `None` sets no such bound.
     ///
     /// # Android
-    /// `ALooper_pollAll`, which waits out its timeout even when everything has been done, and for which a timeout of zero
-    /// sets no bound.
+    /// `ALooper_pollAll`, which waits out its timeout even when everything has been done, and for which a timeout of
+    /// zero sets no bound.
     #[doc(alias = "ALooper_pollAll")]
     pub fn poll_all(&self, timeout: impl Into<Option<Duration>>) -> io::Result<Turn> {
         let _polling = self.enter()?;
@@ -191,7 +193,8 @@ impl Looper {
         }
     }
 
-    /// Phase "fds": calls back for what is ready, in the kernel's order; then notes the idents that are still registered.
+    /// Phase "fds": calls back for what is ready, in the kernel's order; then notes the idents that are still
+    /// registered.
     fn serve_fds(&self, mut ready: Vec<Ready>, turn: &mut Turn) {
         let fds = &self.shared().fds;
         let wait = self.waits.get();

@@ -18,17 +18,19 @@ use crate::{
 impl Looper {
     /// Watches `source`, which the looper owns from now on, and calls `callback` with it when it is ready.
     ///
-    /// The callback receives the looper, the source and what it is ready for, and says what becomes of the registration. It
-    /// runs once per turn for as long as the source is ready (level-triggered), after the messages of that turn.
+    /// The callback receives the looper, the source and what it is ready for, and says what becomes of the
+    /// registration. It runs once per turn for as long as the source is ready (level-triggered), after the messages
+    /// of that turn.
     ///
     /// # Errors
-    /// Gives the source back with the kernel's error: `EPERM` for a regular file or directory, `EEXIST` for an fd that is
-    /// registered already, `EBADF`, `ENOSPC`, `ENOMEM`; or with an error of kind `BrokenPipe` if the looper has quit. Nothing
-    /// is registered then.
+    /// Gives the source back with the kernel's error: `EPERM` for a regular file or directory, `EEXIST` for an fd that
+    /// is registered already, `EBADF`, `ENOSPC`, `ENOMEM`; or with an error of kind `BrokenPipe` if the looper has
+    /// quit. Nothing is registered then.
     ///
     /// # Guarantees
-    /// Errors and hang-ups are always reported, and truthfully (F3). After removal the callback is not called again, not even
-    /// for an event that was already taken from the kernel (F4). An fd that hangs up for ever does not spin for ever (F8).
+    /// Errors and hang-ups are always reported, and truthfully (F3). After removal the callback is not called again,
+    /// not even for an event that was already taken from the kernel (F4). An fd that hangs up for ever does not
+    /// spin for ever (F8).
     ///
     /// # Examples
     /// ```
@@ -66,14 +68,15 @@ impl Looper {
 
     /// As [`add_fd`](Looper::add_fd), and ends the registration that the same fd has already, if there is one.
     ///
-    /// The old callback is not called again, and it and its source are dropped before this returns, or after the callback
-    /// if that is running. The same fd in two sources is, for example, a `Rc<OwnedFd>` and its clone.
+    /// The old callback is not called again, and it and its source are dropped before this returns, or after the
+    /// callback if that is running. The same fd in two sources is, for example, a `Rc<OwnedFd>` and its clone.
     ///
     /// # Errors
     /// As [`add_fd`](Looper::add_fd), except `EEXIST`; the old registration stays as it was then.
     ///
     /// # Android
-    /// `ALooper_addFd` on an fd that is registered already. There, the old callback may run once more in the same batch.
+    /// `ALooper_addFd` on an fd that is registered already. There, the old callback may run once more in the same
+    /// batch.
     #[track_caller]
     pub fn replace_fd<S, F>(&self, source: S, interest: Interest, callback: F) -> Result<FdSource<S>, AddFdError<S>>
     where
@@ -83,8 +86,8 @@ impl Looper {
         self.watch(Watch::new(source, callback), interest, None, Duplicate::Replace)
     }
 
-    /// Watches `source`, which the looper owns from now on, and reports `ident` in the [`Turn`](crate::Turn) in which it is
-    /// ready, after the callbacks of that turn.
+    /// Watches `source`, which the looper owns from now on, and reports `ident` in the [`Turn`](crate::Turn) in which
+    /// it is ready, after the callbacks of that turn.
     ///
     /// # Errors
     /// As [`add_fd`](Looper::add_fd).

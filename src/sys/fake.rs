@@ -1,9 +1,9 @@
 //! A kernel that a test scripts: one looper's eventfd, timerfd and epoll sets, on a virtual clock.
 //!
-//! It behaves as epoll does where a looper can tell: level- and edge-triggered readiness, an eventfd that fills up, a timer
-//! that forgets its expiry when it is set anew, fds that are closed with and without a duplicate. Time passes only in a wait
-//! that has nothing to report: then the clock jumps to the timer's expiry. A wait that nothing can end fails the test,
-//! or, in a model, really waits for another thread.
+//! It behaves as epoll does where a looper can tell: level- and edge-triggered readiness, an eventfd that fills up, a
+//! timer that forgets its expiry when it is set anew, fds that are closed with and without a duplicate. Time passes
+//! only in a wait that has nothing to report: then the clock jumps to the timer's expiry. A wait that nothing can end
+//! fails the test, or, in a model, really waits for another thread.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},

@@ -2,17 +2,18 @@
 //!
 //! Everything that the kernel does for a looper goes through this folder, and nothing here knows what a looper is:
 //!
-//! - [`epoll`], [`eventfd`], [`timerfd`]: one kernel object each, made close-on-exec and non-blocking. Each is either the
-//!   kernel's or, in tests, part of a fake one (`fake.rs`) that a test scripts. This is the only seam.
+//! - [`epoll`], [`eventfd`], [`timerfd`]: one kernel object each, made close-on-exec and non-blocking. Each is either
+//!   the kernel's or, in tests, part of a fake one (`fake.rs`) that a test scripts. This is the only seam.
 //! - [`poller`]: what the looper's thread sleeps in: an epoll set with a timer and the waker in it.
 //! - [`waker`]: what ends that sleep from any thread.
 //! - [`host`]: the fd by which another event loop hosts a looper.
 //! - [`sync`]: the locks, exchangeable for those of the model checker.
 //!
-//! What is relied on: an eventfd or timerfd that is registered edge-triggered reports each write and each expiry, without
-//! being read; a timer that is set anew forgets an expiry that nobody has seen; `EPOLL_CTL_DEL`, once it has returned,
-//! is followed by no event of that registration in a later wait; a level-triggered fd is reported in each wait for as long
-//! as it is ready. What is not relied on: that closing an fd removes it from an epoll set, which a duplicate prevents.
+//! What is relied on: an eventfd or timerfd that is registered edge-triggered reports each write and each expiry,
+//! without being read; a timer that is set anew forgets an expiry that nobody has seen; `EPOLL_CTL_DEL`, once it has
+//! returned, is followed by no event of that registration in a later wait; a level-triggered fd is reported in each
+//! wait for as long as it is ready. What is not relied on: that closing an fd removes it from an epoll set, which a
+//! duplicate prevents.
 
 pub(crate) mod epoll;
 pub(crate) mod eventfd;

@@ -1,7 +1,8 @@
 //! What the looper's thread sleeps in: an epoll set with a timer and the waker in it.
 //!
 //! Deadlines are the timer's business alone, so `epoll_wait` is only ever told to block or not to. The set is thereby
-//! complete: it is readable when an fd is ready, when the timer has expired and when the waker was signalled, whoever looks.
+//! complete: it is readable when an fd is ready, when the timer has expired and when the waker was signalled, whoever
+//! looks.
 
 use std::{io, sync::Arc};
 
@@ -91,7 +92,8 @@ impl Poller {
         Ok(())
     }
 
-    /// Puts the fds that are ready into `ready`; if `block`, sleeps until there is one, or the timer or the waker ends it.
+    /// Puts the fds that are ready into `ready`; if `block`, sleeps until there is one, or the timer or the waker ends
+    /// it.
     ///
     /// `watched` is how many fds there are, so that all that are ready can be taken at once.
     pub(crate) fn wait(&mut self, block: bool, watched: usize, ready: &mut Vec<Ready>) -> io::Result<Waited> {
@@ -113,8 +115,8 @@ impl Poller {
         Ok(Waited::Done)
     }
 
-    /// Follows the number of fds: grows at once, shrinks when most of the room is unused. A wait that has used all of it may
-    /// have left something for the next: fds that died in the set are ready, too, and nobody counts them.
+    /// Follows the number of fds: grows at once, shrinks when most of the room is unused. A wait that has used all of
+    /// it may have left something for the next: fds that died in the set are ready, too, and nobody counts them.
     fn make_room(&mut self, watched: usize) {
         let used = if self.used == self.room.len() { 2 * self.used } else { self.used };
         let needed = watched.max(used);

@@ -1,4 +1,5 @@
-//! What ends the looper's sleep from any thread: an eventfd, registered edge-triggered, so that nobody needs to read it.
+//! What ends the looper's sleep from any thread: an eventfd, registered edge-triggered, so that nobody needs to read
+//! it.
 
 use std::{
     io::{self, ErrorKind},

@@ -1,7 +1,7 @@
 //! What other threads do in the gaps between the looper's own steps, and against one that really sleeps (C1).
 //!
-//! Before it sleeps, the looper looks at what is due, sets the timer, and then publishes its sleep: so the timer is where
-//! others come between. `src/models.rs` checks all the gaps that there are.
+//! Before it sleeps, the looper looks at what is due, sets the timer, and then publishes its sleep: so the timer is
+//! where others come between. `src/models.rs` checks all the gaps that there are.
 
 use std::{os::fd::AsRawFd, sync::mpsc};
 

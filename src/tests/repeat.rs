@@ -25,7 +25,8 @@ fn post_every_runs_on_its_grid_and_skips_what_was_missed() {
         looper.poll_once(None).unwrap();
     }
 
-    // At 20 it is busy until 23; at 30 until 65, so that 40, 50 and 60 are missed; at 70 until 80, when the next is due.
+    // At 20 it is busy until 23; at 30 until 65, so that 40, 50 and 60 are missed; at 70 until 80, when the next is
+    // due.
     assert_eq!(log.take(), [10, 20, 30, 70, 80].map(ms));
     assert_eq!(looper.poll_once(ms(100)).unwrap(), timed_out());
 }

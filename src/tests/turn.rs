@@ -4,7 +4,7 @@ use std::{io::ErrorKind, panic::Location};
 
 use super::*;
 use crate::{
-    fd::table::{Duplicate, Registration},
+    fd::registrations::{Duplicate, Registration},
     report::ReadyIdent,
     slots::Key,
 };

@@ -234,8 +234,8 @@ impl Drop for TellsItsEnd {
     }
 }
 
-/// Lets `end` happen on another thread before a sleep, or during it, and sees that the value is dropped at once while the
-/// turn goes on.
+/// Lets `end` happen on another thread before a sleep, or during it, and sees that the value is dropped at once while
+/// the turn goes on.
 fn reaps_at_once<E: FnOnce() + Send + 'static>(leave: impl Fn(&Looper, TellsItsEnd) -> E) {
     for during_the_sleep in [false, true] {
         let (looper, kernel) = fake();

@@ -8,7 +8,8 @@ use crate::support::watched;
 /// Names, in the process that was started for it, the one test that runs there.
 const ALONE: &str = "ALOOPER_TEST_ALONE";
 
-/// Runs `body` in a new process in which no other test runs: this binary, asked for `test` only. `test` names the caller.
+/// Runs `body` in a new process in which no other test runs: this binary, asked for `test` only. `test` names the
+/// caller.
 pub(crate) fn alone(test: &str, body: impl FnOnce() + Send + 'static) {
     if env::var_os(ALONE).is_some_and(|name| name == test) {
         return watched(body);
