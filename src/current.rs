@@ -5,7 +5,7 @@ use std::{
     io,
     panic::{self, AssertUnwindSafe},
     rc::Rc,
-    sync::OnceLock,
+    sync::{Mutex, OnceLock, PoisonError},
 };
 
 use crate::{builder::Builder, error::Misuse, looper::Looper, remote::LooperHandle};
@@ -30,6 +30,9 @@ impl Drop for Own {
 
 /// The handle of the process's main looper.
 static MAIN: OnceLock<LooperHandle> = OnceLock::new();
+
+/// Held while a thread makes its looper the main one, so that a second thread does not prepare one in vain.
+static PREPARING_MAIN: Mutex<()> = Mutex::new(());
 
 impl Looper {
     /// Gives the calling thread's looper, and makes it the first time.
@@ -71,6 +74,7 @@ impl Looper {
     /// `Looper.prepareMainLooper`.
     #[doc(alias = "prepareMainLooper")]
     pub fn prepare_main() -> io::Result<Rc<Looper>> {
+        let _preparing = PREPARING_MAIN.lock().unwrap_or_else(PoisonError::into_inner);
         if Looper::main_handle().is_some() {
             return Err(Misuse::SecondMain.into());
         }
