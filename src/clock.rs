@@ -24,7 +24,7 @@ impl Moment {
     /// Before every time that a clock can show: where at-front messages stand.
     pub(crate) const FRONT: Moment = Moment(i64::MIN);
     /// The earliest moment that stands for a time. What lies further back is this moment.
-    const EARLIEST: Moment = Moment(i64::MIN + 1);
+    pub(crate) const EARLIEST: Moment = Moment(i64::MIN + 1);
     /// After every time that a clock can show: a deadline that does not come.
     pub(crate) const NEVER: Moment = Moment(i64::MAX);
 

@@ -3,12 +3,11 @@
 use std::{
     cell::RefCell,
     io,
-    panic::{self, AssertUnwindSafe},
     rc::Rc,
     sync::{Mutex, OnceLock, PoisonError},
 };
 
-use crate::{builder::Builder, error::Misuse, looper::Looper, remote::LooperHandle};
+use crate::{builder::Builder, error::Misuse, looper::Looper, message::drop_quietly, remote::LooperHandle};
 
 thread_local! {
     /// This thread's looper. Its destructor runs when the thread ends: from then on there is none, even before it is dropped.
@@ -22,7 +21,7 @@ impl Drop for Own {
     /// Drops the looper. A panic must not leave a thread's last destructors, where it would abort the process (X3).
     fn drop(&mut self) {
         let looper = self.0.take();
-        if panic::catch_unwind(AssertUnwindSafe(|| drop(looper))).is_err() {
+        if drop_quietly(looper) {
             log::error!("something that a looper held panicked when it was dropped at the end of its thread");
         }
     }

@@ -153,10 +153,10 @@ impl<T> Inbox<T> {
 
     /// Whether there may be mail that comes before a message of the queue that is due at `when`.
     ///
-    /// Exact for whatever was posted before this call, without the lock. Mail due at the same time comes later, since
-    /// it was numbered later.
+    /// Exact for whatever was posted before this call, without the lock. Mail due at the same time comes later, since it
+    /// was numbered later; only what is posted at the front comes before what was posted there.
     pub(crate) fn may_precede(&self, when: Moment) -> bool {
-        self.earliest.load(Ordering::Acquire) < when.as_nanos()
+        self.earliest.load(Ordering::Acquire) < when.max(Moment::EARLIEST).as_nanos()
     }
 
     /// Takes what there is to tidy up: whether there is anything, and the local closures among it.

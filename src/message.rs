@@ -2,6 +2,7 @@
 
 use std::{
     fmt::{self, Debug, Formatter},
+    mem,
     panic::{self, AssertUnwindSafe},
     thread,
 };
@@ -38,14 +39,26 @@ pub(crate) fn drop_each<T>(values: impl IntoIterator<Item = T>) {
     let mut first_panic = None;
     for value in values {
         if let Err(panic) = panic::catch_unwind(AssertUnwindSafe(|| drop(value))) {
-            first_panic.get_or_insert(panic);
+            // What a panic carries may panic in its turn when it is dropped: that of the later ones is not.
+            if first_panic.is_none() {
+                first_panic = Some(panic);
+            } else {
+                mem::forget(panic);
+            }
         }
     }
-    if let Some(panic) = first_panic
-        && !thread::panicking()
-    {
-        panic::resume_unwind(panic);
+    match first_panic {
+        Some(panic) if !thread::panicking() => panic::resume_unwind(panic),
+        panic => mem::forget(panic),
     }
+}
+
+/// Drops `value`; whether that panicked. The panic ends here, with all that it carries.
+pub(crate) fn drop_quietly<T>(value: T) -> bool {
+    let dropped = panic::catch_unwind(AssertUnwindSafe(|| drop(value)));
+    let panicked = dropped.is_err();
+    mem::forget(dropped);
+    panicked
 }
 
 #[cfg(all(test, not(alooper_loom)))]
@@ -72,5 +85,31 @@ mod tests {
 
         assert_eq!(dropped.get(), 3);
         assert_eq!(result.unwrap_err().downcast_ref::<String>().unwrap(), "payload 1");
+    }
+
+    /// Panics with a payload that panics when it is dropped.
+    struct PanicsWithMore;
+
+    impl Drop for PanicsWithMore {
+        fn drop(&mut self) {
+            struct Payload;
+
+            impl Drop for Payload {
+                fn drop(&mut self) {
+                    panic!("a payload's own");
+                }
+            }
+
+            panic::panic_any(Payload);
+        }
+    }
+
+    #[test]
+    fn x3_what_later_panics_carry_is_not_dropped_where_it_could_abort() {
+        let result = panic::catch_unwind(|| drop_each([PanicsWithMore, PanicsWithMore, PanicsWithMore]));
+
+        mem::forget(result.unwrap_err());
+        assert!(drop_quietly(PanicsWithMore));
+        assert!(!drop_quietly(()));
     }
 }

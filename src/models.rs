@@ -9,12 +9,13 @@ use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering::Relaxed},
 };
-use std::{cell::Cell, os::fd::AsFd, rc::Rc, time::Duration};
+use std::{cell::Cell, ops::ControlFlow, os::fd::AsFd, rc::Rc, time::Duration};
 
 use loom::thread;
 
 use crate::{
     builder::Builder,
+    clock::Clock,
     looper::Looper,
     posted::Posted,
     remote::LooperHandle,
@@ -173,6 +174,33 @@ fn c53_a_message_is_either_run_or_cancelled() {
 
         let cancelled = canceller.join().unwrap();
         assert_eq!(ran.load(Relaxed), usize::from(!cancelled));
+    });
+}
+
+#[test]
+fn r1_a_repeating_post_that_is_cancelled_as_it_begins_counts_no_run_that_was_not() {
+    check(|| {
+        let (looper, _) = looper();
+        let ran = Arc::new(AtomicUsize::new(0));
+        let count = ran.clone();
+        let tick = move |_: &Looper| {
+            count.fetch_add(1, Relaxed);
+            ControlFlow::Continue(())
+        };
+        let posted = looper.post_every(Duration::from_secs(3600), tick).unwrap();
+        looper.handle().post_at_front(|_| ()).unwrap();
+        let canceller = thread::spawn(move || posted.cancel());
+        let Clock::Virtual(clock) = looper.clock() else { unreachable!("it is on the fake kernel's clock") };
+        clock.advance(Duration::from_secs(3600));
+
+        let turn = looper.poll_once(Duration::ZERO).unwrap();
+
+        assert!(canceller.join().unwrap(), "it is this that ends it");
+        let report = looper.exit_report();
+        assert_eq!(turn.messages, 1 + ran.load(Relaxed));
+        assert_eq!(report.run, turn.messages as u64);
+        assert_eq!(report.posted, report.run + report.removed);
+        assert!(looper.is_empty());
     });
 }
 

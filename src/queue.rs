@@ -99,6 +99,12 @@ impl<T> Queue<T> {
         mem::take(&mut self.dropped).into_values()
     }
 
+    /// Counts a message that was taken out to be run as cancelled: it was before it began.
+    pub(crate) fn count_as_cancelled(&mut self) {
+        self.account.run -= 1;
+        self.account.removed += 1;
+    }
+
     /// How all messages so far have ended.
     pub(crate) fn account(&self) -> ExitReport {
         self.account

@@ -46,8 +46,8 @@ impl LooperHandle {
 
     /// Makes the looper's present poll, or else its next one, return at once with [`woken`](crate::Turn::woken).
     ///
-    /// Any number of calls before that count as one. A looper that has quit or was dropped is not woken; that is no
-    /// error.
+    /// Any number of calls before that count as one. Of a looper that has quit, the next poll still reports it; on one that
+    /// was dropped it does nothing. Neither is an error.
     ///
     /// # Errors
     /// The kernel's, if the eventfd cannot be written; the looper still reports it when it gets up for another reason.

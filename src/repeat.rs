@@ -65,8 +65,11 @@ impl Repetition {
         Ok(())
     }
 
-    fn start_run(&self) {
-        self.state.lock().next = None;
+    /// Begins a run, unless there is to be none.
+    fn begin_run(&self) -> bool {
+        let mut state = self.state.lock();
+        state.next = None;
+        !state.over
     }
 
     fn end(&self) {
@@ -88,7 +91,10 @@ where
 {
     /// Runs the closure once and posts its next run, unless the closure ends it.
     pub(crate) fn run(mut self: Box<Self>, looper: &Looper) {
-        self.repetition.start_run();
+        if !self.repetition.begin_run() {
+            looper.skip_message();
+            return;
+        }
         let mut run = Run { repetition: self.repetition.clone(), is_last: true };
         run.is_last = (self.run)(looper).is_break();
         if run.is_last {

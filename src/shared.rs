@@ -135,6 +135,11 @@ impl Shared {
         self.with_queue(|queue| queue.account())
     }
 
+    /// Counts a message that was taken out to be run as cancelled.
+    pub(crate) fn count_as_cancelled(&self) {
+        self.with_queue(Queue::count_as_cancelled);
+    }
+
     /// When the first message is due.
     pub(crate) fn next_due(&self) -> Option<Moment> {
         self.with_queue(|queue| queue.next_due())

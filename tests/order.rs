@@ -393,3 +393,35 @@ fn m7_a_message_that_runs_is_no_longer_pending() {
         assert!(own.take().is_none() && !posted.is_pending());
     });
 }
+
+/// A message at the front runs while another one waits behind it there.
+#[test]
+fn m3_m11_what_is_posted_at_the_front_comes_before_what_stands_there_from_any_thread() {
+    watched(|| {
+        for from_another_thread in [false, true] {
+            let looper = Looper::new().unwrap();
+            let (sender, ran) = mpsc::channel();
+            let note = |name| {
+                let sender = sender.clone();
+                move |_: &Looper| sender.send(name).unwrap()
+            };
+            let newest = note("newest");
+            let first = note("first");
+            looper.post_at_front(note("older")).unwrap();
+            let post = move |looper: &Looper| {
+                first(looper);
+                let handle = looper.handle();
+                if from_another_thread {
+                    thread::spawn(move || drop(handle.post_at_front(newest).unwrap())).join().unwrap();
+                } else {
+                    looper.post_at_front(newest).unwrap();
+                }
+            };
+            looper.post_at_front(post).unwrap();
+
+            assert_eq!(looper.poll_once(ms(0)).unwrap().messages, 3);
+
+            assert_eq!(ran.try_iter().collect::<Vec<_>>(), ["first", "newest", "older"]);
+        }
+    });
+}

@@ -15,7 +15,7 @@ use crate::{
     },
     interest::Events,
     looper::Looper,
-    message::drop_each,
+    message::{drop_each, drop_quietly},
     slots::Key,
 };
 
@@ -87,7 +87,7 @@ impl Sources {
             Ok(next) => self.conclude(table, key, watched, next),
             Err(panic) => {
                 self.end(table, key);
-                let _ = panic::catch_unwind(AssertUnwindSafe(|| drop(watched)));
+                drop_quietly(watched);
                 panic::resume_unwind(panic);
             }
         }
@@ -133,10 +133,12 @@ impl Sources {
         }
     }
 
-    /// Tells that a registration has ended because its fd was closed under it, and drops its source and callback.
-    pub(crate) fn bury(&self, key: Key, died: Registration) {
-        warn_of_end(&self.label, died, CLOSED_UNDER_IT);
-        drop_each(self.remove(key));
+    /// Tells of registrations that have ended because their fds were closed under them, and drops sources and callbacks.
+    pub(crate) fn bury(&self, died: Vec<(Key, Registration)>) {
+        for (_, registration) in &died {
+            warn_of_end(&self.label, *registration, CLOSED_UNDER_IT);
+        }
+        drop_each(died.into_iter().filter_map(|(key, _)| self.remove(key)));
     }
 
     /// Ends a registration whose source and callback are out.

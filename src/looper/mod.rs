@@ -82,6 +82,10 @@ pub struct Looper {
     /// The room for what a wait finds ready; taken out while callbacks run.
     ready: Cell<Vec<Ready>>,
     strays: RefCell<Strays>,
+    /// The message that was just taken out to be run was not, since it had been cancelled.
+    skipped: Cell<bool>,
+    /// The epoll set was made anew and no turn has reported it yet. Survives a turn that ends by a panic, as `woken`.
+    rebuilt: Cell<bool>,
     /// How many waits there were.
     waits: Cell<u64>,
 }
@@ -121,6 +125,8 @@ impl Looper {
             woken: Cell::new(false),
             ready: Cell::new(Vec::new()),
             strays: RefCell::default(),
+            skipped: Cell::new(false),
+            rebuilt: Cell::new(false),
             waits: Cell::new(0),
         })
     }

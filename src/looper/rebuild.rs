@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, io, mem, sync::Arc};
 
-use crate::{looper::Looper, slots::Key};
+use crate::{fd::registrations::Registration, looper::Looper, slots::Key};
 
 /// How many strays are remembered at most. More dead fds than that are not to be expected in one set.
 const MEMORY: usize = 65_536;
@@ -48,32 +48,32 @@ impl Strays {
 }
 
 impl Looper {
-    /// Makes the epoll set anew if strays have come back. Tells whether it did.
-    pub(super) fn deal_with_strays(&self) -> bool {
+    /// Makes the epoll set anew if strays have come back.
+    pub(super) fn deal_with_strays(&self) {
         let patience = {
             let mut strays = self.strays.borrow_mut();
             strays.end_wait();
             if strays.returned < strays.patience {
-                return false;
+                return;
             }
             strays.patience
         };
         match self.rebuild() {
-            Ok(()) => {
+            Ok(dead) => {
                 self.strays.replace(Strays::default());
-                true
+                self.rebuilt.set(true);
+                self.home.sources.bury(dead);
             }
             Err(error) => {
                 let patience = patience.saturating_mul(2);
                 self.strays.replace(Strays { patience, ..Strays::default() });
-                log::warn!("an fd that was closed under its registration keeps {} busy: {error}", self.shared().label);
-                false
+                log::warn!("an fd that was closed under its registrationkeeps {} busy: {error}", self.shared().label);
             }
         }
     }
 
-    /// Moves all registrations to a new epoll set, or none.
-    fn rebuild(&self) -> io::Result<()> {
+    /// Moves all registrations to a new epoll set, or none. Gives those whose fd turned out to have died.
+    fn rebuild(&self) -> io::Result<Vec<(Key, Registration)>> {
         if self.host.get().is_some_and(|host| !host.can_exchange()) {
             return Err(io::Error::other("its epoll set is its host's: drop the looper and make another"));
         }
@@ -88,9 +88,6 @@ impl Looper {
         }
         let dead = moved?;
         self.poller.borrow_mut().move_to(new);
-        for (key, registration) in dead {
-            self.home.sources.bury(key, registration);
-        }
-        Ok(())
+        Ok(dead)
     }
 }

@@ -74,7 +74,7 @@ impl Looper {
         let _polling = self.enter()?;
         let deadline = self.deadline_of(timeout.into());
         let mut sum = self.turn(deadline)?;
-        let mut has_worked = sum.names_something() || self.woken.get();
+        let mut has_worked = sum.names_something() || self.woken.get() || self.rebuilt.get();
         while has_worked && !sum.quit && sum.idents.is_empty() && self.clock().now() < deadline {
             let Ok(next) = self.turn(self.clock().now()) else {
                 break;
@@ -115,8 +115,8 @@ impl Looper {
             self.home.tidy();
             self.run_messages(&mut turn);
             self.serve_fds(ready, &mut turn);
-            turn.rebuilt |= self.deal_with_strays();
-            if self.woken.get() || turn.names_something() || self.clock().now() >= deadline {
+            self.deal_with_strays();
+            if self.woken.get() || self.rebuilt.get() || turn.names_something() || self.clock().now() >= deadline {
                 break;
             }
         }
@@ -168,8 +168,8 @@ impl Looper {
         while turn.messages < self.budget {
             match self.shared().next_message(now) {
                 Ok(message) => {
-                    turn.messages += 1;
                     self.run_message(message);
+                    turn.messages += usize::from(!self.skipped.take());
                 }
                 Err(Some(due)) => {
                     now = self.clock().now();
@@ -191,6 +191,12 @@ impl Looper {
                 }
             }
         }
+    }
+
+    /// Counts the message that is being run as cancelled: it was, between being taken out and its first line.
+    pub(crate) fn skip_message(&self) {
+        self.shared().count_as_cancelled();
+        self.skipped.set(true);
     }
 
     /// Phase "fds": calls back for what is ready, in the kernel's order; then notes the idents that are still
@@ -236,7 +242,7 @@ impl Looper {
                 return Some(served);
             }
             Claim::Gone => self.strays.borrow_mut().note(key),
-            Claim::Died(registration) => self.home.sources.bury(key, registration),
+            Claim::Died(registration) => self.home.sources.bury(vec![(key, registration)]),
             Claim::Pass | Claim::Ident => {}
         }
         None
@@ -256,9 +262,10 @@ impl Looper {
         }
     }
 
-    /// Completes a turn's report: takes the `wake()`, which no turn that fails or panics can thereby lose.
+    /// Completes a turn's report: takes what no turn that fails or panics may lose.
     fn report(&self, mut turn: Turn) -> Turn {
         turn.woken = self.woken.take();
+        turn.rebuilt = self.rebuilt.take();
         turn.timed_out = !turn.names_something();
         turn
     }

@@ -1,6 +1,9 @@
 //! Making the epoll set anew: what a failure half-way leaves, and what a host sees of it (F7, C33).
 
-use std::os::fd::AsRawFd;
+use std::{
+    os::fd::{AsRawFd, BorrowedFd},
+    panic::{self, AssertUnwindSafe},
+};
 
 use super::*;
 
@@ -104,4 +107,47 @@ fn f7_o1_a_looper_whose_set_is_its_hosts_keeps_it_and_goes_on() {
     }
 
     assert_eq!((looper.as_raw_fd(), kernel.calls(Call::EpollCreate)), (host, sets));
+}
+
+/// A source that panics when it is dropped, and counts that.
+struct PanicsWhenDropped(Rc<OwnedFd>, Rc<Cell<usize>>);
+
+impl AsFd for PanicsWhenDropped {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl Drop for PanicsWhenDropped {
+    fn drop(&mut self) {
+        self.1.set(self.1.get() + 1);
+        panic!("planned");
+    }
+}
+
+#[test]
+fn f7_x1_all_that_died_are_dropped_and_the_new_set_is_told_though_drops_panic() {
+    let (looper, kernel) = fake();
+    let (stray, stray_fd) = add(&looper, |_, _| Next::Keep);
+    let drops = Rc::new(Cell::new(0));
+    let dying: Vec<_> = (0..3)
+        .map(|_| {
+            let held = Rc::new(source());
+            let fd = number(&held);
+            let panics = PanicsWhenDropped(held, drops.clone());
+            let source = looper.add_fd(panics, Interest::PRIORITY, |_, _, _| Next::Keep).unwrap();
+            (source, fd)
+        })
+        .collect();
+    kernel.close(stray_fd, true);
+    dying.iter().for_each(|(_, fd)| kernel.close(*fd, false));
+    stray.remove().unwrap();
+
+    let poll = || panic::catch_unwind(AssertUnwindSafe(|| looper.poll_once(Duration::ZERO).unwrap()));
+    let panicked = (0..100).any(|_| poll().is_err());
+
+    assert!(panicked, "the first of the panics goes on");
+    assert_eq!(drops.get(), 3);
+    assert!(dying.iter().all(|(source, _)| !source.is_registered()));
+    assert!(looper.poll_once(Duration::ZERO).unwrap().rebuilt);
 }
