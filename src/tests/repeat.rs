@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 
 use super::*;
+use crate::message::Message;
 
 #[test]
 fn post_every_runs_on_its_grid_and_skips_what_was_missed() {
@@ -137,4 +138,23 @@ fn t11_a_message_that_posts_itself_cannot_hold_poll_all_beyond_its_timeout() {
 
     assert_eq!(sum, Turn { messages: 52, more: true, ..Turn::default() }, "13 turns of 4 messages of 1 ms");
     assert_eq!(looper.now() - start, ms(53));
+}
+
+/// Between the looper's taking a run out of the queue and its beginning it, others may cancel it.
+#[test]
+fn r1_q4_a_run_that_is_cancelled_before_it_begins_does_not_begin_and_counts_as_removed() {
+    let (looper, kernel) = fake();
+    let tick = |_: &Looper| panic!("it was cancelled");
+    let posted = looper.handle().post_every(ms(10), tick).unwrap();
+    kernel.advance(ms(10));
+    let Ok(Message::Send(run)) = looper.shared().next_message(looper.clock().now()) else {
+        panic!("it is due");
+    };
+
+    assert!(posted.cancel());
+    run(&looper);
+
+    let expected = ExitReport { posted: 1, removed: 1, ..ExitReport::default() };
+    assert_eq!(looper.exit_report(), expected);
+    assert!(!posted.is_pending() && looper.is_empty());
 }
