@@ -50,7 +50,7 @@ fn explain(refused: AddFdError<Stdin>) -> io::Error {
     if refused.error.kind() != ErrorKind::PermissionDenied {
         return refused.into();
     }
-    io::Error::other("epoll cannot wait for a file on standard input: use a pipe, as in `cat FILE | ...`")
+    io::Error::other("epoll cannot wait for a file or /dev/null on standard input: use a pipe, as in `cat FILE | ...`")
 }
 
 /// Numbers and prints the lines in what is read, in whatever pieces it comes.

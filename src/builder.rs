@@ -56,8 +56,8 @@ impl Builder {
         self
     }
 
-    /// Sets after how many events in a row, with nothing but a hang-up or an error, an fd is ignored until its interest
-    /// changes. 1000 unless set; zero stands for never.
+    /// Sets in how many waits in a row an fd may report nothing but a hang-up or an error, before it is ignored until its
+    /// interest is set or it is repolled. 1000 unless set; zero stands for never.
     pub fn spin_limit(mut self, events: u32) -> Builder {
         self.spin_limit = events;
         self

@@ -65,7 +65,7 @@ fn advice(operation: &str, errno: i32) -> &'static str {
             "this user watches too many fds: watch fewer, or raise the sysctl fs.epoll.max_user_watches"
         }
         (Errno::EPERM, _) => {
-            "epoll cannot watch regular files and directories, always ready as they are: read them directly"
+            "epoll cannot watch regular files, directories and devices such as /dev/null, always ready as they are: read them directly"
         }
         (Errno::EEXIST, _) => "this fd is registered already: change that registration, or call `replace_fd`",
         (Errno::EBADF, "epoll_ctl") => "the fd is not open: keep it open for as long as the looper watches it",

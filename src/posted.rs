@@ -48,7 +48,8 @@ impl Posted {
     /// also if the caller is the looper's thread, and otherwise in the looper's next turn.
     ///
     /// # Guarantees
-    /// After it has returned, the message does not start (R1).
+    /// After it has returned, the looper does not begin the message (R1). One that it has begun goes on, even if it has not
+    /// reached its first line yet.
     pub fn cancel(&self) -> bool {
         let (message, kept) = match &self.target {
             Target::Once(place) => {

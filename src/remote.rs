@@ -13,7 +13,10 @@ use std::{
 use crate::{
     clock::Moment,
     error::{AddFdError, Rejected},
-    fd::{Next, Watch, registrations::Registration},
+    fd::{
+        Next, Watch,
+        registrations::{Duplicate, Registration},
+    },
     fd_source::FdHandle,
     home,
     interest::{Events, Interest},
@@ -203,9 +206,54 @@ impl LooperHandle {
         S: AsFd + Send + 'static,
         F: FnMut(&Looper, &mut S, Events) -> Next + Send + 'static,
     {
-        let watch = Box::new(Watch::new(source, callback));
-        let new = Registration::new(watch.fd(), interest, None, Location::caller());
-        match self.shared.fds.add_from_afar(new, watch) {
+        self.watch(Watch::new(source, callback), interest, None, Duplicate::Refuse)
+    }
+
+    /// As [`add_fd`](LooperHandle::add_fd), and ends the registration that the same fd has already, if there is one.
+    ///
+    /// As [`Looper::replace_fd`]. The old source and callback are dropped on the looper's thread.
+    ///
+    /// # Errors
+    /// As [`add_fd`](LooperHandle::add_fd), except `EEXIST`; the old registration stays as it was then.
+    #[track_caller]
+    pub fn replace_fd<S, F>(&self, source: S, interest: Interest, callback: F) -> Result<FdHandle, AddFdError<S>>
+    where
+        S: AsFd + Send + 'static,
+        F: FnMut(&Looper, &mut S, Events) -> Next + Send + 'static,
+    {
+        self.watch(Watch::new(source, callback), interest, None, Duplicate::Replace)
+    }
+
+    /// Watches `source`, which the looper owns from now on, and reports `ident` in the [`Turn`](crate::Turn) in which it
+    /// is ready.
+    ///
+    /// As [`Looper::add_ident`], for a source that is `Send`.
+    ///
+    /// # Errors
+    /// As [`add_fd`](LooperHandle::add_fd).
+    #[track_caller]
+    pub fn add_ident<S>(&self, source: S, interest: Interest, ident: u32) -> Result<FdHandle, AddFdError<S>>
+    where
+        S: AsFd + Send + 'static,
+    {
+        let never_called = |_: &Looper, _: &mut S, _: Events| Next::Keep;
+        self.watch(Watch::new(source, never_called), interest, Some(ident), Duplicate::Refuse)
+    }
+
+    #[track_caller]
+    fn watch<S, F>(
+        &self,
+        watch: Watch<S, F>,
+        interest: Interest,
+        ident: Option<u32>,
+        duplicate: Duplicate,
+    ) -> Result<FdHandle, AddFdError<S>>
+    where
+        S: AsFd + Send + 'static,
+        F: FnMut(&Looper, &mut S, Events) -> Next + Send + 'static,
+    {
+        let new = Registration::new(watch.fd(), interest, ident, Location::caller());
+        match self.shared.fds.add_from_afar(new, duplicate, Box::new(watch)) {
             Ok(added) => {
                 home::drop_displaced(&self.shared, added.ended);
                 Ok(FdHandle::new(&self.shared, added.key))

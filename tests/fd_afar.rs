@@ -279,3 +279,36 @@ fn f11_what_another_thread_added_and_removed_leaves_the_next_registration_alone(
         assert!(source.remove().is_some());
     });
 }
+
+#[test]
+fn f11_f2_another_thread_replaces_a_registration_and_only_the_new_callback_is_called() {
+    watched(|| {
+        let looper = Looper::new().unwrap();
+        let (near, _far) = ready_stream();
+        let near = Arc::new(near);
+        let old = looper.add_fd(near.clone(), Interest::INPUT, |_, _, _| panic!("it was replaced")).unwrap();
+        let handle = looper.handle();
+
+        let new = thread::spawn(move || handle.replace_fd(near, Interest::INPUT, |_, _, _| Next::Remove).unwrap());
+        let new = new.join().unwrap();
+
+        assert!(!old.is_registered() && new.is_registered());
+        assert_eq!(poll_now(&looper).fds, 1);
+        assert!(!new.is_registered());
+    });
+}
+
+#[test]
+fn f11_f9_another_thread_adds_an_ident() {
+    watched(|| {
+        let looper = Looper::new().unwrap();
+        let (near, _far) = ready_stream();
+        let handle = looper.handle();
+
+        let added = thread::spawn(move || handle.add_ident(near, Interest::INPUT, 7).unwrap()).join().unwrap();
+
+        assert_eq!(poll_now(&looper).idents.iter().map(|ready| ready.ident).collect::<Vec<_>>(), [7]);
+        assert!(added.remove());
+        assert!(poll_now(&looper).timed_out);
+    });
+}

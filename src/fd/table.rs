@@ -60,12 +60,17 @@ impl FdTable {
     }
 
     /// Makes a registration from another thread: what it watches is left for the looper, or given back.
-    pub(crate) fn add_from_afar<W>(&self, new: Registration, watch: Box<W>) -> Result<Added, (io::Error, Box<W>)>
+    pub(crate) fn add_from_afar<W>(
+        &self,
+        new: Registration,
+        duplicate: Duplicate,
+        watch: Box<W>,
+    ) -> Result<Added, (io::Error, Box<W>)>
     where
         W: Watched + Send + 'static,
     {
         let mut state = self.state.lock();
-        match state.registrations.add(new, Duplicate::Refuse) {
+        match state.registrations.add(new, duplicate) {
             Ok(added) => {
                 state.arrivals.push((added.key, watch));
                 self.len.store(state.registrations.len(), Ordering::Relaxed);

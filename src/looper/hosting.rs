@@ -11,10 +11,9 @@ use crate::{clock::Moment, looper::Looper, report::Turn, sys::host::Host};
 /// until the report [is empty](crate::Turn::is_empty). When a report says that the looper has quit, the host has to
 /// stop watching: what is registered may stay ready.
 ///
-/// Asking for the fd marks the looper as hosted, for good: from then on it signals, also for posts from its own thread,
-/// whatever is due before the time at which it last told its host to look: such a post makes the fd readable once at
-/// once, for a turn that sets the new time. Each hosting takes two of the five levels in which
-/// the kernel lets epoll sets watch each other.
+/// Asking for the fd marks the looper as hosted, for good. From then on a post that is due before the time that it last
+/// published makes the fd readable at once, also a post of its own thread; the turn that follows publishes the new time.
+/// Each hosting takes two of the five levels in which the kernel lets epoll sets watch each other.
 ///
 /// # Guarantees
 /// The fd stays the same, and stays valid, for as long as the looper lives (F7).
