@@ -4,6 +4,8 @@
 //! fake kernel whose waits really wait, so that a lost wake is a deadlock, which the checker reports. A control runs a
 //! model once more in a process of its own with a [planted bug](crate::planted), and fails if the model does not see
 //! it.
+//!
+//! Holds M10, R1, O1, C1, C3, C8, C53, C57, C77.
 
 use std::sync::{
     Arc,

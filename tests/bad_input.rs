@@ -1,4 +1,6 @@
 //! What a looper cannot do: the error says what to do instead, nothing is lost, and the looper works on.
+//!
+//! Holds T1, T10, M4, Q5, F1, F7, F11, F12, O2, C18, C20, C21, C31, C34, C75.
 
 #[path = "support/fds.rs"]
 mod fds;

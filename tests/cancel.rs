@@ -1,4 +1,6 @@
-//! Cancelling what was posted, and asking what is pending: from any thread, exact (R1, R2, R4, C42 to C45, C52, C53).
+//! Cancelling what was posted, and asking what is pending: from any thread, exact.
+//!
+//! Holds R1, R2, R4, C42, C43, C44, C45, C52, C53.
 
 mod support;
 #[path = "support/alone.rs"]

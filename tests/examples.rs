@@ -1,6 +1,8 @@
 //! The examples, run as their users run them: what they print, and how they end.
 //!
 //! `cargo test` builds them first. Nobody sleeps here: a test waits for a line of the program, under a watchdog.
+//!
+//! Holds L1, T2, T6, M1, M5, M6, R1, Q1, Q2, Q4, F1, F3, F5.
 
 use std::{
     env,

@@ -1,4 +1,6 @@
 //! Watched fds: who owns the source, when it comes back, and one fd in two registrations.
+//!
+//! Holds F1, F2, F12.
 
 #[path = "support/fds.rs"]
 mod fds;

@@ -1,4 +1,6 @@
 //! Watched fds, from another thread: added, changed and removed while the looper sleeps or runs.
+//!
+//! Holds T14, F2, F4, F9, F11, C27, C30.
 
 #[path = "support/fds.rs"]
 mod fds;

@@ -1,4 +1,6 @@
 //! What other threads have added and ended, and the looper has not yet taken home, against what it does meanwhile.
+//!
+//! Holds M9, F11, F12, C16, C61.
 
 mod support;
 

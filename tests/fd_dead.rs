@@ -1,4 +1,6 @@
 //! Watched fds that die under their registration, with and without a duplicate that keeps them in the kernel's set.
+//!
+//! Holds F6, F7, C13, C14, C25.
 
 #[path = "support/fds.rs"]
 mod fds;

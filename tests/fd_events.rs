@@ -1,4 +1,6 @@
 //! Watched fds: which readiness is asked for and which is reported.
+//!
+//! Holds F3, F10, C27, C29.
 
 #[path = "support/fds.rs"]
 mod fds;

@@ -1,4 +1,6 @@
 //! Hang-ups and errors that come alone, but are no spin.
+//!
+//! Holds F4, F8, X1.
 
 mod support;
 

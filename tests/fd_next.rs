@@ -1,4 +1,6 @@
 //! Watched fds: what a callback does to its own registration and to others, and what its answer applies to.
+//!
+//! Holds F5, F6, C15, C19, C22, C24, C26, C27.
 
 #[path = "support/fds.rs"]
 mod fds;

@@ -1,4 +1,6 @@
 //! Watched fds: the order within a turn, how many a turn serves, and callback-less fds.
+//!
+//! Holds T2, T3, T7, T8, T9, F9, C32.
 
 #[path = "support/fds.rs"]
 mod fds;

@@ -1,4 +1,6 @@
 //! Watched fds: panics in callbacks and in the `Drop` of sources.
+//!
+//! Holds F12, X1, X3, C61, C74.
 
 #[path = "support/fds.rs"]
 mod fds;

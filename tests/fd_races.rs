@@ -1,4 +1,6 @@
 //! Watched fds: threads that add and remove them while the looper serves them.
+//!
+//! Holds F4, F6, F11, F12.
 
 #[path = "support/fds.rs"]
 mod fds;

@@ -1,4 +1,6 @@
 //! Watched fds: the epoll set that is made anew because of a duplicate, and what goes on in it.
+//!
+//! Holds T9, F7, C14.
 
 #[path = "support/fds.rs"]
 mod fds;

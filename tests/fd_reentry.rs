@@ -1,4 +1,6 @@
 //! Watched fds: everything that a callback, and the `Drop` of a source, may call.
+//!
+//! Holds M8, M9, Q5, C60.
 
 #[path = "support/fds.rs"]
 mod fds;

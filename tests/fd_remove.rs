@@ -1,4 +1,6 @@
 //! Watched fds: what was removed is not called again, and where it is dropped.
+//!
+//! Holds F4, F12, C23.
 
 #[path = "support/fds.rs"]
 mod fds;

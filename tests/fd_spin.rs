@@ -1,4 +1,6 @@
 //! The spin guard: what hangs up, and stays so, does not keep its looper busy for ever.
+//!
+//! Holds F2, F8, F10, C27, C28.
 
 #[path = "support/rest.rs"]
 mod rest;

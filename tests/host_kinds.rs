@@ -1,4 +1,6 @@
 //! The loops that a looper can be inside of: `poll(2)`, epoll of both kinds, and another looper.
+//!
+//! Holds T3, T6, O2.
 
 #[path = "support/fds.rs"]
 mod fds;

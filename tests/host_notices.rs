@@ -1,4 +1,6 @@
 //! A looper inside another loop: cancels, other threads, panics and quit, as its host notices them.
+//!
+//! Holds T4, T5, Q2, F11, O1, X1.
 
 #[path = "support/fds.rs"]
 mod fds;

@@ -1,4 +1,6 @@
 //! A looper inside another loop: when its fd is readable.
+//!
+//! Holds O1.
 
 #[path = "support/fds.rs"]
 mod fds;

@@ -46,7 +46,10 @@ fn names(text: &str, id: &str) -> bool {
 fn every_rule_of_the_semantics_is_named_by_a_test() {
     let tests = ["tests", "src"].map(rust_files).concat();
     let tests = tests.iter().filter(|path| !path.ends_with("house.rs")).map(read);
-    let with_tests: Vec<String> = tests.filter(|text| text.contains("#[test]")).collect();
+    // What a file says at its top that it holds is a summary, and proves nothing.
+    let without_top =
+        |text: String| text.lines().skip_while(|line| line.starts_with("//!")).collect::<Vec<_>>().join("\n");
+    let with_tests: Vec<String> = tests.filter(|text| text.contains("#[test]")).map(without_top).collect();
 
     let rules = rules();
     let unnamed: Vec<_> = rules.iter().filter(|id| !with_tests.iter().any(|text| names(text, id))).collect();

@@ -1,4 +1,6 @@
-//! A looper's life: prepared for a thread or for the process, reached by handles, outlived by them (L2, L3, L4).
+//! A looper's life: prepared for a thread or for the process, reached by handles, outlived by them.
+//!
+//! Holds L2, L3, L4, C73, C77.
 
 mod support;
 #[path = "support/alone.rs"]

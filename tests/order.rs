@@ -1,4 +1,6 @@
-//! In which order messages run, and that each ends in one way (M1 to M7, M11, C35, C36, C54, C63).
+//! In which order messages run, and that each ends in one way.
+//!
+//! Holds M1, M2, M3, M4, M5, M6, M7, M11, C35, C36, C54, C63.
 
 mod support;
 

@@ -1,4 +1,6 @@
-//! Panics of callbacks and of values that are dropped: they unwind to the caller and spoil nothing (X1, X3, C61, C74).
+//! Panics of callbacks and of values that are dropped: they unwind to the caller and spoil nothing.
+//!
+//! Holds X1, X3, C61, C74.
 
 mod support;
 #[path = "support/alone.rs"]

@@ -1,4 +1,6 @@
 //! What one sum of several turns must not lose, and when it ends.
+//!
+//! Holds T3, T11, Q5, F9, X1.
 
 mod support;
 

@@ -1,5 +1,6 @@
-//! Quitting: what still runs, what is dropped where, what is refused, and the sum of it (Q1, Q2, Q4, Q5, X4, C12, C57
-//! to C59, C79).
+//! Quitting: what still runs, what is dropped where, what is refused, and the sum of it.
+//!
+//! Holds Q1, Q2, Q4, Q5, X4, C12, C57, C58, C59, C79.
 
 mod support;
 

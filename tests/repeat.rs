@@ -1,4 +1,6 @@
-//! Posts that repeat: when they run, and how they end (`post_every`; R1, M10, T7, Q2).
+//! Posts that repeat: when they run, and how they end.
+//!
+//! Holds T7, M10, R1, Q1, Q2.
 
 mod support;
 

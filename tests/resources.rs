@@ -1,5 +1,7 @@
-//! What a looper takes from the system, and that it gives it back (L1, C11, C65, C70, C77, C80). All in processes of
+//! What a looper takes from the system, and that it gives it back. All in processes of
 //! their own.
+//!
+//! Holds L1, C11, C65, C70, C77, C80.
 
 mod support;
 #[path = "support/alone.rs"]

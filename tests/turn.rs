@@ -1,4 +1,6 @@
-//! One turn: what it runs, in which order, how much of it, and what its report says (T1 to T4, T7, T8, T10, T11, T14).
+//! One turn: what it runs, in which order, how much of it, and what its report says.
+//!
+//! Holds T1, T2, T3, T4, T7, T8, T10, T11, T14, C3, C7, C12, C51, C75.
 
 mod support;
 

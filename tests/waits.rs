@@ -1,4 +1,6 @@
-//! How a turn waits: what ends it, what only interrupts it, and that nothing runs early (T6, T12, T13, T14, C40, C41).
+//! How a turn waits: what ends it, what only interrupts it, and that nothing runs early.
+//!
+//! Holds T6, T12, T13, T14, C40, C41.
 
 mod support;
 #[path = "support/dice.rs"]

@@ -1,4 +1,6 @@
-//! The kernel's refusals: a typed error, nothing leaked, nothing lost, usable again (L1, C65, C68, C69).
+//! The kernel's refusals: a typed error, nothing leaked, nothing lost, usable again.
+//!
+//! Holds L1, T4, X1, C4, C5, C65, C68, C69, C77.
 
 use std::{io, panic};
 

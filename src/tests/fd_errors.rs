@@ -1,4 +1,6 @@
 //! What the kernel's refusals leave of a registration, and what it is told of changes.
+//!
+//! Holds F2, F5, F10, C18, C31, C66.
 
 use std::io::ErrorKind;
 

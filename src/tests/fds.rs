@@ -1,4 +1,6 @@
 //! Whom an event reaches after registrations were changed in the same batch, or by another thread.
+//!
+//! Holds F2, F4, F5, F6, F9, F11, C15, C16, C22, C23, C24, C26, C27.
 
 use super::*;
 use crate::report::ReadyIdent;

@@ -1,4 +1,6 @@
-//! A looper in another loop: its fd is readable exactly when there is something to do (O1).
+//! A looper in another loop: its fd is readable exactly when there is something to do.
+//!
+//! Holds T3, O1, X1, C68.
 
 use std::{os::fd::AsRawFd, panic};
 

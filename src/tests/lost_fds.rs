@@ -1,4 +1,6 @@
-//! Fds that die under their registration: no endless spin, no event for somebody else, and the others go on (F7).
+//! Fds that die under their registration: no endless spin, no event for somebody else, and the others go on.
+//!
+//! Holds T14, F2, F6, F7, F8, F12, C13, C14.
 
 use super::*;
 

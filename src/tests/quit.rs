@@ -1,4 +1,6 @@
 //! Quitting: what still runs, by the exact time, and what ends.
+//!
+//! Holds T3, T7, Q1, Q2, Q4, Q5, C12, C58.
 
 use super::*;
 use crate::{Reason, report::ReadyIdent};

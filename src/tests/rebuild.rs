@@ -1,4 +1,6 @@
-//! Making the epoll set anew: what a failure half-way leaves, and what a host sees of it (F7, C33).
+//! Making the epoll set anew: what a failure half-way leaves, and what a host sees of it.
+//!
+//! Holds F7, O1, X1, C33.
 
 use std::{
     os::fd::{AsRawFd, BorrowedFd},

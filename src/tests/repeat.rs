@@ -1,4 +1,6 @@
 //! What repeats: posts on a grid that does not drift, and the turns of `poll_all`.
+//!
+//! Holds T7, T11, R1, Q4.
 
 use std::ops::ControlFlow;
 

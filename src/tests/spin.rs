@@ -1,4 +1,6 @@
-//! The spin guard: an fd that reports nothing but hang-ups or errors does not keep the looper busy (F8).
+//! The spin guard: an fd that reports nothing but hang-ups or errors does not keep the looper busy.
+//!
+//! Holds F5, F8, F10, C28.
 
 use super::*;
 use crate::report::ReadyIdent;

@@ -1,4 +1,6 @@
 //! When things run: delays, deadlines, and how long the looper sleeps for them.
+//!
+//! Holds T1, T5, T6, M4, C34, C35, C36, C37, C38, C39, C40, C42, C46, C47.
 
 use super::*;
 

@@ -1,4 +1,6 @@
 //! A turn: what it does, in which order, how much of it, and what it reports and costs.
+//!
+//! Holds T2, T3, T7, T8, T9, T10, C48, C50, C51, C75.
 
 use std::{io::ErrorKind, panic::Location};
 

@@ -1,4 +1,6 @@
 //! How other threads end a sleep, and how much that costs: wakes, posts, signals, and what must not end it.
+//!
+//! Holds T4, T12, T13, T14, M10, F4, C3, C6, C8, C9, C10, C41, C68.
 
 use std::sync::mpsc;
 
