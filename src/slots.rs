@@ -130,6 +130,7 @@ mod tests {
         assert_eq!(slots.get(new), Some(&'b'));
     }
 
+    /// C17: no generation comes again.
     #[test]
     fn c17_a_slot_whose_generations_are_used_up_is_retired() {
         let mut slots = Slots::default();

@@ -322,6 +322,7 @@ fn homebody() -> (Homebody, mpsc::Receiver<ThreadId>) {
     (Homebody { dropped, _not_send: Rc::new(()) }, receiver)
 }
 
+/// C62.
 #[test]
 fn m10_a_value_that_is_not_send_and_is_cancelled_elsewhere_is_dropped_on_its_thread_in_the_next_turn() {
     watched(|| {
@@ -385,6 +386,7 @@ fn m10_a_value_that_is_not_send_is_dropped_on_its_thread_however_its_message_end
     });
 }
 
+/// C62.
 #[test]
 fn m10_a_send_value_is_dropped_by_the_thread_that_cancels_it_before_cancel_returns() {
     watched(|| {

@@ -341,6 +341,7 @@ fn t7_turns_end_though_other_threads_post_faster_than_the_looper_can_take_it_in(
     });
 }
 
+/// C49: after everything that is due already, and in the same turn.
 #[test]
 fn t8_what_a_message_posts_runs_in_its_own_turn_while_the_budget_lasts() {
     watched(|| {

@@ -241,11 +241,11 @@ impl Registrations {
             return Claim::Ident;
         }
         let ident = registration.ident;
-        // The interest may have changed since the wait.
-        let events = events.asked_by(registration.interest);
         if registration.parked {
             return Claim::Gone;
         }
+        // The interest may have changed since the wait.
+        let events = events.asked_by(registration.interest);
         if events.is_empty() {
             return Claim::Pass;
         }

@@ -60,6 +60,7 @@ use crate::{
 /// Not `Send` and not `Sync`:
 ///
 /// ```compile_fail,E0277
+/// # // C76: two threads cannot run one looper.
 /// fn needs_send<T: Send>() {}
 /// needs_send::<alooper::Looper>();
 /// ```

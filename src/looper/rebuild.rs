@@ -67,7 +67,7 @@ impl Looper {
             Err(error) => {
                 let patience = patience.saturating_mul(2);
                 self.strays.replace(Strays { patience, ..Strays::default() });
-                log::warn!("an fd that was closed under its registrationkeeps {} busy: {error}", self.shared().label);
+                log::warn!("an fd that was closed under its registration keeps {} busy: {error}", self.shared().label);
             }
         }
     }
