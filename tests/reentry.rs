@@ -1,6 +1,6 @@
 //! What user code may do from inside a callback and from a `Drop`, and on which thread values are dropped.
 //!
-//! Holds M8, M9, M10, C59, C60, C78.
+//! Holds M8, M9, M10, C59, C60, C62, C78.
 
 mod support;
 

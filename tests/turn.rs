@@ -1,6 +1,6 @@
 //! One turn: what it runs, in which order, how much of it, and what its report says.
 //!
-//! Holds T1, T2, T3, T4, T7, T8, T10, T11, T14, C3, C7, C12, C51, C75.
+//! Holds T1, T2, T3, T4, T7, T8, T10, T11, T14, C3, C7, C12, C49, C51, C75.
 
 mod support;
 
@@ -341,7 +341,7 @@ fn t7_turns_end_though_other_threads_post_faster_than_the_looper_can_take_it_in(
     });
 }
 
-/// C49: after everything that is due already, and in the same turn.
+/// C49; that it comes after everything that is due already is M2.
 #[test]
 fn t8_what_a_message_posts_runs_in_its_own_turn_while_the_budget_lasts() {
     watched(|| {
