@@ -1,12 +1,19 @@
 //! A looper's properties, before it is made.
 
-use std::io;
+use std::{io, sync::Arc, time::Duration};
 
-use crate::{clock::Clock, looper::Looper, sys::Kernel};
+use crate::{
+    clock::Clock,
+    looper::Looper,
+    observer::{Observer, Watch},
+    sys::Kernel,
+};
 
 /// How many messages a turn runs at most, unless set: enough that the one `epoll_wait` of a turn is under 1 ns a
 /// message, few enough that ready fds wait microseconds.
 const DEFAULT_BUDGET: usize = 256;
+/// After how long a barrier is reported, unless set: long enough that a frame or a slow disk is none.
+const DEFAULT_BARRIER_ALARM: Duration = Duration::from_secs(5);
 /// How often in a row an fd may report nothing but a hang-up or an error, unless set.
 const DEFAULT_SPIN_LIMIT: u32 = 1000;
 
@@ -26,6 +33,8 @@ pub struct Builder {
     pub(crate) name: Option<Box<str>>,
     pub(crate) budget: usize,
     pub(crate) spin_limit: u32,
+    pub(crate) barrier_alarm: Duration,
+    pub(crate) watch: Watch,
     pub(crate) clock: Clock,
     pub(crate) kernel: Kernel,
 }
@@ -36,6 +45,8 @@ impl Default for Builder {
             name: None,
             budget: DEFAULT_BUDGET,
             spin_limit: DEFAULT_SPIN_LIMIT,
+            barrier_alarm: DEFAULT_BARRIER_ALARM,
+            watch: Watch::default(),
             clock: Clock::System,
             kernel: Kernel::Linux,
         }
@@ -56,10 +67,50 @@ impl Builder {
         self
     }
 
-    /// Sets in how many waits in a row an fd may report nothing but a hang-up or an error, before it is ignored until its
-    /// interest is set or it is repolled. 1000 unless set; zero stands for never.
+    /// Sets in how many waits in a row an fd may report nothing but a hang-up or an error, before it is ignored until
+    /// its interest is set or it is repolled. 1000 unless set; zero stands for never.
     pub fn spin_limit(mut self, events: u32) -> Builder {
         self.spin_limit = events;
+        self
+    }
+
+    /// Sets after how long a [`Barrier`](crate::Barrier) that still stands is reported in the log, once, with the place
+    /// where it was put up. Five seconds unless set; zero stands for never.
+    pub fn barrier_alarm(mut self, age: Duration) -> Builder {
+        self.barrier_alarm = age;
+        self
+    }
+
+    /// Sets from which duration on the run of a message is reported in the log, with the place where it was posted. Off
+    /// unless set.
+    ///
+    /// # Android
+    /// The dispatch threshold of `Looper.setSlowLogThresholdMs`.
+    #[doc(alias = "setSlowLogThresholdMs")]
+    pub fn slow_dispatch(mut self, threshold: Duration) -> Builder {
+        self.watch.slow_dispatch = Some(threshold);
+        self
+    }
+
+    /// Sets from which lateness on the start of a message is reported in the log, with the place where it was posted.
+    /// Off unless set.
+    ///
+    /// After one report, further ones are withheld until a message is less than 10 ms late.
+    ///
+    /// # Android
+    /// The delivery threshold of `Looper.setSlowLogThresholdMs`.
+    pub fn slow_delivery(mut self, threshold: Duration) -> Builder {
+        self.watch.slow_delivery = Some(threshold);
+        self
+    }
+
+    /// Lets `observer` see each message before and after it runs. See [`Looper::set_observer`] for one that is not
+    /// `Send`.
+    ///
+    /// # Android
+    /// `Looper.setObserver`.
+    pub fn observer(mut self, observer: impl Observer + Send + Sync + 'static) -> Builder {
+        self.watch.observer = Some(Arc::new(observer));
         self
     }
 

@@ -56,6 +56,14 @@ impl Moment {
         next.after(skipped)
     }
 
+    /// The moment as users see it. What no `Instant` can say is the nearest that one can.
+    pub(crate) fn to_instant(self) -> Instant {
+        let distance = Duration::from_nanos(self.0.unsigned_abs());
+        let origin = *ORIGIN;
+        let instant = if self.0 < 0 { origin.checked_sub(distance) } else { origin.checked_add(distance) };
+        instant.unwrap_or(origin)
+    }
+
     fn from_instant(instant: Instant) -> Moment {
         let origin = *ORIGIN;
         match instant.checked_duration_since(origin) {

@@ -7,7 +7,7 @@ use std::{
     sync::{Mutex, OnceLock, PoisonError},
 };
 
-use crate::{builder::Builder, error::Misuse, looper::Looper, message::drop_quietly, remote::LooperHandle};
+use crate::{builder::Builder, drops::drop_quietly, error::Misuse, looper::Looper, remote::LooperHandle};
 
 thread_local! {
     /// This thread's looper. Its destructor runs when the thread ends: from then on there is none, even before it is dropped.

@@ -192,6 +192,7 @@ pub(crate) enum Misuse {
     SecondPrepare,
     ThreadEnding,
     RegistrationEnded,
+    CallInPredicate,
 }
 
 impl Display for Misuse {
@@ -210,6 +211,9 @@ impl Display for Misuse {
                 "this thread is ending and can have no looper of its own: make one with `Looper::new`"
             }
             Misuse::RegistrationEnded => "this registration has ended: add the source again",
+            Misuse::CallInPredicate => {
+                "a predicate looks at messages and must not wait for a looper: collect what it needs before, or post instead"
+            }
         })
     }
 }
@@ -219,7 +223,7 @@ impl Error for Misuse {}
 impl From<Misuse> for io::Error {
     fn from(misuse: Misuse) -> io::Error {
         let kind = match misuse {
-            Misuse::NestedPoll => ErrorKind::Deadlock,
+            Misuse::NestedPoll | Misuse::CallInPredicate => ErrorKind::Deadlock,
             Misuse::SecondMain | Misuse::SecondPrepare => ErrorKind::AlreadyExists,
             Misuse::ThreadEnding => ErrorKind::Unsupported,
             Misuse::RegistrationEnded => ErrorKind::NotFound,
@@ -271,6 +275,7 @@ mod tests {
             Misuse::SecondPrepare,
             Misuse::ThreadEnding,
             Misuse::RegistrationEnded,
+            Misuse::CallInPredicate,
         ];
         for misuse in misuses {
             assert!(io::Error::from(misuse).to_string().contains(':'), "{misuse}");

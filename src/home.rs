@@ -4,18 +4,22 @@
 //! cancelled or removed there is dropped at once; other threads leave it to be tidied up in the looper's next turn.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     fmt::{self, Debug, Formatter},
-    ptr,
+    iter, ptr,
     rc::{Rc, Weak},
     sync::Arc,
 };
 
 use crate::{
+    drops::drop_each,
     fd::{CLOSED_UNDER_IT, Watched, registrations::Ended, sources::Sources, warn_of_end},
-    message::{LocalCallback, Message, SendCallback, drop_each},
+    idlers::{IdleCallback, Idlers},
+    inbox::Chores,
+    item::{Arrival, Body, Item, Leftover, LocalCallback, SendCallback, Sent, Target},
+    looper::Core,
     shared::Shared,
-    slots::{Key, Slots},
+    slots::{Annex, Key, Slots},
 };
 
 thread_local! {
@@ -26,7 +30,12 @@ thread_local! {
 pub(crate) struct Home {
     pub(crate) shared: Arc<Shared>,
     pub(crate) sources: Sources,
+    pub(crate) idlers: Idlers,
+    /// The looper itself, once it is whole.
+    pub(crate) core: OnceCell<Weak<Core>>,
     closures: RefCell<Slots<LocalCallback>>,
+    /// The handlers' closures, by the handlers' keys in the queue's index.
+    targets: RefCell<Annex<Rc<dyn Target>>>,
     /// Whether a turn is under way, or a source is lent: whether polling has to be refused.
     busy: Cell<bool>,
 }
@@ -42,13 +51,33 @@ enum Debris {
     Closure(#[expect(dead_code, reason = "is dropped")] LocalCallback),
     Message(#[expect(dead_code, reason = "is dropped")] SendCallback),
     Source(#[expect(dead_code, reason = "is dropped")] Box<dyn Watched>),
+    Target(#[expect(dead_code, reason = "is dropped")] Rc<dyn Target>),
+    Idle(#[expect(dead_code, reason = "is dropped")] IdleCallback),
+    /// A message that is still in its handler's store.
+    Sent(Rc<dyn Target>, Key),
+}
+
+impl Drop for Debris {
+    fn drop(&mut self) {
+        if let Debris::Sent(target, slot) = self {
+            target.discard(*slot);
+        }
+    }
 }
 
 impl Home {
     /// Makes the home of a looper, which its thread knows from now on.
     pub(crate) fn new(shared: Arc<Shared>) -> Rc<Home> {
         let sources = Sources::new(&shared.label);
-        let home = Rc::new(Home { shared, sources, closures: RefCell::default(), busy: Cell::new(false) });
+        let home = Rc::new(Home {
+            shared,
+            sources,
+            idlers: Idlers::default(),
+            core: OnceCell::new(),
+            closures: RefCell::default(),
+            targets: RefCell::default(),
+            busy: Cell::new(false),
+        });
         // A thread that is ending knows none: then everything waits to be tidied up.
         let _ = HOMES.try_with(|homes| homes.borrow_mut().push(Rc::downgrade(&home)));
         home
@@ -80,36 +109,101 @@ impl Home {
         self.closures.borrow_mut().remove(key)
     }
 
-    /// Drops what other threads have cancelled, removed or given up, and admits the fds that they have added.
-    pub(crate) fn tidy(&self) {
-        let Some(cancelled) = self.shared.inbox.take_chores() else {
-            return;
+    /// Keeps a handler's closure. Gives what has to be dropped for that.
+    #[must_use = "it has to be dropped, with nothing borrowed"]
+    pub(crate) fn keep_target(&self, key: Key, target: Rc<dyn Target>) -> Option<Rc<dyn Target>> {
+        self.targets.borrow_mut().insert(key, target)
+    }
+
+    /// A handler's closure, also one that another thread has just made.
+    pub(crate) fn target(&self, key: Key) -> Option<Rc<dyn Target>> {
+        let present = self.targets.borrow().get(key).cloned();
+        if present.is_some() {
+            return present;
+        }
+        drop_each(self.admit(self.shared.inbox.take_arrivals()));
+        self.targets.borrow().get(key).cloned()
+    }
+
+    /// Takes over what other threads have made, all of it before anything is dropped. Gives what has to be dropped for
+    /// that.
+    fn admit(&self, arrivals: Vec<Arrival>) -> Vec<Debris> {
+        let admit = |arrival| match arrival {
+            Arrival::Target(key, target) => self.keep_target(key, target()).map(Debris::Target),
+            Arrival::Idle(id, callback) => {
+                self.idlers.insert(id, callback);
+                None
+            }
         };
+        arrivals.into_iter().filter_map(admit).collect()
+    }
+
+    /// Drops the closures of handlers that are gone for good.
+    pub(crate) fn drop_ended_targets(&self) {
+        drop_each(self.ended_targets());
+    }
+
+    fn ended_targets(&self) -> impl Iterator<Item = Debris> {
+        let ended = self.shared.with_queue(|queue| queue.index().take_ended());
+        ended.into_iter().filter_map(|key| self.targets.borrow_mut().remove(key)).map(Debris::Target)
+    }
+
+    /// Drops what other threads have cancelled, removed or given up, and takes home what they have added.
+    ///
+    /// Whether there was anything.
+    pub(crate) fn tidy(&self) -> bool {
+        let Some(Chores { arrivals, leftovers }) = self.shared.inbox.take_chores() else {
+            return false;
+        };
+        let displaced = self.admit(arrivals);
         let (arrivals, departures) = self.shared.fds.take_traffic();
-        let displaced = self.sources.admit(arrivals).into_iter().map(Debris::Source);
-        let closures = cancelled.into_iter().filter_map(|key| self.take(key)).map(Debris::Closure);
+        let exchanged = self.sources.admit(arrivals).into_iter().map(Debris::Source);
+        let leftovers = leftovers.into_iter().filter_map(|leftover| self.debris_of_leftover(leftover));
         let sources = departures.into_iter().filter_map(|key| self.sources.remove(key)).map(Debris::Source);
-        let given_up = self.shared.take_dropped().filter_map(|message| self.debris_of(message));
-        drop_each(displaced.chain(closures).chain(sources).chain(given_up));
+        let given_up = self.shared.take_dropped().filter_map(|item| self.debris_of(item));
+        // Handlers go last: their messages are found through them.
+        let targets = iter::once_with(|| self.ended_targets()).flatten();
+        drop_each(
+            displaced.into_iter().chain(exchanged).chain(leftovers).chain(given_up).chain(sources).chain(targets),
+        );
+        true
     }
 
     /// Ends the home: everything that is left is dropped, on this thread.
     pub(crate) fn clear(&self) {
         let _ = HOMES.try_with(|homes| homes.borrow_mut().retain(|home| !ptr::eq(home.as_ptr(), self)));
-        let displaced = self.sources.admit(self.shared.fds.take_traffic().0).into_iter().map(Debris::Source);
-        let given_up = self.shared.take_dropped().filter_map(|message| self.debris_of(message));
-        let closures = std::iter::from_fn(|| {
+        let displaced = self.admit(self.shared.inbox.take_arrivals());
+        let exchanged = self.sources.admit(self.shared.fds.take_traffic().0).into_iter().map(Debris::Source);
+        let leftovers = self.shared.inbox.take_chores().map_or(Vec::new(), |chores| chores.leftovers);
+        let leftovers = leftovers.into_iter().filter_map(|leftover| self.debris_of_leftover(leftover));
+        let given_up = self.shared.take_dropped().filter_map(|item| self.debris_of(item));
+        let closures = iter::from_fn(|| {
             let closures = self.closures.borrow_mut().take_all();
             (!closures.is_empty()).then_some(closures)
         });
         let sources = self.sources.take_all().map(Debris::Source);
-        drop_each(displaced.chain(given_up).chain(closures.flatten().map(Debris::Closure)).chain(sources));
+        let idlers = self.idlers.take_all().map(Debris::Idle);
+        let targets = iter::once_with(|| self.targets.borrow_mut().take_all()).flatten().map(Debris::Target);
+        let posted = leftovers.chain(given_up).chain(closures.flatten().map(Debris::Closure));
+        drop_each(displaced.into_iter().chain(exchanged).chain(posted).chain(sources).chain(idlers).chain(targets));
     }
 
-    fn debris_of(&self, message: Message) -> Option<Debris> {
-        match message {
-            Message::Send(closure) => Some(Debris::Message(closure)),
-            Message::Local(key) => self.take(key).map(Debris::Closure),
+    fn debris_of(&self, item: Item) -> Option<Debris> {
+        match item.body {
+            Body::Send(closure) => Some(Debris::Message(closure)),
+            Body::Local(key) => self.take(key).map(Debris::Closure),
+            Body::Sent(sent) => self.debris_of_leftover(Leftover::Sent(sent)),
+        }
+    }
+
+    fn debris_of_leftover(&self, leftover: Leftover) -> Option<Debris> {
+        match leftover {
+            Leftover::Closure(key) => self.take(key).map(Debris::Closure),
+            Leftover::Sent(Sent { target, slot, .. }) => {
+                let target = self.targets.borrow().get(target).cloned()?;
+                Some(Debris::Sent(target, slot))
+            }
+            Leftover::Idle(id) => self.idlers.remove(id).map(Debris::Idle),
         }
     }
 }
@@ -125,14 +219,29 @@ impl Drop for Busy<'_> {
     }
 }
 
-/// Drops a message that was cancelled: here if it may be dropped here, else at home.
-pub(crate) fn drop_cancelled(shared: &Shared, message: Message) {
-    match message {
-        Message::Send(closure) => drop(closure),
-        Message::Local(key) => match Home::of(shared) {
-            Some(home) => drop(home.take(key)),
-            None => shared.signal_if(shared.inbox.leave_cancelled(key)),
-        },
+/// Drops a closure that was cancelled: here if it may be dropped here, else at home.
+pub(crate) fn drop_cancelled(shared: &Shared, body: Body) {
+    match body {
+        Body::Send(closure) => drop(closure),
+        Body::Local(key) => drop_at_home(shared, Leftover::Closure(key)),
+        Body::Sent(sent) => drop_at_home(shared, Leftover::Sent(sent)),
+    }
+}
+
+/// Drops something that lives at home: now if the calling thread is there, else in the looper's next turn.
+pub(crate) fn drop_at_home(shared: &Shared, leftover: Leftover) {
+    match Home::of(shared) {
+        Some(home) => drop(home.debris_of_leftover(leftover)),
+        None => shared.signal_if(shared.inbox.leave(leftover)),
+    }
+}
+
+/// Drops the closures of handlers that are gone for good: now if the calling thread is their home, else in the looper's
+/// next turn.
+pub(crate) fn drop_ended_targets(shared: &Shared) {
+    match Home::of(shared) {
+        Some(home) => home.drop_ended_targets(),
+        None => shared.signal_if(shared.inbox.leave_chores()),
     }
 }
 

@@ -14,14 +14,15 @@
 //! queue, the looper looks at the queue and settles under one lock of the queue: see `Shared::settle`. `src/models.rs`
 //! checks all this in all interleavings.
 
-use std::sync::atomic::Ordering;
+use std::{mem, sync::atomic::Ordering};
 
 use crate::{
     clock::Moment,
     error::Reason,
+    item::{Arrival, Leftover, Queued},
+    place::Place,
     planted::{self, Bug},
-    queue::{Place, Queue},
-    slots::Key,
+    queue::Queue,
     sys::sync::{AtomicI64, Mutex, MutexGuard},
 };
 
@@ -44,10 +45,14 @@ pub(crate) struct Inbox<T> {
 struct State<T> {
     /// Messages that the queue does not have yet, in posting order.
     mail: Vec<(Place, T)>,
-    /// Keys of local closures that were cancelled by other threads and wait to be dropped at home.
-    cancelled: Vec<Key>,
+    /// What other threads have made for the looper's thread to keep.
+    arrivals: Vec<Arrival>,
+    /// What other threads have ended and the looper's thread has to drop.
+    leftovers: Vec<Leftover>,
     /// The posting order of the last message.
     order: i64,
+    /// Where the first barrier stands: what is posted behind it wakes nobody unless it is asynchronous.
+    barrier: Option<Place>,
     /// Until when the looper sleeps; [`AWAKE`] when it does not or when its wake is on the way.
     asleep_until: Moment,
     /// `wake()` was called and no turn has reported it.
@@ -56,6 +61,21 @@ struct State<T> {
     chores: bool,
     /// Set once: why nothing is accepted any more.
     closed: Option<Reason>,
+    wakes: Wakes,
+}
+
+/// How often the eventfd had to be written for what was left, and how often not.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Wakes {
+    pub(crate) sent: u64,
+    pub(crate) saved: u64,
+}
+
+/// What there is to tidy up at home.
+#[derive(Debug)]
+pub(crate) struct Chores {
+    pub(crate) arrivals: Vec<Arrival>,
+    pub(crate) leftovers: Vec<Leftover>,
 }
 
 /// Whether the eventfd has to be written, by whoever holds this, after unlocking.
@@ -68,16 +88,19 @@ pub(crate) enum Signal {
     Saved,
 }
 
-impl<T> Inbox<T> {
+impl<T: Queued> Inbox<T> {
     pub(crate) fn new() -> Inbox<T> {
         let state = State {
             mail: Vec::new(),
-            cancelled: Vec::new(),
+            arrivals: Vec::new(),
+            leftovers: Vec::new(),
             order: 0,
+            barrier: None,
             asleep_until: AWAKE,
             woken: false,
             chores: false,
             closed: None,
+            wakes: Wakes::default(),
         };
         Inbox { state: Mutex::new(state), earliest: AtomicI64::new(Moment::NEVER.as_nanos()) }
     }
@@ -109,12 +132,37 @@ impl<T> Inbox<T> {
         state.rouse()
     }
 
-    /// Leaves the key of a local closure that has to be dropped at home.
-    pub(crate) fn leave_cancelled(&self, key: Key) -> Signal {
+    /// Leaves something that has to be dropped at home.
+    pub(crate) fn leave(&self, leftover: Leftover) -> Signal {
         let mut state = self.state.lock();
-        state.cancelled.push(key);
+        state.leftovers.push(leftover);
         state.chores = true;
         state.rouse()
+    }
+
+    /// Numbers a barrier that is put up at `now`.
+    pub(crate) fn number_barrier(&self, now: Moment) -> Result<Place, Reason> {
+        let mut state = self.state.lock();
+        if let Some(reason) = state.closed {
+            return Err(reason);
+        }
+        state.order += 1;
+        Ok(Place::new(now, state.order))
+    }
+
+    /// Notes where the first barrier stands from now on. The queue is locked by the caller, who changes its barriers.
+    pub(crate) fn set_barrier(&self, first: Option<Place>) {
+        self.state.lock().barrier = first;
+    }
+
+    /// Wakes the looper if it sleeps past `when`, for something that is in the queue.
+    pub(crate) fn rouse_for(&self, when: Moment) -> Signal {
+        self.state.lock().rouse_for(when)
+    }
+
+    /// How often the eventfd had to be written, and how often not.
+    pub(crate) fn wakes(&self) -> Wakes {
+        self.state.lock().wakes
     }
 
     /// Refuses messages from now on. `None` if the inbox was closed before.
@@ -153,19 +201,24 @@ impl<T> Inbox<T> {
 
     /// Whether there may be mail that comes before a message of the queue that is due at `when`.
     ///
-    /// Exact for whatever was posted before this call, without the lock. Mail due at the same time comes later, since it
-    /// was numbered later; only what is posted at the front comes before what was posted there.
+    /// Exact for whatever was posted before this call, without the lock. Mail due at the same time comes later, since
+    /// it was numbered later; only what is posted at the front comes before what was posted there.
     pub(crate) fn may_precede(&self, when: Moment) -> bool {
         self.earliest.load(Ordering::Acquire) < when.max(Moment::EARLIEST).as_nanos()
     }
 
-    /// Takes what there is to tidy up: whether there is anything, and the local closures among it.
-    pub(crate) fn take_chores(&self) -> Option<Vec<Key>> {
+    /// Takes what there is to tidy up, if there is anything.
+    pub(crate) fn take_chores(&self) -> Option<Chores> {
         let mut state = self.state.lock();
-        if !std::mem::take(&mut state.chores) {
+        if !mem::take(&mut state.chores) {
             return None;
         }
-        Some(std::mem::take(&mut state.cancelled))
+        Some(Chores { arrivals: mem::take(&mut state.arrivals), leftovers: mem::take(&mut state.leftovers) })
+    }
+
+    /// Takes what other threads have made for the looper's thread to keep.
+    pub(crate) fn take_arrivals(&self) -> Vec<Arrival> {
+        mem::take(&mut self.state.lock().arrivals)
     }
 
     /// Publishes that the looper sleeps until `until`, if nothing was left for it.
@@ -185,7 +238,7 @@ impl<T> Inbox<T> {
     pub(crate) fn rise(&self) -> bool {
         let mut state = self.state.lock();
         state.asleep_until = AWAKE;
-        std::mem::take(&mut state.woken)
+        mem::take(&mut state.woken)
     }
 
     /// Publishes that the looper may sleep for ever, since the eventfd could not be written: the next one tries again.
@@ -205,8 +258,10 @@ impl<T> State<T> {
     /// Wakes the looper if it sleeps past `when`.
     fn rouse_for(&mut self, when: Moment) -> Signal {
         if when >= self.asleep_until {
+            self.wakes.saved += 1;
             return Signal::Saved;
         }
+        self.wakes.sent += 1;
         if !planted::is(Bug::SignalEveryTime) {
             self.asleep_until = AWAKE;
         }
@@ -220,16 +275,26 @@ pub(crate) struct Open<'a, T> {
     earliest: &'a AtomicI64,
 }
 
-impl<T> Open<'_, T> {
+impl<T: Queued> Open<'_, T> {
     /// Leaves a message that is due at `when`.
     pub(crate) fn push(mut self, when: Moment, message: T) -> (Place, Signal) {
-        self.state.order += 1;
-        let place = Place::new(when, self.state.order);
-        self.state.mail.push((place, message));
+        let state = &mut *self.state;
+        state.order += 1;
+        let place = Place::new(when, state.order);
+        let is_barred = !message.is_asynchronous() && state.barrier.is_some_and(|barrier| place > barrier);
+        state.mail.push((place, message));
         if when.as_nanos() < self.earliest.load(Ordering::Relaxed) {
             self.earliest.store(when.as_nanos(), Ordering::Release);
         }
-        (place, self.state.rouse_for(when))
+        // What a barrier holds up is woken for when the barrier goes.
+        (place, state.rouse_for(if is_barred { Moment::NEVER } else { when }))
+    }
+
+    /// Leaves something for the looper's thread to keep.
+    pub(crate) fn admit(mut self, arrival: Arrival) -> Signal {
+        self.state.arrivals.push(arrival);
+        self.state.chores = true;
+        self.state.rouse()
     }
 }
 

@@ -38,21 +38,34 @@ mod clock;
 mod interest;
 mod report;
 mod slots;
+mod drops;
+mod idlers;
 mod message;
-mod queue;
+mod item;
+mod place;
+mod index;
 mod planted;
 mod sys;
+mod queue;
 mod inbox;
 mod fd;
 mod shared;
 mod home;
+mod store;
 mod repeat;
 mod posted;
 mod fd_source;
 mod remote;
+mod observer;
 mod builder;
 mod looper;
 mod current;
+mod handler;
+mod select;
+mod barrier;
+mod idle;
+mod call;
+mod dump;
 
 #[cfg(all(test, alooper_loom))]
 mod models;
@@ -60,15 +73,23 @@ mod models;
 mod tests;
 
 pub use self::{
+    barrier::Barrier,
     builder::Builder,
+    call::CallError,
+    dump::{Dump, Pending},
     error::{AddFdError, OsError, Reason, Rejected},
     fd::Next,
     fd_source::{FdGuard, FdHandle, FdSource},
+    handler::{Draft, Handler, WeakHandler},
+    idle::{IdleGuard, IdleHandler},
+    idlers::IdleNext,
     interest::{Events, Interest},
     looper::Looper,
+    message::{Message, Token},
+    observer::{Dispatch, Observer},
     posted::{Posted, PostedGuard},
     remote::LooperHandle,
-    report::{ExitReport, PollCode, ReadyIdent, Turn},
+    report::{ExitReport, PollCode, ReadyIdent, Stats, Turn},
 };
 
 /// The README's code is compiled and run.

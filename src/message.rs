@@ -1,115 +1,121 @@
-//! What is posted, and how user values are dropped.
+//! What handlers are sent: labels for any message, and Android's own message for ported code.
 
 use std::{
+    any::Any,
     fmt::{self, Debug, Formatter},
-    mem,
-    panic::{self, AssertUnwindSafe},
-    thread,
+    sync::atomic::{AtomicU64, Ordering},
 };
 
-use crate::{looper::Looper, slots::Key};
+/// A mark by which messages are found again: those that were sent with it.
+///
+/// Each call of [`Token::new`] makes another one.
+///
+/// # Android
+/// The `token` and `obj` objects that `removeCallbacksAndMessages` and `hasMessages` compare by identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Token(u64);
 
-/// A closure that any thread may post.
-pub(crate) type SendCallback = Box<dyn FnOnce(&Looper) + Send>;
+impl Token {
+    /// Makes a token that is equal to no other.
+    #[must_use]
+    #[expect(clippy::new_without_default, reason = "a default is the same each time")]
+    pub fn new() -> Token {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Token(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
 
-/// A closure that was posted on the looper's own thread and stays there.
-pub(crate) type LocalCallback = Box<dyn FnOnce(&Looper)>;
+/// How a handler's message is labelled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Labels {
+    pub(crate) what: i32,
+    pub(crate) token: Option<Token>,
+}
 
-/// What stands in the inbox and in the queue.
-pub(crate) enum Message {
-    /// A closure that may cross threads.
-    Send(SendCallback),
-    /// The key of a closure that stays at home: see `home.rs`.
-    Local(Key),
+/// Android's plain message: a code, two numbers, and an object.
+///
+/// A [`Handler<Message>`](crate::Handler) labels each message with its `what`. New code is better off with a type of
+/// its own, an enum for instance, that says what each message holds.
+///
+/// ```
+/// use alooper::{Handler, Looper, Message};
+///
+/// # fn main() -> std::io::Result<()> {
+/// const LOADED: i32 = 1;
+/// let looper = Looper::new()?;
+/// let handler = Handler::new(&looper, |looper, mut message: Message| match message.what {
+///     LOADED => assert_eq!(message.take::<String>(), Some("seven".repeat(message.arg1 as usize))),
+///     _ => looper.quit(),
+/// });
+///
+/// handler.send(Message { arg1: 1, ..Message::with_obj(LOADED, "seven".to_owned()) })?;
+/// handler.send(Message::new(2))?;
+/// assert!(handler.has_what(LOADED));
+///
+/// looper.run()?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Android
+/// `android.os.Message`, without the pool: nothing has to be obtained or recycled.
+#[derive(Default)]
+pub struct Message {
+    /// What the message is about: a code that handler and sender agree on.
+    pub what: i32,
+    /// A number, if that is all there is to say.
+    pub arg1: i32,
+    /// A second number.
+    pub arg2: i32,
+    /// An object.
+    pub obj: Option<Box<dyn Any + Send>>,
+}
+
+impl Message {
+    /// Makes a message with this code and nothing else.
+    ///
+    /// # Android
+    /// `Handler.obtainMessage(int)`, and `sendEmptyMessage(int)` when it is sent.
+    #[must_use]
+    pub fn new(what: i32) -> Message {
+        Message { what, ..Message::default() }
+    }
+
+    /// Makes a message with this code and object.
+    ///
+    /// # Android
+    /// `Handler.obtainMessage(int, Object)`.
+    #[must_use]
+    pub fn with_obj(what: i32, obj: impl Any + Send) -> Message {
+        Message { obj: Some(Box::new(obj)), ..Message::new(what) }
+    }
+
+    /// Takes the object out, if there is one of type `T`; another one stays.
+    #[must_use]
+    pub fn take<T: Any>(&mut self) -> Option<T> {
+        match self.obj.take()?.downcast() {
+            Ok(object) => Some(*object),
+            Err(other) => {
+                self.obj = Some(other);
+                None
+            }
+        }
+    }
 }
 
 impl Debug for Message {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match self {
-            Message::Send(_) => f.write_str("Send(..)"),
-            Message::Local(key) => f.debug_tuple("Local").field(key).finish(),
-        }
+        f.debug_struct("Message")
+            .field("what", &self.what)
+            .field("arg1", &self.arg1)
+            .field("arg2", &self.arg2)
+            .field("has_obj", &self.obj.is_some())
+            .finish()
     }
 }
 
-/// Drops each of `values`, also when the `Drop` of some of them panic; then the first of those panics goes on.
-///
-/// Call it with no lock and no borrow held.
-pub(crate) fn drop_each<T>(values: impl IntoIterator<Item = T>) {
-    let mut first_panic = None;
-    for value in values {
-        if let Err(panic) = panic::catch_unwind(AssertUnwindSafe(|| drop(value))) {
-            // What a panic carries may panic in its turn when it is dropped: that of the later ones is not.
-            if first_panic.is_none() {
-                first_panic = Some(panic);
-            } else {
-                mem::forget(panic);
-            }
-        }
-    }
-    match first_panic {
-        Some(panic) if !thread::panicking() => panic::resume_unwind(panic),
-        panic => mem::forget(panic),
-    }
-}
-
-/// Drops `value`; whether that panicked. The panic ends here, with all that it carries.
-pub(crate) fn drop_quietly<T>(value: T) -> bool {
-    let dropped = panic::catch_unwind(AssertUnwindSafe(|| drop(value)));
-    let panicked = dropped.is_err();
-    mem::forget(dropped);
-    panicked
-}
-
-#[cfg(all(test, not(alooper_loom)))]
-mod tests {
-    use std::{cell::Cell, rc::Rc};
-
-    use super::*;
-
-    struct PanicsInDrop(Rc<Cell<u32>>);
-
-    impl Drop for PanicsInDrop {
-        fn drop(&mut self) {
-            self.0.set(self.0.get() + 1);
-            panic!("payload {}", self.0.get());
-        }
-    }
-
-    #[test]
-    fn c61_all_are_dropped_though_several_panic_and_the_first_panic_goes_on() {
-        let dropped = Rc::new(Cell::new(0));
-        let values = [(); 3].map(|()| PanicsInDrop(dropped.clone()));
-
-        let result = panic::catch_unwind(AssertUnwindSafe(|| drop_each(values)));
-
-        assert_eq!(dropped.get(), 3);
-        assert_eq!(result.unwrap_err().downcast_ref::<String>().unwrap(), "payload 1");
-    }
-
-    /// Panics with a payload that panics when it is dropped.
-    struct PanicsWithMore;
-
-    impl Drop for PanicsWithMore {
-        fn drop(&mut self) {
-            struct Payload;
-
-            impl Drop for Payload {
-                fn drop(&mut self) {
-                    panic!("a payload's own");
-                }
-            }
-
-            panic::panic_any(Payload);
-        }
-    }
-
-    #[test]
-    fn x3_what_later_panics_carry_is_not_dropped_where_it_could_abort() {
-        let result = panic::catch_unwind(|| drop_each([PanicsWithMore, PanicsWithMore, PanicsWithMore]));
-
-        mem::forget(result.unwrap_err());
-        assert!(drop_quietly(PanicsWithMore));
-        assert!(!drop_quietly(()));
-    }
+/// The labels of `message` unless the sender gives others: those of a plain [`Message`] say its `what`.
+pub(crate) fn labels_of<M: 'static>(message: &M) -> Labels {
+    let plain = (message as &dyn Any).downcast_ref::<Message>();
+    Labels { what: plain.map_or(0, |message| message.what), token: None }
 }

@@ -1,90 +1,114 @@
-//! The handle that posting returns: cancels, and tells whether the message is still pending.
+//! The handle that posting returns: cancels, and tells whether what was posted is still pending.
 
 use std::{
     fmt::{self, Debug, Formatter},
     sync::Arc,
 };
 
-use crate::{home, queue::Place, repeat::Repetition, shared::Shared};
+use crate::{home, place::Place, repeat::Repetition, shared::Shared, store::Store};
 
-/// A message that was posted.
+/// Something that was posted: a closure, or a message of type `M` that was sent to a handler.
 ///
-/// Dropping it does nothing: the message stays posted. [`guard`](Posted::guard) turns it into one that cancels when
-/// dropped.
+/// Dropping it does nothing: it stays posted. [`guard`](Posted::guard) turns it into one that cancels when dropped. It
+/// does not keep a handler alive.
 ///
 /// # Thread safety
-/// `Send` and `Sync`, whatever was posted: a value that is not `Send` is dropped on the looper's thread.
+/// That of a closure, `Posted<()>`, is `Send` and `Sync`, whatever was posted: a closure that is not `Send` is dropped
+/// on the looper's thread. That of a message is so if the message is `Send`.
 ///
 /// # Android
 /// `Handler.removeCallbacks(Runnable)`, which searches the queue for the object.
-#[derive(Clone)]
-pub struct Posted {
-    shared: Arc<Shared>,
-    target: Target,
+pub struct Posted<M = ()> {
+    target: Target<M>,
 }
 
-#[derive(Clone)]
-enum Target {
-    Once(Place),
-    Repeating(Arc<Repetition>),
+enum Target<M> {
+    Once(Arc<Shared>, Place),
+    Repeating(Arc<Shared>, Arc<Repetition>),
+    Sent(Arc<Store<M>>, Place),
+}
+
+impl<M> Clone for Target<M> {
+    fn clone(&self) -> Self {
+        match self {
+            Target::Once(shared, place) => Target::Once(shared.clone(), *place),
+            Target::Repeating(shared, repetition) => Target::Repeating(shared.clone(), repetition.clone()),
+            Target::Sent(store, place) => Target::Sent(store.clone(), *place),
+        }
+    }
 }
 
 impl Posted {
     pub(crate) fn once(shared: &Arc<Shared>, place: Place) -> Posted {
-        Posted { shared: shared.clone(), target: Target::Once(place) }
+        Posted { target: Target::Once(shared.clone(), place) }
     }
 
     pub(crate) fn repeating(shared: &Arc<Shared>, repetition: Arc<Repetition>) -> Posted {
-        Posted { shared: shared.clone(), target: Target::Repeating(repetition) }
+        Posted { target: Target::Repeating(shared.clone(), repetition) }
+    }
+}
+
+impl<M> Posted<M> {
+    pub(crate) fn sent(store: &Arc<Store<M>>, place: Place) -> Posted<M> {
+        Posted { target: Target::Sent(store.clone(), place) }
     }
 
-    /// Cancels the message; whether that kept it from running (again).
+    /// Cancels it; whether that kept it from running (again).
     ///
-    /// A message that is running is not affected. One of [`post_every`](crate::Looper::post_every) does not run again
-    /// after its present run. Costs the logarithm of what is queued.
+    /// One that is running is not affected. One of [`post_every`](crate::Looper::post_every) does not run again after
+    /// its present run. Costs the logarithm of what is queued.
     ///
     /// # Thread safety
-    /// Callable from any thread. A `Send` closure is dropped before this returns, by the caller; one that is not `Send`
-    /// also if the caller is the looper's thread, and otherwise in the looper's next turn.
+    /// Callable from any thread. A `Send` closure and a message are dropped before this returns, by the caller; a
+    /// closure that is not `Send` also if the caller is the looper's thread, and otherwise in the looper's next
+    /// turn.
     ///
     /// # Guarantees
-    /// After it has returned, the looper does not begin the message (R1). One that it has begun goes on, even if it has not
-    /// reached its first line yet.
+    /// After it has returned, the looper does not begin the message (R1). One that it has begun goes on, even if it has
+    /// not reached its first line yet.
     pub fn cancel(&self) -> bool {
-        let (message, kept) = match &self.target {
-            Target::Once(place) => {
-                let message = self.shared.cancel(*place);
-                let kept = message.is_some();
-                (message, kept)
+        let (shared, (taken, kept)) = match &self.target {
+            Target::Once(shared, place) => {
+                let taken = shared.cancel(*place);
+                let kept = taken.is_some();
+                (shared, (taken, kept))
             }
-            Target::Repeating(repetition) => repetition.cancel(&self.shared),
+            Target::Repeating(shared, repetition) => (shared, repetition.cancel(shared)),
+            Target::Sent(store, place) => return store.drop_cancelled(store.shared.cancel(*place)) > 0,
         };
-        if let Some(message) = message {
-            home::drop_cancelled(&self.shared, message);
+        if let Some(taken) = taken {
+            home::drop_cancelled(shared, taken.value.body);
         }
         kept
     }
 
-    /// Whether the message waits to run: exact at the moment of the call.
+    /// Whether it waits to run: exact at the moment of the call.
     ///
     /// One that is running is not pending, nor is one of [`post_every`](crate::Looper::post_every) while it runs.
     #[must_use]
     pub fn is_pending(&self) -> bool {
-        let place = match &self.target {
-            Target::Once(place) => Some(*place),
-            Target::Repeating(repetition) => repetition.next(),
+        let (shared, place) = match &self.target {
+            Target::Once(shared, place) => (shared, Some(*place)),
+            Target::Repeating(shared, repetition) => (shared, repetition.next()),
+            Target::Sent(store, place) => (&store.shared, Some(*place)),
         };
-        place.is_some_and(|place| self.shared.is_pending(place))
+        place.is_some_and(|place| shared.is_pending(place))
     }
 
-    /// Turns this into a guard that cancels the message when it is dropped.
+    /// Turns this into a guard that cancels when it is dropped.
     #[must_use = "a guard that is dropped at once cancels at once"]
-    pub fn guard(self) -> PostedGuard {
+    pub fn guard(self) -> PostedGuard<M> {
         PostedGuard { posted: self, kept: false }
     }
 }
 
-impl Debug for Posted {
+impl<M> Clone for Posted<M> {
+    fn clone(&self) -> Self {
+        Posted { target: self.target.clone() }
+    }
+}
+
+impl<M> Debug for Posted<M> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.debug_struct("Posted").field("is_pending", &self.is_pending()).finish_non_exhaustive()
     }
@@ -93,27 +117,27 @@ impl Debug for Posted {
 /// Cancels a posted message when it is dropped. See [`Posted::guard`].
 #[derive(Debug)]
 #[must_use = "a guard that is dropped at once cancels at once"]
-pub struct PostedGuard {
-    posted: Posted,
+pub struct PostedGuard<M = ()> {
+    posted: Posted<M>,
     /// It is to be let be.
     kept: bool,
 }
 
-impl PostedGuard {
+impl<M> PostedGuard<M> {
     /// The message.
     #[must_use]
-    pub fn posted(&self) -> &Posted {
+    pub fn posted(&self) -> &Posted<M> {
         &self.posted
     }
 
     /// Lets the message be: the guard no longer cancels it.
-    pub fn keep(mut self) -> Posted {
+    pub fn keep(mut self) -> Posted<M> {
         self.kept = true;
         self.posted.clone()
     }
 }
 
-impl Drop for PostedGuard {
+impl<M> Drop for PostedGuard<M> {
     fn drop(&mut self) {
         if !self.kept {
             self.posted.cancel();

@@ -1,74 +1,144 @@
 //! In which order and when messages run: pure data, no thread, no system call, no clock.
 
-use std::{collections::BTreeMap, mem};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    mem,
+    time::Duration,
+};
 
-use crate::{clock::Moment, report::ExitReport};
-
-/// A message's place in the order, which is also its name: no two messages ever have the same.
-///
-/// Ordered by due time, then by posting order. At-front messages are due at [`Moment::FRONT`] and count their posting
-/// order downwards, so that the last one posted is the first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Place {
-    when: Moment,
-    order: i64,
-}
-
-impl Place {
-    /// The place of the `order`-th message, due at `when`.
-    pub(crate) fn new(when: Moment, order: i64) -> Place {
-        let order = if when == Moment::FRONT { -order } else { order };
-        Place { when, order }
-    }
-
-    /// The first place behind everything that is due at `when`.
-    fn behind(when: Moment) -> Place {
-        Place { when, order: i64::MAX }
-    }
-}
+use crate::{
+    clock::Moment,
+    index::{Filter, Index},
+    item::{Origin, Queued},
+    place::Place,
+    report::ExitReport,
+    slots::Key,
+    sys::sync::ThreadId,
+};
 
 /// The messages that are pending, in their order, and the account of all that ever were.
 #[derive(Debug)]
 pub(crate) struct Queue<T> {
     pending: BTreeMap<Place, T>,
+    /// Those among them that barriers let pass.
+    asynchronous: BTreeSet<Place>,
+    /// While one stands, nothing behind it runs that is not asynchronous.
+    barriers: BTreeMap<Place, Barrier>,
+    /// Messages that a predicate is looking at, and the thread that runs it. They stay pending, but cannot run.
+    held: BTreeMap<Place, ThreadId>,
+    /// The looper found the next message held, and has to be told when it no longer is.
+    is_blocked: bool,
+    index: Index,
     /// What a quit gave up, until the looper's thread takes it to drop it.
     dropped: BTreeMap<Place, T>,
     account: ExitReport,
 }
 
+/// A barrier that stands.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Barrier {
+    pub(crate) origin: Origin,
+    pub(crate) posted: Moment,
+    /// It was told that it stands for long.
+    pub(crate) is_reported: bool,
+}
+
+/// A message that was taken out of the queue.
+#[derive(Debug)]
+pub(crate) struct Taken<T> {
+    pub(crate) place: Place,
+    pub(crate) value: T,
+    /// It was the last message of a handler that nobody can send anything any more.
+    pub(crate) ends_target: bool,
+}
+
+/// What comes of the wish to look at a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hold {
+    /// It is held from now on.
+    Held,
+    /// It is not pending any more.
+    Gone,
+    /// The calling thread holds it already.
+    Mine,
+    /// Another thread holds it.
+    Busy,
+}
+
 impl<T> Default for Queue<T> {
     fn default() -> Self {
-        Queue { pending: BTreeMap::new(), dropped: BTreeMap::new(), account: ExitReport::default() }
+        Queue {
+            pending: BTreeMap::new(),
+            asynchronous: BTreeSet::new(),
+            barriers: BTreeMap::new(),
+            held: BTreeMap::new(),
+            is_blocked: false,
+            index: Index::default(),
+            dropped: BTreeMap::new(),
+            account: ExitReport::default(),
+        }
     }
 }
 
-impl<T> Queue<T> {
+impl<T: Queued> Queue<T> {
     /// Puts an accepted message at its place.
     pub(crate) fn insert(&mut self, place: Place, message: T) {
         self.account.posted += 1;
+        if message.is_asynchronous() {
+            self.asynchronous.insert(place);
+        }
+        if let Some((target, labels)) = message.address() {
+            self.index.insert(place, target, labels);
+        }
         self.pending.insert(place, message);
     }
 
-    /// Takes out the first message, if it is due at `now`, to be run.
-    pub(crate) fn pop_due(&mut self, now: Moment) -> Option<T> {
-        let first = self.pending.first_entry()?;
-        if first.key().when > now {
-            return None;
-        }
+    /// Takes out the first message that may run, if it is due at `now`, to be run.
+    pub(crate) fn pop_due(&mut self, now: Moment) -> Option<Taken<T>> {
+        let place = self.next().filter(|place| place.when <= now)?;
+        let taken = self.take(place)?;
         self.account.run += 1;
-        Some(first.remove())
+        Some(taken)
     }
 
-    /// When the first message is due; `None` when nothing is pending.
-    pub(crate) fn next_due(&self) -> Option<Moment> {
-        self.pending.first_key_value().map(|(place, _)| place.when)
+    /// When the first message that may run is due; `None` when there is none.
+    pub(crate) fn next_due(&mut self) -> Option<Moment> {
+        self.next().map(|place| place.when)
+    }
+
+    /// The first message that may run: nothing may while the first one is being looked at.
+    fn next(&mut self) -> Option<Place> {
+        let first = self.pending.first_key_value().map(|(place, _)| *place);
+        let place = match self.barriers.first_key_value() {
+            Some((barrier, _)) if first.is_some_and(|first| first > *barrier) => self.asynchronous.first().copied(),
+            _ => first,
+        }?;
+        let is_held = self.held.contains_key(&place);
+        self.is_blocked |= is_held;
+        (!is_held).then_some(place)
+    }
+
+    /// Takes out a message, and forgets whose it was.
+    fn take(&mut self, place: Place) -> Option<Taken<T>> {
+        let value = self.pending.remove(&place)?;
+        if value.is_asynchronous() {
+            self.asynchronous.remove(&place);
+        }
+        let ends_target = value.address().is_some_and(|(target, _)| self.index.remove(place, target));
+        Some(Taken { place, value, ends_target })
     }
 
     /// Takes out the message at `place` because it was cancelled.
-    pub(crate) fn cancel(&mut self, place: Place) -> Option<T> {
-        let message = self.pending.remove(&place)?;
+    pub(crate) fn cancel(&mut self, place: Place) -> Option<Taken<T>> {
+        let taken = self.take(place)?;
         self.account.removed += 1;
-        Some(message)
+        Some(taken)
+    }
+
+    /// Takes out those of a handler's messages that `filter` names.
+    pub(crate) fn cancel_all(&mut self, target: Key, filter: Filter) -> Vec<Taken<T>> {
+        let places = self.index.select(target, filter);
+        places.into_iter().filter_map(|place| self.cancel(place)).collect()
     }
 
     /// Whether the message at `place` is still pending.
@@ -76,21 +146,114 @@ impl<T> Queue<T> {
         self.pending.contains_key(&place)
     }
 
+    /// The message at `place`.
+    pub(crate) fn get(&self, place: Place) -> Option<&T> {
+        self.pending.get(&place)
+    }
+
     /// How many messages are pending.
     pub(crate) fn len(&self) -> usize {
         self.pending.len()
     }
 
-    /// Gives up everything that is pending.
-    pub(crate) fn give_up_all(&mut self) {
-        self.account.dropped += self.pending.len() as u64;
-        self.dropped.append(&mut self.pending);
+    /// What `tell` says of each message that is pending, in their order, with its due time.
+    pub(crate) fn pending_with<R>(&self, tell: impl Fn(Place, &T, &Index) -> R) -> Vec<(Moment, R)> {
+        self.pending.iter().map(|(place, message)| (place.when, tell(*place, message, &self.index))).collect()
     }
 
-    /// Gives up what is not due at `now`.
+    /// Whose messages they are.
+    pub(crate) fn index(&mut self) -> &mut Index {
+        &mut self.index
+    }
+
+    /// Notes a new handler whose messages are of the type `name`.
+    pub(crate) fn add_target(&mut self, name: &'static str) -> Key {
+        self.index.add_target(name)
+    }
+
+    /// Holds a message, so that it does not run while `thread` looks at it.
+    pub(crate) fn hold(&mut self, place: Place, thread: ThreadId) -> Hold {
+        match self.held.get(&place) {
+            Some(holder) if *holder == thread => Hold::Mine,
+            Some(_) => Hold::Busy,
+            None if !self.pending.contains_key(&place) => Hold::Gone,
+            None => {
+                self.held.insert(place, thread);
+                Hold::Held
+            }
+        }
+    }
+
+    /// Holds a message no longer. Whether the looper waits for that.
+    pub(crate) fn release(&mut self, place: Place) -> bool {
+        self.held.remove(&place);
+        mem::take(&mut self.is_blocked)
+    }
+
+    /// Puts up a barrier.
+    pub(crate) fn add_barrier(&mut self, place: Place, barrier: Barrier) {
+        self.barriers.insert(place, barrier);
+    }
+
+    /// Takes a barrier away. Whether it stood.
+    pub(crate) fn remove_barrier(&mut self, place: Place) -> bool {
+        self.barriers.remove(&place).is_some()
+    }
+
+    /// The first barrier that stands.
+    pub(crate) fn first_barrier(&self) -> Option<Place> {
+        self.barriers.first_key_value().map(|(place, _)| *place)
+    }
+
+    /// All barriers that stand, the first one first.
+    pub(crate) fn barriers(&self) -> impl Iterator<Item = &Barrier> {
+        self.barriers.values()
+    }
+
+    /// When the first barrier will have stood for `age` and was not reported.
+    pub(crate) fn next_alarm(&self, age: Duration) -> Option<Moment> {
+        let unreported = self.barriers.values().filter(|barrier| !barrier.is_reported);
+        unreported.map(|barrier| barrier.posted.after(age)).min()
+    }
+
+    /// Marks the barriers that have stood for `age` as reported, and gives them.
+    pub(crate) fn report_barriers(&mut self, now: Moment, age: Duration) -> Vec<Barrier> {
+        let unreported = self.barriers.values_mut().filter(|barrier| !barrier.is_reported);
+        let overdue = unreported.filter(|barrier| barrier.posted.after(age) <= now);
+        overdue
+            .map(|barrier| {
+                barrier.is_reported = true;
+                *barrier
+            })
+            .collect()
+    }
+
+    /// Whether nothing is due, and no barrier stands.
+    pub(crate) fn is_idle(&self, now: Moment) -> bool {
+        let is_due = self.pending.first_key_value().is_some_and(|(place, _)| place.when <= now);
+        !is_due && self.barriers.is_empty()
+    }
+
+    /// Gives up everything that is pending, and takes all barriers away.
+    pub(crate) fn give_up_all(&mut self) {
+        self.barriers.clear();
+        self.account.dropped += self.pending.len() as u64;
+        self.dropped.append(&mut self.pending);
+        self.asynchronous.clear();
+        self.index.clear();
+    }
+
+    /// Gives up what is not due at `now`, and takes all barriers away.
     pub(crate) fn give_up_later_than(&mut self, now: Moment) {
+        self.barriers.clear();
         let mut later = self.pending.split_off(&Place::behind(now));
         self.account.dropped += later.len() as u64;
+        for (place, message) in &later {
+            self.asynchronous.remove(place);
+            if let Some((target, _)) = message.address() {
+                self.index.remove(*place, target);
+            }
+        }
         self.dropped.append(&mut later);
     }
 
@@ -113,10 +276,25 @@ impl<T> Queue<T> {
 
 #[cfg(all(test, not(alooper_loom)))]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-    use crate::clock::Clock;
+    use crate::{clock::Clock, message::Labels};
+
+    /// A message for no handler, which barriers hold up.
+    macro_rules! plain {
+        ($($type:ty),*) => {$(
+            impl Queued for $type {
+                fn address(&self) -> Option<(Key, Labels)> {
+                    None
+                }
+
+                fn is_asynchronous(&self) -> bool {
+                    false
+                }
+            }
+        )*};
+    }
+
+    plain!(&'static str, char, i64);
 
     /// A queue that numbers what is put in, as the inbox does.
     #[derive(Default)]
@@ -133,8 +311,12 @@ mod tests {
             place
         }
 
+        fn pop(&mut self, now: Moment) -> Option<&'static str> {
+            self.queue.pop_due(now).map(|taken| taken.value)
+        }
+
         fn run_all(&mut self, now: Moment) -> Vec<&'static str> {
-            std::iter::from_fn(|| self.queue.pop_due(now)).collect()
+            std::iter::from_fn(|| self.pop(now)).collect()
         }
     }
 
@@ -178,8 +360,8 @@ mod tests {
         let mut queue = Numbered::default();
         queue.put(t.after(Duration::from_nanos(1)), "later");
 
-        assert_eq!(queue.queue.pop_due(t), None);
-        assert_eq!(queue.queue.pop_due(t.after(Duration::from_nanos(1))), Some("later"));
+        assert_eq!(queue.pop(t), None);
+        assert_eq!(queue.pop(t.after(Duration::from_nanos(1))), Some("later"));
     }
 
     #[test]
@@ -191,8 +373,8 @@ mod tests {
         }
 
         let mut expected = 1;
-        while let Some(order) = queue.pop_due(t) {
-            assert_eq!(order, expected);
+        while let Some(taken) = queue.pop_due(t) {
+            assert_eq!(taken.value, expected);
             expected += 1;
         }
 
@@ -207,9 +389,9 @@ mod tests {
         let b = queue.put(t, "b");
         queue.put(t, "c");
 
-        assert_eq!(queue.queue.cancel(b), Some("b"));
+        assert_eq!(queue.queue.cancel(b).map(|taken| taken.value), Some("b"));
 
-        assert_eq!(queue.queue.cancel(b), None, "the place is gone for good");
+        assert_eq!(queue.queue.cancel(b).map(|taken| taken.value), None, "the place is gone for good");
         assert!(!queue.queue.contains(b));
         assert_eq!(queue.run_all(t), ["a", "c"]);
     }
@@ -239,7 +421,7 @@ mod tests {
         queue.put(t, "dropped");
         queue.put(t, "dropped too");
 
-        queue.queue.pop_due(t);
+        queue.pop(t);
         queue.queue.cancel(cancelled);
         queue.queue.give_up_all();
 

@@ -20,8 +20,8 @@ use crate::{
     fd_source::FdHandle,
     home,
     interest::{Events, Interest},
+    item::{Body, Stamp},
     looper::Looper,
-    message::Message,
     posted::Posted,
     repeat::{Repetition, Tick},
     report::ExitReport,
@@ -39,18 +39,20 @@ use crate::{
 /// What other threads use a `Looper*` or a `Handler` for.
 #[derive(Clone)]
 pub struct LooperHandle {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
+    /// Whether what it posts passes barriers.
+    pub(crate) asynchronous: bool,
 }
 
 impl LooperHandle {
     pub(crate) fn new(shared: &Arc<Shared>) -> LooperHandle {
-        LooperHandle { shared: shared.clone() }
+        LooperHandle { shared: shared.clone(), asynchronous: false }
     }
 
     /// Makes the looper's present poll, or else its next one, return at once with [`woken`](crate::Turn::woken).
     ///
-    /// Any number of calls before that count as one. Of a looper that has quit, the next poll still reports it; on one that
-    /// was dropped it does nothing. Neither is an error.
+    /// Any number of calls before that count as one. Of a looper that has quit, the next poll still reports it; on one
+    /// that was dropped it does nothing. Neither is an error.
     ///
     /// # Errors
     /// The kernel's, if the eventfd cannot be written; the looper still reports it when it gets up for another reason.
@@ -69,6 +71,17 @@ impl LooperHandle {
         self.shared.wake()
     }
 
+    /// The same looper; what this handle posts is asynchronous, so that no barrier holds it up, and so are the messages
+    /// of the handlers that it makes.
+    ///
+    /// # Android
+    /// `Handler.createAsync`, and `Message.setAsynchronous`.
+    #[doc(alias = "createAsync")]
+    #[must_use]
+    pub fn asynchronous(&self) -> LooperHandle {
+        LooperHandle { shared: self.shared.clone(), asynchronous: true }
+    }
+
     /// Posts `callback` to run on the looper's thread, after everything that is due already.
     ///
     /// # Errors
@@ -84,11 +97,12 @@ impl LooperHandle {
     ///
     /// # Android
     /// `Handler.post`.
+    #[track_caller]
     pub fn post<F>(&self, callback: F) -> Result<Posted, Rejected<F>>
     where
         F: FnOnce(&Looper) + Send + 'static,
     {
-        self.post_when(self.shared.clock.now(), callback)
+        self.post_when(Stamp::new(self.shared.clock.now()), callback)
     }
 
     /// Posts `callback` to run no earlier than `delay` from now.
@@ -105,11 +119,12 @@ impl LooperHandle {
     /// # Android
     /// `Handler.postDelayed`.
     #[doc(alias = "postDelayed")]
+    #[track_caller]
     pub fn post_delayed<F>(&self, delay: Duration, callback: F) -> Result<Posted, Rejected<F>>
     where
         F: FnOnce(&Looper) + Send + 'static,
     {
-        self.post_when(self.shared.clock.now().after(delay), callback)
+        self.post_when(Stamp::new(self.shared.clock.now().after(delay)), callback)
     }
 
     /// Posts `callback` to run no earlier than at `when`, which may be in the past: then it sorts by that time.
@@ -123,11 +138,12 @@ impl LooperHandle {
     /// # Android
     /// `Handler.postAtTime`.
     #[doc(alias = "postAtTime")]
+    #[track_caller]
     pub fn post_at<F>(&self, when: Instant, callback: F) -> Result<Posted, Rejected<F>>
     where
         F: FnOnce(&Looper) + Send + 'static,
     {
-        self.post_when(self.shared.clock.moment(when), callback)
+        self.post_when(Stamp::new(self.shared.clock.moment(when)), callback)
     }
 
     /// Posts `callback` to run before everything else that is pending, also what was posted at the front before.
@@ -141,18 +157,20 @@ impl LooperHandle {
     /// # Android
     /// `Handler.postAtFrontOfQueue`.
     #[doc(alias = "postAtFrontOfQueue")]
+    #[track_caller]
     pub fn post_at_front<F>(&self, callback: F) -> Result<Posted, Rejected<F>>
     where
         F: FnOnce(&Looper) + Send + 'static,
     {
-        self.post_when(Moment::FRONT, callback)
+        self.post_when(Stamp::new(Moment::FRONT), callback)
     }
 
-    fn post_when<F>(&self, when: Moment, callback: F) -> Result<Posted, Rejected<F>>
+    fn post_when<F>(&self, stamp: Stamp, callback: F) -> Result<Posted, Rejected<F>>
     where
         F: FnOnce(&Looper) + Send + 'static,
     {
-        match self.shared.post(when, Box::new(callback), |callback| Message::Send(callback)) {
+        let stamp = Stamp { asynchronous: self.asynchronous, ..stamp };
+        match self.shared.post(stamp, Box::new(callback), |callback| Body::Send(callback)) {
             Ok(place) => Ok(Posted::once(&self.shared, place)),
             Err(Rejected { value, reason }) => Err(Rejected { value: *value, reason }),
         }
@@ -173,15 +191,17 @@ impl LooperHandle {
     ///
     /// # Android
     /// A `Runnable` that posts itself again with `postDelayed`, which drifts.
+    #[track_caller]
     pub fn post_every<F>(&self, period: Duration, callback: F) -> Result<Posted, Rejected<F>>
     where
         F: FnMut(&Looper) -> ControlFlow<()> + Send + 'static,
     {
         let repetition = Repetition::new();
-        let due = self.shared.clock.now().after(period);
-        let tick = Box::new(Tick { run: callback, due, period, repetition: repetition.clone() });
+        let stamp = Stamp::new(self.shared.clock.now().after(period));
+        let stamp = Stamp { asynchronous: self.asynchronous, ..stamp };
+        let tick = Box::new(Tick { run: callback, stamp, period, repetition: repetition.clone() });
         let first = |tick| {
-            self.shared.leave(due, tick, |tick: Box<Tick<F>>| Message::Send(Box::new(move |looper| tick.run(looper))))
+            self.shared.leave(stamp, tick, |tick: Box<Tick<F>>| Body::Send(Box::new(move |looper| tick.run(looper))))
         };
         match repetition.post_next(&self.shared, tick, first) {
             Ok(()) => Ok(Posted::repeating(&self.shared, repetition)),
@@ -224,8 +244,8 @@ impl LooperHandle {
         self.watch(Watch::new(source, callback), interest, None, Duplicate::Replace)
     }
 
-    /// Watches `source`, which the looper owns from now on, and reports `ident` in the [`Turn`](crate::Turn) in which it
-    /// is ready.
+    /// Watches `source`, which the looper owns from now on, and reports `ident` in the [`Turn`](crate::Turn) in which
+    /// it is ready.
     ///
     /// As [`Looper::add_ident`], for a source that is `Send`.
     ///

@@ -3,7 +3,13 @@
 use std::{ops::ControlFlow, sync::Arc, time::Duration};
 
 use crate::{
-    clock::Moment, error::Rejected, inbox::Signal, looper::Looper, message::Message, queue::Place, shared::Shared,
+    error::Rejected,
+    inbox::Signal,
+    item::{Item, Stamp},
+    looper::Looper,
+    place::Place,
+    queue::Taken,
+    shared::Shared,
     sys::sync::Mutex,
 };
 
@@ -28,7 +34,7 @@ impl Repetition {
     }
 
     /// Lets there be no further run. Gives the pending one, to be dropped, and whether this call is what ended it.
-    pub(crate) fn cancel(&self, shared: &Shared) -> (Option<Message>, bool) {
+    pub(crate) fn cancel(&self, shared: &Shared) -> (Option<Taken<Item>>, bool) {
         let mut state = self.state.lock();
         let was_over = std::mem::replace(&mut state.over, true);
         let pending = state.next.take().and_then(|place| shared.cancel(place));
@@ -80,7 +86,8 @@ impl Repetition {
 /// A repeating closure, between its runs and during them.
 pub(crate) struct Tick<F> {
     pub(crate) run: F,
-    pub(crate) due: Moment,
+    /// When the run is due, and how it is posted.
+    pub(crate) stamp: Stamp,
     pub(crate) period: Duration,
     pub(crate) repetition: Arc<Repetition>,
 }
@@ -100,7 +107,7 @@ where
         if run.is_last {
             return;
         }
-        self.due = self.due.next_on_grid(self.period, looper.clock().now());
+        self.stamp.when = self.stamp.when.next_on_grid(self.period, looper.clock().now());
         // A looper that has quit drops it.
         let _ = looper.post_tick(self);
     }

@@ -22,6 +22,8 @@ pub struct Turn {
     pub messages: usize,
     /// How many fd callbacks ran.
     pub fds: usize,
+    /// How many idle handlers ran. That alone does not end a turn.
+    pub idles: usize,
     /// The callback-less fds that were ready, in the kernel's order.
     pub idents: Vec<ReadyIdent>,
     /// The timeout passed and there was nothing else to report.
@@ -58,6 +60,7 @@ impl Turn {
         self.woken |= next.woken;
         self.messages += next.messages;
         self.fds += next.fds;
+        self.idles += next.idles;
         self.idents.extend(next.idents);
         self.timed_out = next.timed_out;
         self.more = next.more;
@@ -157,6 +160,28 @@ pub struct ExitReport {
     pub removed: u64,
     /// Messages that `quit`, `quit_safely` or dropping the looper gave up.
     pub dropped: u64,
+}
+
+/// What a looper has done since it was made: see [`LooperHandle::stats`](crate::LooperHandle::stats).
+///
+/// The numbers are read one after the other while the looper works: each is right, but they need not fit each other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Turns: calls of `poll_once`, and the rounds of `poll_all` and `run`.
+    pub turns: u64,
+    /// Calls of `epoll_wait`.
+    pub waits: u64,
+    /// How often the eventfd had to be written, because the looper slept past what was left for it.
+    pub wakes_sent: u64,
+    /// How often it needed not to be written: the looper was awake, on its way, or slept no longer than that.
+    pub wakes_saved: u64,
+    /// Messages that ran.
+    pub messages: u64,
+    /// Fd callbacks that ran.
+    pub fd_callbacks: u64,
+    /// Sleeps that ended early with nothing to do.
+    pub spurious_wakes: u64,
 }
 
 #[cfg(all(test, not(alooper_loom)))]

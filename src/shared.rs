@@ -7,8 +7,9 @@ use std::{
     io,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use crate::{
@@ -16,13 +17,16 @@ use crate::{
     error::{Reason, Rejected},
     fd::table::FdTable,
     inbox::{Inbox, Signal},
-    message::Message,
+    index::Filter,
+    item::{Arrival, Body, Item, Origin, Sent, Stamp},
+    place::Place,
     planted::{self, Bug},
-    queue::{Place, Queue},
+    queue::{Barrier, Hold, Queue, Taken},
     report::ExitReport,
+    slots::Key,
     sys::{
         epoll::Epoll,
-        sync::{Mutex, ThreadId, current_thread},
+        sync::{Condvar, Mutex, ThreadId, current_thread},
         waker::Waker,
     },
 };
@@ -44,16 +48,55 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     /// The thread that the looper is bound to.
     owner: ThreadId,
-    pub(crate) inbox: Inbox<Message>,
-    queue: Mutex<Queue<Message>>,
+    pub(crate) inbox: Inbox<Item>,
+    queue: Mutex<Queue<Item>>,
+    /// A message is not held any more.
+    released: Condvar,
     waker: Waker,
     pub(crate) fds: FdTable,
     /// Whether the looper's thread waits in epoll. Written by that thread alone; orders nothing.
     polling: AtomicBool,
+    /// Whether somebody watches, and wants to know when messages were posted. Orders nothing.
+    watched: AtomicBool,
+    /// After which time a barrier is reported; zero for never.
+    barrier_alarm: Duration,
+    /// The next number of something that has to have one.
+    ids: AtomicU64,
+    pub(crate) counters: Counters,
+}
+
+/// What is counted on the looper's thread alone, for all to read.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) turns: Counter,
+    pub(crate) waits: Counter,
+    pub(crate) fd_callbacks: Counter,
+    pub(crate) spurious_wakes: Counter,
+}
+
+/// A count that one thread keeps.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    /// Counts `more`. To be called on the looper's thread, so that no read-modify-write is needed.
+    pub(crate) fn add(&self, more: u64) {
+        self.0.store(self.get().wrapping_add(more), Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 impl Shared {
-    pub(crate) fn new(name: Option<Box<str>>, clock: Clock, waker: Waker, set: Arc<Epoll>) -> Shared {
+    pub(crate) fn new(
+        name: Option<Box<str>>,
+        clock: Clock,
+        barrier_alarm: Duration,
+        waker: Waker,
+        set: Arc<Epoll>,
+    ) -> Shared {
         let label = name.as_ref().map_or_else(|| "a looper".into(), |name| format!("looper {name:?}").into());
         Shared {
             name,
@@ -62,9 +105,14 @@ impl Shared {
             owner: current_thread().id(),
             inbox: Inbox::new(),
             queue: Mutex::new(Queue::default()),
+            released: Condvar::new(),
             waker,
             fds: FdTable::new(set),
             polling: AtomicBool::new(false),
+            watched: AtomicBool::new(false),
+            barrier_alarm,
+            ids: AtomicU64::new(0),
+            counters: Counters::default(),
         }
     }
 
@@ -81,14 +129,23 @@ impl Shared {
         self.polling.store(polling, Ordering::Relaxed);
     }
 
-    /// Posts what `message` makes of `value`, which is given back if the inbox is closed.
-    pub(crate) fn post<T>(
-        &self,
-        when: Moment,
-        value: T,
-        message: impl FnOnce(T) -> Message,
-    ) -> Result<Place, Rejected<T>> {
-        let (place, signal) = self.leave(when, value, message)?;
+    /// A number that no other call gives.
+    pub(crate) fn next_id(&self) -> u64 {
+        self.ids.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Whether somebody watches, and wants to know when messages were posted.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.watched.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_watched(&self, watched: bool) {
+        self.watched.store(watched, Ordering::Relaxed);
+    }
+
+    /// Posts what `body` makes of `value`, which is given back if the inbox is closed.
+    pub(crate) fn post<T>(&self, stamp: Stamp, value: T, body: impl FnOnce(T) -> Body) -> Result<Place, Rejected<T>> {
+        let (place, signal) = self.leave(stamp, value, body)?;
         self.signal_if(signal);
         Ok(place)
     }
@@ -96,10 +153,11 @@ impl Shared {
     /// As [`post`](Shared::post), but leaves the signal to the caller.
     pub(crate) fn leave<T>(
         &self,
-        when: Moment,
+        stamp: Stamp,
         value: T,
-        message: impl FnOnce(T) -> Message,
+        body: impl FnOnce(T) -> Body,
     ) -> Result<(Place, Signal), Rejected<T>> {
+        let posted = self.is_watched().then(|| self.clock.now());
         if planted::is(Bug::SignalBeforePush) {
             self.signal_if(self.inbox.leave_chores());
         }
@@ -107,20 +165,73 @@ impl Shared {
             Ok(inbox) => inbox,
             Err(reason) => return Err(Rejected { value, reason }),
         };
-        let (place, signal) = inbox.push(when, message(value));
+        let Stamp { when, asynchronous, origin } = stamp;
+        let (place, signal) = inbox.push(when, Item { body: body(value), asynchronous, origin, posted });
         Ok((place, if planted::is(Bug::SignalBeforePush) { Signal::Saved } else { signal }))
     }
 
+    /// Leaves what `arrival` makes of `value` for the looper's thread to keep; gives it back if the inbox is closed.
+    pub(crate) fn admit<T>(&self, value: T, arrival: impl FnOnce(T) -> Arrival) -> Result<(), Rejected<T>> {
+        let signal = match self.inbox.open() {
+            Ok(inbox) => inbox.admit(arrival(value)),
+            Err(reason) => return Err(Rejected { value, reason }),
+        };
+        self.signal_if(signal);
+        Ok(())
+    }
+
     /// Runs `look` on the queue as it is now, mail included.
-    fn with_queue<R>(&self, look: impl FnOnce(&mut Queue<Message>) -> R) -> R {
+    pub(crate) fn with_queue<R>(&self, look: impl FnOnce(&mut Queue<Item>) -> R) -> R {
         let mut queue = self.queue.lock();
         self.inbox.collect_into(&mut queue);
         look(&mut queue)
     }
 
     /// Takes a message out of the queue; the caller drops it, where it may be dropped.
-    pub(crate) fn cancel(&self, place: Place) -> Option<Message> {
+    pub(crate) fn cancel(&self, place: Place) -> Option<Taken<Item>> {
         self.with_queue(|queue| queue.cancel(place))
+    }
+
+    /// Takes those of a handler's messages out of the queue that `filter` names.
+    pub(crate) fn cancel_all(&self, target: Key, filter: Filter) -> Vec<Taken<Item>> {
+        self.with_queue(|queue| queue.cancel_all(target, filter))
+    }
+
+    /// How many of a handler's messages are pending.
+    pub(crate) fn count(&self, target: Key, filter: Filter) -> usize {
+        self.with_queue(|queue| queue.index().count(target, filter))
+    }
+
+    /// Where a handler's messages stand, in their order.
+    pub(crate) fn places_of(&self, target: Key) -> Vec<Place> {
+        self.with_queue(|queue| queue.index().select(target, Filter::All))
+    }
+
+    /// Holds a message for the calling thread to look at: gives it if it is pending, and was not held by this thread.
+    ///
+    /// Waits while another thread holds it.
+    pub(crate) fn hold(&self, place: Place) -> Option<Sent> {
+        let thread = current_thread().id();
+        let mut queue = self.queue.lock();
+        loop {
+            match queue.hold(place, thread) {
+                Hold::Held => return queue.get(place).and_then(Item::sent),
+                Hold::Gone | Hold::Mine => return None,
+                Hold::Busy => queue = self.released.wait(queue),
+            }
+        }
+    }
+
+    /// Holds a message no longer, and takes it out if it is to be removed. Whether it is pending until this is done.
+    pub(crate) fn release(&self, place: Place, remove: bool) -> (bool, Option<Taken<Item>>) {
+        let mut queue = self.queue.lock();
+        let is_pending = queue.contains(place);
+        let removed = if remove { queue.cancel(place) } else { None };
+        let signal = if queue.release(place) { self.inbox.leave_chores() } else { Signal::Saved };
+        drop(queue);
+        self.released.notify_all();
+        self.signal_if(signal);
+        (is_pending, removed)
     }
 
     pub(crate) fn is_pending(&self, place: Place) -> bool {
@@ -140,9 +251,60 @@ impl Shared {
         self.with_queue(Queue::count_as_cancelled);
     }
 
-    /// When the first message is due.
+    /// When the first message that may run is due.
     pub(crate) fn next_due(&self) -> Option<Moment> {
-        self.with_queue(|queue| queue.next_due())
+        self.with_queue(Queue::next_due)
+    }
+
+    /// When the first message that may run is due, and when a barrier will have stood for too long.
+    pub(crate) fn next_stops(&self) -> (Option<Moment>, Option<Moment>) {
+        let is_alarmed = !self.barrier_alarm.is_zero();
+        self.with_queue(|queue| {
+            (queue.next_due(), if is_alarmed { queue.next_alarm(self.barrier_alarm) } else { None })
+        })
+    }
+
+    /// Whether no message is due and no barrier stands.
+    pub(crate) fn is_idle(&self) -> bool {
+        let now = self.clock.now();
+        self.with_queue(|queue| queue.is_idle(now))
+    }
+
+    /// Puts up a barrier.
+    pub(crate) fn add_barrier(&self, origin: Origin) -> Result<Place, Reason> {
+        let now = self.clock.now();
+        self.with_queue(|queue| {
+            let place = self.inbox.number_barrier(now)?;
+            queue.add_barrier(place, Barrier { origin, posted: now, is_reported: false });
+            self.inbox.set_barrier(queue.first_barrier());
+            Ok(place)
+        })
+    }
+
+    /// Takes a barrier away, and wakes the looper for what it has held up.
+    pub(crate) fn remove_barrier(&self, place: Place) {
+        let signal = self.with_queue(|queue| {
+            if !queue.remove_barrier(place) {
+                return Signal::Saved;
+            }
+            self.inbox.set_barrier(queue.first_barrier());
+            queue.next_due().map_or(Signal::Saved, |due| self.inbox.rouse_for(due))
+        });
+        self.signal_if(signal);
+    }
+
+    /// Logs the barriers that have stood for too long, each once.
+    pub(crate) fn report_barriers(&self) {
+        let now = self.clock.now();
+        let overdue = self.with_queue(|queue| queue.report_barriers(now, self.barrier_alarm));
+        for barrier in overdue {
+            log::warn!(
+                "a barrier has held up {} for {:?} and longer: it was put up at {}; drop it to let messages run",
+                self.label,
+                self.barrier_alarm,
+                barrier.origin
+            );
+        }
     }
 
     /// Publishes that the looper sleeps until `until`, unless a message is due before that or something was left.
@@ -159,7 +321,7 @@ impl Shared {
     /// Takes the first message if it is due at `now`; otherwise tells when the first one is.
     ///
     /// The mail is collected only if some of it may come first: not for each message while others post without end.
-    pub(crate) fn next_message(&self, now: Moment) -> Result<Message, Option<Moment>> {
+    pub(crate) fn next_message(&self, now: Moment) -> Result<Taken<Item>, Option<Moment>> {
         let mut queue = self.queue.lock();
         if self.inbox.may_precede(queue.next_due().unwrap_or(Moment::NEVER)) {
             self.inbox.collect_into(&mut queue);
@@ -168,7 +330,7 @@ impl Shared {
     }
 
     /// Takes what a quit has given up.
-    pub(crate) fn take_dropped(&self) -> impl Iterator<Item = Message> + use<> {
+    pub(crate) fn take_dropped(&self) -> impl Iterator<Item = Item> + use<> {
         self.queue.lock().take_dropped()
     }
 

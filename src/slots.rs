@@ -112,6 +112,61 @@ impl<T> Slots<T> {
     }
 }
 
+/// Values that belong to the entries of a [`Slots`] and are kept elsewhere, by the same keys.
+///
+/// What is told of the entries may come in another order than it happened in: an entry that is gone may still have a
+/// value here, and the value of one that is gone may come late.
+#[derive(Debug)]
+pub(crate) struct Annex<T> {
+    entries: Vec<Option<(Key, T)>>,
+}
+
+impl<T> Default for Annex<T> {
+    fn default() -> Self {
+        Annex { entries: Vec::new() }
+    }
+}
+
+impl<T> Annex<T> {
+    /// Keeps `value` under `key`. Gives what has to go for that: what an older key of the same slot has left, or, if it
+    /// is itself late, the value.
+    #[must_use = "it has to be dropped, with nothing borrowed"]
+    pub(crate) fn insert(&mut self, key: Key, value: T) -> Option<T> {
+        let index = key.index as usize;
+        if self.entries.len() <= index {
+            self.entries.resize_with(index + 1, || None);
+        }
+        let slot = &mut self.entries[index];
+        if slot.as_ref().is_some_and(|(present, _)| present.succeeds(key)) {
+            return Some(value);
+        }
+        slot.replace((key, value)).map(|(_, value)| value)
+    }
+
+    /// The value of `key`.
+    pub(crate) fn get(&self, key: Key) -> Option<&T> {
+        let (present, value) = self.entries.get(key.index as usize)?.as_ref()?;
+        (*present == key).then_some(value)
+    }
+
+    /// The value of `key`, for changing it.
+    pub(crate) fn get_mut(&mut self, key: Key) -> Option<&mut T> {
+        let (present, value) = self.entries.get_mut(key.index as usize)?.as_mut()?;
+        (*present == key).then_some(value)
+    }
+
+    /// Takes out the value of `key`.
+    pub(crate) fn remove(&mut self, key: Key) -> Option<T> {
+        let entry = self.entries.get_mut(key.index as usize)?;
+        entry.take_if(|(present, _)| *present == key).map(|(_, value)| value)
+    }
+
+    /// Takes out everything.
+    pub(crate) fn take_all(&mut self) -> impl Iterator<Item = T> + use<T> {
+        std::mem::take(&mut self.entries).into_iter().flatten().map(|(_, value)| value)
+    }
+}
+
 #[cfg(all(test, not(alooper_loom)))]
 mod tests {
     use super::*;

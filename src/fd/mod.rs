@@ -15,10 +15,10 @@ use std::{
 };
 
 use crate::{
+    drops::drop_each,
     fd::registrations::Registration,
     interest::{Events, Interest},
     looper::Looper,
-    message::drop_each,
 };
 
 /// What becomes of a registration after its callback: what the callback returns.

@@ -47,6 +47,13 @@ impl Registration {
     }
 }
 
+impl Registration {
+    /// Whether the spin guard has taken it out of the epoll set.
+    pub(crate) fn is_parked(&self) -> bool {
+        self.parked
+    }
+}
+
 /// What to do about an fd that the table has already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Duplicate {
@@ -121,6 +128,11 @@ impl Registrations {
 
     pub(super) fn len(&self) -> usize {
         self.slots.len()
+    }
+
+    /// All of them, in no order that means anything.
+    pub(super) fn all(&self) -> Vec<Registration> {
+        self.slots.iter().map(|(_, registration)| *registration).collect()
     }
 
     pub(super) fn contains(&self, key: Key) -> bool {

@@ -7,6 +7,7 @@ use std::{
 };
 
 use crate::{
+    drops::{drop_each, drop_quietly},
     fd::{
         CLOSED_UNDER_IT, Next, Watched,
         registrations::Registration,
@@ -15,21 +16,15 @@ use crate::{
     },
     interest::Events,
     looper::Looper,
-    message::{drop_each, drop_quietly},
-    slots::Key,
+    slots::{Annex, Key},
 };
 
 /// The sources and callbacks, by the slot of their key.
 pub(crate) struct Sources {
     /// What log messages call the looper.
     label: Box<str>,
-    entries: RefCell<Vec<Option<Entry>>>,
-}
-
-struct Entry {
-    key: Key,
     /// `None` while the callback, or somebody with the source, runs. No user code runs while the table is borrowed.
-    watched: Option<Box<dyn Watched>>,
+    entries: RefCell<Annex<Option<Box<dyn Watched>>>>,
 }
 
 impl Sources {
@@ -44,16 +39,7 @@ impl Sources {
     /// itself.
     #[must_use = "it has to be dropped, with nothing borrowed"]
     pub(crate) fn insert(&self, key: Key, watched: Box<dyn Watched>) -> Option<Box<dyn Watched>> {
-        let mut entries = self.entries.borrow_mut();
-        let index = key.index as usize;
-        if entries.len() <= index {
-            entries.resize_with(index + 1, || None);
-        }
-        let slot = &mut entries[index];
-        if slot.as_ref().is_some_and(|present| present.key.succeeds(key)) {
-            return Some(watched);
-        }
-        slot.replace(Entry { key, watched: Some(watched) })?.watched
+        self.entries.borrow_mut().insert(key, Some(watched)).flatten()
     }
 
     /// Takes over what other threads have added, all of it before anything is dropped. Gives what has to be dropped for
@@ -65,15 +51,12 @@ impl Sources {
 
     /// Gives the source and callback of a registration that has ended; `None` if they are running, to be dropped after.
     pub(crate) fn remove(&self, key: Key) -> Option<Box<dyn Watched>> {
-        let mut entries = self.entries.borrow_mut();
-        let entry = entries.get_mut(key.index as usize)?;
-        entry.take_if(|entry| entry.key == key)?.watched
+        self.entries.borrow_mut().remove(key).flatten()
     }
 
     /// Takes out everything, to drop it.
     pub(crate) fn take_all(&self) -> impl Iterator<Item = Box<dyn Watched>> + use<> {
-        let entries = std::mem::take(&mut *self.entries.borrow_mut());
-        entries.into_iter().flatten().filter_map(|entry| entry.watched)
+        self.entries.borrow_mut().take_all().flatten()
     }
 
     /// Runs the callback of a claimed registration; whether there was one to run.
@@ -133,7 +116,8 @@ impl Sources {
         }
     }
 
-    /// Tells of registrations that have ended because their fds were closed under them, and drops sources and callbacks.
+    /// Tells of registrations that have ended because their fds were closed under them, and drops sources and
+    /// callbacks.
     pub(crate) fn bury(&self, died: Vec<(Key, Registration)>) {
         for (_, registration) in &died {
             warn_of_end(&self.label, *registration, CLOSED_UNDER_IT);
@@ -158,22 +142,19 @@ impl Sources {
     }
 
     fn has(&self, key: Key) -> bool {
-        let entries = self.entries.borrow();
-        entries.get(key.index as usize).is_some_and(|entry| entry.as_ref().is_some_and(|entry| entry.key == key))
+        self.entries.borrow().get(key).is_some()
     }
 
     fn take_present(&self, key: Key) -> Option<Box<dyn Watched>> {
-        let mut entries = self.entries.borrow_mut();
-        let entry = entries.get_mut(key.index as usize)?.as_mut()?;
-        if entry.key == key { entry.watched.take() } else { None }
+        self.entries.borrow_mut().get_mut(key)?.take()
     }
 
     /// Puts back what was taken, or drops it if its registration has ended meanwhile.
     fn put_back(&self, key: Key, watched: Box<dyn Watched>) {
         let mut entries = self.entries.borrow_mut();
-        match entries.get_mut(key.index as usize) {
-            Some(Some(entry)) if entry.key == key => entry.watched = Some(watched),
-            _ => {
+        match entries.get_mut(key) {
+            Some(place) => *place = Some(watched),
+            None => {
                 drop(entries);
                 drop_each([watched]);
             }

@@ -131,6 +131,13 @@ impl FdTable {
         claim
     }
 
+    /// All registrations, by fd number.
+    pub(crate) fn all(&self) -> Vec<Registration> {
+        let mut all = self.state.lock().registrations.all();
+        all.sort_by_key(|registration| registration.fd);
+        all
+    }
+
     /// Whether a registration exists.
     pub(crate) fn contains(&self, key: Key) -> bool {
         self.state.lock().registrations.contains(key)

@@ -12,8 +12,8 @@ use crate::{clock::Moment, looper::Looper, report::Turn, sys::host::Host};
 /// stop watching: what is registered may stay ready.
 ///
 /// Asking for the fd marks the looper as hosted, for good. From then on a post that is due before the time that it last
-/// published makes the fd readable at once, also a post of its own thread; the turn that follows publishes the new time.
-/// Each hosting takes two of the five levels in which the kernel lets epoll sets watch each other.
+/// published makes the fd readable at once, also a post of its own thread; the turn that follows publishes the new
+/// time. Each hosting takes two of the five levels in which the kernel lets epoll sets watch each other.
 ///
 /// # Guarantees
 /// The fd stays the same, and stays valid, for as long as the looper lives (F7).
@@ -35,12 +35,12 @@ impl AsRawFd for Looper {
 impl Looper {
     /// The fd to host this looper by, made when it is first asked for.
     fn hosted(&self) -> &Host {
-        if let Some(host) = self.host.get() {
+        if let Some(host) = self.core.host.get() {
             return host;
         }
-        let set = self.poller.borrow().set().clone();
-        let (host, error) = Host::new(&self.kernel, set);
-        let host = self.host.get_or_init(|| host);
+        let set = self.core.poller.borrow().set().clone();
+        let (host, error) = Host::new(&self.core.kernel, set);
+        let host = self.core.host.get_or_init(|| host);
         if let Some(error) = error {
             log::warn!(
                 "no fd is left to host {} by, so that its epoll set cannot be replaced: {error}",
@@ -53,9 +53,10 @@ impl Looper {
 
     /// Makes the epoll set readable when there is something to do: now, or when the next message is due.
     pub(super) fn publish(&self) {
-        let until = self.shared().next_due().unwrap_or(Moment::NEVER);
+        let (due, alarm) = self.shared().next_stops();
+        let until = due.into_iter().chain(alarm).min().unwrap_or(Moment::NEVER);
         let is_due = until != Moment::NEVER && until <= self.clock().now();
-        let may_rest = !is_due && !self.woken.get() && self.arm(until) && self.shared().settle(until);
+        let may_rest = !is_due && !self.core.woken.get() && self.arm(until) && self.shared().settle(until);
         if !may_rest {
             self.shared().signal();
         }
@@ -63,16 +64,16 @@ impl Looper {
 
     /// Takes the signals that brought the host to a looper that has quit, and that no wait will take any more.
     pub(super) fn fall_silent(&self, turn: &mut Turn) {
-        if self.host.get().is_some()
+        if self.core.host.get().is_some()
             && let Ok(mut unserved) = self.wait(false, turn)
         {
             unserved.clear();
-            self.ready.set(unserved);
+            self.core.ready.set(unserved);
         }
     }
 
     fn arm(&self, until: Moment) -> bool {
-        let armed = self.poller.borrow_mut().arm(until);
+        let armed = self.core.poller.borrow_mut().arm(until);
         if let Err(error) = &armed {
             log::error!("{} asks its host to poll again at once: {error}", self.shared().label);
         }

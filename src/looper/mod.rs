@@ -1,8 +1,10 @@
 //! `Looper`: what the looper's own thread may do.
 //!
-//! Here it is made and dropped, quits and answers; [`post`] posts, [`watch`] registers fds, [`turn`] polls, [`hosting`]
-//! lets another loop poll, and [`rebuild`] replaces an epoll set that an fd has spoilt.
+//! Here it is made and dropped, quits and answers; [`post`] posts, [`watch`] registers fds, [`turn`] polls,
+//! [`dispatch`] runs a message, [`hosting`] lets another loop poll, and [`rebuild`] replaces an epoll set that an fd
+//! has spoilt.
 
+mod dispatch;
 mod hosting;
 mod post;
 mod rebuild;
@@ -23,6 +25,7 @@ use crate::{
     clock::Clock,
     home::Home,
     looper::rebuild::Strays,
+    observer::Watching,
     remote::LooperHandle,
     report::ExitReport,
     shared::{Quit, Shared},
@@ -38,6 +41,9 @@ use crate::{
 ///
 /// All methods take `&self` and may be called from inside a callback, which receives the looper; only polling may not.
 /// Other threads reach it through a [`LooperHandle`].
+///
+/// Dropping it gives up what is pending, ends all registrations, and drops their closures and sources, all on this
+/// thread.
 ///
 /// ```
 /// use alooper::Looper;
@@ -69,6 +75,13 @@ use crate::{
 /// `ALooper`, and `android.os.Looper` with its `MessageQueue`.
 #[doc(alias = "ALooper")]
 pub struct Looper {
+    core: Rc<Core>,
+    /// Ends the looper when it is dropped; what a synchronous call is lent on the looper's own thread has none.
+    _life: Option<Life>,
+}
+
+/// What a looper consists of, on its thread.
+pub(crate) struct Core {
     home: Rc<Home>,
     kernel: Kernel,
     poller: RefCell<Poller>,
@@ -87,8 +100,8 @@ pub struct Looper {
     skipped: Cell<bool>,
     /// The epoll set was made anew and no turn has reported it yet. Survives a turn that ends by a panic, as `woken`.
     rebuilt: Cell<bool>,
-    /// How many waits there were.
-    waits: Cell<u64>,
+    /// Who watches, and what for.
+    watching: Watching,
 }
 
 impl Looper {
@@ -112,11 +125,11 @@ impl Looper {
     }
 
     pub(crate) fn assemble(builder: Builder) -> io::Result<Looper> {
-        let Builder { name, budget, spin_limit, clock, kernel } = builder;
+        let Builder { name, budget, spin_limit, barrier_alarm, watch, clock, kernel } = builder;
         let waker = Waker::new(&kernel)?;
         let poller = Poller::new(kernel.clone(), clock.clone(), &waker)?;
-        let shared = Shared::new(name, clock, waker, poller.set().clone());
-        Ok(Looper {
+        let shared = Shared::new(name, clock, barrier_alarm, waker, poller.set().clone());
+        let core = Rc::new(Core {
             home: Home::new(Arc::new(shared)),
             kernel,
             poller: RefCell::new(poller),
@@ -128,16 +141,29 @@ impl Looper {
             strays: RefCell::default(),
             skipped: Cell::new(false),
             rebuilt: Cell::new(false),
-            waits: Cell::new(0),
-        })
+            watching: Watching::new(watch),
+        });
+        let _ = core.home.core.set(Rc::downgrade(&core));
+        core.home.shared.set_watched(core.watching.is_on());
+        Ok(Looper { _life: Some(Life(core.clone())), core })
+    }
+
+    /// The looper of `home`, without its life, for as long as it lives.
+    pub(crate) fn of(home: &Home) -> Option<Looper> {
+        let core = home.core.get()?.upgrade()?;
+        Some(Looper { core, _life: None })
+    }
+
+    pub(crate) fn home(&self) -> &Rc<Home> {
+        &self.core.home
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
-        &self.home.shared
+        &self.core.home.shared
     }
 
     pub(crate) fn clock(&self) -> &Clock {
-        &self.home.shared.clock
+        &self.core.home.shared.clock
     }
 
     /// Gives a handle for other threads.
@@ -221,12 +247,13 @@ impl Debug for Looper {
     }
 }
 
-/// Gives up what is pending, ends all registrations, and drops their closures and sources, all on this thread.
-///
-/// Handles stay valid; what is posted through them is refused from then on.
-impl Drop for Looper {
+/// Dropping a looper gives up what is pending, ends all registrations, and drops their closures and sources, all on
+/// this thread. Handles stay valid; what is posted through them is refused from then on.
+struct Life(Rc<Core>);
+
+impl Drop for Life {
     fn drop(&mut self) {
-        self.shared().shut();
-        self.home.clear();
+        self.0.home.shared.shut();
+        self.0.home.clear();
     }
 }

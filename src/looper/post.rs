@@ -8,8 +8,8 @@ use std::{
 use crate::{
     clock::Moment,
     error::Rejected,
+    item::{Body, Stamp},
     looper::Looper,
-    message::Message,
     posted::Posted,
     repeat::{Repetition, Tick},
 };
@@ -45,11 +45,12 @@ impl Looper {
     ///
     /// # Android
     /// `Handler.post`.
+    #[track_caller]
     pub fn post<F>(&self, callback: F) -> Result<Posted, Rejected<F>>
     where
         F: FnOnce(&Looper) + 'static,
     {
-        self.post_when(self.clock().now(), callback)
+        self.post_when(Stamp::new(self.clock().now()), callback)
     }
 
     /// Posts `callback` to run no earlier than `delay` from now. It need not be `Send`.
@@ -63,11 +64,12 @@ impl Looper {
     /// # Android
     /// `Handler.postDelayed`.
     #[doc(alias = "postDelayed")]
+    #[track_caller]
     pub fn post_delayed<F>(&self, delay: Duration, callback: F) -> Result<Posted, Rejected<F>>
     where
         F: FnOnce(&Looper) + 'static,
     {
-        self.post_when(self.clock().now().after(delay), callback)
+        self.post_when(Stamp::new(self.clock().now().after(delay)), callback)
     }
 
     /// Posts `callback` to run no earlier than at `when`, which may be in the past: then it sorts by that time.
@@ -78,11 +80,12 @@ impl Looper {
     /// # Android
     /// `Handler.postAtTime`.
     #[doc(alias = "postAtTime")]
+    #[track_caller]
     pub fn post_at<F>(&self, when: Instant, callback: F) -> Result<Posted, Rejected<F>>
     where
         F: FnOnce(&Looper) + 'static,
     {
-        self.post_when(self.clock().moment(when), callback)
+        self.post_when(Stamp::new(self.clock().moment(when)), callback)
     }
 
     /// Posts `callback` to run before everything else that is pending, also what was posted at the front before.
@@ -93,19 +96,20 @@ impl Looper {
     /// # Android
     /// `Handler.postAtFrontOfQueue`.
     #[doc(alias = "postAtFrontOfQueue")]
+    #[track_caller]
     pub fn post_at_front<F>(&self, callback: F) -> Result<Posted, Rejected<F>>
     where
         F: FnOnce(&Looper) + 'static,
     {
-        self.post_when(Moment::FRONT, callback)
+        self.post_when(Stamp::new(Moment::FRONT), callback)
     }
 
-    fn post_when<F>(&self, when: Moment, callback: F) -> Result<Posted, Rejected<F>>
+    fn post_when<F>(&self, stamp: Stamp, callback: F) -> Result<Posted, Rejected<F>>
     where
         F: FnOnce(&Looper) + 'static,
     {
-        let message = |callback: Box<F>| Message::Local(self.home.keep(callback));
-        match self.shared().post(when, Box::new(callback), message) {
+        let body = |callback: Box<F>| Body::Local(self.core.home.keep(callback));
+        match self.shared().post(stamp, Box::new(callback), body) {
             Ok(place) => Ok(Posted::once(self.shared(), place)),
             Err(Rejected { value, reason }) => Err(Rejected { value: *value, reason }),
         }
@@ -138,13 +142,14 @@ impl Looper {
     /// # Ok(())
     /// # }
     /// ```
+    #[track_caller]
     pub fn post_every<F>(&self, period: Duration, callback: F) -> Result<Posted, Rejected<F>>
     where
         F: FnMut(&Looper) -> ControlFlow<()> + 'static,
     {
         let repetition = Repetition::new();
-        let due = self.clock().now().after(period);
-        let tick = Box::new(Tick { run: callback, due, period, repetition: repetition.clone() });
+        let stamp = Stamp::new(self.clock().now().after(period));
+        let tick = Box::new(Tick { run: callback, stamp, period, repetition: repetition.clone() });
         match self.post_tick(tick) {
             Ok(()) => Ok(Posted::repeating(self.shared(), repetition)),
             Err(Rejected { value, reason }) => Err(Rejected { value: value.run, reason }),
@@ -157,7 +162,7 @@ impl Looper {
         F: FnMut(&Looper) -> ControlFlow<()> + 'static,
     {
         let repetition = tick.repetition.clone();
-        let message = |tick: Box<Tick<F>>| Message::Local(self.home.keep(Box::new(move |looper| tick.run(looper))));
-        repetition.post_next(self.shared(), tick, |tick| self.shared().leave(tick.due, tick, message))
+        let body = |tick: Box<Tick<F>>| Body::Local(self.core.home.keep(Box::new(move |looper| tick.run(looper))));
+        repetition.post_next(self.shared(), tick, |tick| self.shared().leave(tick.stamp, tick, body))
     }
 }

@@ -51,7 +51,7 @@ impl Looper {
     /// Makes the epoll set anew if strays have come back.
     pub(super) fn deal_with_strays(&self) {
         let patience = {
-            let mut strays = self.strays.borrow_mut();
+            let mut strays = self.core.strays.borrow_mut();
             strays.end_wait();
             if strays.returned < strays.patience {
                 return;
@@ -60,13 +60,13 @@ impl Looper {
         };
         match self.rebuild() {
             Ok(dead) => {
-                self.strays.replace(Strays::default());
-                self.rebuilt.set(true);
-                self.home.sources.bury(dead);
+                self.core.strays.replace(Strays::default());
+                self.core.rebuilt.set(true);
+                self.core.home.sources.bury(dead);
             }
             Err(error) => {
                 let patience = patience.saturating_mul(2);
-                self.strays.replace(Strays { patience, ..Strays::default() });
+                self.core.strays.replace(Strays { patience, ..Strays::default() });
                 log::warn!("an fd that was closed under its registration keeps {} busy: {error}", self.shared().label);
             }
         }
@@ -74,20 +74,20 @@ impl Looper {
 
     /// Moves all registrations to a new epoll set, or none. Gives those whose fd turned out to have died.
     fn rebuild(&self) -> io::Result<Vec<(Key, Registration)>> {
-        if self.host.get().is_some_and(|host| !host.can_exchange()) {
+        if self.core.host.get().is_some_and(|host| !host.can_exchange()) {
             return Err(io::Error::other("its epoll set is its host's: drop the looper and make another"));
         }
-        let old = self.poller.borrow().set().clone();
-        let new = Arc::new(self.poller.borrow().second_set(self.shared().waker())?);
-        if let Some(host) = self.host.get() {
+        let old = self.core.poller.borrow().set().clone();
+        let new = Arc::new(self.core.poller.borrow().second_set(self.shared().waker())?);
+        if let Some(host) = self.core.host.get() {
             host.add(&new)?;
         }
         let moved = self.shared().fds.move_to(new.clone());
-        if let Some(host) = self.host.get() {
+        if let Some(host) = self.core.host.get() {
             host.delete(if moved.is_ok() { &old } else { &new });
         }
         let dead = moved?;
-        self.poller.borrow_mut().move_to(new);
+        self.core.poller.borrow_mut().move_to(new);
         Ok(dead)
     }
 }

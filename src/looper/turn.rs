@@ -1,6 +1,7 @@
 //! The turn: how a looper polls, as phases in the order in which they run.
 //!
-//! 1. **deadline**: publish until when this turn may sleep, unless something was left meanwhile;
+//! 1. **deadline**: run idle handlers if nothing is due; publish until when this turn may sleep, unless something was
+//!    left meanwhile;
 //! 2. **wait** in epoll, without blocking if something is due or was left;
 //! 3. **tidy**: drop what other threads have cancelled or removed, take home what they have added;
 //! 4. **messages**: run those that are due, at most the budget;
@@ -16,7 +17,6 @@ use crate::{
     fd::registrations::{Claim, Reported, Served},
     home::Busy,
     looper::Looper,
-    message::Message,
     report::{ExitReport, ReadyIdent, Turn},
     slots::Key,
     sys::poller::{Ready, Waited},
@@ -74,7 +74,7 @@ impl Looper {
         let _polling = self.enter()?;
         let deadline = self.deadline_of(timeout.into());
         let mut sum = self.turn(deadline)?;
-        let mut has_worked = sum.names_something() || self.woken.get() || self.rebuilt.get();
+        let mut has_worked = sum.names_something() || self.core.woken.get() || self.core.rebuilt.get();
         while has_worked && !sum.quit && sum.idents.is_empty() && self.clock().now() < deadline {
             let Ok(next) = self.turn(self.clock().now()) else {
                 break;
@@ -109,14 +109,22 @@ impl Looper {
 
     fn turn(&self, deadline: Moment) -> io::Result<Turn> {
         let mut turn = Turn::default();
+        self.shared().counters.turns.add(1);
         while !self.shared().is_quitting() {
+            self.run_idle(&mut turn);
             let may_block = self.settle_until(deadline)?;
             let ready = self.wait(may_block, &mut turn)?;
-            self.home.tidy();
-            self.run_messages(&mut turn);
+            let had_events = !ready.is_empty();
+            let had_chores = self.core.home.tidy();
+            self.run_messages(self.core.budget, &mut turn);
             self.serve_fds(ready, &mut turn);
             self.deal_with_strays();
-            if self.woken.get() || self.rebuilt.get() || turn.names_something() || self.clock().now() >= deadline {
+            self.count_wake(may_block && !had_events && !had_chores, &turn, deadline);
+            if self.core.woken.get()
+                || self.core.rebuilt.get()
+                || turn.names_something()
+                || self.clock().now() >= deadline
+            {
                 break;
             }
         }
@@ -124,31 +132,54 @@ impl Looper {
         Ok(turn)
     }
 
+    /// Phase "deadline", first half: runs the idle handlers that have not run since there was something to do, if
+    /// nothing is due.
+    fn run_idle(&self, turn: &mut Turn) {
+        let idlers = &self.core.home.idlers;
+        if idlers.is_any_due() && self.shared().is_idle() {
+            turn.idles += idlers.run(self, || !self.shared().is_quitting());
+        }
+    }
+
+    /// Counts a wait as spurious if it blocked, had nothing to report, and ended before anything was due.
+    fn count_wake(&self, had_nothing: bool, turn: &Turn, deadline: Moment) {
+        let is_spurious =
+            had_nothing && !self.core.woken.get() && !turn.names_something() && deadline > self.clock().now();
+        if is_spurious {
+            self.shared().counters.spurious_wakes.add(1);
+        }
+    }
+
     fn enter(&self) -> io::Result<Polling<'_>> {
-        let busy = self.home.occupy().ok_or(Misuse::NestedPoll)?;
+        let busy = self.core.home.occupy().ok_or(Misuse::NestedPoll)?;
         Ok(Polling { looper: self, busy: Some(busy) })
     }
 
     /// Phase "deadline": publishes until when this turn may sleep. `false` if it must not sleep at all.
     fn settle_until(&self, deadline: Moment) -> io::Result<bool> {
-        if self.woken.get() {
+        if self.core.woken.get() {
             return Ok(false);
         }
-        let until = self.shared().next_due().map_or(deadline, |due| due.min(deadline));
+        let (due, alarm) = self.shared().next_stops();
+        if alarm.is_some_and(|alarm| alarm <= self.clock().now()) {
+            self.shared().report_barriers();
+            return Ok(false);
+        }
+        let until = due.into_iter().chain(alarm).min().map_or(deadline, |stop| stop.min(deadline));
         if until != Moment::NEVER && until <= self.clock().now() {
             return Ok(false);
         }
-        self.poller.borrow_mut().arm(until)?;
+        self.core.poller.borrow_mut().arm(until)?;
         Ok(self.shared().settle(until))
     }
 
     /// Phase "wait": gives what is ready.
     pub(super) fn wait(&self, block: bool, turn: &mut Turn) -> io::Result<Vec<Ready>> {
         let shared = self.shared();
-        let mut ready = self.ready.take();
-        self.waits.set(self.waits.get() + 1);
+        let mut ready = self.core.ready.take();
+        shared.counters.waits.add(1);
         shared.set_polling(true);
-        let waited = self.poller.borrow_mut().wait(block, shared.fds.len(), &mut ready);
+        let waited = self.core.poller.borrow_mut().wait(block, shared.fds.len(), &mut ready);
         shared.set_polling(false);
         self.rise();
         turn.interrupted |= waited? == Waited::Interrupted;
@@ -158,18 +189,18 @@ impl Looper {
     /// Is awake from now on, for those who look whether it sleeps.
     fn rise(&self) {
         if self.shared().inbox.rise() {
-            self.woken.set(true);
+            self.core.woken.set(true);
         }
     }
 
     /// Phase "messages": runs what is due, also what is posted meanwhile, while the budget lasts.
-    fn run_messages(&self, turn: &mut Turn) {
+    fn run_messages(&self, budget: usize, turn: &mut Turn) {
         let mut now = self.clock().now();
-        while turn.messages < self.budget {
+        while turn.messages < budget {
             match self.shared().next_message(now) {
                 Ok(message) => {
                     self.run_message(message);
-                    turn.messages += usize::from(!self.skipped.take());
+                    turn.messages += usize::from(!self.core.skipped.take());
                 }
                 Err(Some(due)) => {
                     now = self.clock().now();
@@ -182,43 +213,33 @@ impl Looper {
         }
     }
 
-    fn run_message(&self, message: Message) {
-        match message {
-            Message::Send(closure) => closure(self),
-            Message::Local(key) => {
-                if let Some(closure) = self.home.take(key) {
-                    closure(self);
-                }
-            }
-        }
-    }
-
     /// Counts the message that is being run as cancelled: it was, between being taken out and its first line.
     pub(crate) fn skip_message(&self) {
         self.shared().count_as_cancelled();
-        self.skipped.set(true);
+        self.core.skipped.set(true);
     }
 
     /// Phase "fds": calls back for what is ready, in the kernel's order; then notes the idents that are still
     /// registered.
     fn serve_fds(&self, mut ready: Vec<Ready>, turn: &mut Turn) {
         let fds = &self.shared().fds;
-        let wait = self.waits.get();
+        let wait = self.shared().counters.waits.get();
         let mut idents = Vec::new();
         for Ready { key, events } in ready.drain(..) {
             let reported = Reported { key, events, wait };
-            match fds.claim_callback(reported, self.spin_limit) {
+            match fds.claim_callback(reported, self.core.spin_limit) {
                 Claim::Ident => idents.push(reported),
                 claim => {
                     if let Some(Served { events, .. }) = self.follow(key, claim) {
-                        turn.fds += usize::from(self.home.sources.serve(self, fds, key, events));
+                        turn.fds += usize::from(self.core.home.sources.serve(self, fds, key, events));
                     }
                 }
             }
         }
-        self.ready.set(ready);
+        self.core.ready.set(ready);
+        self.shared().counters.fd_callbacks.add(turn.fds as u64);
         for reported in idents {
-            let claim = fds.claim_ident(reported, self.spin_limit);
+            let claim = fds.claim_ident(reported, self.core.spin_limit);
             if let Some(Served { events, ident: Some(ident), .. }) = self.follow(reported.key, claim) {
                 turn.idents.push(ReadyIdent::new(ident, events));
             }
@@ -236,13 +257,13 @@ impl Looper {
                         self.shared().label,
                         spun.fd,
                         spun.place,
-                        self.spin_limit
+                        self.core.spin_limit
                     );
                 }
                 return Some(served);
             }
-            Claim::Gone => self.strays.borrow_mut().note(key),
-            Claim::Died(registration) => self.home.sources.bury(vec![(key, registration)]),
+            Claim::Gone => self.core.strays.borrow_mut().note(key),
+            Claim::Died(registration) => self.core.home.sources.bury(vec![(key, registration)]),
             Claim::Pass | Claim::Ident => {}
         }
         None
@@ -253,8 +274,8 @@ impl Looper {
         if self.shared().is_quitting() {
             self.rise();
             self.fall_silent(turn);
-            self.home.tidy();
-            self.run_messages(turn);
+            self.core.home.tidy();
+            self.run_messages(self.core.budget, turn);
             turn.more = self.shared().next_due().is_some();
             turn.quit = !turn.more;
         } else {
@@ -264,8 +285,8 @@ impl Looper {
 
     /// Completes a turn's report: takes what no turn that fails or panics may lose.
     fn report(&self, mut turn: Turn) -> Turn {
-        turn.woken = self.woken.take();
-        turn.rebuilt = self.rebuilt.take();
+        turn.woken = self.core.woken.take();
+        turn.rebuilt = self.core.rebuilt.take();
         turn.timed_out = !turn.names_something();
         turn
     }
@@ -280,7 +301,7 @@ struct Polling<'a> {
 impl Drop for Polling<'_> {
     fn drop(&mut self) {
         self.busy = None;
-        if self.looper.host.get().is_some() {
+        if self.looper.core.host.get().is_some() {
             self.looper.publish();
         }
     }

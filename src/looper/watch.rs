@@ -3,6 +3,7 @@
 use std::{os::fd::AsFd, panic::Location};
 
 use crate::{
+    drops::drop_each,
     error::AddFdError,
     fd::{
         Next, Watch,
@@ -12,7 +13,6 @@ use crate::{
     home,
     interest::{Events, Interest},
     looper::Looper,
-    message::drop_each,
 };
 
 impl Looper {
@@ -121,9 +121,9 @@ impl Looper {
         let new = Registration::new(watch.fd(), interest, ident, Location::caller());
         match self.shared().fds.add(new, duplicate) {
             Ok(added) => {
-                drop_each(self.home.sources.insert(added.key, Box::new(watch)));
+                drop_each(self.core.home.sources.insert(added.key, Box::new(watch)));
                 home::drop_displaced(self.shared(), added.ended);
-                Ok(FdSource::new(&self.home, added.key))
+                Ok(FdSource::new(&self.core.home, added.key))
             }
             Err(error) => Err(AddFdError { error, source: watch.into_source() }),
         }

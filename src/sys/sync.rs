@@ -7,7 +7,7 @@ pub(crate) use std::{
     sync::atomic::AtomicI64,
     thread::{ThreadId, current as current_thread},
 };
-#[cfg(all(test, not(alooper_loom)))]
+#[cfg(not(all(test, alooper_loom)))]
 pub(crate) use std_condvar::Condvar;
 
 #[cfg(all(test, alooper_loom))]
@@ -19,8 +19,10 @@ pub(crate) use loom::{
 pub(crate) use modelled::{Condvar, Mutex};
 
 /// parking_lot's condition variable in the form that loom's has.
-#[cfg(all(test, not(alooper_loom)))]
+#[cfg(not(all(test, alooper_loom)))]
 mod std_condvar {
+    use std::time::Instant;
+
     use super::MutexGuard;
 
     #[derive(Debug, Default)]
@@ -34,6 +36,19 @@ mod std_condvar {
         pub(crate) fn wait<'a, T>(&self, mut guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
             self.0.wait(&mut guard);
             guard
+        }
+
+        /// Waits until `deadline` at most; whether it has passed.
+        pub(crate) fn wait_until<'a, T>(
+            &self,
+            mut guard: MutexGuard<'a, T>,
+            deadline: Option<Instant>,
+        ) -> (MutexGuard<'a, T>, bool) {
+            let Some(deadline) = deadline else {
+                return (self.wait(guard), false);
+            };
+            let has_passed = self.0.wait_until(&mut guard, deadline).timed_out();
+            (guard, has_passed)
         }
 
         pub(crate) fn notify_all(&self) {
@@ -70,6 +85,18 @@ mod modelled {
 
         pub(crate) fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
             self.0.wait(guard).expect("no thread panics while it holds a lock")
+        }
+
+        /// Waits without a deadline; one passes at once, since there is no time in a model.
+        pub(crate) fn wait_until<'a, T>(
+            &self,
+            guard: MutexGuard<'a, T>,
+            deadline: Option<std::time::Instant>,
+        ) -> (MutexGuard<'a, T>, bool) {
+            match deadline {
+                Some(_) => (guard, true),
+                None => (self.wait(guard), false),
+            }
         }
 
         pub(crate) fn notify_all(&self) {

@@ -5,7 +5,10 @@
 use std::ops::ControlFlow;
 
 use super::*;
-use crate::message::Message;
+use crate::{
+    item::{Body, Item},
+    queue::Taken,
+};
 
 #[test]
 fn post_every_runs_on_its_grid_and_skips_what_was_missed() {
@@ -149,7 +152,9 @@ fn r1_q4_a_run_that_is_cancelled_before_it_begins_does_not_begin_and_counts_as_r
     let tick = |_: &Looper| panic!("it was cancelled");
     let posted = looper.handle().post_every(ms(10), tick).unwrap();
     kernel.advance(ms(10));
-    let Ok(Message::Send(run)) = looper.shared().next_message(looper.clock().now()) else {
+    let Ok(Taken { value: Item { body: Body::Send(run), .. }, .. }) =
+        looper.shared().next_message(looper.clock().now())
+    else {
         panic!("it is due");
     };
 

@@ -1,0 +1,284 @@
+//! Synchronous calls: another thread runs something on the looper and waits for its value.
+
+use std::{
+    error::Error,
+    fmt::{self, Debug, Display, Formatter},
+    io::{self, ErrorKind},
+    mem,
+    sync::Arc,
+    time::Duration,
+};
+
+use crate::{
+    clock::Clock,
+    error::{Misuse, Reason, Rejected},
+    home::Home,
+    looper::Looper,
+    remote::LooperHandle,
+    select,
+    sys::sync::{Condvar, Mutex},
+};
+
+/// Why a synchronous call brought no value.
+///
+/// Turns into an [`io::Error`] with `?`, of kind `BrokenPipe`, `TimedOut` or `Deadlock`.
+///
+/// # Android
+/// The `false` of `Handler.runWithScissors`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CallError<F> {
+    /// The looper has quit, or was dropped, before the closure was begun: here it is.
+    Rejected(Rejected<F>),
+    /// The time has passed before the closure was begun: here it is, and it will not run.
+    TimedOut(F),
+    /// The time has passed, and the closure is still running. Its value will be dropped on the looper's thread.
+    StillRunning,
+    /// The closure has panicked. The panic goes on on the looper's thread.
+    Panicked,
+    /// Called from inside a predicate of [`Handler::remove_if`](crate::Handler::remove_if), where nothing may wait for
+    /// a looper: here is the closure.
+    InPredicate(F),
+}
+
+impl<F> Debug for CallError<F> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            CallError::Rejected(rejected) => f.debug_tuple("Rejected").field(&rejected.reason).finish(),
+            CallError::TimedOut(_) => f.write_str("TimedOut(..)"),
+            CallError::StillRunning => f.write_str("StillRunning"),
+            CallError::Panicked => f.write_str("Panicked"),
+            CallError::InPredicate(_) => f.write_str("InPredicate(..)"),
+        }
+    }
+}
+
+impl<F> Display for CallError<F> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            CallError::Rejected(rejected) => Display::fmt(&rejected.reason, f),
+            CallError::TimedOut(_) => {
+                f.write_str("the looper did not come to the call in time: it runs something long, or nobody polls it")
+            }
+            CallError::StillRunning => f.write_str(
+                "the call was begun but did not end in time: allow more time, or post it and be told when it ends",
+            ),
+            CallError::Panicked => f.write_str("the call panicked on the looper's thread: see the panic there"),
+            CallError::InPredicate(_) => Display::fmt(&Misuse::CallInPredicate, f),
+        }
+    }
+}
+
+impl<F> Error for CallError<F> {}
+
+impl<F> From<CallError<F>> for io::Error {
+    fn from(error: CallError<F>) -> io::Error {
+        let text = error.to_string();
+        match error {
+            CallError::Rejected(rejected) => rejected.into(),
+            CallError::TimedOut(_) | CallError::StillRunning => io::Error::new(ErrorKind::TimedOut, text),
+            CallError::Panicked => io::Error::other(text),
+            CallError::InPredicate(_) => Misuse::CallInPredicate.into(),
+        }
+    }
+}
+
+/// What caller and looper share of a call.
+struct Call<F, R> {
+    state: Mutex<State<F, R>>,
+    changed: Condvar,
+}
+
+/// How far a call is. Each step is taken by one side:
+///
+/// | from | to | by |
+/// |---|---|---|
+/// | `Waiting` | `Running` | the looper, when it begins |
+/// | `Waiting` | `Dropped` | the looper, when it gives the message up |
+/// | `Waiting`, `Running` | `Left` | the caller, whose time has passed |
+/// | `Running` | `Done`, `Panicked` | the looper, if the caller has not left |
+enum State<F, R> {
+    Waiting(F),
+    Running,
+    Done(R),
+    Panicked,
+    Dropped(F),
+    Left,
+}
+
+/// The looper's side of a call: begins it, or tells the caller that nobody will.
+struct Side<F, R>(Arc<Call<F, R>>);
+
+impl<F, R> Side<F, R>
+where
+    F: FnOnce(&Looper) -> R,
+{
+    fn run(self, looper: &Looper) {
+        let Some(run) = self.begin() else {
+            return;
+        };
+        // Told if `run` panics.
+        let mut end = End { call: &self.0, value: None };
+        end.value = Some(run(looper));
+    }
+
+    fn begin(&self) -> Option<F> {
+        let mut state = self.0.state.lock();
+        match mem::replace(&mut *state, State::Running) {
+            State::Waiting(run) => Some(run),
+            other => {
+                *state = other;
+                None
+            }
+        }
+    }
+}
+
+impl<F, R> Drop for Side<F, R> {
+    fn drop(&mut self) {
+        let mut state = self.0.state.lock();
+        match mem::replace(&mut *state, State::Left) {
+            State::Waiting(run) => *state = State::Dropped(run),
+            other => *state = other,
+        }
+        drop(state);
+        self.0.changed.notify_all();
+    }
+}
+
+/// The end of a call: leaves its value for the caller, or drops it if the caller has left.
+struct End<'a, F, R> {
+    call: &'a Call<F, R>,
+    value: Option<R>,
+}
+
+impl<F, R> Drop for End<'_, F, R> {
+    fn drop(&mut self) {
+        let mut state = self.call.state.lock();
+        if !matches!(*state, State::Left) {
+            *state = self.value.take().map_or(State::Panicked, State::Done);
+        }
+        drop(state);
+        self.call.changed.notify_all();
+    }
+}
+
+impl LooperHandle {
+    /// Runs `callback` on the looper's thread, waits for it, and gives its value.
+    ///
+    /// On the looper's own thread it runs at once; on any other it is posted, after everything that is due.
+    ///
+    /// It waits for as long as the looper takes, for ever if nobody polls it. Two loopers that call each other at the
+    /// same time wait for ever: see [`call_timeout`](LooperHandle::call_timeout).
+    ///
+    /// # Errors
+    /// See [`CallError`]. A looper that quits or is dropped, and a closure that panics, end the waiting.
+    ///
+    /// # Examples
+    /// ```
+    /// # use alooper::Looper;
+    /// # use std::thread;
+    /// # fn main() -> std::io::Result<()> {
+    /// let looper = Looper::new()?;
+    /// let handle = looper.handle();
+    /// let caller = thread::spawn(move || {
+    ///     let name = handle.call(|looper| looper.name().map(str::to_owned))?;
+    ///     handle.quit();
+    ///     std::io::Result::Ok(name)
+    /// });
+    ///
+    /// looper.run()?;
+    /// assert_eq!(caller.join().unwrap()?, None);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Android
+    /// `Handler.runWithScissors`, which brings no value, and whose caller waits for ever when the looper quits.
+    #[doc(alias = "runWithScissors")]
+    #[track_caller]
+    pub fn call<F, R>(&self, callback: F) -> Result<R, CallError<F>>
+    where
+        F: FnOnce(&Looper) -> R + Send + 'static,
+        R: Send + 'static,
+    {
+        self.call_within(None, callback)
+    }
+
+    /// As [`call`](LooperHandle::call), and waits for `timeout` at most, on the system's clock.
+    ///
+    /// # Errors
+    /// See [`CallError`]. If the time has passed before the closure was begun, it comes back and will not run; if it
+    /// has passed after that, the closure goes on and its value is dropped on the looper's thread.
+    ///
+    /// # Android
+    /// `Handler.runWithScissors`. There, what has timed out stays queued and runs later.
+    #[doc(alias = "runWithScissors")]
+    #[track_caller]
+    pub fn call_timeout<F, R>(&self, timeout: Duration, callback: F) -> Result<R, CallError<F>>
+    where
+        F: FnOnce(&Looper) -> R + Send + 'static,
+        R: Send + 'static,
+    {
+        self.call_within(Some(timeout), callback)
+    }
+
+    #[track_caller]
+    fn call_within<F, R>(&self, timeout: Option<Duration>, callback: F) -> Result<R, CallError<F>>
+    where
+        F: FnOnce(&Looper) -> R + Send + 'static,
+        R: Send + 'static,
+    {
+        if self.is_current() {
+            return self.call_here(callback);
+        }
+        if select::is_looking() {
+            return Err(CallError::InPredicate(callback));
+        }
+        // A time that the clock cannot say does not come.
+        let deadline = timeout.and_then(|timeout| Clock::System.instant().checked_add(timeout));
+        let call = Arc::new(Call { state: Mutex::new(State::Waiting(callback)), changed: Condvar::new() });
+        let side = Side(call.clone());
+        // One that is refused is dropped at once, and says so.
+        let posted = self.post(move |looper| side.run(looper)).ok();
+        let mut state = call.state.lock();
+        loop {
+            match mem::replace(&mut *state, State::Left) {
+                State::Done(value) => return Ok(value),
+                State::Panicked => return Err(CallError::Panicked),
+                State::Dropped(value) => {
+                    let reason = self.shared.inbox.closed().unwrap_or(Reason::Quit);
+                    return Err(CallError::Rejected(Rejected { value, reason }));
+                }
+                other => *state = other,
+            }
+            let (woken, has_passed) = call.changed.wait_until(state, deadline);
+            state = woken;
+            if has_passed {
+                match mem::replace(&mut *state, State::Left) {
+                    State::Waiting(value) => {
+                        drop(state);
+                        let _ = posted.map(|posted| posted.cancel());
+                        return Err(CallError::TimedOut(value));
+                    }
+                    State::Running => return Err(CallError::StillRunning),
+                    other => *state = other,
+                }
+            }
+        }
+    }
+
+    fn call_here<F, R>(&self, callback: F) -> Result<R, CallError<F>>
+    where
+        F: FnOnce(&Looper) -> R,
+    {
+        let looper = Home::of(&self.shared).and_then(|home| Looper::of(&home));
+        match (self.shared.inbox.closed(), looper) {
+            (None, Some(looper)) => Ok(callback(&looper)),
+            (reason, _) => {
+                let reason = reason.unwrap_or(Reason::Dropped);
+                Err(CallError::Rejected(Rejected { value: callback, reason }))
+            }
+        }
+    }
+}

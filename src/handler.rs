@@ -1,0 +1,488 @@
+//! `Handler`: typed messages to a closure on the looper's thread.
+//!
+//! Here handlers are made and dropped, and messages sent; `select.rs` finds them again.
+
+use std::{
+    any,
+    cell::Cell,
+    fmt::{self, Debug, Formatter},
+    rc::Rc,
+    sync::{Arc, Weak},
+    time::{Duration, Instant},
+};
+
+use crate::{
+    clock::Moment,
+    drops::drop_each,
+    error::Rejected,
+    home,
+    item::{Arrival, Body, Sent, Stamp, Target},
+    looper::Looper,
+    message::{self, Labels, Token},
+    posted::Posted,
+    remote::LooperHandle,
+    shared::Shared,
+    slots::Key,
+    store::Store,
+};
+
+/// Sends messages of type `M` to a closure on a looper's thread.
+///
+/// The closure and its state need not be `Send`. Clones are fronts of one handler; if `M` is `Send`, so are they, and
+/// any thread may send, remove and ask. Messages are ordered among everything else that is posted to the looper.
+///
+/// Each message carries two labels by which it can be found again: a number, `what` (zero unless set), and perhaps a
+/// [`Token`]. Two handlers never see each other's messages, and none of them closures that were posted to the looper.
+///
+/// ```
+/// use alooper::{Handler, Looper};
+/// use std::thread;
+///
+/// enum Progress {
+///     Percent(u32),
+///     Done,
+/// }
+///
+/// # fn main() -> std::io::Result<()> {
+/// let looper = Looper::new()?;
+/// let mut shown = Vec::new();
+/// let ui = Handler::new(&looper, move |looper, progress| match progress {
+///     Progress::Percent(percent) => shown.push(percent),
+///     Progress::Done => {
+///         assert_eq!(shown, [10, 90]);
+///         looper.quit();
+///     }
+/// });
+/// let worker = thread::spawn({
+///     let ui = ui.clone();
+///     move || {
+///         ui.send(Progress::Percent(10)).is_ok()
+///             && ui.send(Progress::Percent(90)).is_ok()
+///             && ui.send(Progress::Done).is_ok()
+///     }
+/// });
+///
+/// looper.run()?;
+/// assert!(worker.join().unwrap());
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Thread safety
+/// `Send` and `Sync` if `M` is `Send`.
+///
+/// # Guarantees
+/// The closure lives as long as a front or a pending message: messages that were sent run also when all fronts are
+/// gone. Then it is dropped, on the looper's thread (H2). It is dropped with the looper at the latest. A closure that
+/// holds a front of its own handler keeps itself alive until then: give it a [`WeakHandler`].
+///
+/// # Android
+/// `android.os.Handler`, whose `handleMessage` is the closure. Closures are posted to the looper itself: see
+/// [`Handler::looper`].
+#[doc(alias = "sendMessage")]
+pub struct Handler<M> {
+    front: Arc<Front<M>>,
+    /// Whether its messages pass barriers.
+    asynchronous: bool,
+}
+
+/// What the clones of a handler share. With the last one, the handler is abandoned.
+pub(crate) struct Front<M> {
+    store: Arc<Store<M>>,
+}
+
+impl<M> Drop for Front<M> {
+    fn drop(&mut self) {
+        let shared = &self.store.shared;
+        if shared.with_queue(|queue| queue.index().abandon(self.store.target)) {
+            home::drop_ended_targets(shared);
+        }
+    }
+}
+
+/// A handler on the looper's thread.
+struct Receiver<M, F> {
+    store: Arc<Store<M>>,
+    /// Taken out while it runs.
+    callback: Cell<Option<Box<F>>>,
+}
+
+impl<M: 'static, F: FnMut(&Looper, M) + 'static> Receiver<M, F> {
+    fn at_home(store: Arc<Store<M>>, callback: Box<F>) -> Rc<dyn Target> {
+        Rc::new(Receiver { store, callback: Cell::new(Some(callback)) })
+    }
+}
+
+impl<M, F: FnMut(&Looper, M)> Target for Receiver<M, F> {
+    fn run(&self, looper: &Looper, slot: Key) {
+        let Some(message) = self.store.take(slot) else {
+            return;
+        };
+        let mut run = Run { place: &self.callback, callback: self.callback.take() };
+        if let Some(callback) = &mut run.callback {
+            callback(looper, message);
+        }
+    }
+
+    fn discard(&self, slot: Key) {
+        drop(self.store.take(slot));
+    }
+
+    fn name(&self) -> &'static str {
+        any::type_name::<M>()
+    }
+}
+
+/// A callback that runs, and is put back after that, also if it panics.
+struct Run<'a, F> {
+    place: &'a Cell<Option<Box<F>>>,
+    callback: Option<Box<F>>,
+}
+
+impl<F> Drop for Run<'_, F> {
+    fn drop(&mut self) {
+        self.place.set(self.callback.take());
+    }
+}
+
+impl<M: 'static> Handler<M> {
+    /// Makes a handler on the looper's own thread: `callback` and its state need not be `Send`.
+    ///
+    /// On a looper that has quit, the handler is made, and what is sent to it is refused.
+    ///
+    /// # Android
+    /// `new Handler(looper, callback)`.
+    pub fn new<F>(looper: &Looper, callback: F) -> Handler<M>
+    where
+        F: FnMut(&Looper, M) + 'static,
+    {
+        let shared = looper.shared();
+        let (handler, store) = Handler::announce(shared);
+        let target = Receiver::at_home(store, Box::new(callback));
+        drop_each(looper.home().keep_target(handler.front.store.target, target));
+        handler
+    }
+
+    /// Makes the front of a handler that the queue knows from now on.
+    fn announce(shared: &Arc<Shared>) -> (Handler<M>, Arc<Store<M>>) {
+        let target = shared.with_queue(|queue| queue.add_target(any::type_name::<M>()));
+        let store = Store::new(shared, target);
+        (Handler { front: Arc::new(Front { store: store.clone() }), asynchronous: false }, store)
+    }
+
+    pub(crate) fn store(&self) -> &Arc<Store<M>> {
+        &self.front.store
+    }
+
+    /// Sends `message` to be handled after everything that is due already.
+    ///
+    /// # Errors
+    /// Gives the message back if the looper has quit or was dropped.
+    ///
+    /// # Thread safety
+    /// Callable from any thread if `M` is `Send`; holds short locks; writes the eventfd only if the looper sleeps.
+    ///
+    /// # Guarantees
+    /// As [`LooperHandle::post`]: messages and closures of one thread run in the order in which they were posted (M5),
+    /// and a message that was accepted ends in exactly one way (M6).
+    ///
+    /// # Android
+    /// `Handler.sendMessage`, which returns `false` instead of giving the message back.
+    #[track_caller]
+    pub fn send(&self, message: M) -> Result<Posted<M>, Rejected<M>> {
+        self.message(message).send()
+    }
+
+    /// Sends `message` to be handled no earlier than `delay` from now.
+    ///
+    /// Messages due at the same instant are handled in the order in which they were sent. A delay that overflows the
+    /// clock stays pending until it is removed.
+    ///
+    /// # Errors
+    /// Gives the message back if the looper has quit or was dropped.
+    ///
+    /// # Thread safety
+    /// Callable from any thread if `M` is `Send`; holds short locks; writes the eventfd only if the looper sleeps past
+    /// the deadline.
+    ///
+    /// # Android
+    /// `Handler.sendMessageDelayed`.
+    #[doc(alias = "sendMessageDelayed")]
+    #[track_caller]
+    pub fn send_delayed(&self, delay: Duration, message: M) -> Result<Posted<M>, Rejected<M>> {
+        self.message(message).send_delayed(delay)
+    }
+
+    /// Sends `message` to be handled no earlier than at `when`, which may be in the past: then it sorts by that time.
+    ///
+    /// # Errors
+    /// Gives the message back if the looper has quit or was dropped.
+    ///
+    /// # Android
+    /// `Handler.sendMessageAtTime`.
+    #[doc(alias = "sendMessageAtTime")]
+    #[track_caller]
+    pub fn send_at(&self, when: Instant, message: M) -> Result<Posted<M>, Rejected<M>> {
+        self.message(message).send_at(when)
+    }
+
+    /// Sends `message` to be handled before everything else that is pending, barriers and what was posted at the front
+    /// before included.
+    ///
+    /// # Errors
+    /// Gives the message back if the looper has quit or was dropped.
+    ///
+    /// # Android
+    /// `Handler.sendMessageAtFrontOfQueue`.
+    #[doc(alias = "sendMessageAtFrontOfQueue")]
+    #[track_caller]
+    pub fn send_at_front(&self, message: M) -> Result<Posted<M>, Rejected<M>> {
+        self.message(message).send_at_front()
+    }
+
+    /// Begins to send `message`, with labels or asynchronously.
+    ///
+    /// ```
+    /// # use alooper::{Handler, Looper, Token};
+    /// # fn main() -> std::io::Result<()> {
+    /// # let looper = Looper::new()?;
+    /// let handler = Handler::new(&looper, |_, text: String| println!("{text}"));
+    /// let session = Token::new();
+    ///
+    /// handler.message("hello".to_owned()).what(1).token(session).send()?;
+    ///
+    /// assert!(handler.has_what(1));
+    /// assert_eq!(handler.remove_token(session), 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Android
+    /// `Handler.obtainMessage`.
+    #[doc(alias = "obtainMessage")]
+    pub fn message(&self, message: M) -> Draft<'_, M> {
+        let labels = message::labels_of(&message);
+        Draft { handler: self, message, labels, asynchronous: self.asynchronous }
+    }
+
+    /// The same handler, all of whose messages are asynchronous: no barrier holds them up.
+    ///
+    /// They stay one handler: each sees the messages of the other.
+    ///
+    /// # Android
+    /// `Handler.createAsync`.
+    #[doc(alias = "createAsync")]
+    #[must_use]
+    pub fn asynchronous(&self) -> Handler<M> {
+        Handler { front: self.front.clone(), asynchronous: true }
+    }
+
+    /// A handle to the looper whose thread handles the messages.
+    ///
+    /// # Android
+    /// `Handler.getLooper`.
+    #[doc(alias = "getLooper")]
+    #[must_use]
+    pub fn looper(&self) -> LooperHandle {
+        LooperHandle::new(&self.front.store.shared)
+    }
+
+    /// A front that keeps nothing alive.
+    #[must_use]
+    pub fn downgrade(&self) -> WeakHandler<M> {
+        WeakHandler { front: Arc::downgrade(&self.front), asynchronous: self.asynchronous }
+    }
+}
+
+impl LooperHandle {
+    /// Makes a handler whose closure runs on the looper's thread, from any thread.
+    ///
+    /// The closure is moved to the looper's thread and dropped there. For state that is not `Send`, make the handler on
+    /// the looper's thread with [`Handler::new`].
+    ///
+    /// # Errors
+    /// Gives the closure back if the looper has quit or was dropped.
+    ///
+    /// # Examples
+    /// ```
+    /// # use alooper::Looper;
+    /// # use std::thread;
+    /// # fn main() -> std::io::Result<()> {
+    /// let looper = Looper::new()?;
+    /// let handle = looper.handle();
+    /// let other = thread::spawn(move || {
+    ///     let stop = handle.handler(|looper, after: u32| {
+    ///         assert_eq!(after, 3);
+    ///         looper.quit();
+    ///     })?;
+    ///     stop.send(3)?;
+    ///     std::io::Result::Ok(())
+    /// });
+    ///
+    /// looper.run()?;
+    /// other.join().unwrap()
+    /// # }
+    /// ```
+    ///
+    /// # Android
+    /// `new Handler(looper)` for the looper of another thread.
+    pub fn handler<M, F>(&self, callback: F) -> Result<Handler<M>, Rejected<F>>
+    where
+        M: Send + 'static,
+        F: FnMut(&Looper, M) + Send + 'static,
+    {
+        let (mut handler, store) = Handler::announce(&self.shared);
+        handler.asynchronous = self.asynchronous;
+        let target = store.target;
+        let arrival = |callback: Box<F>| Arrival::Target(target, Box::new(move || Receiver::at_home(store, callback)));
+        match self.shared.admit(Box::new(callback), arrival) {
+            Ok(()) => Ok(handler),
+            Err(Rejected { value, reason }) => Err(Rejected { value: *value, reason }),
+        }
+    }
+}
+
+impl<M> Clone for Handler<M> {
+    fn clone(&self) -> Self {
+        Handler { front: self.front.clone(), asynchronous: self.asynchronous }
+    }
+}
+
+impl<M> Debug for Handler<M> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handler").field("of", &any::type_name::<M>()).finish_non_exhaustive()
+    }
+}
+
+/// A message that is about to be sent. See [`Handler::message`].
+#[must_use = "a draft is sent by one of its `send` methods"]
+pub struct Draft<'a, M> {
+    handler: &'a Handler<M>,
+    message: M,
+    labels: Labels,
+    asynchronous: bool,
+}
+
+impl<M> Draft<'_, M> {
+    /// Sets the number by which the message can be found again. Zero unless set; the one of a plain
+    /// [`Message`](crate::Message) is its own.
+    ///
+    /// # Android
+    /// `Message.what`.
+    pub fn what(mut self, what: i32) -> Self {
+        self.labels.what = what;
+        self
+    }
+
+    /// Sets a token by which the message can be found again.
+    ///
+    /// # Android
+    /// `Message.obj`, where it serves as the token of `removeCallbacksAndMessages`.
+    pub fn token(mut self, token: Token) -> Self {
+        self.labels.token = Some(token);
+        self
+    }
+
+    /// Lets the message pass barriers.
+    ///
+    /// # Android
+    /// `Message.setAsynchronous(true)`.
+    #[doc(alias = "setAsynchronous")]
+    pub fn asynchronous(mut self) -> Self {
+        self.asynchronous = true;
+        self
+    }
+
+    /// Sends it, as [`Handler::send`].
+    ///
+    /// # Errors
+    /// Gives the message back if the looper has quit or was dropped.
+    #[track_caller]
+    pub fn send(self) -> Result<Posted<M>, Rejected<M>> {
+        let now = self.shared().clock.now();
+        self.send_when(Stamp::new(now))
+    }
+
+    /// Sends it, as [`Handler::send_delayed`].
+    ///
+    /// # Errors
+    /// Gives the message back if the looper has quit or was dropped.
+    #[track_caller]
+    pub fn send_delayed(self, delay: Duration) -> Result<Posted<M>, Rejected<M>> {
+        let when = self.shared().clock.now().after(delay);
+        self.send_when(Stamp::new(when))
+    }
+
+    /// Sends it, as [`Handler::send_at`].
+    ///
+    /// # Errors
+    /// Gives the message back if the looper has quit or was dropped.
+    #[track_caller]
+    pub fn send_at(self, when: Instant) -> Result<Posted<M>, Rejected<M>> {
+        let when = self.shared().clock.moment(when);
+        self.send_when(Stamp::new(when))
+    }
+
+    /// Sends it, as [`Handler::send_at_front`].
+    ///
+    /// # Errors
+    /// Gives the message back if the looper has quit or was dropped.
+    #[track_caller]
+    pub fn send_at_front(self) -> Result<Posted<M>, Rejected<M>> {
+        self.send_when(Stamp::new(Moment::FRONT))
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        &self.handler.front.store.shared
+    }
+
+    fn send_when(self, stamp: Stamp) -> Result<Posted<M>, Rejected<M>> {
+        let store = &self.handler.front.store;
+        let labels = self.labels;
+        let stamp = Stamp { asynchronous: self.asynchronous, ..stamp };
+        let slot = store.put(self.message);
+        match store.shared.post(stamp, slot, |slot| Body::Sent(Sent { target: store.target, slot, labels })) {
+            Ok(place) => Ok(Posted::sent(store, place)),
+            Err(Rejected { value: slot, reason }) => {
+                let value = store.take(slot).expect("nobody else knows of it");
+                Err(Rejected { value, reason })
+            }
+        }
+    }
+}
+
+impl<M> Debug for Draft<'_, M> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Draft").field("what", &self.labels.what).finish_non_exhaustive()
+    }
+}
+
+/// A front of a handler that keeps nothing alive. See [`Handler::downgrade`].
+///
+/// # Android
+/// A `WeakReference<Handler>`.
+pub struct WeakHandler<M> {
+    front: Weak<Front<M>>,
+    asynchronous: bool,
+}
+
+impl<M> WeakHandler<M> {
+    /// The handler, unless its last front is gone.
+    #[must_use]
+    pub fn upgrade(&self) -> Option<Handler<M>> {
+        let front = self.front.upgrade()?;
+        Some(Handler { front, asynchronous: self.asynchronous })
+    }
+}
+
+impl<M> Clone for WeakHandler<M> {
+    fn clone(&self) -> Self {
+        WeakHandler { front: self.front.clone(), asynchronous: self.asynchronous }
+    }
+}
+
+impl<M> Debug for WeakHandler<M> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WeakHandler").field("of", &any::type_name::<M>()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,108 @@
+//! Running one message, watched or not.
+
+use std::{
+    panic::{self, AssertUnwindSafe},
+    rc::Rc,
+    time::Duration,
+};
+
+use crate::{
+    clock::Moment,
+    item::{Body, Item},
+    looper::Looper,
+    observer::{Dispatch, Observer},
+    queue::Taken,
+    store::EndTargets,
+};
+
+impl Looper {
+    /// Lets `observer` see each message before and after it runs, in place of the observer that there was; `None` for
+    /// nobody.
+    ///
+    /// Called from inside a message, it takes effect with the next one.
+    ///
+    /// # Android
+    /// `Looper.setObserver`, and `Looper.setMessageLogging`.
+    #[doc(alias = "setMessageLogging")]
+    pub fn set_observer(&self, observer: Option<Rc<dyn Observer>>) {
+        let former = self.core.watching.set_observer(observer);
+        self.shared().set_watched(self.core.watching.is_on());
+        drop(former);
+    }
+
+    /// Sets from which duration on the run of a message, and from which lateness on its start, is reported in the log;
+    /// `None` for never. See [`Builder::slow_dispatch`](crate::Builder::slow_dispatch) and
+    /// [`Builder::slow_delivery`](crate::Builder::slow_delivery).
+    ///
+    /// # Android
+    /// `Looper.setSlowLogThresholdMs`.
+    #[doc(alias = "setSlowLogThresholdMs")]
+    pub fn set_slow_thresholds(&self, dispatch: Option<Duration>, delivery: Option<Duration>) {
+        self.core.watching.set_slow_thresholds(dispatch, delivery);
+        self.shared().set_watched(self.core.watching.is_on());
+    }
+
+    /// Runs a message that was taken out of the queue.
+    pub(super) fn run_message(&self, taken: Taken<Item>) {
+        // Also if the message panics.
+        let _end = taken.ends_target.then(|| EndTargets(self.shared()));
+        self.core.home.idlers.note_work();
+        if self.core.watching.is_on() {
+            self.run_watched(taken);
+        } else {
+            self.run_body(taken.value.body);
+        }
+    }
+
+    fn run_body(&self, body: Body) {
+        match body {
+            Body::Send(closure) => closure(self),
+            Body::Local(key) => {
+                if let Some(closure) = self.core.home.take(key) {
+                    closure(self);
+                }
+            }
+            Body::Sent(sent) => {
+                if let Some(target) = self.core.home.target(sent.target) {
+                    target.run(self, sent.slot);
+                }
+            }
+        }
+    }
+
+    #[cold]
+    fn run_watched(&self, Taken { place, value: item, .. }: Taken<Item>) {
+        let watching = &self.core.watching;
+        let label = &self.shared().label;
+        let sent = item.sent();
+        let started = self.clock().now();
+        let dispatch = Dispatch {
+            handler: sent.and_then(|sent| self.core.home.target(sent.target)).map(|target| target.name()),
+            what: sent.map(|sent| sent.labels.what),
+            due: (place.when != Moment::FRONT).then(|| place.when.to_instant()),
+            posted: item.posted.map(Moment::to_instant),
+            started: started.to_instant(),
+            place: item.origin,
+        };
+        watching.look_at_delivery(label, &dispatch);
+        // One and the same from beginning to end, also if the message sets another.
+        let observer = watching.observer();
+        if let Some(observer) = &observer {
+            observer.started(&dispatch);
+        }
+        let result = panic::catch_unwind(AssertUnwindSafe(|| self.run_body(item.body)));
+        let took = started.until(self.clock().now());
+        watching.look_at_dispatch(label, &dispatch, took);
+        match (result, observer) {
+            (Ok(()), None) => {}
+            (Ok(()), Some(observer)) => observer.finished(&dispatch, took),
+            (Err(panic), observer) => {
+                // A second panic must not hide the first.
+                let told = observer
+                    .map(|observer| panic::catch_unwind(AssertUnwindSafe(|| observer.panicked(&dispatch, took))));
+                std::mem::forget(told.and_then(Result::err));
+                panic::resume_unwind(panic);
+            }
+        }
+    }
+}

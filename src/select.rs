@@ -1,0 +1,234 @@
+//! Finding a handler's messages again: removing them and asking for them, from any thread.
+
+use std::{cell::Cell, sync::Arc};
+
+use crate::{
+    handler::Handler,
+    home::{self, Home},
+    index::Filter,
+    item::{Leftover, Sent},
+    message::Token,
+    place::Place,
+    store::Store,
+};
+
+/// Removes pending messages, and asks for them: exact at the moment of the call.
+///
+/// After a removal has returned, the looper begins no message that it named. The one that is being handled is not
+/// pending any more and is not affected. What is removed is dropped by the caller before the call returns. It costs
+/// what matches, not what is queued; the first call for a kind of label costs one pass over the handler's own messages
+/// besides.
+impl<M: 'static> Handler<M> {
+    /// Removes all messages of this handler; gives how many they were.
+    ///
+    /// # Android
+    /// `Handler.removeCallbacksAndMessages(null)`, which leaves the number open and also removes posted closures.
+    #[doc(alias = "removeCallbacksAndMessages")]
+    pub fn remove(&self) -> usize {
+        self.remove_matching(Filter::All)
+    }
+
+    /// Removes the messages that are labelled `what`; gives how many they were.
+    ///
+    /// # Android
+    /// `Handler.removeMessages(int)`, which with zero also removes posted closures.
+    #[doc(alias = "removeMessages")]
+    pub fn remove_what(&self, what: i32) -> usize {
+        self.remove_matching(Filter::What(what))
+    }
+
+    /// Removes the messages that carry `token`; gives how many they were.
+    ///
+    /// # Android
+    /// `Handler.removeCallbacksAndMessages(token)`.
+    pub fn remove_token(&self, token: Token) -> usize {
+        self.remove_matching(Filter::Token(token))
+    }
+
+    /// Removes the messages that are labelled `what` and carry `token`; gives how many they were.
+    ///
+    /// # Android
+    /// `Handler.removeMessages(int, Object)`.
+    pub fn remove_what_with_token(&self, what: i32, token: Token) -> usize {
+        self.remove_matching(Filter::Both(what, token))
+    }
+
+    /// Removes the messages for which `predicate` is true; gives how many they were.
+    ///
+    /// It looks at the messages that are pending when it is called, in their order, one pass over this handler's own.
+    /// `predicate` runs with no lock held and may call anything of the looper but what waits for it: polling and
+    /// [`call`](crate::LooperHandle::call) are errors in it. The message that it looks at stays pending meanwhile and
+    /// does not run: if it is the next one, the looper serves fds until the predicate has returned. A removal by
+    /// predicate in the predicate leaves that message out.
+    ///
+    /// # Panics
+    /// Goes on with a panic of the predicate; the message that it looked at stays.
+    ///
+    /// # Thread safety
+    /// Callable from any thread if `M` is `Send`. If two threads look at the same message, one waits for the other's
+    /// predicate: let a predicate wait for no other thread.
+    ///
+    /// # Android
+    /// There is none in Java; `removeEqualMessages` compares by `equals`.
+    #[doc(alias = "removeEqualMessages")]
+    pub fn remove_if(&self, mut predicate: impl FnMut(&M) -> bool) -> usize {
+        let places = self.store().shared.places_of(self.store().target);
+        places.into_iter().filter(|place| self.look(*place, &mut predicate, true) == Some(true)).count()
+    }
+
+    /// Whether a message is pending for which `predicate` is true. It runs as that of
+    /// [`remove_if`](Handler::remove_if).
+    ///
+    /// # Panics
+    /// Goes on with a panic of the predicate.
+    ///
+    /// # Android
+    /// There is none in Java; `hasEqualMessages` compares by `equals`.
+    #[doc(alias = "hasEqualMessages")]
+    pub fn has_if(&self, mut predicate: impl FnMut(&M) -> bool) -> bool {
+        let places = self.store().shared.places_of(self.store().target);
+        places.into_iter().any(|place| self.look(place, &mut predicate, false) == Some(true))
+    }
+
+    /// Whether a message is pending that is labelled `what`.
+    ///
+    /// # Android
+    /// `Handler.hasMessages(int)`.
+    #[doc(alias = "hasMessages")]
+    #[must_use]
+    pub fn has_what(&self, what: i32) -> bool {
+        self.count(Filter::What(what)) > 0
+    }
+
+    /// Whether a message is pending that carries `token`.
+    ///
+    /// # Android
+    /// `Handler.hasMessages(int, Object)`, for any code.
+    #[must_use]
+    pub fn has_token(&self, token: Token) -> bool {
+        self.count(Filter::Token(token)) > 0
+    }
+
+    /// Whether a message is pending that is labelled `what` and carries `token`.
+    ///
+    /// # Android
+    /// `Handler.hasMessages(int, Object)`.
+    #[must_use]
+    pub fn has_what_with_token(&self, what: i32, token: Token) -> bool {
+        self.count(Filter::Both(what, token)) > 0
+    }
+
+    /// How many messages of this handler are pending. The one that is being handled is not.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.count(Filter::All)
+    }
+
+    /// Whether no message of this handler is pending.
+    ///
+    /// # Android
+    /// `Handler.hasMessagesOrCallbacks`, the other way round.
+    #[doc(alias = "hasMessagesOrCallbacks")]
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn count(&self, filter: Filter) -> usize {
+        self.store().shared.count(self.store().target, filter)
+    }
+
+    fn remove_matching(&self, filter: Filter) -> usize {
+        let store = self.store();
+        store.drop_cancelled(store.shared.cancel_all(store.target, filter))
+    }
+
+    /// Asks `predicate` about a message, and removes it if that is true and it is to be removed. `None` if it is not
+    /// pending, or does not stay so until the predicate has returned.
+    fn look(&self, place: Place, predicate: &mut impl FnMut(&M) -> bool, remove: bool) -> Option<bool> {
+        let store = self.store();
+        let sent = store.shared.hold(place)?;
+        let mut look = Look { store, place, sent, value: store.lend(sent.slot), remove: false, answer: None };
+        let matches = {
+            let _looking = Looking::begin();
+            let home = Home::of(&store.shared);
+            let _no_polling = home.as_ref().map(|home| home.occupy());
+            predicate(look.value.as_ref()?)
+        };
+        look.remove = matches && remove;
+        look.end().then_some(matches)
+    }
+}
+
+/// A message that a predicate looks at; held and lent until this is dropped.
+struct Look<'a, M> {
+    store: &'a Arc<Store<M>>,
+    place: Place,
+    sent: Sent,
+    value: Option<M>,
+    remove: bool,
+    /// Whether it was pending to the end, once it has ended.
+    answer: Option<bool>,
+}
+
+impl<M> Look<'_, M> {
+    fn end(mut self) -> bool {
+        self.release()
+    }
+
+    /// Gives the value back, and removes the message if it is to be. Whether it was pending until then.
+    fn release(&mut self) -> bool {
+        if let Some(answer) = self.answer {
+            return answer;
+        }
+        let shared = &self.store.shared;
+        if let Some(value) = self.value.take() {
+            self.store.give_back(self.sent.slot, value);
+        }
+        let (was_pending, removed) = shared.release(self.place, self.remove);
+        self.answer = Some(was_pending);
+        if removed.is_some() {
+            self.store.drop_cancelled(removed);
+        } else if !was_pending {
+            // Whoever took it out of the queue meanwhile could not find its value. After a quit, it belongs home.
+            if shared.is_quitting() {
+                home::drop_at_home(shared, Leftover::Sent(self.sent));
+            } else {
+                drop(self.store.take(self.sent.slot));
+            }
+        }
+        was_pending
+    }
+}
+
+impl<M> Drop for Look<'_, M> {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
+
+thread_local! {
+    /// How many predicates this thread is in.
+    static LOOKING: Cell<usize> = const { Cell::new(0) };
+}
+
+/// A predicate that runs on this thread.
+struct Looking;
+
+impl Looking {
+    fn begin() -> Looking {
+        let _ = LOOKING.try_with(|count| count.set(count.get() + 1));
+        Looking
+    }
+}
+
+impl Drop for Looking {
+    fn drop(&mut self) {
+        let _ = LOOKING.try_with(|count| count.set(count.get() - 1));
+    }
+}
+
+/// Whether this thread is in a predicate, and must not wait for a looper.
+pub(crate) fn is_looking() -> bool {
+    LOOKING.try_with(|count| count.get() > 0).unwrap_or(false)
+}
