@@ -193,6 +193,8 @@ pub(crate) enum Misuse {
     ThreadEnding,
     RegistrationEnded,
     CallInPredicate,
+    JoinsItself,
+    NulInName,
 }
 
 impl Display for Misuse {
@@ -214,6 +216,10 @@ impl Display for Misuse {
             Misuse::CallInPredicate => {
                 "a predicate looks at messages and must not wait for a looper: collect what it needs before, or post instead"
             }
+            Misuse::JoinsItself => {
+                "this thread cannot wait for its own end: join it from another thread, or quit the looper and return"
+            }
+            Misuse::NulInName => "a thread's name cannot contain a NUL: choose another one",
         })
     }
 }
@@ -223,10 +229,11 @@ impl Error for Misuse {}
 impl From<Misuse> for io::Error {
     fn from(misuse: Misuse) -> io::Error {
         let kind = match misuse {
-            Misuse::NestedPoll | Misuse::CallInPredicate => ErrorKind::Deadlock,
+            Misuse::NestedPoll | Misuse::CallInPredicate | Misuse::JoinsItself => ErrorKind::Deadlock,
             Misuse::SecondMain | Misuse::SecondPrepare => ErrorKind::AlreadyExists,
             Misuse::ThreadEnding => ErrorKind::Unsupported,
             Misuse::RegistrationEnded => ErrorKind::NotFound,
+            Misuse::NulInName => ErrorKind::InvalidInput,
         };
         io::Error::new(kind, misuse)
     }
@@ -276,6 +283,8 @@ mod tests {
             Misuse::ThreadEnding,
             Misuse::RegistrationEnded,
             Misuse::CallInPredicate,
+            Misuse::JoinsItself,
+            Misuse::NulInName,
         ];
         for misuse in misuses {
             assert!(io::Error::from(misuse).to_string().contains(':'), "{misuse}");

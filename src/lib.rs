@@ -66,6 +66,7 @@ mod barrier;
 mod idle;
 mod call;
 mod dump;
+mod thread;
 
 #[cfg(all(test, alooper_loom))]
 mod models;
@@ -90,6 +91,7 @@ pub use self::{
     posted::{Posted, PostedGuard},
     remote::LooperHandle,
     report::{ExitReport, PollCode, ReadyIdent, Stats, Turn},
+    thread::{HandlerThread, HandlerThreadBuilder, JoinError},
 };
 
 /// The README's code is compiled and run.

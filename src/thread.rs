@@ -1,0 +1,332 @@
+//! `HandlerThread`: a thread with a looper that runs.
+
+use std::{
+    any::Any,
+    error::Error,
+    fmt::{self, Debug, Display, Formatter},
+    io,
+    panic::{self, AssertUnwindSafe},
+    sync::mpsc,
+    thread::{self, JoinHandle},
+};
+
+use crate::{
+    builder::Builder, drops::drop_quietly, error::Misuse, looper::Looper, remote::LooperHandle, report::ExitReport,
+};
+
+/// What runs before the loop.
+type OnPrepared = Box<dyn FnOnce(&Looper) -> io::Result<()> + Send>;
+
+/// A thread with a looper of its own, which runs until it quits.
+///
+/// Dropping it quits safely and waits for the thread; on the thread itself it does not wait.
+///
+/// ```
+/// use alooper::HandlerThread;
+///
+/// # fn main() -> std::io::Result<()> {
+/// let worker = HandlerThread::spawn("worker")?;
+/// let log = worker.handle().handler(|_, line: String| println!("{line}"))?;
+/// log.send("on another thread".to_owned())?;
+///
+/// worker.quit_safely();
+/// assert_eq!(worker.join()?.run, 1);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Android
+/// `android.os.HandlerThread`.
+pub struct HandlerThread {
+    handle: LooperHandle,
+    /// `None` once it was joined.
+    thread: Option<JoinHandle<io::Result<ExitReport>>>,
+}
+
+impl HandlerThread {
+    /// Starts a thread named `name`, and waits until its looper is prepared.
+    ///
+    /// # Errors
+    /// The kernel's, for the thread or its looper; of kind `InvalidInput` if the name contains a NUL.
+    ///
+    /// # Android
+    /// `new HandlerThread(name)`, `start()`, and the waiting of `getLooper()`.
+    pub fn spawn(name: impl Into<String>) -> io::Result<HandlerThread> {
+        HandlerThread::builder().name(name).spawn()
+    }
+
+    /// Makes a builder, for a thread or looper whose properties are set.
+    pub fn builder() -> HandlerThreadBuilder {
+        HandlerThreadBuilder { name: None, stack_size: None, looper: Looper::builder(), on_prepared: None }
+    }
+
+    /// A handle to the thread's looper.
+    ///
+    /// # Android
+    /// `HandlerThread.getLooper`, and `getThreadHandler` with [`LooperHandle::handler`].
+    #[doc(alias = "getLooper")]
+    #[must_use]
+    pub fn handle(&self) -> &LooperHandle {
+        &self.handle
+    }
+
+    /// The thread.
+    ///
+    /// # Android
+    /// `HandlerThread.getThreadId`.
+    #[must_use]
+    pub fn thread(&self) -> Option<&thread::Thread> {
+        self.thread.as_ref().map(JoinHandle::thread)
+    }
+
+    /// Quits the looper, which ends the thread. See [`LooperHandle::quit`].
+    ///
+    /// # Android
+    /// `HandlerThread.quit`.
+    pub fn quit(&self) {
+        self.handle.quit();
+    }
+
+    /// Quits the looper after everything that is due now has run. See [`LooperHandle::quit_safely`].
+    ///
+    /// # Android
+    /// `HandlerThread.quitSafely`.
+    #[doc(alias = "quitSafely")]
+    pub fn quit_safely(&self) {
+        self.handle.quit_safely();
+    }
+
+    /// Whether the thread has ended. Then [`join`](HandlerThread::join) does not wait.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// Waits until the thread ends, and gives the exit report of its looper.
+    ///
+    /// It does not quit the looper: somebody else has to, or has.
+    ///
+    /// # Errors
+    /// [`JoinError::Panicked`] with the panic of the thread, [`JoinError::Io`] if polling failed, or if it is called on
+    /// the thread itself; then the looper quits safely.
+    ///
+    /// # Android
+    /// `Thread.join`.
+    pub fn join(mut self) -> Result<ExitReport, JoinError> {
+        if self.handle.is_current() {
+            return Err(JoinError::Io(Misuse::JoinsItself.into()));
+        }
+        match self.thread.take().map(JoinHandle::join) {
+            Some(Ok(report)) => report.map_err(JoinError::Io),
+            Some(Err(panic)) => Err(JoinError::Panicked(panic)),
+            None => Ok(self.handle.exit_report()),
+        }
+    }
+}
+
+impl Drop for HandlerThread {
+    fn drop(&mut self) {
+        let Some(thread) = self.thread.take() else {
+            return;
+        };
+        self.handle.quit_safely();
+        if !self.handle.is_current()
+            && let Err(panic) = thread.join()
+        {
+            drop_quietly(panic);
+        }
+    }
+}
+
+impl Debug for HandlerThread {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HandlerThread")
+            .field("name", &self.handle.name())
+            .field("is_finished", &self.is_finished())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Sets the properties of a [`HandlerThread`] and starts it. See [`HandlerThread::builder`].
+///
+/// ```
+/// use alooper::{HandlerThread, Looper};
+///
+/// # fn main() -> std::io::Result<()> {
+/// let audio = HandlerThread::builder()
+///     .name("audio")
+///     .looper(Looper::builder().budget(16))
+///     .on_prepared(|looper| looper.post(|_| println!("first")).map(drop).map_err(Into::into))
+///     .spawn()?;
+/// # drop(audio);
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "a builder starts nothing until `spawn` is called"]
+pub struct HandlerThreadBuilder {
+    name: Option<String>,
+    stack_size: Option<usize>,
+    looper: Builder,
+    on_prepared: Option<OnPrepared>,
+}
+
+impl HandlerThreadBuilder {
+    /// Names the thread, and its looper in log messages unless that has a name of its own.
+    pub fn name(mut self, name: impl Into<String>) -> HandlerThreadBuilder {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Sets the size of the thread's stack, in bytes.
+    pub fn stack_size(mut self, bytes: usize) -> HandlerThreadBuilder {
+        self.stack_size = Some(bytes);
+        self
+    }
+
+    /// Sets the properties of the looper.
+    pub fn looper(mut self, looper: Builder) -> HandlerThreadBuilder {
+        self.looper = looper;
+        self
+    }
+
+    /// Runs `prepare` on the thread when its looper is prepared, before it runs and before [`spawn`] returns. An error
+    /// of it ends the thread and is [`spawn`]'s.
+    ///
+    /// It is the place to make what is not `Send`.
+    ///
+    /// # Android
+    /// `HandlerThread.onLooperPrepared`.
+    ///
+    /// [`spawn`]: HandlerThreadBuilder::spawn
+    #[doc(alias = "onLooperPrepared")]
+    pub fn on_prepared<F>(mut self, prepare: F) -> HandlerThreadBuilder
+    where
+        F: FnOnce(&Looper) -> io::Result<()> + Send + 'static,
+    {
+        self.on_prepared = Some(Box::new(prepare));
+        self
+    }
+
+    /// Starts the thread, and waits until its looper is prepared.
+    ///
+    /// The looper is the thread's own: [`Looper::current`] gives it there.
+    ///
+    /// # Errors
+    /// The kernel's, for the thread or its looper; that of what runs when it is prepared; of kind `InvalidInput` if the
+    /// name contains a NUL. The thread has ended then.
+    ///
+    /// # Panics
+    /// Goes on with a panic of what runs when it is prepared.
+    pub fn spawn(self) -> io::Result<HandlerThread> {
+        let HandlerThreadBuilder { name, stack_size, mut looper, on_prepared } = self;
+        let mut builder = thread::Builder::new();
+        if let Some(name) = name {
+            if name.contains('\0') {
+                return Err(Misuse::NulInName.into());
+            }
+            looper.name.get_or_insert_with(|| name.clone().into_boxed_str());
+            builder = builder.name(name);
+        }
+        if let Some(bytes) = stack_size {
+            builder = builder.stack_size(bytes);
+        }
+        let (sender, receiver) = mpsc::sync_channel(1);
+        let thread = builder.spawn(move || {
+            let prepared = panic::catch_unwind(AssertUnwindSafe(|| prepare(looper, on_prepared)));
+            let (looper, outcome) = match prepared {
+                Ok(Ok(looper)) => {
+                    let handle = looper.handle();
+                    (Some(looper), Ok(Ok(handle)))
+                }
+                Ok(Err(error)) => (None, Ok(Err(error))),
+                Err(panic) => (None, Err(panic)),
+            };
+            // Nobody listens only if the spawner is gone, and it waits.
+            let _ = sender.send(outcome);
+            looper.map_or(Ok(ExitReport::default()), |looper| looper.run())
+        })?;
+        match receiver.recv() {
+            Ok(Ok(Ok(handle))) => Ok(HandlerThread { handle, thread: Some(thread) }),
+            Ok(Ok(Err(error))) => {
+                let _ = thread.join();
+                Err(error)
+            }
+            Ok(Err(panic)) => {
+                let _ = thread.join();
+                panic::resume_unwind(panic)
+            }
+            Err(_) => Err(Misuse::ThreadEnding.into()),
+        }
+    }
+}
+
+fn prepare(looper: Builder, on_prepared: Option<OnPrepared>) -> io::Result<std::rc::Rc<Looper>> {
+    let looper = looper.prepare()?;
+    if let Some(on_prepared) = on_prepared {
+        on_prepared(&looper)?;
+    }
+    Ok(looper)
+}
+
+impl Debug for HandlerThreadBuilder {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HandlerThreadBuilder")
+            .field("name", &self.name)
+            .field("looper", &self.looper)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why joining a [`HandlerThread`] gave no exit report.
+///
+/// Turns into an [`io::Error`] with `?`.
+#[non_exhaustive]
+pub enum JoinError {
+    /// The thread has panicked, with this.
+    Panicked(Box<dyn Any + Send>),
+    /// Polling failed, or the thread was to join itself.
+    Io(io::Error),
+}
+
+impl JoinError {
+    /// What the panic says, if it says something.
+    fn panic_text(&self) -> Option<&str> {
+        match self {
+            JoinError::Panicked(panic) => {
+                panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+            }
+            JoinError::Io(_) => None,
+        }
+    }
+}
+
+impl Debug for JoinError {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            JoinError::Panicked(_) => f.debug_tuple("Panicked").field(&self.panic_text()).finish(),
+            JoinError::Io(error) => f.debug_tuple("Io").field(error).finish(),
+        }
+    }
+}
+
+impl Display for JoinError {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            JoinError::Panicked(_) => {
+                write!(f, "the looper's thread panicked: {}", self.panic_text().unwrap_or("see the panic there"))
+            }
+            JoinError::Io(error) => Display::fmt(error, f),
+        }
+    }
+}
+
+impl Error for JoinError {}
+
+impl From<JoinError> for io::Error {
+    fn from(error: JoinError) -> io::Error {
+        match error {
+            JoinError::Io(error) => error,
+            panicked => io::Error::other(panicked.to_string()),
+        }
+    }
+}
