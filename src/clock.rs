@@ -3,7 +3,7 @@
 //! Inside the library a time is a [`Moment`], nanoseconds on one axis for the whole process; users see `Instant` and
 //! `Duration`. This is the only file that reads time.
 
-#[cfg(test)]
+#[cfg(any(test, feature = "testing"))]
 use std::sync::{
     Arc,
     atomic::{AtomicI64, Ordering},
@@ -82,7 +82,7 @@ pub(crate) enum Clock {
     /// `CLOCK_MONOTONIC`, as `std::time::Instant` reads it.
     System,
     /// Stands still until a test, or the fake kernel's sleep, moves it.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "testing"))]
     Virtual(Arc<VirtualClock>),
 }
 
@@ -96,9 +96,29 @@ impl Clock {
     pub(crate) fn instant(&self) -> Instant {
         match self {
             Clock::System => read_system_clock(),
-            #[cfg(test)]
+            #[cfg(any(test, feature = "testing"))]
             Clock::Virtual(clock) => *ORIGIN + Duration::from_nanos(clock.elapsed()),
         }
+    }
+
+    /// Whether it moves only when told.
+    pub(crate) fn is_virtual(&self) -> bool {
+        match self {
+            Clock::System => false,
+            #[cfg(any(test, feature = "testing"))]
+            Clock::Virtual(_) => true,
+        }
+    }
+
+    /// Moves it to `moment`, if it moves when told.
+    pub(crate) fn skip_to(&self, moment: Moment) {
+        match self {
+            Clock::System => {}
+            #[cfg(any(test, feature = "testing"))]
+            Clock::Virtual(clock) => clock.advance_to(moment),
+        }
+        #[cfg(not(any(test, feature = "testing")))]
+        let _ = moment;
     }
 
     /// The moment that the user's `instant` names.
@@ -113,14 +133,14 @@ fn read_system_clock() -> Instant {
 }
 
 /// A clock that moves only when told.
-#[cfg(test)]
+#[cfg(any(test, feature = "testing"))]
 #[derive(Debug)]
 pub(crate) struct VirtualClock {
     /// Nanoseconds since [`ORIGIN`]; only ever grows, so that no reader sees time go back.
     elapsed: AtomicI64,
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "testing"))]
 impl VirtualClock {
     /// A clock that starts an hour after the origin, so that tests can also name the past.
     pub(crate) fn new() -> Arc<VirtualClock> {
@@ -137,6 +157,7 @@ impl VirtualClock {
     }
 
     /// Moves the clock by `delay`.
+    #[cfg(test)]
     pub(crate) fn advance(&self, delay: Duration) {
         self.advance_to(Moment(self.elapsed.load(Ordering::Acquire)).after(delay));
     }

@@ -93,6 +93,26 @@ impl Looper {
     }
 }
 
+/// Makes `looper` the calling thread's own until it is taken back.
+#[cfg(feature = "testing")]
+pub(crate) fn lend(looper: &Rc<Looper>) -> io::Result<()> {
+    if Looper::current().is_some() {
+        return Err(Misuse::SecondPrepare.into());
+    }
+    CURRENT.try_with(|current| *current.0.borrow_mut() = Some(looper.clone())).map_err(|_| Misuse::ThreadEnding)?;
+    Ok(())
+}
+
+/// Takes back a looper that was lent as the calling thread's own.
+#[cfg(feature = "testing")]
+pub(crate) fn take_back(looper: &Rc<Looper>) {
+    let taken = CURRENT.try_with(|current| {
+        let mut own = current.0.borrow_mut();
+        own.take_if(|own| Rc::ptr_eq(own, looper))
+    });
+    drop(taken);
+}
+
 impl Builder {
     /// Makes the looper and makes it the calling thread's own, as [`Looper::prepare`] does.
     ///

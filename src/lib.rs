@@ -65,8 +65,10 @@ mod select;
 mod barrier;
 mod idle;
 mod call;
-mod dump;
 mod thread;
+mod dump;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 #[cfg(all(test, alooper_loom))]
 mod models;

@@ -103,6 +103,16 @@ impl Looper {
         Ok(self.exit_report())
     }
 
+    /// Runs the next message if it is due, and nothing else; whether there was one.
+    #[cfg(feature = "testing")]
+    pub(crate) fn run_one(&self) -> io::Result<bool> {
+        let _polling = self.enter()?;
+        self.core.home.tidy();
+        let mut turn = Turn::default();
+        self.run_messages(1, &mut turn);
+        Ok(turn.messages == 1)
+    }
+
     fn deadline_of(&self, timeout: Option<Duration>) -> Moment {
         timeout.map_or(Moment::NEVER, |timeout| self.clock().now().after(timeout))
     }

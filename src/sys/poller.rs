@@ -36,6 +36,8 @@ pub(crate) struct Poller {
     timer: TimerFd,
     /// What the timer is set to; [`Moment::NEVER`] when it is stopped.
     armed: Moment,
+    /// The clock moves only when told: the timer is never set, and a wait that would sleep moves the clock instead.
+    skips: bool,
     /// Room for the events of one wait.
     room: Vec<EpollEvent>,
     /// How much of it the last wait has used.
@@ -63,7 +65,8 @@ impl Poller {
     pub(crate) fn new(kernel: Kernel, clock: Clock, waker: &Waker) -> io::Result<Poller> {
         let timer = TimerFd::new(&kernel)?;
         let set = new_set(&kernel, &timer, waker)?;
-        Ok(Poller { kernel, clock, set: Arc::new(set), timer, armed: Moment::NEVER, room: Vec::new(), used: 0 })
+        let skips = clock.is_virtual() && matches!(kernel, Kernel::Linux);
+        Ok(Poller { kernel, clock, set: Arc::new(set), timer, armed: Moment::NEVER, skips, room: Vec::new(), used: 0 })
     }
 
     /// The set, for those who add and remove fds.
@@ -86,8 +89,10 @@ impl Poller {
         if self.armed == deadline {
             return Ok(());
         }
-        let delay = (deadline != Moment::NEVER).then(|| self.clock.now().until(deadline));
-        self.timer.set(delay)?;
+        if !self.skips {
+            let delay = (deadline != Moment::NEVER).then(|| self.clock.now().until(deadline));
+            self.timer.set(delay)?;
+        }
         self.armed = deadline;
         Ok(())
     }
@@ -98,6 +103,23 @@ impl Poller {
     /// `watched` is how many fds there are, so that all that are ready can be taken at once.
     pub(crate) fn wait(&mut self, block: bool, watched: usize, ready: &mut Vec<Ready>) -> io::Result<Waited> {
         self.make_room(watched + OWN_EVENTS);
+        if block && self.skips && self.armed != Moment::NEVER {
+            return self.skip(ready);
+        }
+        self.take(block, ready)
+    }
+
+    /// As a wait that nothing but the timer ends, or as one that finds something at once.
+    fn skip(&mut self, ready: &mut Vec<Ready>) -> io::Result<Waited> {
+        let waited = self.take(false, ready)?;
+        if self.used == 0 {
+            self.clock.skip_to(self.armed);
+            self.armed = Moment::NEVER;
+        }
+        Ok(waited)
+    }
+
+    fn take(&mut self, block: bool, ready: &mut Vec<Ready>) -> io::Result<Waited> {
         self.used = 0;
         let count = match self.set.wait(&mut self.room, block) {
             Ok(count) => count,

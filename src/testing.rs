@@ -1,0 +1,401 @@
+//! Virtual time for tests: loopers on a clock that moves only when told.
+//!
+//! With the feature `testing`. A [`TestLooper`] is a [`Looper`] like any other, but for its clock: the code under test
+//! is the same, given that it asks the looper for the time ([`Looper::now`]) and not the system. Nothing sleeps, and a
+//! test that takes a day of looper time takes microseconds.
+//!
+//! ```
+//! use alooper::testing::TestLooper;
+//! use std::{cell::Cell, rc::Rc, time::Duration};
+//!
+//! # fn main() -> std::io::Result<()> {
+//! let looper = TestLooper::new()?;
+//! let rung = Rc::new(Cell::new(false));
+//! looper.post_delayed(Duration::from_secs(3600), {
+//!     let rung = rung.clone();
+//!     move |_| rung.set(true)
+//! })?;
+//!
+//! looper.advance(Duration::from_secs(3599));
+//! assert!(!rung.get());
+//! looper.advance(Duration::from_secs(1));
+//! assert!(rung.get());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A looper on this clock that is told to wait, by [`Looper::run`] or a [`Looper::poll_once`] with a timeout, does not
+//! sleep either: with nothing to do, it moves the clock to its next deadline. Only when there is none does it wait, for
+//! an fd or another thread.
+
+use std::{
+    cell::{Cell, RefCell},
+    fmt::{self, Debug, Formatter, Write},
+    io,
+    ops::Deref,
+    rc::{Rc, Weak},
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    builder::Builder,
+    clock::{Clock, Moment, VirtualClock},
+    current,
+    dump::Pending,
+    looper::Looper,
+};
+
+/// After so many turns without rest, a looper is said to have none: more than any test has to do at one time.
+const MOST_TURNS: usize = 100_000;
+
+/// A clock that moves only when told, and the loopers of the test's thread that follow it.
+///
+/// Clones are the same clock.
+///
+/// # Android
+/// Robolectric's `SystemClock` in the paused looper mode.
+#[derive(Clone)]
+pub struct TestClock {
+    clock: Arc<VirtualClock>,
+    /// In the order in which they were made.
+    loopers: Rc<RefCell<Vec<Weak<Looper>>>>,
+}
+
+impl TestClock {
+    /// Makes a clock with no loopers.
+    #[must_use]
+    #[expect(clippy::new_without_default, reason = "each clock is another one")]
+    pub fn new() -> TestClock {
+        TestClock { clock: VirtualClock::new(), loopers: Rc::default() }
+    }
+
+    /// Makes a looper that follows this clock, with the properties of `builder`.
+    ///
+    /// # Errors
+    /// As [`Looper::new`].
+    pub fn build(&self, builder: Builder) -> io::Result<TestLooper> {
+        let looper = Builder { clock: Clock::Virtual(self.clock.clone()), ..builder }.build()?;
+        let looper = Rc::new(looper);
+        self.loopers.borrow_mut().push(Rc::downgrade(&looper));
+        Ok(TestLooper { looper, clock: self.clone(), is_current: false, may_leave_work: Cell::new(false) })
+    }
+
+    /// The time on this clock.
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        Clock::Virtual(self.clock.clone()).instant()
+    }
+
+    /// When the first message of all its loopers is due; `None` if there is none that will ever be.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.next_stop().map(Moment::to_instant)
+    }
+
+    /// Lets all loopers do what is due now, until there is nothing more; gives how many messages ran.
+    ///
+    /// # Panics
+    /// If they do not come to rest, since something is posted again and again; goes on with a panic of a callback.
+    #[track_caller]
+    pub fn idle(&self) -> usize {
+        let mut count = 0;
+        for _ in 0..MOST_TURNS {
+            let mut is_at_rest = true;
+            for looper in self.loopers() {
+                let turn = looper.poll_once(Duration::ZERO).unwrap_or_else(|error| panic!("a turn failed: {error}"));
+                count += turn.messages;
+                is_at_rest &= turn.messages == 0 && turn.fds == 0 && !turn.more;
+            }
+            if is_at_rest {
+                return count;
+            }
+        }
+        panic!(
+            "the loopers do not come to rest: after {MOST_TURNS} turns something is still due:{}\n\
+             let what is posted again wait for a while, or run it by `run_one`",
+            self.list_pending()
+        );
+    }
+
+    /// Moves the clock by `duration`, from deadline to deadline, and lets the loopers do at each what is due then, the
+    /// present included; gives how many messages ran.
+    ///
+    /// # Panics
+    /// As [`idle`](TestClock::idle).
+    ///
+    /// # Android
+    /// Robolectric's `ShadowLooper.idleFor`.
+    #[track_caller]
+    pub fn advance(&self, duration: Duration) -> usize {
+        let end = Moment::from(self).after(duration);
+        let mut count = self.idle();
+        while let Some(stop) = self.next_stop().filter(|stop| *stop <= end) {
+            self.clock.advance_to(stop);
+            count += self.idle();
+        }
+        if end != Moment::NEVER {
+            self.clock.advance_to(end);
+        }
+        count + self.idle()
+    }
+
+    fn loopers(&self) -> Vec<Rc<Looper>> {
+        self.loopers.borrow_mut().retain(|looper| looper.strong_count() > 0);
+        self.loopers.borrow().iter().filter_map(Weak::upgrade).collect()
+    }
+
+    fn next_stop(&self) -> Option<Moment> {
+        let due = self.loopers().into_iter().filter_map(|looper| looper.shared().next_due());
+        due.min().filter(|due| *due != Moment::NEVER)
+    }
+
+    fn list_pending(&self) -> String {
+        let pending = self.loopers().into_iter().flat_map(|looper| pending_of(&looper));
+        list(pending, self.now())
+    }
+}
+
+impl From<&TestClock> for Moment {
+    fn from(clock: &TestClock) -> Moment {
+        Clock::Virtual(clock.clock.clone()).now()
+    }
+}
+
+impl Debug for TestClock {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TestClock").field("now", &self.now()).finish_non_exhaustive()
+    }
+}
+
+/// A looper whose clock moves only when told: derefs to the [`Looper`] that the code under test is given.
+///
+/// See [the module](crate::testing) for an example.
+///
+/// # Panics
+/// When it is dropped with messages pending, it panics with a list of them and of where they were posted (V2), unless
+/// something panics already, it has quit, or [`allow_leftovers`](TestLooper::allow_leftovers) was called.
+///
+/// # Android
+/// Robolectric's `ShadowPausedLooper`.
+#[doc(alias = "ShadowPausedLooper")]
+pub struct TestLooper {
+    looper: Rc<Looper>,
+    clock: TestClock,
+    /// It is the thread's own, until this is dropped.
+    is_current: bool,
+    may_leave_work: Cell<bool>,
+}
+
+impl TestLooper {
+    /// Makes a looper on a clock of its own.
+    ///
+    /// # Errors
+    /// As [`Looper::new`].
+    pub fn new() -> io::Result<TestLooper> {
+        TestClock::new().build(Looper::builder())
+    }
+
+    /// Makes a looper on a clock of its own as the calling thread's own, which [`Looper::current`] and
+    /// [`Looper::prepare`] give until this is dropped.
+    ///
+    /// # Errors
+    /// As [`Looper::new`], and one of kind `AlreadyExists` if the thread has a looper.
+    pub fn prepare() -> io::Result<TestLooper> {
+        TestLooper::new()?.into_current()
+    }
+
+    /// Makes this the calling thread's own looper, as [`prepare`](TestLooper::prepare).
+    ///
+    /// # Errors
+    /// One of kind `AlreadyExists` if the thread has a looper.
+    pub fn into_current(mut self) -> io::Result<TestLooper> {
+        current::lend(&self.looper)?;
+        self.is_current = true;
+        Ok(self)
+    }
+
+    /// The clock, which also moves the other loopers that follow it.
+    #[must_use]
+    pub fn clock(&self) -> &TestClock {
+        &self.clock
+    }
+
+    /// Lets the looper, and those on the same clock, do what is due now, until there is nothing more; gives how many
+    /// messages ran.
+    ///
+    /// # Panics
+    /// As [`TestClock::idle`].
+    ///
+    /// # Android
+    /// Robolectric's `ShadowLooper.idle`.
+    #[track_caller]
+    pub fn idle(&self) -> usize {
+        self.clock.idle()
+    }
+
+    /// Moves the clock by `duration`, from deadline to deadline, and lets the looper, and those on the same clock, do
+    /// at each what is due then; gives how many messages ran.
+    ///
+    /// # Panics
+    /// As [`TestClock::idle`].
+    ///
+    /// # Android
+    /// Robolectric's `ShadowLooper.idleFor`.
+    #[doc(alias = "idleFor")]
+    #[track_caller]
+    pub fn advance(&self, duration: Duration) -> usize {
+        self.clock.advance(duration)
+    }
+
+    /// Runs the next message of this looper alone, and first moves the clock to its due time; whether there was one.
+    ///
+    /// Serves no fds, and no other loopers: these may be late then.
+    ///
+    /// # Panics
+    /// Goes on with a panic of the message; if it is called from inside a callback.
+    ///
+    /// # Android
+    /// Robolectric's `ShadowLooper.runOneTask`.
+    #[doc(alias = "runOneTask")]
+    #[track_caller]
+    pub fn run_one(&self) -> bool {
+        let Some(due) = self.looper.shared().next_due().filter(|due| *due != Moment::NEVER) else {
+            return false;
+        };
+        self.clock.clock.advance_to(due);
+        self.looper.run_one().unwrap_or_else(|error| panic!("it cannot be run: {error}"))
+    }
+
+    /// Moves the clock to the next deadline and lets the looper, and those on the same clock, do what is due then, if
+    /// there is one; gives how many messages ran.
+    ///
+    /// # Panics
+    /// As [`TestClock::idle`].
+    ///
+    /// # Android
+    /// Robolectric's `ShadowLooper.runToNextTask`.
+    #[doc(alias = "runToNextTask")]
+    #[track_caller]
+    pub fn run_to_next(&self) -> usize {
+        if let Some(next) = self.clock.next_stop() {
+            self.clock.clock.advance_to(next);
+        }
+        self.clock.idle()
+    }
+
+    /// Moves the clock to the due time of the last message that is pending now, from deadline to deadline; gives how
+    /// many messages ran.
+    ///
+    /// # Panics
+    /// As [`TestClock::idle`].
+    ///
+    /// # Android
+    /// Robolectric's `ShadowLooper.runToEndOfTasks`.
+    #[doc(alias = "runToEndOfTasks")]
+    #[track_caller]
+    pub fn run_to_end(&self) -> usize {
+        let last = self.last_deadline().unwrap_or_else(|| self.looper.now());
+        self.clock.advance(last.saturating_duration_since(self.looper.now()))
+    }
+
+    /// When the next message that may run is due; `None` if none ever will be. One that was posted at the front, or is
+    /// overdue, is due in the past.
+    ///
+    /// # Android
+    /// Robolectric's `ShadowLooper.getNextScheduledTaskTime`.
+    #[doc(alias = "getNextScheduledTaskTime")]
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.looper.shared().next_due().filter(|due| *due != Moment::NEVER).map(Moment::to_instant)
+    }
+
+    /// When the last message that is pending is due; `None` if there is none. One that never comes due does not count.
+    ///
+    /// # Android
+    /// Robolectric's `ShadowLooper.getLastScheduledTaskTime`.
+    #[doc(alias = "getLastScheduledTaskTime")]
+    #[must_use]
+    pub fn last_deadline(&self) -> Option<Instant> {
+        let dues = self.looper.shared().with_queue(|queue| queue.pending_with(|_, _, _| ()));
+        let last = dues.into_iter().map(|(due, ())| due).rfind(|due| *due != Moment::NEVER);
+        last.map(Moment::to_instant)
+    }
+
+    /// Whether no message is due and no barrier stands.
+    ///
+    /// # Android
+    /// Robolectric's `ShadowLooper.isIdle`.
+    #[doc(alias = "isIdle")]
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.looper.shared().is_idle()
+    }
+
+    /// The messages that are pending, in their order, with where they were posted.
+    #[must_use]
+    pub fn pending(&self) -> Vec<Pending> {
+        pending_of(&self.looper)
+    }
+
+    /// Lets the test end with messages pending.
+    pub fn allow_leftovers(&self) {
+        self.may_leave_work.set(true);
+    }
+}
+
+impl Deref for TestLooper {
+    type Target = Looper;
+
+    fn deref(&self) -> &Looper {
+        &self.looper
+    }
+}
+
+impl Drop for TestLooper {
+    #[track_caller]
+    fn drop(&mut self) {
+        if self.is_current {
+            current::take_back(&self.looper);
+        }
+        if thread::panicking() || self.may_leave_work.get() {
+            return;
+        }
+        let pending = self.pending();
+        if !pending.is_empty() {
+            panic!(
+                "the test leaves {} messages on {}:{}\n\
+                 let time pass for them (`advance`), cancel them, or say `allow_leftovers`",
+                pending.len(),
+                self.looper.shared().label,
+                list(pending, self.clock.now())
+            );
+        }
+    }
+}
+
+impl Debug for TestLooper {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TestLooper").field("looper", &self.looper).finish_non_exhaustive()
+    }
+}
+
+fn pending_of(looper: &Looper) -> Vec<Pending> {
+    let pending = looper.shared().with_queue(|queue| queue.pending_with(Pending::new));
+    pending.into_iter().map(|(_, pending)| pending).collect()
+}
+
+/// One line for each message.
+fn list(pending: impl IntoIterator<Item = Pending>, now: Instant) -> String {
+    let mut text = String::new();
+    for pending in pending {
+        let when = match pending.due {
+            None => "at front".to_owned(),
+            Some(due) if due > now => format!("due in {:?}", due - now),
+            Some(_) => "due".to_owned(),
+        };
+        let _ = write!(text, "\n  {when}: {pending}");
+    }
+    text
+}
