@@ -11,7 +11,7 @@
 //!
 //! Either the looper finds what was left and does not sleep, or the other side finds the looper asleep and wakes it.
 //! Only the first to find it asleep pays for the system call. Since those who ask and cancel also move mail into the
-//! queue, the looper looks at the queue and settles under one lock of the queue: see `Shared::settle`. `src/models.rs`
+//! queue, the looper looks at the queue and settles under one lock of the queue: see `Shared::settle`. `src/models/`
 //! checks all this in all interleavings.
 
 use std::{mem, sync::atomic::Ordering};

@@ -1,7 +1,8 @@
 //! Known bugs that the models must catch; in a build for use, none of this is there.
 //!
 //! A model that passes proves nothing until it has been seen to fail. So the code asks here whether it should be wrong
-//! in one named way, and a control in `src/models.rs` runs each model once more with the bug that it exists to catch.
+//! in one named way, and a control in `src/models/mod.rs` runs each model once more with the bug that it exists to
+//! catch.
 
 /// A way in which the wake protocol could be wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +17,16 @@ pub(crate) enum Bug {
     SignalBeforePush,
     /// Whether the inbox is closed is looked at under one lock, and the message pushed under the next (C57).
     CheckThenPush,
+    /// Who takes a barrier away wakes the looper before the barrier is gone (C56).
+    RouseBeforeRelease,
+    /// Who takes a barrier away collects the mail before posters see that it is gone (C56).
+    CollectBeforeRelease,
+    /// The looper is not told that a predicate has let a message be (R6).
+    ReleaseSilently,
+    /// A message runs while a predicate looks at it (R6).
+    RunHeld,
+    /// A removal by predicate passes over what another one looks at (R1).
+    PassHeld,
 }
 
 /// Whether the code should have `bug`.

@@ -59,17 +59,18 @@ impl<M: 'static> Handler<M> {
     /// `predicate` runs with no lock held and may call anything of the looper but what waits for it: polling and
     /// [`call`](crate::LooperHandle::call) are errors in it. The message that it looks at stays pending meanwhile and
     /// does not run: if it is the next one, the looper serves fds until the predicate has returned. A removal by
-    /// predicate in the predicate leaves that message out.
+    /// predicate that is called in a predicate leaves out the messages that are being looked at.
     ///
     /// # Panics
     /// Goes on with a panic of the predicate; the message that it looked at stays.
     ///
     /// # Thread safety
-    /// Callable from any thread if `M` is `Send`. If two threads look at the same message, one waits for the other's
-    /// predicate: let a predicate wait for no other thread.
+    /// Callable from any thread if `M` is `Send`. If two threads remove by predicate from one handler, one may have to
+    /// wait until the predicate of the other has looked at a message: let no predicate wait for what such a thread
+    /// holds.
     ///
     /// # Android
-    /// There is none in Java; `removeEqualMessages` compares by `equals`.
+    /// `Handler.removeEqualMessages`, which compares by `equals` while the queue is locked.
     #[doc(alias = "removeEqualMessages")]
     pub fn remove_if(&self, mut predicate: impl FnMut(&M) -> bool) -> usize {
         let places = self.store().shared.places_of(self.store().target);
@@ -83,7 +84,7 @@ impl<M: 'static> Handler<M> {
     /// Goes on with a panic of the predicate.
     ///
     /// # Android
-    /// There is none in Java; `hasEqualMessages` compares by `equals`.
+    /// `Handler.hasEqualMessages`, which compares by `equals` while the queue is locked.
     #[doc(alias = "hasEqualMessages")]
     pub fn has_if(&self, mut predicate: impl FnMut(&M) -> bool) -> bool {
         let places = self.store().shared.places_of(self.store().target);
@@ -147,7 +148,8 @@ impl<M: 'static> Handler<M> {
     /// pending, or does not stay so until the predicate has returned.
     fn look(&self, place: Place, predicate: &mut impl FnMut(&M) -> bool, remove: bool) -> Option<bool> {
         let store = self.store();
-        let sent = store.shared.hold(place)?;
+        // Two predicates that remove by predicate must not wait for each other.
+        let sent = store.shared.hold(place, !is_looking())?;
         let mut look = Look { store, place, sent, value: store.lend(sent.slot), remove: false, answer: None };
         let matches = {
             let _looking = Looking::begin();

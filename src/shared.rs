@@ -209,14 +209,15 @@ impl Shared {
 
     /// Holds a message for the calling thread to look at: gives it if it is pending, and was not held by this thread.
     ///
-    /// Waits while another thread holds it.
-    pub(crate) fn hold(&self, place: Place) -> Option<Sent> {
+    /// Waits while another thread holds it, if it may; otherwise it gives none.
+    pub(crate) fn hold(&self, place: Place, may_wait: bool) -> Option<Sent> {
         let thread = current_thread().id();
         let mut queue = self.queue.lock();
         loop {
             match queue.hold(place, thread) {
                 Hold::Held => return queue.get(place).and_then(Item::sent),
                 Hold::Gone | Hold::Mine => return None,
+                Hold::Busy if !may_wait || planted::is(Bug::PassHeld) => return None,
                 Hold::Busy => queue = self.released.wait(queue),
             }
         }
@@ -227,7 +228,8 @@ impl Shared {
         let mut queue = self.queue.lock();
         let is_pending = queue.contains(place);
         let removed = if remove { queue.cancel(place) } else { None };
-        let signal = if queue.release(place) { self.inbox.leave_chores() } else { Signal::Saved };
+        let is_awaited = queue.release(place) && !planted::is(Bug::ReleaseSilently);
+        let signal = if is_awaited { self.inbox.leave_chores() } else { Signal::Saved };
         drop(queue);
         self.released.notify_all();
         self.signal_if(signal);
@@ -283,13 +285,24 @@ impl Shared {
 
     /// Takes a barrier away, and wakes the looper for what it has held up.
     pub(crate) fn remove_barrier(&self, place: Place) {
-        let signal = self.with_queue(|queue| {
-            if !queue.remove_barrier(place) {
-                return Signal::Saved;
-            }
-            self.inbox.set_barrier(queue.first_barrier());
-            queue.next_due().map_or(Signal::Saved, |due| self.inbox.rouse_for(due))
-        });
+        if planted::is(Bug::RouseBeforeRelease) {
+            self.signal_if(self.inbox.rouse_for(Moment::FRONT));
+        }
+        let mut queue = self.queue.lock();
+        if !queue.remove_barrier(place) {
+            return;
+        }
+        if planted::is(Bug::CollectBeforeRelease) {
+            self.inbox.collect_into(&mut queue);
+        }
+        self.inbox.set_barrier(queue.first_barrier());
+        // Only now: who posted before that has left the wake to this.
+        if !planted::is(Bug::CollectBeforeRelease) {
+            self.inbox.collect_into(&mut queue);
+        }
+        let due = queue.next_due().filter(|_| !planted::is(Bug::RouseBeforeRelease));
+        let signal = due.map_or(Signal::Saved, |due| self.inbox.rouse_for(due));
+        drop(queue);
         self.signal_if(signal);
     }
 

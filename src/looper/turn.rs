@@ -19,7 +19,10 @@ use crate::{
     looper::Looper,
     report::{ExitReport, ReadyIdent, Turn},
     slots::Key,
-    sys::poller::{Ready, Waited},
+    sys::{
+        poller::{Ready, Waited},
+        sync::yield_now,
+    },
 };
 
 impl Looper {
@@ -286,8 +289,12 @@ impl Looper {
             self.fall_silent(turn);
             self.core.home.tidy();
             self.run_messages(self.core.budget, turn);
-            turn.more = self.shared().next_due().is_some();
+            turn.more = self.shared().len() > 0;
             turn.quit = !turn.more;
+            if turn.more && turn.messages < self.core.budget {
+                // The next message is being looked at by a predicate on another thread.
+                yield_now();
+            }
         } else {
             turn.more = self.shared().next_due().is_some_and(|due| due <= self.clock().now());
         }

@@ -5,7 +5,7 @@ pub(crate) use parking_lot::{Mutex, MutexGuard};
 #[cfg(not(all(test, alooper_loom)))]
 pub(crate) use std::{
     sync::atomic::AtomicI64,
-    thread::{ThreadId, current as current_thread},
+    thread::{ThreadId, current as current_thread, yield_now},
 };
 #[cfg(not(all(test, alooper_loom)))]
 pub(crate) use std_condvar::Condvar;
@@ -13,7 +13,7 @@ pub(crate) use std_condvar::Condvar;
 #[cfg(all(test, alooper_loom))]
 pub(crate) use loom::{
     sync::{MutexGuard, atomic::AtomicI64},
-    thread::{ThreadId, current as current_thread},
+    thread::{ThreadId, current as current_thread, yield_now},
 };
 #[cfg(all(test, alooper_loom))]
 pub(crate) use modelled::{Condvar, Mutex};

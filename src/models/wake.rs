@@ -1,9 +1,4 @@
-//! The wake protocol in all interleavings, model-checked on the code itself.
-//!
-//! `RUSTFLAGS="--cfg alooper_loom" cargo test --release --lib models` runs them. Each model drives a whole looper on a
-//! fake kernel whose waits really wait, so that a lost wake is a deadlock, which the checker reports. A control runs a
-//! model once more in a process of its own with a [planted bug](crate::planted), and fails if the model does not see
-//! it.
+//! Posts, wakes and quits against a looper that goes to sleep.
 //!
 //! Holds M10, R1, O1, C1, C3, C8, C53, C57, C77.
 
@@ -15,30 +10,8 @@ use std::{cell::Cell, ops::ControlFlow, os::fd::AsFd, rc::Rc, time::Duration};
 
 use loom::thread;
 
-use crate::{
-    builder::Builder,
-    clock::Clock,
-    looper::Looper,
-    posted::Posted,
-    remote::LooperHandle,
-    sys::{
-        Kernel,
-        fake::{Call, FakeKernel, Stuck},
-    },
-};
-
-/// Checks `model` in all interleavings with at most three preemptions.
-fn check(model: impl Fn() + Send + Sync + 'static) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(3);
-    builder.check(model);
-}
-
-fn looper() -> (Looper, Arc<FakeKernel>) {
-    let kernel = FakeKernel::new(Stuck::Wait);
-    let builder = Builder { clock: kernel.clock(), kernel: Kernel::Fake(kernel.clone()), ..Looper::builder() };
-    (builder.build().unwrap(), kernel)
-}
+use super::{check, looper};
+use crate::{clock::Clock, looper::Looper, posted::Posted, remote::LooperHandle, sys::fake::Call};
 
 /// Lets each of `posters` threads post `each` messages, and polls until all of them have run.
 fn posters_and_a_sleeping_looper(posters: usize, each: usize) {
@@ -293,70 +266,4 @@ fn o1_a_post_against_the_end_of_a_hosted_turn_runs_in_it_or_leaves_the_fd_readab
         poster.join().unwrap();
         assert!(ran == 1 || kernel.is_readable(), "the host has to come back for it");
     });
-}
-
-/// Each model that exists for a planted bug is seen to catch it.
-mod controls {
-    use std::{env, process::Command};
-
-    use crate::planted::Bug;
-
-    /// Runs `model` with `bug` in a process of its own, since a model that fails may abort it, and looks for
-    /// `complaint`.
-    fn catches(model: &str, bug: Bug, complaint: &str) {
-        let name = format!("models::{model}");
-        let output = Command::new(env::current_exe().unwrap())
-            .args([&name, "--exact", "--test-threads=1", "--nocapture"])
-            .env("ALOOPER_PLANTED", format!("{bug:?}"))
-            .env("RUST_BACKTRACE", "0")
-            .output()
-            .unwrap();
-        let said = [output.stdout, output.stderr].concat();
-        let said = String::from_utf8_lossy(&said);
-        assert!(said.contains("running 1 test"), "there is no model {model}");
-        assert!(!output.status.success() && said.contains(complaint), "{model} does not see {bug:?}: {said}");
-    }
-
-    #[test]
-    fn p1_settling_without_looking_is_caught() {
-        catches("c1_one_post_ends_a_sleep", Bug::SettleWithoutLooking, "deadlock");
-    }
-
-    #[test]
-    fn p1_settling_a_hosted_looper_without_looking_is_caught() {
-        catches(
-            "o1_a_post_against_the_end_of_a_hosted_turn_runs_in_it_or_leaves_the_fd_readable",
-            Bug::SettleWithoutLooking,
-            "the host has to come back",
-        );
-    }
-
-    #[test]
-    fn p1_settling_without_the_queue_is_caught() {
-        catches(
-            "c1_a_query_of_another_thread_does_not_hide_a_post_from_a_looper_that_goes_to_sleep",
-            Bug::SettleWithoutTheQueue,
-            "deadlock",
-        );
-        catches(
-            "o1_a_query_of_another_thread_does_not_hide_a_post_from_a_host",
-            Bug::SettleWithoutTheQueue,
-            "the host has to come back",
-        );
-    }
-
-    #[test]
-    fn p2_a_signal_before_the_message_is_caught() {
-        catches("c1_one_post_ends_a_sleep", Bug::SignalBeforePush, "deadlock");
-    }
-
-    #[test]
-    fn p3_a_write_for_every_wake_is_caught() {
-        catches("c3_wakes_coalesce_and_none_is_lost", Bug::SignalEveryTime, "a sleep is ended by one write");
-    }
-
-    #[test]
-    fn p57_checking_and_then_pushing_is_caught() {
-        catches("c57_quit_against_two_posters_loses_nothing", Bug::CheckThenPush, "ends in one way");
-    }
 }

@@ -1,0 +1,139 @@
+//! The wake protocol in all interleavings, model-checked on the code itself.
+//!
+//! `RUSTFLAGS="--cfg alooper_loom" cargo test --release --lib models` runs them. Each model drives a whole looper on a
+//! fake kernel whose waits really wait, so that a lost wake is a deadlock, which the checker reports. A control runs a
+//! model once more in a process of its own with a [planted bug](crate::planted), and fails if the model does not see
+//! it.
+use std::sync::Arc;
+
+use crate::{
+    builder::Builder,
+    looper::Looper,
+    sys::{
+        Kernel,
+        fake::{FakeKernel, Stuck},
+    },
+};
+
+mod messages;
+mod wake;
+
+/// Checks `model` in all interleavings with at most three preemptions.
+fn check(model: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.check(model);
+}
+
+fn looper() -> (Looper, Arc<FakeKernel>) {
+    let kernel = FakeKernel::new(Stuck::Wait);
+    let builder = Builder { clock: kernel.clock(), kernel: Kernel::Fake(kernel.clone()), ..Looper::builder() };
+    (builder.build().unwrap(), kernel)
+}
+
+/// Each model that exists for a planted bug is seen to catch it.
+mod controls {
+    use std::{env, process::Command};
+
+    use crate::planted::Bug;
+
+    /// Runs `model` with `bug` in a process of its own, since a model that fails may abort it, and looks for
+    /// `complaint`.
+    fn catches(model: &str, bug: Bug, complaint: &str) {
+        let name = format!("models::{model}");
+        let output = Command::new(env::current_exe().unwrap())
+            .args([&name, "--exact", "--test-threads=1", "--nocapture"])
+            .env("ALOOPER_PLANTED", format!("{bug:?}"))
+            .env("RUST_BACKTRACE", "0")
+            .output()
+            .unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        assert!(said.contains("running 1 test"), "there is no model {model}");
+        assert!(!output.status.success() && said.contains(complaint), "{model} does not see {bug:?}: {said}");
+    }
+
+    #[test]
+    fn p1_settling_without_looking_is_caught() {
+        catches("wake::c1_one_post_ends_a_sleep", Bug::SettleWithoutLooking, "deadlock");
+    }
+
+    #[test]
+    fn p1_settling_a_hosted_looper_without_looking_is_caught() {
+        catches(
+            "wake::o1_a_post_against_the_end_of_a_hosted_turn_runs_in_it_or_leaves_the_fd_readable",
+            Bug::SettleWithoutLooking,
+            "the host has to come back",
+        );
+    }
+
+    #[test]
+    fn p1_settling_without_the_queue_is_caught() {
+        catches(
+            "wake::c1_a_query_of_another_thread_does_not_hide_a_post_from_a_looper_that_goes_to_sleep",
+            Bug::SettleWithoutTheQueue,
+            "deadlock",
+        );
+        catches(
+            "wake::o1_a_query_of_another_thread_does_not_hide_a_post_from_a_host",
+            Bug::SettleWithoutTheQueue,
+            "the host has to come back",
+        );
+    }
+
+    #[test]
+    fn p2_a_signal_before_the_message_is_caught() {
+        catches("wake::c1_one_post_ends_a_sleep", Bug::SignalBeforePush, "deadlock");
+    }
+
+    #[test]
+    fn p3_a_write_for_every_wake_is_caught() {
+        catches("wake::c3_wakes_coalesce_and_none_is_lost", Bug::SignalEveryTime, "a sleep is ended by one write");
+    }
+
+    #[test]
+    fn p57_checking_and_then_pushing_is_caught() {
+        catches("wake::c57_quit_against_two_posters_loses_nothing", Bug::CheckThenPush, "ends in one way");
+    }
+
+    #[test]
+    fn p56_a_wake_before_the_barrier_is_gone_is_caught() {
+        catches(
+            "messages::c56_a_barrier_that_goes_ends_a_sleep_for_what_it_held_up",
+            Bug::RouseBeforeRelease,
+            "deadlock",
+        );
+    }
+
+    #[test]
+    fn p56_collecting_before_posters_see_that_the_barrier_is_gone_is_caught() {
+        catches("messages::c56_a_post_against_the_end_of_a_barrier_runs", Bug::CollectBeforeRelease, "deadlock");
+    }
+
+    #[test]
+    fn p6_a_predicate_that_tells_nobody_that_it_is_done_is_caught() {
+        catches(
+            "messages::r6_a_message_that_a_predicate_lets_be_is_handled_after_that",
+            Bug::ReleaseSilently,
+            "deadlock",
+        );
+    }
+
+    #[test]
+    fn p6_running_what_a_predicate_looks_at_is_caught() {
+        catches(
+            "messages::r6_a_message_that_a_predicate_names_is_either_handled_or_removed",
+            Bug::RunHeld,
+            "left == right",
+        );
+    }
+
+    #[test]
+    fn p1_not_waiting_for_another_predicate_is_caught() {
+        catches(
+            "messages::r1_two_threads_that_remove_by_predicate_remove_each_message_once",
+            Bug::PassHeld,
+            "whoever has returned",
+        );
+    }
+}
