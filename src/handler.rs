@@ -441,7 +441,8 @@ impl<M> Draft<'_, M> {
         let labels = self.labels;
         let stamp = Stamp { asynchronous: self.asynchronous, ..stamp };
         let slot = store.put(self.message);
-        match store.shared.post(stamp, slot, |slot| Body::Sent(Sent { target: store.target, slot, labels })) {
+        let body = |slot| Body::Sent(Box::new(Sent { target: store.target, slot, labels }));
+        match store.shared.post(stamp, slot, body) {
             Ok(place) => Ok(Posted::sent(store, place)),
             Err(Rejected { value: slot, reason }) => {
                 let value = store.take(slot).expect("nobody else knows of it");

@@ -192,7 +192,7 @@ impl Home {
         match item.body {
             Body::Send(closure) => Some(Debris::Message(closure)),
             Body::Local(key) => self.take(key).map(Debris::Closure),
-            Body::Sent(sent) => self.debris_of_leftover(Leftover::Sent(sent)),
+            Body::Sent(sent) => self.debris_of_leftover(Leftover::Sent(*sent)),
         }
     }
 
@@ -224,7 +224,7 @@ pub(crate) fn drop_cancelled(shared: &Shared, body: Body) {
     match body {
         Body::Send(closure) => drop(closure),
         Body::Local(key) => drop_at_home(shared, Leftover::Closure(key)),
-        Body::Sent(sent) => drop_at_home(shared, Leftover::Sent(sent)),
+        Body::Sent(sent) => drop_at_home(shared, Leftover::Sent(*sent)),
     }
 }
 

@@ -40,8 +40,8 @@ pub(crate) struct Item {
     pub(crate) body: Body,
     pub(crate) asynchronous: bool,
     pub(crate) origin: Origin,
-    /// When it was posted, if somebody watched.
-    pub(crate) posted: Option<Moment>,
+    /// When it was posted, if somebody watched. Boxed for the same reason as [`Body::Sent`].
+    pub(crate) posted: Option<Box<Moment>>,
 }
 
 pub(crate) enum Body {
@@ -50,7 +50,8 @@ pub(crate) enum Body {
     /// The key of a closure that stays at home: see `home.rs`.
     Local(Key),
     /// The address of a handler's message, whose value lies in the handler's store: see `store.rs`.
-    Sent(Sent),
+    /// Boxed so that items, which the queue moves about, stay small: that is a third of the time of a closure.
+    Sent(Box<Sent>),
 }
 
 impl Debug for Body {
@@ -77,7 +78,7 @@ impl Item {
     /// A handler's message, if it is one.
     pub(crate) fn sent(&self) -> Option<Sent> {
         match self.body {
-            Body::Sent(sent) => Some(sent),
+            Body::Sent(ref sent) => Some(**sent),
             Body::Send(_) | Body::Local(_) => None,
         }
     }

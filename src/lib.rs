@@ -2,7 +2,8 @@
 //!
 //! A [`Looper`] owns what its thread waits for: fds with their callbacks, messages with their due times, and posts from
 //! other threads. [`Looper::poll_once`] waits until something happens and runs the callbacks for it; [`Looper::run`]
-//! does so until the looper quits. Other threads hold a [`LooperHandle`].
+//! does so until the looper quits. Other threads hold a [`LooperHandle`]. A [`Handler`] takes typed messages, and a
+//! [`HandlerThread`] is a thread with a looper that runs.
 //!
 //! ```text
 //! other threads                                looper's thread                        kernel

@@ -3,6 +3,7 @@
 use std::{
     any::Any,
     fmt::{self, Debug, Formatter},
+    num::NonZeroU64,
     sync::atomic::{AtomicU64, Ordering},
 };
 
@@ -13,15 +14,16 @@ use std::{
 /// # Android
 /// The `token` and `obj` objects that `removeCallbacksAndMessages` and `hasMessages` compare by identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Token(u64);
+pub struct Token(NonZeroU64);
 
 impl Token {
     /// Makes a token that is equal to no other.
     #[must_use]
     #[expect(clippy::new_without_default, reason = "a default is the same each time")]
     pub fn new() -> Token {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        Token(NEXT.fetch_add(1, Ordering::Relaxed))
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        // Nobody counts to 2^64.
+        Token(NonZeroU64::MIN.saturating_add(LAST.fetch_add(1, Ordering::Relaxed)))
     }
 }
 

@@ -121,7 +121,11 @@ impl<T: Queued> Queue<T> {
 
     /// Takes out a message, and forgets whose it was.
     fn take(&mut self, place: Place) -> Option<Taken<T>> {
-        let value = self.pending.remove(&place)?;
+        // The first one needs no search.
+        let value = match self.pending.first_entry() {
+            Some(first) if *first.key() == place => first.remove(),
+            _ => self.pending.remove(&place)?,
+        };
         if value.is_asynchronous() {
             self.asynchronous.remove(&place);
         }

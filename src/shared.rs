@@ -157,7 +157,7 @@ impl Shared {
         value: T,
         body: impl FnOnce(T) -> Body,
     ) -> Result<(Place, Signal), Rejected<T>> {
-        let posted = self.is_watched().then(|| self.clock.now());
+        let posted = self.is_watched().then(|| Box::new(self.clock.now()));
         if planted::is(Bug::SignalBeforePush) {
             self.signal_if(self.inbox.leave_chores());
         }

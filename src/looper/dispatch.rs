@@ -80,7 +80,7 @@ impl Looper {
             handler: sent.and_then(|sent| self.core.home.target(sent.target)).map(|target| target.name()),
             what: sent.map(|sent| sent.labels.what),
             due: (place.when != Moment::FRONT).then(|| place.when.to_instant()),
-            posted: item.posted.map(Moment::to_instant),
+            posted: item.posted.as_deref().copied().map(Moment::to_instant),
             started: started.to_instant(),
             place: item.origin,
         };
