@@ -13,6 +13,7 @@ use crate::{
     clock::Clock,
     error::{Misuse, Reason, Rejected},
     home::Home,
+    item::{Body, SendCallback, Stamp},
     looper::Looper,
     remote::LooperHandle,
     select,
@@ -21,7 +22,7 @@ use crate::{
 
 /// Why a synchronous call brought no value.
 ///
-/// Turns into an [`io::Error`] with `?`, of kind `BrokenPipe`, `TimedOut` or `Deadlock`.
+/// Turns into an [`io::Error`] with `?`, of kind `BrokenPipe`, `TimedOut`, `Deadlock`, or, after a panic, `Other`.
 ///
 /// # Android
 /// The `false` of `Handler.runWithScissors`.
@@ -115,6 +116,7 @@ where
 {
     fn run(self, looper: &Looper) {
         let Some(run) = self.begin() else {
+            looper.skip_message();
             return;
         };
         // Told if `run` panics.
@@ -240,7 +242,9 @@ impl LooperHandle {
         let call = Arc::new(Call { state: Mutex::new(State::Waiting(callback)), changed: Condvar::new() });
         let side = Side(call.clone());
         // One that is refused is dropped at once, and says so.
-        let posted = self.post(move |looper| side.run(looper)).ok();
+        let stamp = Stamp { asynchronous: self.asynchronous, ..Stamp::new(self.shared.clock.now()) };
+        let body: SendCallback = Box::new(move |looper| side.run(looper));
+        let posted = self.shared.post(stamp, body, Body::Call).ok();
         let mut state = call.state.lock();
         loop {
             match mem::replace(&mut *state, State::Left) {
@@ -258,7 +262,7 @@ impl LooperHandle {
                 match mem::replace(&mut *state, State::Left) {
                     State::Waiting(value) => {
                         drop(state);
-                        let _ = posted.map(|posted| posted.cancel());
+                        drop(posted.and_then(|place| self.shared.cancel(place)));
                         return Err(CallError::TimedOut(value));
                     }
                     State::Running => return Err(CallError::StillRunning),

@@ -175,7 +175,8 @@ impl Display for FromNow {
         match when {
             Moment::FRONT => f.pad("at front"),
             Moment::NEVER => f.pad("never"),
-            when if when <= now => f.pad(&format!("-{:?}", rounded(when.until(now)))),
+            when if when == now => f.pad("now"),
+            when if when < now => f.pad(&format!("-{:?}", rounded(when.until(now)))),
             when => f.pad(&format!("+{:?}", rounded(now.until(when)))),
         }
     }
@@ -194,16 +195,17 @@ impl Display for Dump {
             (false, false) => "does not wait",
         };
         writeln!(f, "{}: {state}", self.label)?;
-        writeln!(f, "  {} pending, for {} handlers and as closures:", self.pending.len(), self.handlers)?;
+        writeln!(f, "  handlers: {}", self.handlers)?;
+        writeln!(f, "  pending: {}", self.pending.len())?;
         for (when, pending) in &self.pending {
             writeln!(f, "    {:>12}  {pending}", FromNow(*when, self.now))?;
         }
-        writeln!(f, "  {} barriers:", self.barriers.len())?;
+        writeln!(f, "  barriers: {}", self.barriers.len())?;
         for barrier in &self.barriers {
             let age = rounded(barrier.posted.until(self.now));
             writeln!(f, "    {:>12}  put up at {}", format!("{age:?} old"), barrier.origin)?;
         }
-        writeln!(f, "  {} fds:", self.fds.len())?;
+        writeln!(f, "  fds: {}", self.fds.len())?;
         for fd in &self.fds {
             let ident = fd.ident.map_or_else(|| "callback".to_owned(), |ident| format!("ident {ident}"));
             let parked = if fd.is_parked() { ", ignored until its interest is set" } else { "" };

@@ -140,12 +140,18 @@ impl Home {
 
     /// Drops the closures of handlers that are gone for good.
     pub(crate) fn drop_ended_targets(&self) {
-        drop_each(self.ended_targets());
+        // A quit may have given up messages that are only found through them.
+        let given_up = self.shared.take_dropped().filter_map(|item| self.debris_of(item));
+        drop_each(given_up.chain(iter::once_with(|| self.ended_targets()).flatten()));
     }
 
+    /// Takes out what there is of handlers that are gone for good.
     fn ended_targets(&self) -> impl Iterator<Item = Debris> {
+        // Asked first: a handler that another thread has made arrives before it ends.
         let ended = self.shared.with_queue(|queue| queue.index().take_ended());
-        ended.into_iter().filter_map(|key| self.targets.borrow_mut().remove(key)).map(Debris::Target)
+        let displaced = if ended.is_empty() { Vec::new() } else { self.admit(self.shared.inbox.take_arrivals()) };
+        let targets = ended.into_iter().filter_map(|key| self.targets.borrow_mut().remove(key)).map(Debris::Target);
+        displaced.into_iter().chain(targets)
     }
 
     /// Drops what other threads have cancelled, removed or given up, and takes home what they have added.
@@ -190,7 +196,7 @@ impl Home {
 
     fn debris_of(&self, item: Item) -> Option<Debris> {
         match item.body {
-            Body::Send(closure) => Some(Debris::Message(closure)),
+            Body::Send(closure) | Body::Call(closure) => Some(Debris::Message(closure)),
             Body::Local(key) => self.take(key).map(Debris::Closure),
             Body::Sent(sent) => self.debris_of_leftover(Leftover::Sent(*sent)),
         }
@@ -203,7 +209,12 @@ impl Home {
                 let target = self.targets.borrow().get(target).cloned()?;
                 Some(Debris::Sent(target, slot))
             }
-            Leftover::Idle(id) => self.idlers.remove(id).map(Debris::Idle),
+            Leftover::Idle(id) => {
+                if !self.idlers.contains(id) {
+                    drop_each(self.admit(self.shared.inbox.take_arrivals()));
+                }
+                self.idlers.remove(id).map(Debris::Idle)
+            }
         }
     }
 }
@@ -222,18 +233,25 @@ impl Drop for Busy<'_> {
 /// Drops a closure that was cancelled: here if it may be dropped here, else at home.
 pub(crate) fn drop_cancelled(shared: &Shared, body: Body) {
     match body {
-        Body::Send(closure) => drop(closure),
-        Body::Local(key) => drop_at_home(shared, Leftover::Closure(key)),
-        Body::Sent(sent) => drop_at_home(shared, Leftover::Sent(*sent)),
+        Body::Send(closure) | Body::Call(closure) => drop(closure),
+        // Without a home, it was dropped with that.
+        Body::Local(key) => _ = drop_at_home(shared, Leftover::Closure(key)),
+        Body::Sent(sent) => _ = drop_at_home(shared, Leftover::Sent(*sent)),
     }
 }
 
-/// Drops something that lives at home: now if the calling thread is there, else in the looper's next turn.
-pub(crate) fn drop_at_home(shared: &Shared, leftover: Leftover) {
-    match Home::of(shared) {
-        Some(home) => drop(home.debris_of_leftover(leftover)),
-        None => shared.signal_if(shared.inbox.leave(leftover)),
+/// Drops something that lives at home: now if the calling thread is there, else in the looper's next turn. `false` if
+/// there is no home any more.
+pub(crate) fn drop_at_home(shared: &Shared, leftover: Leftover) -> bool {
+    if let Some(home) = Home::of(shared) {
+        drop(home.debris_of_leftover(leftover));
+        return true;
     }
+    let signal = shared.inbox.leave(leftover);
+    if let Some(signal) = signal {
+        shared.signal_if(signal);
+    }
+    signal.is_some()
 }
 
 /// Drops the closures of handlers that are gone for good: now if the calling thread is their home, else in the looper's

@@ -135,11 +135,22 @@ impl<F: FnMut(&Looper) -> IdleNext> Idler<F> {
 }
 
 impl Looper {
+    /// Whether no message is due and no barrier stands. See [`LooperHandle::is_idle`].
+    ///
+    /// # Android
+    /// `MessageQueue.isIdle`.
+    #[doc(alias = "isIdle")]
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.shared().is_idle()
+    }
+
     /// Adds an idle handler, which need not be `Send`: `callback` runs when nothing is due.
     ///
     /// It runs once each time that the looper falls idle: before it waits, when no message is due and no barrier
     /// stands, also in a turn that does not block. It runs again only after another message has run; fd events and
-    /// wakes do not count. After a round, the looper looks at its queue again. A panic in it removes it and goes
+    /// wakes do not count. One that is added meanwhile runs in the next round, and after a round the looper looks at
+    /// its queue again. A panic in it removes it and goes
     /// on. That it ran is in the [`Turn`](crate::Turn), but does not end one.
     ///
     /// # Errors
@@ -182,6 +193,19 @@ impl Looper {
 }
 
 impl LooperHandle {
+    /// Whether no message is due and no barrier stands: exact at the moment of the call.
+    ///
+    /// # Thread safety
+    /// Callable from any thread.
+    ///
+    /// # Android
+    /// `MessageQueue.isIdle`.
+    #[doc(alias = "isIdle")]
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.shared.is_idle()
+    }
+
     /// Adds an idle handler from any thread: `callback` runs on the looper's thread when nothing is due, also if the
     /// looper is asleep already.
     ///

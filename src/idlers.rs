@@ -32,8 +32,8 @@ pub(crate) struct Idlers {
     entries: RefCell<BTreeMap<u64, Entry>>,
     /// How often there was something to do.
     busy: Cell<u64>,
-    /// As `busy` was when all entries had run.
-    rested: Cell<u64>,
+    /// As `busy` was when all entries had run; `None` if some have still to.
+    rested: Cell<Option<u64>>,
 }
 
 struct Entry {
@@ -51,13 +51,16 @@ impl Idlers {
 
     /// Whether some handler has to run when the looper is idle.
     pub(crate) fn is_any_due(&self) -> bool {
-        self.rested.get() != self.busy.get() && !self.entries.borrow().is_empty()
+        self.rested.get() != Some(self.busy.get()) && !self.entries.borrow().is_empty()
     }
 
     pub(crate) fn insert(&self, id: u64, callback: IdleCallback) {
         self.entries.borrow_mut().insert(id, Entry { callback: Some(callback), ran: None });
-        // What is new has to run though the others have rested.
-        self.rested.set(u64::MAX);
+        self.rested.set(None);
+    }
+
+    pub(crate) fn contains(&self, id: u64) -> bool {
+        self.entries.borrow().contains_key(&id)
     }
 
     /// Takes a handler out; one that runs is dropped after that.
@@ -71,41 +74,42 @@ impl Idlers {
         entries.into_values().filter_map(|entry| entry.callback)
     }
 
-    /// Takes the first handler after `last` that has not run since there was something to do.
-    fn take_next(&self, last: Option<u64>) -> Option<(u64, IdleCallback)> {
+    /// Runs each handler that has not run since there was something to do, for as long as `may_go_on`. Gives how many
+    /// ran. One that is added meanwhile waits for the next round.
+    ///
+    /// A panic removes the handler and goes on; those after it wait for the next round.
+    pub(crate) fn run(&self, looper: &Looper, may_go_on: impl Fn() -> bool) -> usize {
         let busy = self.busy.get();
-        let mut entries = self.entries.borrow_mut();
-        let later = entries.range_mut(last.map_or(0, |last| last + 1)..);
-        for (id, entry) in later {
-            if entry.ran != Some(busy)
-                && let Some(callback) = entry.callback.take()
-            {
-                entry.ran = Some(busy);
-                return Some((*id, callback));
+        let round: Vec<u64> = self.entries.borrow().keys().copied().collect();
+        let mut count = 0;
+        for id in round {
+            if !may_go_on() {
+                break;
             }
+            count += usize::from(self.run_one(id, busy, looper));
         }
-        None
+        let have_all_run = self.entries.borrow().values().all(|entry| entry.ran == Some(busy));
+        self.rested.set(have_all_run.then_some(busy));
+        count
     }
 
-    /// Runs each handler that has not run since there was something to do, for as long as `may_go_on`. Gives how many
-    /// ran.
-    ///
-    /// A panic removes the handler and goes on.
-    pub(crate) fn run(&self, looper: &Looper, may_go_on: impl Fn() -> bool) -> usize {
-        self.rested.set(self.busy.get());
-        let mut count = 0;
-        let mut last = None;
-        while may_go_on()
-            && let Some((id, callback)) = self.take_next(last)
-        {
-            last = Some(id);
-            let mut run = Run { idlers: self, id, callback: Some(callback), next: IdleNext::Remove };
-            if let Some(next) = run.callback.as_mut().and_then(|callback| callback(looper)) {
-                run.next = next;
-                count += 1;
-            }
-        }
-        count
+    /// Runs a handler unless it has run since there was something to do. Whether it did.
+    fn run_one(&self, id: u64, busy: u64, looper: &Looper) -> bool {
+        let callback = {
+            let mut entries = self.entries.borrow_mut();
+            let due = entries.get_mut(&id).filter(|entry| entry.ran != Some(busy));
+            due.and_then(|entry| {
+                entry.ran = Some(busy);
+                entry.callback.take()
+            })
+        };
+        let Some(callback) = callback else {
+            return false;
+        };
+        let mut run = Run { idlers: self, id, callback: Some(callback), next: IdleNext::Remove };
+        let next = run.callback.as_mut().and_then(|callback| callback(looper));
+        run.next = next.unwrap_or(IdleNext::Remove);
+        next.is_some()
     }
 
     /// Puts a handler back, or drops it if it was removed meanwhile.

@@ -132,12 +132,15 @@ impl<T: Queued> Inbox<T> {
         state.rouse()
     }
 
-    /// Leaves something that has to be dropped at home.
-    pub(crate) fn leave(&self, leftover: Leftover) -> Signal {
+    /// Leaves something that has to be dropped at home; `None` if there is no home any more.
+    pub(crate) fn leave(&self, leftover: Leftover) -> Option<Signal> {
         let mut state = self.state.lock();
+        if state.closed == Some(Reason::Dropped) {
+            return None;
+        }
         state.leftovers.push(leftover);
         state.chores = true;
-        state.rouse()
+        Some(state.rouse())
     }
 
     /// Numbers a barrier that is put up at `now`.

@@ -42,6 +42,8 @@ struct Own {
     listed: Listed,
     /// Nobody can send it anything any more: its last message ends it.
     is_abandoned: bool,
+    /// It is gone for good.
+    has_ended: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -110,6 +112,7 @@ impl Index {
             by_label: HashMap::new(),
             listed: Listed::default(),
             is_abandoned: false,
+            has_ended: false,
         };
         self.targets.insert(own)
     }
@@ -154,17 +157,25 @@ impl Index {
     }
 
     fn end_if_done(&mut self, target: Key) -> bool {
-        let is_done = self.targets.get(target).is_some_and(|own| own.is_abandoned && own.all.is_empty());
-        if is_done {
-            self.targets.remove(target);
+        let own = self.targets.get_mut(target).filter(|own| own.is_abandoned && own.all.is_empty());
+        let Some(own) = own else {
+            return false;
+        };
+        let is_new = !mem::replace(&mut own.has_ended, true);
+        if is_new {
             self.ended.push(target);
         }
-        is_done
+        is_new
     }
 
-    /// Takes the handlers that are gone for good.
+    /// Takes the handlers that are gone for good. Their keys are used again only from now on, so that the looper's
+    /// thread can tell them from their successors.
     pub(crate) fn take_ended(&mut self) -> Vec<Key> {
-        mem::take(&mut self.ended)
+        let ended = mem::take(&mut self.ended);
+        for target in &ended {
+            self.targets.remove(*target);
+        }
+        ended
     }
 
     /// The places of a handler's messages, in their order.

@@ -47,6 +47,8 @@ pub(crate) struct Item {
 pub(crate) enum Body {
     /// A closure that may cross threads.
     Send(SendCallback),
+    /// A synchronous call: when it is dropped, its caller is released and has the closure back.
+    Call(SendCallback),
     /// The key of a closure that stays at home: see `home.rs`.
     Local(Key),
     /// The address of a handler's message, whose value lies in the handler's store: see `store.rs`.
@@ -58,6 +60,7 @@ impl Debug for Body {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Body::Send(_) => f.write_str("Send(..)"),
+            Body::Call(_) => f.write_str("Call(..)"),
             Body::Local(key) => f.debug_tuple("Local").field(key).finish(),
             Body::Sent(sent) => f.debug_tuple("Sent").field(sent).finish(),
         }
@@ -79,7 +82,7 @@ impl Item {
     pub(crate) fn sent(&self) -> Option<Sent> {
         match self.body {
             Body::Sent(ref sent) => Some(**sent),
-            Body::Send(_) | Body::Local(_) => None,
+            Body::Send(_) | Body::Call(_) | Body::Local(_) => None,
         }
     }
 }

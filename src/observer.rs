@@ -168,6 +168,7 @@ impl Watching {
     pub(crate) fn set_slow_thresholds(&self, dispatch: Option<Duration>, delivery: Option<Duration>) {
         self.slow_dispatch.set(dispatch);
         self.slow_delivery.set(delivery);
+        self.is_behind.set(false);
         self.update();
     }
 

@@ -29,6 +29,8 @@ pub(crate) struct Queue<T> {
     held: BTreeMap<Place, ThreadId>,
     /// The looper found the next message held, and has to be told when it no longer is.
     is_blocked: bool,
+    /// Idle handlers have still to run, and a barrier keeps them from it.
+    is_idle_awaited: bool,
     index: Index,
     /// What a quit gave up, until the looper's thread takes it to drop it.
     dropped: BTreeMap<Place, T>,
@@ -74,6 +76,7 @@ impl<T> Default for Queue<T> {
             barriers: BTreeMap::new(),
             held: BTreeMap::new(),
             is_blocked: false,
+            is_idle_awaited: false,
             index: Index::default(),
             dropped: BTreeMap::new(),
             account: ExitReport::default(),
@@ -239,6 +242,17 @@ impl<T: Queued> Queue<T> {
         !is_due && self.barriers.is_empty()
     }
 
+    /// As [`is_idle`](Queue::is_idle), and notes that this is awaited if a barrier stands.
+    pub(crate) fn await_idle(&mut self, now: Moment) -> bool {
+        self.is_idle_awaited = !self.barriers.is_empty();
+        self.is_idle(now)
+    }
+
+    /// Whether the looper may be idle now that a barrier has gone, and awaits that.
+    pub(crate) fn ends_await(&mut self) -> bool {
+        self.barriers.is_empty() && mem::take(&mut self.is_idle_awaited)
+    }
+
     /// Gives up everything that is pending, and takes all barriers away.
     pub(crate) fn give_up_all(&mut self) {
         self.barriers.clear();
@@ -265,6 +279,11 @@ impl<T: Queued> Queue<T> {
     /// Takes what was given up, to drop it.
     pub(crate) fn take_dropped(&mut self) -> impl Iterator<Item = T> + use<T> {
         mem::take(&mut self.dropped).into_values()
+    }
+
+    /// Takes those out of what was given up that `is_meant`.
+    pub(crate) fn take_dropped_if(&mut self, is_meant: impl Fn(&T) -> bool) -> Vec<T> {
+        self.dropped.extract_if(.., |_, message| is_meant(message)).map(|(_, message)| message).collect()
     }
 
     /// Counts a message that was taken out to be run as cancelled: it was before it began.

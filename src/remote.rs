@@ -33,7 +33,9 @@ use crate::{
 /// It does not keep the looper alive; once that is gone, posts are refused and give their value back.
 ///
 /// # Thread safety
-/// `Clone`, `Send` and `Sync`. No method waits for the looper, and no callback runs on the caller's thread.
+/// `Clone`, `Send` and `Sync`. No method but [`call`](LooperHandle::call) and
+/// [`call_timeout`](LooperHandle::call_timeout) waits for the looper, and no callback but theirs ever runs on the
+/// caller's thread, if that is the looper's own.
 ///
 /// # Android
 /// What other threads use a `Looper*` or a `Handler` for.

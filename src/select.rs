@@ -56,13 +56,15 @@ impl<M: 'static> Handler<M> {
     /// Removes the messages for which `predicate` is true; gives how many they were.
     ///
     /// It looks at the messages that are pending when it is called, in their order, one pass over this handler's own.
-    /// `predicate` runs with no lock held and may call anything of the looper but what waits for it: polling and
-    /// [`call`](crate::LooperHandle::call) are errors in it. The message that it looks at stays pending meanwhile and
-    /// does not run: if it is the next one, the looper serves fds until the predicate has returned. A removal by
-    /// predicate that is called in a predicate leaves out the messages that are being looked at.
+    /// `predicate` runs with no lock held and may call anything of the looper but what waits for it: polling is an
+    /// error in it, and so is [`call`](crate::LooperHandle::call) from another thread. The message that it looks at
+    /// stays pending meanwhile and does not run: if it is the next one, the looper serves fds until the predicate
+    /// has returned. A removal by predicate that is called in a predicate leaves out the messages that are being
+    /// looked at.
     ///
     /// # Panics
-    /// Goes on with a panic of the predicate; the message that it looked at stays.
+    /// Goes on with a panic of the predicate; the message that it looked at stays. Goes on with one of the `Drop` of
+    /// what it has removed, and looks at no more.
     ///
     /// # Thread safety
     /// Callable from any thread if `M` is `Send`. If two threads remove by predicate from one handler, one may have to
@@ -192,10 +194,9 @@ impl<M> Look<'_, M> {
         if removed.is_some() {
             self.store.drop_cancelled(removed);
         } else if !was_pending {
-            // Whoever took it out of the queue meanwhile could not find its value. After a quit, it belongs home.
-            if shared.is_quitting() {
-                home::drop_at_home(shared, Leftover::Sent(self.sent));
-            } else {
+            // Whoever took it out of the queue meanwhile could not find its value. After a quit it belongs home, as
+            // long as there is one.
+            if !shared.is_quitting() || !home::drop_at_home(shared, Leftover::Sent(self.sent)) {
                 drop(self.store.take(self.sent.slot));
             }
         }

@@ -260,10 +260,14 @@ impl Shared {
 
     /// When the first message that may run is due, and when a barrier will have stood for too long.
     pub(crate) fn next_stops(&self) -> (Option<Moment>, Option<Moment>) {
-        let is_alarmed = !self.barrier_alarm.is_zero();
-        self.with_queue(|queue| {
-            (queue.next_due(), if is_alarmed { queue.next_alarm(self.barrier_alarm) } else { None })
-        })
+        self.with_queue(|queue| (queue.next_due(), self.next_alarm(queue)))
+    }
+
+    /// As [`is_idle`](Shared::is_idle), for idle handlers that have still to run: if it is a barrier that keeps them
+    /// from it, the looper is woken when the last one goes.
+    pub(crate) fn await_idle(&self) -> bool {
+        let now = self.clock.now();
+        self.with_queue(|queue| queue.await_idle(now))
     }
 
     /// Whether no message is due and no barrier stands.
@@ -279,8 +283,18 @@ impl Shared {
             let place = self.inbox.number_barrier(now)?;
             queue.add_barrier(place, Barrier { origin, posted: now, is_reported: false });
             self.inbox.set_barrier(queue.first_barrier());
-            Ok(place)
+            // A looper that is asleep has to get up for the alarm.
+            let alarm = self.next_alarm(queue);
+            Ok((place, alarm.map_or(Signal::Saved, |alarm| self.inbox.rouse_for(alarm))))
         })
+        .map(|(place, signal)| {
+            self.signal_if(signal);
+            place
+        })
+    }
+
+    fn next_alarm(&self, queue: &Queue<Item>) -> Option<Moment> {
+        if self.barrier_alarm.is_zero() { None } else { queue.next_alarm(self.barrier_alarm) }
     }
 
     /// Takes a barrier away, and wakes the looper for what it has held up.
@@ -301,7 +315,12 @@ impl Shared {
             self.inbox.collect_into(&mut queue);
         }
         let due = queue.next_due().filter(|_| !planted::is(Bug::RouseBeforeRelease));
-        let signal = due.map_or(Signal::Saved, |due| self.inbox.rouse_for(due));
+        let signal = match due {
+            // Also one that is about to sleep has to look again.
+            _ if queue.ends_await() => self.inbox.leave_chores(),
+            Some(due) => self.inbox.rouse_for(due),
+            None => Signal::Saved,
+        };
         drop(queue);
         self.signal_if(signal);
     }
@@ -320,7 +339,8 @@ impl Shared {
         }
     }
 
-    /// Publishes that the looper sleeps until `until`, unless a message is due before that or something was left.
+    /// Publishes that the looper sleeps until `until`, unless a message is due before that, a barrier is to be
+    /// reported, or something was left.
     ///
     /// Both are looked at under one lock of the queue: in between, somebody who asks or cancels could move a new
     /// message from the inbox, where [`Inbox::settle`] looks, to the queue.
@@ -328,7 +348,11 @@ impl Shared {
         if planted::is(Bug::SettleWithoutTheQueue) {
             return self.inbox.settle(until);
         }
-        self.with_queue(|queue| queue.next_due().is_none_or(|due| due >= until) && self.inbox.settle(until))
+        self.with_queue(|queue| {
+            let is_early = |stop: Moment| stop < until;
+            let has_stop = queue.next_due().is_some_and(is_early) || self.next_alarm(queue).is_some_and(is_early);
+            !has_stop && self.inbox.settle(until)
+        })
     }
 
     /// Takes the first message if it is due at `now`; otherwise tells when the first one is.
@@ -394,7 +418,10 @@ impl Shared {
             Quit::Now => queue.give_up_all(),
             Quit::Safely => queue.give_up_later_than(self.clock.now()),
         }
+        // Those who wait for calls need not wait for the looper: all that is dropped of these here is our own.
+        let calls = queue.take_dropped_if(|item| matches!(item.body, Body::Call(_)));
         drop(queue);
+        drop(calls);
         self.signal_if(signal);
     }
 

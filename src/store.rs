@@ -61,7 +61,7 @@ impl<M> Store<M> {
     pub(crate) fn drop_cancelled(&self, taken: impl IntoIterator<Item = Taken<Item>>) -> usize {
         let taken: Vec<Taken<Item>> = taken.into_iter().collect();
         // Also if a value panics when it is dropped.
-        let _end = taken.iter().any(|taken| taken.ends_target).then_some(EndTargets(&self.shared));
+        let _end = taken.iter().any(|taken| taken.ends_target).then(|| EndTargets(&self.shared));
         let count = taken.len();
         let slots = taken.into_iter().filter_map(|taken| taken.value.sent()).map(|sent| sent.slot);
         drop_each(slots.filter_map(|slot| self.take(slot)));

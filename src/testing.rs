@@ -47,8 +47,10 @@ use crate::{
     looper::Looper,
 };
 
-/// After so many turns without rest, a looper is said to have none: more than any test has to do at one time.
+/// After so many turns without rest, loopers are said to have none: more than any test has to do at one time.
 const MOST_TURNS: usize = 100_000;
+/// Likewise, after so many messages.
+const MOST_MESSAGES: usize = 1_000_000;
 
 /// A clock that moves only when told, and the loopers of the test's thread that follow it.
 ///
@@ -97,7 +99,8 @@ impl TestClock {
     /// Lets all loopers do what is due now, until there is nothing more; gives how many messages ran.
     ///
     /// # Panics
-    /// If they do not come to rest, since something is posted again and again; goes on with a panic of a callback.
+    /// If they do not come to rest, since something is posted again and again or an fd stays ready; if it is called
+    /// from inside a callback; goes on with a panic of a callback.
     #[track_caller]
     pub fn idle(&self) -> usize {
         let mut count = 0;
@@ -106,21 +109,24 @@ impl TestClock {
             for looper in self.loopers() {
                 let turn = looper.poll_once(Duration::ZERO).unwrap_or_else(|error| panic!("a turn failed: {error}"));
                 count += turn.messages;
-                is_at_rest &= turn.messages == 0 && turn.fds == 0 && !turn.more;
+                is_at_rest &= turn.messages == 0 && turn.fds == 0 && turn.idles == 0 && !turn.more;
             }
-            if is_at_rest {
+            if is_at_rest && !self.is_any_due() {
                 return count;
+            }
+            if count > MOST_MESSAGES {
+                break;
             }
         }
         panic!(
-            "the loopers do not come to rest: after {MOST_TURNS} turns something is still due:{}\n\
-             let what is posted again wait for a while, or run it by `run_one`",
+            "the loopers do not come to rest: after {count} messages there is still something to do; let what is posted \
+             again wait for a while, and read what an fd is ready for; pending:{}",
             self.list_pending()
         );
     }
 
     /// Moves the clock by `duration`, from deadline to deadline, and lets the loopers do at each what is due then, the
-    /// present included; gives how many messages ran.
+    /// present included; gives how many messages ran. With something that repeats, as many deadlines as fit in.
     ///
     /// # Panics
     /// As [`idle`](TestClock::idle).
@@ -139,6 +145,21 @@ impl TestClock {
             self.clock.advance_to(end);
         }
         count + self.idle()
+    }
+
+    /// Moves the clock by `duration` and runs nothing: what is due by then is late when it runs. Callable from inside a
+    /// callback, as if that took so long.
+    pub fn pass(&self, duration: Duration) {
+        let end = Moment::from(self).after(duration);
+        if end != Moment::NEVER {
+            self.clock.advance_to(end);
+        }
+    }
+
+    /// Whether some looper has a message due, as when one was posted by what another one dropped.
+    fn is_any_due(&self) -> bool {
+        let now = Moment::from(self);
+        self.next_stop().is_some_and(|due| due <= now)
     }
 
     fn loopers(&self) -> Vec<Rc<Looper>> {
@@ -323,16 +344,6 @@ impl TestLooper {
         last.map(Moment::to_instant)
     }
 
-    /// Whether no message is due and no barrier stands.
-    ///
-    /// # Android
-    /// Robolectric's `ShadowLooper.isIdle`.
-    #[doc(alias = "isIdle")]
-    #[must_use]
-    pub fn is_idle(&self) -> bool {
-        self.looper.shared().is_idle()
-    }
-
     /// The messages that are pending, in their order, with where they were posted.
     #[must_use]
     pub fn pending(&self) -> Vec<Pending> {
@@ -359,7 +370,7 @@ impl Drop for TestLooper {
         if self.is_current {
             current::take_back(&self.looper);
         }
-        if thread::panicking() || self.may_leave_work.get() {
+        if thread::panicking() || self.may_leave_work.get() || self.looper.has_quit() {
             return;
         }
         let pending = self.pending();

@@ -96,7 +96,7 @@ impl HandlerThread {
         self.handle.quit_safely();
     }
 
-    /// Whether the thread has ended. Then [`join`](HandlerThread::join) does not wait.
+    /// Whether the loop has ended, by quitting or by a panic. Then [`join`](HandlerThread::join) hardly waits.
     #[must_use]
     pub fn is_finished(&self) -> bool {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)

@@ -298,11 +298,26 @@ impl Registrations {
         if registration.hollow == 0 || registration.parked || !(asks_nothing || has_spun) {
             return None;
         }
+        let parked = self.park(key);
+        if asks_nothing { None } else { parked }
+    }
+
+    /// Parks the registrations without callback that `is_meant`. Gives those that were not parked before.
+    pub(super) fn park_idents(&mut self, is_meant: impl Fn(u32) -> bool) -> Vec<Registration> {
+        let is_meant = |registration: &Registration| !registration.parked && registration.ident.is_some_and(&is_meant);
+        let meant = self.slots.iter().filter(|(_, registration)| is_meant(registration));
+        let keys: Vec<Key> = meant.map(|(key, _)| key).collect();
+        keys.into_iter().filter_map(|key| self.park(key)).collect()
+    }
+
+    /// Takes a registration out of the epoll set until its interest is set or it is repolled.
+    fn park(&mut self, key: Key) -> Option<Registration> {
+        let registration = self.slots.get_mut(key)?;
         registration.parked = true;
         registration.hollow = 0;
         let registration = *registration;
         self.leave(registration.fd);
-        (!asks_nothing).then_some(registration)
+        Some(registration)
     }
 
     /// Adds all that is watched to `new`, except what has died in the present set. Gives the dead.

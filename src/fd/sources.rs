@@ -4,6 +4,7 @@ use std::{
     any::Any,
     cell::RefCell,
     panic::{self, AssertUnwindSafe},
+    thread,
 };
 
 use crate::{
@@ -61,20 +62,20 @@ impl Sources {
 
     /// Runs the callback of a claimed registration; whether there was one to run.
     ///
-    /// A panic ends the registration and goes on.
-    pub(crate) fn serve(&self, looper: &Looper, table: &FdTable, key: Key, events: Events) -> bool {
+    /// A panic ends the registration, and is given back to go on.
+    pub(crate) fn serve(&self, looper: &Looper, table: &FdTable, key: Key, events: Events) -> thread::Result<bool> {
         let Some(mut watched) = self.take(table, key) else {
-            return false;
+            return Ok(false);
         };
         match panic::catch_unwind(AssertUnwindSafe(|| watched.call(looper, events))) {
             Ok(next) => self.conclude(table, key, watched, next),
             Err(panic) => {
                 self.end(table, key);
                 drop_quietly(watched);
-                panic::resume_unwind(panic);
+                return Err(panic);
             }
         }
-        true
+        Ok(true)
     }
 
     /// Lends the source of a registration to `look`; `None` if it is running or has ended.

@@ -138,6 +138,11 @@ impl FdTable {
         all
     }
 
+    /// Parks the registrations without callback that `is_meant`. Gives those that were not parked before.
+    pub(crate) fn park_idents(&self, is_meant: impl Fn(u32) -> bool) -> Vec<Registration> {
+        self.state.lock().registrations.park_idents(is_meant)
+    }
+
     /// Whether a registration exists.
     pub(crate) fn contains(&self, key: Key) -> bool {
         self.state.lock().registrations.contains(key)

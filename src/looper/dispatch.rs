@@ -1,6 +1,7 @@
 //! Running one message, watched or not.
 
 use std::{
+    mem,
     panic::{self, AssertUnwindSafe},
     rc::Rc,
     time::Duration,
@@ -8,6 +9,7 @@ use std::{
 
 use crate::{
     clock::Moment,
+    home,
     item::{Body, Item},
     looper::Looper,
     observer::{Dispatch, Observer},
@@ -56,7 +58,7 @@ impl Looper {
 
     fn run_body(&self, body: Body) {
         match body {
-            Body::Send(closure) => closure(self),
+            Body::Send(closure) | Body::Call(closure) => closure(self),
             Body::Local(key) => {
                 if let Some(closure) = self.core.home.take(key) {
                     closure(self);
@@ -87,8 +89,13 @@ impl Looper {
         watching.look_at_delivery(label, &dispatch);
         // One and the same from beginning to end, also if the message sets another.
         let observer = watching.observer();
-        if let Some(observer) = &observer {
-            observer.started(&dispatch);
+        if let Some(observer) = &observer
+            && let Err(panic) = panic::catch_unwind(AssertUnwindSafe(|| observer.started(&dispatch)))
+        {
+            // The message is consumed by this panic as by its own.
+            let dropped = panic::catch_unwind(AssertUnwindSafe(|| home::drop_cancelled(self.shared(), item.body)));
+            mem::forget(dropped);
+            panic::resume_unwind(panic);
         }
         let result = panic::catch_unwind(AssertUnwindSafe(|| self.run_body(item.body)));
         let took = started.until(self.clock().now());
@@ -100,7 +107,7 @@ impl Looper {
                 // A second panic must not hide the first.
                 let told = observer
                     .map(|observer| panic::catch_unwind(AssertUnwindSafe(|| observer.panicked(&dispatch, took))));
-                std::mem::forget(told.and_then(Result::err));
+                mem::forget(told.and_then(Result::err));
                 panic::resume_unwind(panic);
             }
         }

@@ -56,7 +56,11 @@ impl Looper {
         let (due, alarm) = self.shared().next_stops();
         let until = due.into_iter().chain(alarm).min().unwrap_or(Moment::NEVER);
         let is_due = until != Moment::NEVER && until <= self.clock().now();
-        let may_rest = !is_due && !self.core.woken.get() && self.arm(until) && self.shared().settle(until);
+        let may_rest = !is_due
+            && !self.core.woken.get()
+            && !self.is_idle_awaited()
+            && self.arm(until)
+            && self.shared().settle(until);
         if !may_rest {
             self.shared().signal();
         }

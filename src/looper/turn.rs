@@ -1,15 +1,15 @@
 //! The turn: how a looper polls, as phases in the order in which they run.
 //!
-//! 1. **deadline**: run idle handlers if nothing is due; publish until when this turn may sleep, unless something was
+//! 1. **tidy**: drop what other threads have cancelled or removed, take home what they have added;
+//! 2. **deadline**: run idle handlers if nothing is due; publish until when this turn may sleep, unless something was
 //!    left meanwhile;
-//! 2. **wait** in epoll, without blocking if something is due or was left;
-//! 3. **tidy**: drop what other threads have cancelled or removed, take home what they have added;
+//! 3. **wait** in epoll, without blocking if something is due or was left; then tidy again;
 //! 4. **messages**: run those that are due, at most the budget;
 //! 5. **fds**: call back for each that is ready, then note the callback-less ones.
 //!
 //! A turn repeats them until it has something to report or its deadline has passed.
 
-use std::{io, time::Duration};
+use std::{io, panic, time::Duration};
 
 use crate::{
     clock::Moment,
@@ -90,7 +90,8 @@ impl Looper {
 
     /// Polls until the looper quits, and reports how all its messages have ended.
     ///
-    /// A looper that has quit before returns at once, after running what `quit_safely` left to run.
+    /// A looper that has quit before returns at once, after running what `quit_safely` left to run. Nobody sees the
+    /// reports of its turns: an fd without callback that becomes ready is ignored, and logged once (F9).
     ///
     /// # Errors
     /// As [`poll_once`](Looper::poll_once).
@@ -102,8 +103,29 @@ impl Looper {
     /// `Looper.loop`.
     #[doc(alias = "loop")]
     pub fn run(&self) -> io::Result<ExitReport> {
-        while !self.poll_once(None)?.quit {}
-        Ok(self.exit_report())
+        loop {
+            let turn = self.poll_once(None)?;
+            if turn.quit {
+                return Ok(self.exit_report());
+            }
+            if !turn.idents.is_empty() {
+                self.ignore_idents(&turn.idents);
+            }
+        }
+    }
+
+    /// Ignores fds that are reported to nobody: they would stay ready for ever.
+    #[cold]
+    fn ignore_idents(&self, idents: &[ReadyIdent]) {
+        for ignored in self.shared().fds.park_idents(|ident| idents.iter().any(|ready| ready.ident == ident)) {
+            log::warn!(
+                "{} ignores fd {}, which was added at {} without a callback, until its interest is set or it is repolled: \
+                 nobody sees the reports of `run`; poll with `poll_once`, or add the fd with a callback",
+                self.shared().label,
+                ignored.fd,
+                ignored.place
+            );
+        }
     }
 
     /// Runs the next message if it is due, and nothing else; whether there was one.
@@ -123,7 +145,12 @@ impl Looper {
     fn turn(&self, deadline: Moment) -> io::Result<Turn> {
         let mut turn = Turn::default();
         self.shared().counters.turns.add(1);
-        while !self.shared().is_quitting() {
+        loop {
+            self.core.home.tidy();
+            // Looked at after that, since it takes what a quit leaves to keep the looper from sleeping.
+            if self.shared().is_quitting() {
+                break;
+            }
             self.run_idle(&mut turn);
             let may_block = self.settle_until(deadline)?;
             let ready = self.wait(may_block, &mut turn)?;
@@ -148,10 +175,14 @@ impl Looper {
     /// Phase "deadline", first half: runs the idle handlers that have not run since there was something to do, if
     /// nothing is due.
     fn run_idle(&self, turn: &mut Turn) {
-        let idlers = &self.core.home.idlers;
-        if idlers.is_any_due() && self.shared().is_idle() {
-            turn.idles += idlers.run(self, || !self.shared().is_quitting());
+        if self.is_idle_awaited() {
+            turn.idles += self.core.home.idlers.run(self, || !self.shared().is_quitting());
         }
+    }
+
+    /// Whether nothing is due, and idle handlers have still to run.
+    pub(super) fn is_idle_awaited(&self) -> bool {
+        self.core.home.idlers.is_any_due() && !self.shared().is_quitting() && self.shared().await_idle()
     }
 
     /// Counts a wait as spurious if it blocked, had nothing to report, and ended before anything was due.
@@ -170,7 +201,7 @@ impl Looper {
 
     /// Phase "deadline": publishes until when this turn may sleep. `false` if it must not sleep at all.
     fn settle_until(&self, deadline: Moment) -> io::Result<bool> {
-        if self.core.woken.get() {
+        if self.core.woken.get() || self.is_idle_awaited() {
             return Ok(false);
         }
         let (due, alarm) = self.shared().next_stops();
@@ -244,13 +275,18 @@ impl Looper {
                 Claim::Ident => idents.push(reported),
                 claim => {
                     if let Some(Served { events, .. }) = self.follow(key, claim) {
-                        turn.fds += usize::from(self.core.home.sources.serve(self, fds, key, events));
+                        let served = self.core.home.sources.serve(self, fds, key, events);
+                        let has_run = *served.as_ref().unwrap_or(&true);
+                        turn.fds += usize::from(has_run);
+                        self.shared().counters.fd_callbacks.add(u64::from(has_run));
+                        if let Err(panic) = served {
+                            panic::resume_unwind(panic);
+                        }
                     }
                 }
             }
         }
         self.core.ready.set(ready);
-        self.shared().counters.fd_callbacks.add(turn.fds as u64);
         for reported in idents {
             let claim = fds.claim_ident(reported, self.core.spin_limit);
             if let Some(Served { events, ident: Some(ident), .. }) = self.follow(reported.key, claim) {

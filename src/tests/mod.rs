@@ -29,11 +29,13 @@ use crate::{
     },
 };
 
+mod barrier;
 mod faults;
 mod fd_errors;
 mod fds;
 mod gaps;
 mod hosting;
+mod idle;
 mod lost_fds;
 mod quit;
 mod rebuild;
