@@ -1,0 +1,151 @@
+//! Virtual time with several loopers on one clock, and with other threads.
+//!
+//! Holds V1, V3.
+
+mod support;
+#[path = "support/diary.rs"]
+mod diary;
+
+use std::{cell::RefCell, rc::Rc, thread, time::Duration};
+
+use alooper::{CallError, Handler, IdleNext, Looper, testing::TestLooper};
+use diary::{Diary, two_on_one_clock};
+use support::{ms, until_polling, watched};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// The report of a turn that only ran idle handlers names nothing, and yet there may be something new to do.
+#[test]
+fn v1_v3_idle_also_runs_what_an_idle_handler_posts_to_a_looper_that_was_at_rest() {
+    let (clock, first, second) = two_on_one_clock();
+    let other = first.handle();
+    let idle = second.add_idle(move |_| {
+        other.post(|_| ()).unwrap();
+        IdleNext::Remove
+    });
+    assert!(idle.unwrap().is_added());
+
+    assert_eq!((clock.idle(), first.len()), (1, 0));
+}
+
+/// With no deadline there is nothing to move the clock to.
+#[test]
+fn v1_v3_a_poll_without_a_deadline_waits_for_another_thread() {
+    watched(|| {
+        let looper = TestLooper::new().unwrap();
+        let (handle, start) = (looper.handle(), looper.now());
+        let poster = thread::spawn(move || {
+            until_polling(&handle);
+            handle.post(|_| ()).unwrap();
+        });
+
+        assert_eq!(looper.poll_once(None).unwrap().messages, 1);
+
+        poster.join().unwrap();
+        assert_eq!(looper.now(), start);
+    });
+}
+
+#[test]
+fn v3_loopers_on_one_clock_take_turns_at_each_deadline() {
+    let (clock, first, second) = two_on_one_clock();
+    let diary = Diary::new(&first);
+    second.post_delayed(ms(1), diary.note("second at 1")).unwrap();
+    second.post_delayed(ms(3), diary.note("second at 3")).unwrap();
+    first.post_delayed(ms(3), diary.note("first at 3")).unwrap();
+    let (answer, other) = (diary.note("answer"), first.handle());
+    let ask = move |_: &Looper| {
+        other.post(|_| ()).unwrap();
+    };
+    second.post_delayed(ms(2), ask).unwrap();
+    first.post_delayed(ms(2), answer).unwrap();
+
+    assert_eq!(second.advance(ms(3)), 6);
+
+    let expected = [("second at 1", ms(1)), ("answer", ms(2)), ("first at 3", ms(3)), ("second at 3", ms(3))];
+    assert_eq!(diary.take(), expected);
+    assert_eq!((first.now(), second.now()), (clock.now(), clock.now()));
+    assert_eq!((first.exit_report().run, second.exit_report().run), (3, 3));
+}
+
+#[test]
+fn v3_loopers_that_send_each_other_on_come_to_rest() {
+    struct Ball(u32);
+
+    let (clock, first, second) = two_on_one_clock();
+    let other: Rc<RefCell<Option<Handler<Ball>>>> = Rc::default();
+    let to_second = other.clone();
+    let to_first = Handler::new(&first, move |_, Ball(left): Ball| {
+        if left > 0 {
+            to_second.borrow().as_ref().unwrap().send_delayed(ms(1), Ball(left - 1)).unwrap();
+        }
+    });
+    let back = to_first.clone();
+    *other.borrow_mut() = Some(Handler::new(&second, move |_, ball: Ball| drop(back.send(ball).unwrap())));
+    to_first.send(Ball(5)).unwrap();
+
+    assert_eq!(clock.advance(ms(4)), 9);
+    assert_eq!(clock.advance(ms(1)), 2);
+    assert_eq!(clock.advance(HOUR), 0);
+}
+
+#[test]
+fn v3_a_looper_that_is_gone_or_has_quit_leaves_the_clock_to_the_others() {
+    let (clock, first, second) = two_on_one_clock();
+    let start = clock.now();
+    second.post_delayed(ms(2), |_| ()).unwrap();
+    first.post_delayed(ms(1), |_| panic!("given up")).unwrap();
+
+    first.quit();
+    assert_eq!(clock.next_deadline(), Some(start + ms(2)));
+    assert_eq!(clock.idle(), 0);
+    drop(first);
+
+    assert_eq!(clock.advance(ms(2)), 1);
+}
+
+#[test]
+fn v3_other_threads_post_by_the_virtual_clock() {
+    let looper = TestLooper::new().unwrap();
+    let diary = Diary::new(&looper);
+    looper.advance(ms(7));
+    let due = thread::scope(|scope| {
+        let post = || {
+            let handle = looper.handle();
+            handle.post(|_| ()).unwrap();
+            handle.post_delayed(ms(3), |_| ()).unwrap();
+            handle.now() + ms(3)
+        };
+        let handle = looper.handle();
+        let worker = scope.spawn(move || {
+            handle.post_delayed(ms(3), |looper| looper.post(|_| ()).map(drop).unwrap()).unwrap();
+            handle.now()
+        });
+        assert_eq!(worker.join().unwrap() - diary.start, ms(7));
+        post()
+    });
+
+    assert_eq!((looper.idle(), looper.next_deadline()), (1, Some(due)));
+    assert_eq!(looper.advance(ms(3)), 3);
+    assert_eq!(looper.now(), due);
+}
+
+#[test]
+fn v3_s1_a_synchronous_call_of_another_thread_is_served_by_idle() {
+    watched(|| {
+        let looper = TestLooper::new().unwrap();
+        let handle = looper.handle();
+        let caller = thread::spawn(move || (handle.call(|looper| looper.now()).unwrap(), handle));
+        while looper.is_empty() {
+            thread::yield_now();
+        }
+
+        assert_eq!(looper.idle(), 1);
+
+        let (called_at, handle) = caller.join().unwrap();
+        assert_eq!(called_at, looper.now());
+        // Its limit is on the system's clock, or nobody would ever come free here.
+        let outcome = thread::spawn(move || handle.call_timeout(ms(1), |_| ())).join().unwrap();
+        assert!(matches!(outcome, Err(CallError::TimedOut(_))));
+    });
+}
