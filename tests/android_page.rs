@@ -192,3 +192,25 @@ fn each_of_androids_cases_has_a_test_of_its_name() {
     assert!(names.len() > 31, "only {} tests were found", names.len());
     assert!(missing.is_empty(), "no such tests: {missing:#?}");
 }
+
+/// The ids of rules that `text` names in brackets.
+fn ids(text: &str) -> impl Iterator<Item = &str> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric());
+    words.filter(|word| {
+        let (letter, number) = word.split_at(word.len().min(1));
+        !number.is_empty() && letter.chars().all(|c| c.is_ascii_uppercase()) && number.chars().all(|c| c.is_ascii_digit())
+    })
+}
+
+#[test]
+fn every_rule_that_the_page_and_the_readme_name_is_promised() {
+    let promises = read("docs/semantics.md");
+    for page in [page(), read("README.md")] {
+        let named: Vec<_> = ids(&page).filter(|id| !id.starts_with('C')).collect();
+
+        let unknown: Vec<_> = named.iter().filter(|id| !promises.contains(&format!("- **{id}**"))).collect();
+
+        assert!(named.len() > 15, "only {named:?} were found");
+        assert!(unknown.is_empty(), "not in docs/semantics.md: {unknown:?}");
+    }
+}

@@ -1,6 +1,6 @@
 //! The spin guard: what hangs up, and stays so, does not keep its looper busy for ever.
 //!
-//! Holds F2, F8, F10, C27, C28.
+//! Holds F2, F8, F9, F10, C27, C28.
 
 #[path = "support/rest.rs"]
 mod rest;
@@ -301,5 +301,24 @@ fn f8_f2_what_is_paused_is_still_registered_and_can_be_replaced() {
         assert_eq!(twice.error.raw_os_error(), Some(nix::errno::Errno::EEXIST as i32));
         assert!(!old.is_registered() && !new.is_registered());
         assert_eq!(calls.get(), 1);
+    });
+}
+
+/// F9: `run` has nobody to report to. It kept polling a ready fd that nobody served.
+#[test]
+fn f9_run_ignores_a_ready_fd_without_callback_and_says_so_once() {
+    watched(|| {
+        let looper = logged_looper(1000);
+        let (near, mut far) = UnixStream::pair().unwrap();
+        let place = Location::caller();
+        let ident = looper.add_ident(near, Interest::INPUT, 5).unwrap();
+        far.write_all(b"x").unwrap();
+        looper.post_delayed(ms(20), Looper::quit).unwrap();
+
+        looper.run().unwrap();
+
+        assert!(looper.stats().turns < 10, "{:?}", looper.stats());
+        assert!(ident.is_registered());
+        assert_warned_once_of(&format!("{}:{}", place.file(), place.line() + 1));
     });
 }

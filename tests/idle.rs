@@ -510,3 +510,23 @@ fn x1_a_panic_in_the_drop_of_a_closure_goes_through_and_spoils_nothing() {
         assert!(!one.is_added() && !other.is_added());
     });
 }
+
+/// As `MessageQueue.isIdle`, but for barriers.
+#[test]
+fn i1_a_looper_is_idle_when_nothing_is_due_and_no_barrier_stands() {
+    let looper = TestLooper::new().unwrap();
+    let handle = looper.handle();
+    assert!(looper.is_idle() && handle.is_idle());
+
+    let later = looper.post_delayed(ms(5), |_| ()).unwrap();
+    assert!(handle.is_idle(), "it is not due");
+    let due = looper.post(|_| ()).unwrap();
+    assert!(!handle.is_idle());
+    due.cancel();
+    assert!(handle.is_idle());
+    let barrier = handle.barrier().unwrap();
+    assert!(!looper.is_idle());
+    drop(barrier);
+    assert!(looper.is_idle());
+    later.cancel();
+}

@@ -568,3 +568,18 @@ fn v1_the_same_code_runs_on_a_real_and_on_a_test_looper() {
         assert!(sent.last().is_none_or(|last| *last >= touched + Debounce::QUIET), "{sent:?} after {touched:?}");
     });
 }
+
+#[test]
+fn v1_time_can_pass_inside_a_callback() {
+    let looper = TestLooper::new().unwrap();
+    let clock = looper.clock().clone();
+    let start = looper.now();
+    looper.post(move |_| clock.pass(ms(30))).unwrap();
+    let diary = Diary::new(&looper);
+    looper.post_delayed(ms(10), diary.note("late")).unwrap();
+
+    assert_eq!(looper.idle(), 2);
+
+    assert_eq!(diary.take(), [("late", ms(30))]);
+    assert_eq!(looper.now() - start, ms(30));
+}
