@@ -214,7 +214,7 @@ impl Display for Misuse {
             }
             Misuse::RegistrationEnded => "this registration has ended: add the source again",
             Misuse::CallInPredicate => {
-                "a predicate looks at messages and must not wait for a looper: collect what it needs before, or post instead"
+                "a predicate looks at messages and must not wait for a looper or its thread: do that before or after it"
             }
             Misuse::JoinsItself => {
                 "this thread cannot wait for its own end: join it from another thread, or quit the looper and return"

@@ -107,6 +107,13 @@ struct Receiver<M, F> {
     callback: Cell<Option<Box<F>>>,
 }
 
+impl<M, F> Drop for Receiver<M, F> {
+    /// Also while a message's panic unwinds: a second panic would abort the process.
+    fn drop(&mut self) {
+        drop_each(self.callback.take());
+    }
+}
+
 impl<M: 'static, F: FnMut(&Looper, M) + 'static> Receiver<M, F> {
     fn at_home(store: Arc<Store<M>>, callback: Box<F>) -> Rc<dyn Target> {
         Rc::new(Receiver { store, callback: Cell::new(Some(callback)) })
@@ -331,6 +338,9 @@ impl LooperHandle {
         M: Send + 'static,
         F: FnMut(&Looper, M) + Send + 'static,
     {
+        if let Some(reason) = self.shared.inbox.closed() {
+            return Err(Rejected { value: callback, reason });
+        }
         let (mut handler, store) = Handler::announce(&self.shared);
         handler.asynchronous = self.asynchronous;
         let target = store.target;

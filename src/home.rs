@@ -36,6 +36,8 @@ pub(crate) struct Home {
     closures: RefCell<Slots<LocalCallback>>,
     /// The handlers' closures, by the handlers' keys in the queue's index.
     targets: RefCell<Annex<Rc<dyn Target>>>,
+    /// Somebody drops what the home has ended, and goes on until there is nothing left of that.
+    clearing: Cell<bool>,
     /// Whether a turn is under way, or a source is lent: whether polling has to be refused.
     busy: Cell<bool>,
 }
@@ -76,6 +78,7 @@ impl Home {
             core: OnceCell::new(),
             closures: RefCell::default(),
             targets: RefCell::default(),
+            clearing: Cell::new(false),
             busy: Cell::new(false),
         });
         // A thread that is ending knows none: then everything waits to be tidied up.
@@ -138,20 +141,32 @@ impl Home {
         arrivals.into_iter().filter_map(admit).collect()
     }
 
-    /// Drops the closures of handlers that are gone for good.
+    /// Drops the closures of handlers that are gone for good, unless that is under way already.
     pub(crate) fn drop_ended_targets(&self) {
-        // A quit may have given up messages that are only found through them.
-        let given_up = self.shared.take_dropped().filter_map(|item| self.debris_of(item));
-        drop_each(given_up.chain(iter::once_with(|| self.ended_targets()).flatten()));
+        let clearing = self.begin_clearing();
+        drop_each(self.ended_targets(clearing.is_some()));
     }
 
-    /// Takes out what there is of handlers that are gone for good.
-    fn ended_targets(&self) -> impl Iterator<Item = Debris> {
+    /// Takes out what there is of handlers that are gone for good, also of those that go meanwhile; nothing if
+    /// somebody further out does so: what that one still has to drop is found through them.
+    fn ended_targets(&self, may_take: bool) -> impl Iterator<Item = Debris> {
+        let take = move || {
+            let ended = if may_take { self.take_ended() } else { Vec::new() };
+            (!ended.is_empty()).then_some(ended)
+        };
+        iter::from_fn(take).flatten()
+    }
+
+    fn take_ended(&self) -> Vec<Debris> {
         // Asked first: a handler that another thread has made arrives before it ends.
-        let ended = self.shared.with_queue(|queue| queue.index().take_ended());
+        let ended = self.shared.with_queue(|queue| queue.take_ended());
         let displaced = if ended.is_empty() { Vec::new() } else { self.admit(self.shared.inbox.take_arrivals()) };
         let targets = ended.into_iter().filter_map(|key| self.targets.borrow_mut().remove(key)).map(Debris::Target);
-        displaced.into_iter().chain(targets)
+        displaced.into_iter().chain(targets).collect()
+    }
+
+    fn begin_clearing(&self) -> Option<Clearing<'_>> {
+        (!self.clearing.replace(true)).then(|| Clearing { home: self })
     }
 
     /// Drops what other threads have cancelled, removed or given up, and takes home what they have added.
@@ -161,6 +176,7 @@ impl Home {
         let Some(Chores { arrivals, leftovers }) = self.shared.inbox.take_chores() else {
             return false;
         };
+        let clearing = self.begin_clearing();
         let displaced = self.admit(arrivals);
         let (arrivals, departures) = self.shared.fds.take_traffic();
         let exchanged = self.sources.admit(arrivals).into_iter().map(Debris::Source);
@@ -168,7 +184,7 @@ impl Home {
         let sources = departures.into_iter().filter_map(|key| self.sources.remove(key)).map(Debris::Source);
         let given_up = self.shared.take_dropped().filter_map(|item| self.debris_of(item));
         // Handlers go last: their messages are found through them.
-        let targets = iter::once_with(|| self.ended_targets()).flatten();
+        let targets = self.ended_targets(clearing.is_some());
         drop_each(
             displaced.into_iter().chain(exchanged).chain(leftovers).chain(given_up).chain(sources).chain(targets),
         );
@@ -219,6 +235,17 @@ impl Home {
     }
 }
 
+/// Drops what a home has ended.
+struct Clearing<'a> {
+    home: &'a Home,
+}
+
+impl Drop for Clearing<'_> {
+    fn drop(&mut self) {
+        self.home.clearing.set(false);
+    }
+}
+
 /// A home in which polling has to be refused.
 pub(crate) struct Busy<'a> {
     home: &'a Home,
@@ -233,7 +260,7 @@ impl Drop for Busy<'_> {
 /// Drops a closure that was cancelled: here if it may be dropped here, else at home.
 pub(crate) fn drop_cancelled(shared: &Shared, body: Body) {
     match body {
-        Body::Send(closure) | Body::Call(closure) => drop(closure),
+        Body::Send(closure) | Body::Call(closure) => drop_each([closure]),
         // Without a home, it was dropped with that.
         Body::Local(key) => _ = drop_at_home(shared, Leftover::Closure(key)),
         Body::Sent(sent) => _ = drop_at_home(shared, Leftover::Sent(*sent)),
@@ -244,7 +271,7 @@ pub(crate) fn drop_cancelled(shared: &Shared, body: Body) {
 /// there is no home any more.
 pub(crate) fn drop_at_home(shared: &Shared, leftover: Leftover) -> bool {
     if let Some(home) = Home::of(shared) {
-        drop(home.debris_of_leftover(leftover));
+        drop_each(home.debris_of_leftover(leftover));
         return true;
     }
     let signal = shared.inbox.leave(leftover);

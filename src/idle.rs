@@ -9,6 +9,7 @@ use std::{
 };
 
 use crate::{
+    clock::Moment,
     error::Rejected,
     home,
     idlers::IdleNext,
@@ -188,6 +189,8 @@ impl Looper {
         let id = shared.next_id();
         let (mut idler, is_removed) = Idler::new(callback);
         self.home().idlers.insert(id, Box::new(move |looper| idler.run(looper)));
+        // A looper that is hosted may be asleep on its own thread.
+        shared.signal_if(shared.inbox.rouse_for(Moment::FRONT));
         Ok(IdleHandler { shared: shared.clone(), id, is_removed })
     }
 }

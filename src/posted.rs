@@ -61,7 +61,7 @@ impl<M> Posted<M> {
     /// # Thread safety
     /// Callable from any thread. A `Send` closure and a message are dropped before this returns, by the caller; a
     /// closure that is not `Send` also if the caller is the looper's thread, and otherwise in the looper's next
-    /// turn.
+    /// turn. A message that a predicate on another thread looks at is dropped there after that.
     ///
     /// # Guarantees
     /// After it has returned, the looper does not begin the message (R1). One that it has begun goes on, even if it has

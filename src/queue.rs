@@ -25,6 +25,8 @@ pub(crate) struct Queue<T> {
     asynchronous: BTreeSet<Place>,
     /// While one stands, nothing behind it runs that is not asynchronous.
     barriers: BTreeMap<Place, Barrier>,
+    /// Those that were not reported.
+    unreported: BTreeSet<Place>,
     /// Messages that a predicate is looking at, and the thread that runs it. They stay pending, but cannot run.
     held: BTreeMap<Place, ThreadId>,
     /// The looper found the next message held, and has to be told when it no longer is.
@@ -42,8 +44,6 @@ pub(crate) struct Queue<T> {
 pub(crate) struct Barrier {
     pub(crate) origin: Origin,
     pub(crate) posted: Moment,
-    /// It was told that it stands for long.
-    pub(crate) is_reported: bool,
 }
 
 /// A message that was taken out of the queue.
@@ -74,6 +74,7 @@ impl<T> Default for Queue<T> {
             pending: BTreeMap::new(),
             asynchronous: BTreeSet::new(),
             barriers: BTreeMap::new(),
+            unreported: BTreeSet::new(),
             held: BTreeMap::new(),
             is_blocked: false,
             is_idle_awaited: false,
@@ -201,10 +202,12 @@ impl<T: Queued> Queue<T> {
     /// Puts up a barrier.
     pub(crate) fn add_barrier(&mut self, place: Place, barrier: Barrier) {
         self.barriers.insert(place, barrier);
+        self.unreported.insert(place);
     }
 
     /// Takes a barrier away. Whether it stood.
     pub(crate) fn remove_barrier(&mut self, place: Place) -> bool {
+        self.unreported.remove(&place);
         self.barriers.remove(&place).is_some()
     }
 
@@ -220,20 +223,19 @@ impl<T: Queued> Queue<T> {
 
     /// When the first barrier will have stood for `age` and was not reported.
     pub(crate) fn next_alarm(&self, age: Duration) -> Option<Moment> {
-        let unreported = self.barriers.values().filter(|barrier| !barrier.is_reported);
-        unreported.map(|barrier| barrier.posted.after(age)).min()
+        self.unreported.first().map(|place| place.when.after(age))
     }
 
     /// Marks the barriers that have stood for `age` as reported, and gives them.
     pub(crate) fn report_barriers(&mut self, now: Moment, age: Duration) -> Vec<Barrier> {
-        let unreported = self.barriers.values_mut().filter(|barrier| !barrier.is_reported);
-        let overdue = unreported.filter(|barrier| barrier.posted.after(age) <= now);
+        let mut overdue = Vec::new();
+        while let Some(first) = self.unreported.first().copied()
+            && first.when.after(age) <= now
+        {
+            self.unreported.remove(&first);
+            overdue.extend(self.barriers.get(&first).copied());
+        }
         overdue
-            .map(|barrier| {
-                barrier.is_reported = true;
-                *barrier
-            })
-            .collect()
     }
 
     /// Whether nothing is due, and no barrier stands.
@@ -256,6 +258,7 @@ impl<T: Queued> Queue<T> {
     /// Gives up everything that is pending, and takes all barriers away.
     pub(crate) fn give_up_all(&mut self) {
         self.barriers.clear();
+        self.unreported.clear();
         self.account.dropped += self.pending.len() as u64;
         self.dropped.append(&mut self.pending);
         self.asynchronous.clear();
@@ -265,6 +268,7 @@ impl<T: Queued> Queue<T> {
     /// Gives up what is not due at `now`, and takes all barriers away.
     pub(crate) fn give_up_later_than(&mut self, now: Moment) {
         self.barriers.clear();
+        self.unreported.clear();
         let mut later = self.pending.split_off(&Place::behind(now));
         self.account.dropped += later.len() as u64;
         for (place, message) in &later {
@@ -279,6 +283,11 @@ impl<T: Queued> Queue<T> {
     /// Takes what was given up, to drop it.
     pub(crate) fn take_dropped(&mut self) -> impl Iterator<Item = T> + use<T> {
         mem::take(&mut self.dropped).into_values()
+    }
+
+    /// Takes the handlers that are gone for good; not while what was given up is found through them.
+    pub(crate) fn take_ended(&mut self) -> Vec<Key> {
+        if self.dropped.is_empty() { self.index.take_ended() } else { Vec::new() }
     }
 
     /// Takes those out of what was given up that `is_meant`.

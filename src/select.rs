@@ -3,6 +3,7 @@
 use std::{cell::Cell, sync::Arc};
 
 use crate::{
+    drops::drop_each,
     handler::Handler,
     home::{self, Home},
     index::Filter,
@@ -56,11 +57,12 @@ impl<M: 'static> Handler<M> {
     /// Removes the messages for which `predicate` is true; gives how many they were.
     ///
     /// It looks at the messages that are pending when it is called, in their order, one pass over this handler's own.
-    /// `predicate` runs with no lock held and may call anything of the looper but what waits for it: polling is an
-    /// error in it, and so is [`call`](crate::LooperHandle::call) from another thread. The message that it looks at
-    /// stays pending meanwhile and does not run: if it is the next one, the looper serves fds until the predicate
-    /// has returned. A removal by predicate that is called in a predicate leaves out the messages that are being
-    /// looked at.
+    /// `predicate` runs with no lock held and may call anything of the looper but what waits for it or its thread:
+    /// polling is an error in it, and so are [`call`](crate::LooperHandle::call) from another thread and joining a
+    /// [`HandlerThread`](crate::HandlerThread), which is not joined either when it is dropped there. The message that
+    /// it looks at stays pending meanwhile and does not run: if it is the next one, the looper serves fds until the
+    /// predicate has returned. A removal by predicate that is called in a predicate leaves out the messages that are
+    /// being looked at.
     ///
     /// # Panics
     /// Goes on with a panic of the predicate; the message that it looked at stays. Goes on with one of the `Drop` of
@@ -196,8 +198,9 @@ impl<M> Look<'_, M> {
         } else if !was_pending {
             // Whoever took it out of the queue meanwhile could not find its value. After a quit it belongs home, as
             // long as there is one.
-            if !shared.is_quitting() || !home::drop_at_home(shared, Leftover::Sent(self.sent)) {
-                drop(self.store.take(self.sent.slot));
+            let belongs_home = shared.is_quitting() && !shared.is_current();
+            if !belongs_home || !home::drop_at_home(shared, Leftover::Sent(self.sent)) {
+                drop_each(self.store.take(self.sent.slot));
             }
         }
         was_pending

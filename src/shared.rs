@@ -281,7 +281,7 @@ impl Shared {
         let now = self.clock.now();
         self.with_queue(|queue| {
             let place = self.inbox.number_barrier(now)?;
-            queue.add_barrier(place, Barrier { origin, posted: now, is_reported: false });
+            queue.add_barrier(place, Barrier { origin, posted: now });
             self.inbox.set_barrier(queue.first_barrier());
             // A looper that is asleep has to get up for the alarm.
             let alarm = self.next_alarm(queue);

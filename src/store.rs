@@ -78,6 +78,13 @@ impl Drop for EndTargets<'_> {
     }
 }
 
+impl<M> Drop for Store<M> {
+    fn drop(&mut self) {
+        let left = self.values.lock().take_all();
+        drop_each(left);
+    }
+}
+
 impl<M> Debug for Store<M> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.debug_struct("Store").field("of", &any::type_name::<M>()).finish_non_exhaustive()

@@ -12,6 +12,7 @@ use std::{
 
 use crate::{
     builder::Builder, drops::drop_quietly, error::Misuse, looper::Looper, remote::LooperHandle, report::ExitReport,
+    select,
 };
 
 /// What runs before the loop.
@@ -19,7 +20,9 @@ type OnPrepared = Box<dyn FnOnce(&Looper) -> io::Result<()> + Send>;
 
 /// A thread with a looper of its own, which runs until it quits.
 ///
-/// Dropping it quits safely and waits for the thread; on the thread itself it does not wait.
+/// Dropping it quits safely and waits for the thread, but not on the thread itself, nor in a predicate of
+/// [`Handler::remove_if`](crate::Handler::remove_if). Do not drop it where that thread waits for the dropping one, in a
+/// [`call`](LooperHandle::call) for instance: it would wait for ever.
 ///
 /// ```
 /// use alooper::HandlerThread;
@@ -55,7 +58,7 @@ impl HandlerThread {
         HandlerThread::builder().name(name).spawn()
     }
 
-    /// Makes a builder, for a thread or looper whose properties are set.
+    /// Makes a builder, to set the properties of the thread and of its looper.
     pub fn builder() -> HandlerThreadBuilder {
         HandlerThreadBuilder { name: None, stack_size: None, looper: Looper::builder(), on_prepared: None }
     }
@@ -108,13 +111,17 @@ impl HandlerThread {
     ///
     /// # Errors
     /// [`JoinError::Panicked`] with the panic of the thread, [`JoinError::Io`] if polling failed, or if it is called on
-    /// the thread itself; then the looper quits safely.
+    /// the thread itself or in a predicate of [`Handler::remove_if`](crate::Handler::remove_if); then the looper quits
+    /// safely.
     ///
     /// # Android
     /// `Thread.join`.
     pub fn join(mut self) -> Result<ExitReport, JoinError> {
         if self.handle.is_current() {
             return Err(JoinError::Io(Misuse::JoinsItself.into()));
+        }
+        if select::is_looking() {
+            return Err(JoinError::Io(Misuse::CallInPredicate.into()));
         }
         match self.thread.take().map(JoinHandle::join) {
             Some(Ok(report)) => report.map_err(JoinError::Io),
@@ -131,6 +138,7 @@ impl Drop for HandlerThread {
         };
         self.handle.quit_safely();
         if !self.handle.is_current()
+            && !select::is_looking()
             && let Err(panic) = thread.join()
         {
             drop_quietly(panic);
@@ -255,7 +263,8 @@ impl HandlerThreadBuilder {
                 let _ = thread.join();
                 panic::resume_unwind(panic)
             }
-            Err(_) => Err(Misuse::ThreadEnding.into()),
+            // The thread sends what has come of preparing, whatever that is, before it does anything else.
+            Err(_) => Err(io::Error::other("the thread ended before its looper was prepared: look for what ends it")),
         }
     }
 }

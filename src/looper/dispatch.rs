@@ -10,7 +10,7 @@ use std::{
 use crate::{
     clock::Moment,
     home,
-    item::{Body, Item},
+    item::{Body, Item, Target},
     looper::Looper,
     observer::{Dispatch, Observer},
     queue::Taken,
@@ -52,11 +52,17 @@ impl Looper {
         if self.core.watching.is_on() {
             self.run_watched(taken);
         } else {
-            self.run_body(taken.value.body);
+            let target = self.target_of(&taken.value);
+            self.run_body(taken.value.body, target);
         }
     }
 
-    fn run_body(&self, body: Body) {
+    /// The handler that a message is for. Kept until it has run: what is called in between may end the handler.
+    fn target_of(&self, item: &Item) -> Option<Rc<dyn Target>> {
+        item.sent().and_then(|sent| self.core.home.target(sent.target))
+    }
+
+    fn run_body(&self, body: Body, target: Option<Rc<dyn Target>>) {
         match body {
             Body::Send(closure) | Body::Call(closure) => closure(self),
             Body::Local(key) => {
@@ -65,7 +71,7 @@ impl Looper {
                 }
             }
             Body::Sent(sent) => {
-                if let Some(target) = self.core.home.target(sent.target) {
+                if let Some(target) = target {
                     target.run(self, sent.slot);
                 }
             }
@@ -77,9 +83,10 @@ impl Looper {
         let watching = &self.core.watching;
         let label = &self.shared().label;
         let sent = item.sent();
+        let target = self.target_of(&item);
         let started = self.clock().now();
         let dispatch = Dispatch {
-            handler: sent.and_then(|sent| self.core.home.target(sent.target)).map(|target| target.name()),
+            handler: target.as_ref().map(|target| target.name()),
             what: sent.map(|sent| sent.labels.what),
             due: (place.when != Moment::FRONT).then(|| place.when.to_instant()),
             posted: item.posted.as_deref().copied().map(Moment::to_instant),
@@ -93,11 +100,14 @@ impl Looper {
             && let Err(panic) = panic::catch_unwind(AssertUnwindSafe(|| observer.started(&dispatch)))
         {
             // The message is consumed by this panic as by its own.
-            let dropped = panic::catch_unwind(AssertUnwindSafe(|| home::drop_cancelled(self.shared(), item.body)));
+            let dropped = panic::catch_unwind(AssertUnwindSafe(|| match (&target, sent) {
+                (Some(target), Some(sent)) => target.discard(sent.slot),
+                _ => home::drop_cancelled(self.shared(), item.body),
+            }));
             mem::forget(dropped);
             panic::resume_unwind(panic);
         }
-        let result = panic::catch_unwind(AssertUnwindSafe(|| self.run_body(item.body)));
+        let result = panic::catch_unwind(AssertUnwindSafe(|| self.run_body(item.body, target)));
         let took = started.until(self.clock().now());
         watching.look_at_dispatch(label, &dispatch, took);
         match (result, observer) {
@@ -105,9 +115,13 @@ impl Looper {
             (Ok(()), Some(observer)) => observer.finished(&dispatch, took),
             (Err(panic), observer) => {
                 // A second panic must not hide the first.
-                let told = observer
-                    .map(|observer| panic::catch_unwind(AssertUnwindSafe(|| observer.panicked(&dispatch, took))));
-                mem::forget(told.and_then(Result::err));
+                let told = panic::catch_unwind(AssertUnwindSafe(|| {
+                    // Moved in: it may be the last one of an observer that the message has replaced.
+                    if let Some(observer) = observer {
+                        observer.panicked(&dispatch, took);
+                    }
+                }));
+                mem::forget(told);
                 panic::resume_unwind(panic);
             }
         }
