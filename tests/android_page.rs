@@ -198,7 +198,9 @@ fn ids(text: &str) -> impl Iterator<Item = &str> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric());
     words.filter(|word| {
         let (letter, number) = word.split_at(word.len().min(1));
-        !number.is_empty() && letter.chars().all(|c| c.is_ascii_uppercase()) && number.chars().all(|c| c.is_ascii_digit())
+        !number.is_empty()
+            && letter.chars().all(|c| c.is_ascii_uppercase())
+            && number.chars().all(|c| c.is_ascii_digit())
     })
 }
 

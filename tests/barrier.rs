@@ -1,33 +1,19 @@
-//! Barriers: what stands before them and behind them, what passes, and how they end.
+//! Barriers: what stands before them and behind them, what passes, and what their end lets go.
 //!
-//! Holds B1, B2, B3, B4, B5, M3, M8, M9, R4, C54, C55, C56.
+//! Holds B1, B2, B3, B5, M3, R4, C54, C55.
 
+mod support;
 #[path = "support/dice.rs"]
 mod dice;
 #[path = "support/fds.rs"]
 mod fds;
-#[path = "support/rest.rs"]
-mod rest;
-mod support;
 
-use std::{
-    cell::{Cell, RefCell},
-    ops::ControlFlow,
-    panic::{self, AssertUnwindSafe, Location},
-    rc::Rc,
-    sync::mpsc,
-    thread,
-    time::Duration,
-};
+use std::{cell::RefCell, ops::ControlFlow, rc::Rc, time::Duration};
 
-use alooper::{
-    Barrier, Handler, IdleNext, Interest, Looper, LooperHandle, Next, Reason,
-    testing::{TestClock, TestLooper},
-};
+use alooper::{Barrier, Handler, Interest, Looper, Next, testing::TestLooper};
 use dice::Dice;
-use fds::{poll_now, ready_stream};
-use rest::{assert_not_warned, assert_warned_once_of, warnings};
-use support::{Elsewhere, ms, until_polling, watched};
+use fds::ready_stream;
+use support::{Elsewhere, ms, watched};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -36,13 +22,6 @@ fn scribe(looper: &Looper) -> (Handler<&'static str>, Rc<RefCell<Vec<&'static st
     let written = Rc::new(RefCell::new(Vec::new()));
     let writing = written.clone();
     (Handler::new(looper, move |_, word| writing.borrow_mut().push(word)), written)
-}
-
-/// Puts up a barrier, and gives its place as the log has it.
-#[track_caller]
-fn put_up(looper: &Looper) -> (Barrier, String) {
-    let place = Location::caller();
-    (looper.barrier().unwrap(), format!("{}:{}", place.file(), place.line()))
 }
 
 #[test]
@@ -174,47 +153,6 @@ fn b3_several_are_released_each_on_its_own_in_any_order() {
     assert_eq!(release, [vec![], vec!["first", "second"], vec!["third"]]);
 }
 
-/// C56.
-#[test]
-fn b3_the_end_of_a_barrier_on_another_thread_gets_a_looper_up_that_sleeps_on_it() {
-    watched(|| {
-        let elsewhere = Elsewhere::run(|_| ());
-        let barrier = elsewhere.handle.barrier().unwrap();
-        let (sender, ran) = mpsc::channel();
-        elsewhere.handle.post(move |looper| sender.send(looper.handle().is_current()).unwrap()).unwrap();
-        until_polling(&elsewhere.handle);
-        assert!(ran.try_recv().is_err());
-
-        drop(barrier);
-
-        assert!(ran.recv().unwrap());
-        elsewhere.handle.quit();
-        elsewhere.join();
-    });
-}
-
-/// C56: with the looper on its way to sleep, asleep, and on its way up.
-#[test]
-fn b3_no_end_of_a_barrier_is_lost_on_a_looper_that_goes_to_sleep() {
-    watched(|| {
-        let elsewhere = Elsewhere::run(|_| ());
-        let handle = elsewhere.handle.clone();
-        let (sender, ran) = mpsc::channel();
-
-        for round in 0..1000 {
-            let barriers = [handle.barrier().unwrap(), handle.barrier().unwrap()];
-            let sender = sender.clone();
-            handle.post(move |_| sender.send(round).unwrap()).unwrap();
-            (0..round % 7).for_each(|_| thread::yield_now());
-            drop(barriers);
-            assert_eq!(ran.recv(), Ok(round));
-        }
-
-        handle.quit_safely();
-        assert_eq!(elsewhere.join().run, 1000);
-    });
-}
-
 /// What `post` posts while a barrier stands; whether it runs.
 fn passes(post: impl FnOnce(&Looper)) -> bool {
     let looper = TestLooper::new().unwrap();
@@ -329,246 +267,6 @@ fn c55_a_barrier_cannot_be_copied_and_any_thread_may_have_it() {
     crosses_threads::<Barrier>();
 }
 
-#[test]
-fn c55_a_barrier_that_is_kept_is_seen_in_the_dump_with_its_age_count_and_place() {
-    let looper = TestLooper::new().unwrap();
-    let (_first, first_place) = put_up(&looper);
-    looper.advance(ms(3000));
-    let (second, second_place) = put_up(&looper);
-    looper.advance(ms(1500));
-
-    let dump = looper.dump().to_string();
-    drop(second);
-    let after = looper.handle().dump().to_string();
-
-    assert!(dump.contains("barriers: 2"), "{dump}");
-    let line_of = |place: &str| dump.lines().find(|line| line.contains(place)).unwrap().trim().to_owned();
-    assert!(line_of(&first_place).starts_with("4.5s old"), "{dump}");
-    assert!(line_of(&second_place).starts_with("1.5s old"), "{dump}");
-    assert!(after.contains("barriers: 1") && after.contains(&first_place) && !after.contains(&second_place), "{after}");
-}
-
-#[test]
-fn b4_a_barrier_that_stands_for_five_seconds_is_warned_of_once() {
-    let looper = TestLooper::new().unwrap();
-    let (barrier, place) = put_up(&looper);
-    warnings();
-
-    looper.advance(ms(4999));
-    assert_not_warned();
-    looper.advance(ms(1));
-    assert_warned_once_of(&place);
-    looper.advance(HOUR);
-    assert_not_warned();
-
-    drop(barrier);
-}
-
-#[test]
-fn b4_the_threshold_can_be_set_and_zero_is_never() {
-    let clock = TestClock::new();
-    let strict = clock.build(Looper::builder().barrier_alarm(ms(20))).unwrap();
-    let patient = clock.build(Looper::builder().barrier_alarm(Duration::ZERO)).unwrap();
-    let (_barrier, place) = put_up(&strict);
-    let (_other, _) = put_up(&patient);
-    warnings();
-
-    clock.advance(HOUR);
-
-    assert_warned_once_of(&place);
-}
-
-#[test]
-fn b4_a_looper_that_sleeps_on_a_barrier_warns_of_it_and_sleeps_on() {
-    watched(|| {
-        let looper = Looper::builder().barrier_alarm(ms(5)).build().unwrap();
-        let start = looper.now();
-        let (_barrier, place) = put_up(&looper);
-        looper.post(|_| panic!("it is held up")).unwrap();
-        warnings();
-
-        assert!(looper.poll_once(ms(20)).unwrap().timed_out);
-
-        assert!(looper.now() - start >= ms(20));
-        // For a thread that got the processor back only after all of that time.
-        poll_now(&looper);
-        assert_warned_once_of(&place);
-    });
-}
-
-#[test]
-fn b3_a_barrier_is_refused_after_quit_and_after_the_looper() {
-    let looper = Looper::new().unwrap();
-    let handle = looper.handle();
-    looper.quit();
-    assert_eq!(looper.barrier().unwrap_err().reason, Reason::Quit);
-    assert_eq!(handle.barrier().unwrap_err().reason, Reason::Quit);
-
-    drop(looper);
-
-    assert_eq!(handle.barrier().unwrap_err().reason, Reason::Dropped);
-}
-
-/// Gives `release` a barrier that holds up a message, and sees that this then runs without anybody waiting.
-#[track_caller]
-fn is_released_by(release: impl FnOnce(&Looper, Barrier)) {
-    let looper = TestLooper::new().unwrap();
-    let start = looper.now();
-    let ran = Rc::new(Cell::new(false));
-    let is_run = ran.clone();
-    let barrier = looper.barrier().unwrap();
-    looper.post(move |_| is_run.set(true)).unwrap();
-    poll_now(&looper);
-    assert!(!ran.get());
-
-    release(&looper, barrier);
-
-    // The callback that releases it may be in a turn of its own.
-    assert!((0..3).any(|_| looper.poll_once(HOUR).is_ok() && ran.get()));
-    assert_eq!(looper.now(), start);
-}
-
-#[test]
-fn m8_a_barrier_may_be_dropped_in_any_callback() {
-    is_released_by(|looper, barrier| {
-        looper.handle().asynchronous().post(move |_| drop(barrier)).unwrap();
-    });
-    is_released_by(|looper, barrier| {
-        let mut barrier = Some(barrier);
-        let handler = Handler::new(looper, move |_, ()| drop(barrier.take()));
-        handler.asynchronous().send(()).unwrap();
-    });
-    is_released_by(|looper, barrier| {
-        let (near, _far) = ready_stream();
-        let mut barrier = Some(barrier);
-        let release = move |_: &Looper, _: &mut _, _| {
-            drop(barrier.take());
-            Next::Remove
-        };
-        looper.add_fd(near, Interest::INPUT, release).unwrap();
-    });
-}
-
-/// It puts up one of its own: while another one stands, no idle handler runs.
-#[test]
-fn m8_an_idle_handler_may_put_up_a_barrier_and_drop_it() {
-    let looper = TestLooper::new().unwrap();
-    let idler = |looper: &Looper| {
-        let barrier = looper.barrier().unwrap();
-        looper.post(|_| ()).unwrap();
-        drop(barrier);
-        IdleNext::Remove
-    };
-    looper.add_idle(idler).unwrap();
-
-    assert_eq!(looper.idle(), 1);
-}
-
-/// M9: with the value that holds it, wherever that goes.
-#[test]
-fn m9_a_barrier_may_be_dropped_with_a_value_that_the_looper_drops() {
-    is_released_by(|looper, barrier| {
-        assert!(looper.post_delayed(HOUR, move |_| drop(barrier)).unwrap().cancel());
-    });
-    is_released_by(|looper, barrier| {
-        let posted = looper.post_delayed(HOUR, move |_| drop(barrier)).unwrap();
-        assert!(thread::spawn(move || posted.cancel()).join().unwrap());
-    });
-    is_released_by(|looper, barrier| {
-        let handler = Handler::new(looper, |_, _: Option<Barrier>| ());
-        handler.send_delayed(HOUR, Some(barrier)).unwrap();
-        assert_eq!(handler.remove_if(|message| message.is_some()), 1);
-    });
-    is_released_by(|looper, barrier| {
-        let (near, _far) = ready_stream();
-        let release = move |_: &Looper, _: &mut _, _| {
-            let _ = &barrier;
-            Next::Remove
-        };
-        looper.add_fd(near, Interest::INPUT, release).unwrap();
-    });
-    is_released_by(|looper, barrier| {
-        let idle = looper
-            .add_idle(move |_| {
-                let _ = &barrier;
-                IdleNext::Keep
-            })
-            .unwrap();
-        assert!(idle.remove());
-    });
-    is_released_by(|looper, barrier| {
-        let handler = Handler::new(looper, move |_, ()| {
-            let _ = &barrier;
-        });
-        drop(handler);
-    });
-}
-
-#[test]
-fn m9_a_predicate_may_drop_a_barrier_and_put_one_up() {
-    is_released_by(|looper, barrier| {
-        let handler = Handler::new(looper, |_, ()| ());
-        handler.send_delayed(HOUR, ()).unwrap();
-        let handle = looper.handle();
-        let mut barrier = Some(barrier);
-        let removed = handler.remove_if(|()| {
-            drop(barrier.take());
-            drop(handle.barrier().unwrap());
-            true
-        });
-        assert_eq!(removed, 1);
-    });
-}
-
-/// X1.
-#[test]
-fn m8_a_panic_that_unwinds_through_a_barrier_releases_it() {
-    is_released_by(|looper, barrier| {
-        let unlucky = move |_: &Looper| {
-            let _barrier = barrier;
-            panic!("planned");
-        };
-        looper.handle().asynchronous().post(unlucky).unwrap();
-        panic::catch_unwind(AssertUnwindSafe(|| poll_now(looper))).unwrap_err();
-    });
-}
-
-#[test]
-fn m8_a_barrier_may_outlive_its_looper_and_be_dropped_on_any_thread() {
-    watched(|| {
-        let looper = Looper::new().unwrap();
-        let barriers = [(); 3].map(|()| looper.barrier().unwrap());
-        let [after_quit, elsewhere, after_the_looper] = barriers;
-        looper.post(|_| panic!("the looper has quit")).unwrap();
-        looper.quit();
-
-        drop(after_quit);
-        thread::spawn(move || drop(elsewhere)).join().unwrap();
-        assert_eq!(looper.run().unwrap().dropped, 1);
-        drop(looper);
-
-        thread::spawn(move || drop(after_the_looper)).join().unwrap();
-    });
-}
-
-/// Whether the thread's looper or what the thread keeps is the first to go.
-#[test]
-fn m8_a_barrier_may_be_dropped_by_the_teardown_of_the_loopers_thread() {
-    thread_local! {
-        static KEPT: RefCell<Vec<Barrier>> = const { RefCell::new(Vec::new()) };
-    }
-    for looper_is_first in [true, false] {
-        watched(move || {
-            if !looper_is_first {
-                assert_eq!(KEPT.with_borrow(Vec::len), 0);
-            }
-            let looper = Looper::prepare().unwrap();
-            KEPT.with_borrow_mut(|kept| kept.extend([(); 2].map(|()| looper.barrier().unwrap())));
-            looper.post(|_| ()).unwrap();
-        });
-    }
-}
-
 /// A list that does what the queue does, slowly.
 #[derive(Default)]
 struct Model {
@@ -647,46 +345,6 @@ fn b2_b3_the_order_is_that_of_a_naive_list_for_any_sequence() {
             }
             let left = model.standing.iter().filter(|(.., name)| name.is_some()).count();
             assert_eq!(looper.len(), left, "seed {seed}, step {step}");
-        }
-    }
-}
-
-/// Posters, barriers of several threads and a looper that sleeps in between: nothing is lost, all keep their order.
-#[test]
-fn b3_threads_that_put_up_and_release_barriers_lose_nothing_and_keep_m5() {
-    const COUNT: u32 = 500;
-    watched(|| {
-        let elsewhere = Elsewhere::run(|_| ());
-        let (sender, ran) = mpsc::channel();
-        let threads: Vec<_> = (0..3)
-            .map(|thread| {
-                let (handle, sender) = (elsewhere.handle.clone(), sender.clone());
-                thread::spawn(move || put_up_and_post(&handle, thread, &sender))
-            })
-            .collect();
-        drop(sender);
-
-        let mut next = [0; 3];
-        for (thread, index) in ran.iter() {
-            assert_eq!(index, next[thread]);
-            next[thread] += 1;
-        }
-
-        assert_eq!(next, [COUNT; 3]);
-        threads.into_iter().for_each(|thread| thread.join().unwrap());
-        elsewhere.handle.quit();
-        assert_eq!(elsewhere.join().run, u64::from(3 * COUNT));
-    });
-
-    fn put_up_and_post(handle: &LooperHandle, thread: usize, sender: &mpsc::Sender<(usize, u32)>) {
-        for index in 0..COUNT {
-            let barrier = handle.barrier().unwrap();
-            let sender = sender.clone();
-            handle.post(move |_| sender.send((thread, index)).unwrap()).unwrap();
-            if index % 3 == 0 {
-                thread::yield_now();
-            }
-            drop(barrier);
         }
     }
 }

@@ -3,88 +3,25 @@
 //! Holds W1, W4.
 
 mod support;
+#[path = "support/recorder.rs"]
+mod recorder;
 #[path = "support/timed.rs"]
 mod timed;
 
 use std::{
-    cell::{Cell, RefCell},
-    io::ErrorKind,
+    cell::RefCell,
     ops::ControlFlow,
-    panic::{self, AssertUnwindSafe, Location},
+    panic::Location,
     rc::Rc,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::{Arc, Mutex},
     thread,
     time::{Duration, Instant},
 };
 
-use alooper::{
-    Dispatch, Handler, Looper, LooperHandle, Message, Observer,
-    testing::{TestClock, TestLooper},
-};
+use alooper::{Dispatch, Handler, Looper, Message, Observer, testing::TestLooper};
+use recorder::Recorder;
 use support::{Elsewhere, ms, watched};
 use timed::{Timed, line_of};
-
-/// What an observer was told, in its order.
-#[derive(Default)]
-struct Recorder {
-    seen: RefCell<Vec<(&'static str, Dispatch, Duration)>>,
-    /// Messages write here, too.
-    words: RefCell<Vec<&'static str>>,
-}
-
-impl Recorder {
-    fn watch(looper: &Looper) -> Rc<Recorder> {
-        let recorder = Rc::new(Recorder::default());
-        looper.set_observer(Some(recorder.clone()));
-        recorder
-    }
-
-    fn record(&self, word: &'static str, dispatch: &Dispatch, took: Duration) {
-        self.words.borrow_mut().push(word);
-        self.seen.borrow_mut().push((word, dispatch.clone(), took));
-    }
-
-    /// A message that says `word` when it runs.
-    fn say(self: &Rc<Self>, word: &'static str) -> impl FnOnce(&Looper) + use<> {
-        let recorder = self.clone();
-        move |_| recorder.words.borrow_mut().push(word)
-    }
-
-    fn words(&self) -> Vec<&'static str> {
-        self.words.take()
-    }
-
-    /// The messages of which it was told `word` since the last call.
-    fn take(&self, word: &str) -> Vec<(Dispatch, Duration)> {
-        let seen = self.seen.take().into_iter();
-        seen.filter(|seen| seen.0 == word).map(|(_, dispatch, took)| (dispatch, took)).collect()
-    }
-
-    /// The only message that was begun since the last call.
-    #[track_caller]
-    fn only(&self) -> Dispatch {
-        let seen = self.take("started");
-        assert_eq!(seen.len(), 1, "{seen:?}");
-        seen[0].0.clone()
-    }
-}
-
-impl Observer for Recorder {
-    fn started(&self, dispatch: &Dispatch) {
-        self.record("started", dispatch, Duration::ZERO);
-    }
-
-    fn finished(&self, dispatch: &Dispatch, took: Duration) {
-        self.record("finished", dispatch, took);
-    }
-
-    fn panicked(&self, dispatch: &Dispatch, took: Duration) {
-        self.record("panicked", dispatch, took);
-    }
-}
 
 fn place_of(place: &Location<'_>) -> String {
     format!("{}:{}", place.file(), place.line())
@@ -93,13 +30,6 @@ fn place_of(place: &Location<'_>) -> String {
 /// A line of this file, as it stands in the log.
 fn place(line: u32) -> String {
     line_of(file!(), line)
-}
-
-fn panic_of<T>(action: impl FnOnce() -> T) -> &'static str {
-    match panic::catch_unwind(AssertUnwindSafe(action)) {
-        Ok(_) => panic!("it did not panic"),
-        Err(panic) => panic.downcast_ref::<&'static str>().expect("a panic of this test"),
-    }
 }
 
 #[test]
@@ -311,240 +241,4 @@ fn w1_the_place_of_a_synchronous_call_is_that_of_the_call() {
         elsewhere.join();
         assert_eq!(*places.0.lock().unwrap(), [place(line - 1), place(line)]);
     });
-}
-
-#[test]
-fn w1_x1_an_observer_sees_a_message_panic_and_not_finish() {
-    let timed = Timed::new();
-    let recorder = Recorder::watch(&timed.looper);
-    let work = timed.work(ms(6));
-    timed
-        .looper
-        .post(move |looper| {
-            work(looper);
-            panic!("message")
-        })
-        .unwrap();
-    timed.looper.post(recorder.say("next")).unwrap();
-
-    assert_eq!(panic_of(|| timed.looper.poll_once(None)), "message");
-
-    assert_eq!(recorder.words(), ["started", "panicked"]);
-    assert_eq!(recorder.take("panicked")[0].1, ms(6));
-    timed.looper.idle();
-    assert_eq!(recorder.words(), ["started", "next", "finished"]);
-}
-
-/// Panics when it is told of this.
-struct Panicking(&'static str);
-
-impl Panicking {
-    fn panic_at(&self, when: &str, text: &'static str) {
-        if self.0 == when {
-            panic::panic_any(text);
-        }
-    }
-}
-
-impl Observer for Panicking {
-    fn started(&self, _: &Dispatch) {
-        self.panic_at("started", "observer of the start");
-    }
-
-    fn finished(&self, _: &Dispatch, _: Duration) {
-        self.panic_at("finished", "observer of the end");
-    }
-
-    fn panicked(&self, _: &Dispatch, _: Duration) {
-        self.panic_at("panicked", "observer of the panic");
-    }
-}
-
-/// Counts how often it is dropped.
-struct Counted(Arc<AtomicU32>);
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-/// Posts something that has this value.
-type Post<'a> = Box<dyn Fn(Counted) + 'a>;
-
-/// X1: the message is consumed, which is more than that it does not run: nothing of it stays.
-#[test]
-fn w1_x1_an_observer_that_panics_at_the_start_consumes_the_message() {
-    let looper = TestLooper::new().unwrap();
-    let dropped = Arc::new(AtomicU32::new(0));
-    let value = || Counted(dropped.clone());
-    let never = |_: Counted| panic!("it was consumed");
-    let handler = Handler::new(&looper, move |_, value: Counted| never(value));
-    let posts: [(&str, Post<'_>); 3] = [
-        ("a closure of another thread", Box::new(|value| _ = looper.handle().post(move |_| never(value)).unwrap())),
-        ("a closure of this thread", Box::new(|value| _ = looper.post(move |_| never(value)).unwrap())),
-        ("a message", Box::new(|value| _ = handler.send(value).unwrap())),
-    ];
-
-    for (count, (kind, post)) in (1..).zip(&posts) {
-        looper.set_observer(Some(Rc::new(Panicking("started"))));
-        post(value());
-        assert_eq!(panic_of(|| looper.poll_once(None)), "observer of the start");
-
-        looper.set_observer(None);
-        assert_eq!(looper.idle(), 0);
-        assert_eq!((looper.exit_report().run, looper.len()), (count, 0));
-        assert_eq!(u64::from(dropped.load(Ordering::Relaxed)), count, "{kind} is dropped");
-    }
-}
-
-#[test]
-fn w1_x1_an_observer_that_panics_at_the_end_unwinds_out_of_the_turn() {
-    let looper = TestLooper::new().unwrap();
-    let recorder = Rc::new(Recorder::default());
-    looper.set_observer(Some(Rc::new(Panicking("finished"))));
-    looper.post(recorder.say("first")).unwrap();
-    looper.post(recorder.say("second")).unwrap();
-
-    assert_eq!(panic_of(|| looper.poll_once(None)), "observer of the end");
-
-    assert_eq!(recorder.words(), ["first"]);
-    looper.set_observer(None);
-    assert_eq!(looper.idle(), 1);
-    assert_eq!(recorder.words(), ["second"]);
-}
-
-#[test]
-fn w1_x3_an_observer_that_panics_about_a_panic_hides_nothing() {
-    let looper = TestLooper::new().unwrap();
-    looper.set_observer(Some(Rc::new(Panicking("panicked"))));
-    looper.post(|_| panic!("the first")).unwrap();
-
-    assert_eq!(panic_of(|| looper.poll_once(None)), "the first");
-
-    assert_eq!(looper.idle(), 0);
-}
-
-type Act = Box<dyn FnOnce(&LooperHandle)>;
-
-/// Does something once, at the start or at the end of a message, and says so.
-struct Acting {
-    recorder: Rc<Recorder>,
-    looper: LooperHandle,
-    act: Cell<Option<Act>>,
-    at_end: bool,
-}
-
-impl Acting {
-    fn watch(looper: &Looper, recorder: &Rc<Recorder>, at_end: bool, act: impl FnOnce(&LooperHandle) + 'static) {
-        let act = Cell::new(Some(Box::new(act) as Act));
-        looper.set_observer(Some(Rc::new(Acting { recorder: recorder.clone(), looper: looper.handle(), act, at_end })));
-    }
-
-    fn act(&self) {
-        if let Some(act) = self.act.take() {
-            act(&self.looper);
-        }
-    }
-}
-
-impl Observer for Acting {
-    fn started(&self, dispatch: &Dispatch) {
-        self.recorder.started(dispatch);
-        if !self.at_end {
-            self.act();
-        }
-    }
-
-    fn finished(&self, dispatch: &Dispatch, took: Duration) {
-        self.recorder.finished(dispatch, took);
-        if self.at_end {
-            self.act();
-        }
-    }
-}
-
-/// M9: it runs with no lock held, and may call everything of the looper but polling it.
-#[test]
-fn w1_m9_an_observer_may_post_cancel_ask_and_quit() {
-    for at_end in [false, true] {
-        let looper = Rc::new(TestLooper::new().unwrap());
-        let recorder = Rc::new(Recorder::default());
-        let victim = looper.post_delayed(ms(1), |_| panic!("cancelled")).unwrap();
-        let (ran, polled) = (Rc::new(Cell::new(false)), looper.clone());
-        let has_run = ran.clone();
-        looper.post(move |_| has_run.set(true)).unwrap();
-        Acting::watch(&looper, &recorder, at_end, move |handle| {
-            assert_eq!((ran.get(), handle.len()), (at_end, 1));
-            assert!(victim.cancel());
-            handle.post(|looper| looper.quit()).unwrap();
-            assert!(handle.dump().to_string().contains("pending: 1"));
-            assert_eq!(handle.call(|looper| looper.len()).unwrap(), 1);
-            assert_eq!(polled.poll_once(None).unwrap_err().kind(), ErrorKind::Deadlock);
-        });
-
-        let report = looper.run().unwrap();
-
-        assert_eq!((report.posted, report.run, report.removed), (3, 2, 1));
-        assert_eq!(recorder.words(), ["started", "finished", "started", "finished"]);
-    }
-}
-
-/// The observer of a message is one and the same from its beginning to its end.
-#[test]
-fn w1_an_observer_that_removes_itself_still_sees_the_end_of_that_message_and_no_other() {
-    let looper = Rc::new(TestLooper::new().unwrap());
-    let recorder = Rc::new(Recorder::default());
-    let dropped = Arc::new(AtomicU32::new(0));
-    let (own, counted) = (looper.clone(), Counted(dropped.clone()));
-    Acting::watch(&looper, &recorder, false, move |_| {
-        let _counted = counted;
-        own.set_observer(None);
-    });
-    looper.post(recorder.say("first")).unwrap();
-    looper.post(recorder.say("second")).unwrap();
-
-    assert_eq!(looper.idle(), 2);
-
-    assert_eq!(recorder.words(), ["started", "first", "finished", "second"]);
-    assert_eq!(dropped.load(Ordering::Relaxed), 1);
-}
-
-#[test]
-fn w1_an_observer_that_is_set_inside_a_message_sees_the_next_one() {
-    let looper = TestLooper::new().unwrap();
-    let (first, second) = (Rc::new(Recorder::default()), Rc::new(Recorder::default()));
-    let (sets_first, sets_second) = (first.clone(), second.clone());
-    looper.post(move |looper| looper.set_observer(Some(sets_first))).unwrap();
-    looper.post(move |looper| looper.set_observer(Some(sets_second))).unwrap();
-    looper.post(|looper| looper.set_observer(None)).unwrap();
-    looper.post(|_| ()).unwrap();
-
-    assert_eq!(looper.idle(), 4);
-
-    assert_eq!(first.words(), ["started", "finished"]);
-    assert_eq!(second.words(), ["started", "finished"]);
-    assert_eq!((Rc::strong_count(&first), Rc::strong_count(&second)), (1, 1), "they are dropped");
-}
-
-#[test]
-fn w1_an_observer_of_the_builder_sees_the_first_message() {
-    #[derive(Clone, Default)]
-    struct Count(Arc<AtomicU32>);
-
-    impl Observer for Count {
-        fn finished(&self, dispatch: &Dispatch, _: Duration) {
-            assert!(dispatch.posted.is_some());
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    let count = Count::default();
-    let shared = Arc::new(count.clone());
-    let looper = TestClock::new().build(Looper::builder().observer(shared)).unwrap();
-    looper.post(|_| ()).unwrap();
-
-    looper.idle();
-
-    assert_eq!(count.0.load(Ordering::Relaxed), 1);
 }

@@ -1,17 +1,14 @@
-//! Barriers: what they hold up, what that costs, whom their end wakes, and the alarm for one that is forgotten.
+//! Barriers: what they hold up, what that costs, and whom their end wakes.
 //!
-//! Holds B1, B2, B3, B4, B5, M3, T3, T5, T14, Q3, O1, C55, C56.
+//! Holds B1, B2, B3, M3, T3, T5, T14, Q3, X3, C56.
 
-use std::{os::fd::AsRawFd, sync::mpsc};
+use std::sync::mpsc;
 
 use super::*;
 use crate::{Barrier, Handler};
 
-/// After this long a barrier is reported, unless set.
-const ALARM: Duration = Duration::from_secs(5);
-
 /// A looper with no alarm for barriers, so that nothing but messages and timeouts ends a sleep.
-fn unalarmed() -> (Looper, Arc<FakeKernel>) {
+pub(super) fn unalarmed() -> (Looper, Arc<FakeKernel>) {
     fake_with(|builder| builder.barrier_alarm(Duration::ZERO))
 }
 
@@ -22,21 +19,14 @@ fn noting(looper: &Looper, log: &Log<&'static str>) -> Handler<&'static str> {
 }
 
 /// Puts up a barrier on another thread in the next sleep. It stands while the receiver lives.
-fn put_up_in_next_sleep(looper: &Looper, kernel: &FakeKernel) -> mpsc::Receiver<Barrier> {
+pub(super) fn put_up_in_next_sleep(looper: &Looper, kernel: &FakeKernel) -> mpsc::Receiver<Barrier> {
     let (sender, receiver) = mpsc::channel();
     let handle = looper.handle();
     kernel.during_next_wait(move || elsewhere(move || sender.send(handle.barrier().unwrap()).unwrap()));
     receiver
 }
 
-/// Puts up a barrier, and gives its place as the log has it.
-#[track_caller]
-fn put_up(looper: &Looper) -> (Barrier, String) {
-    let place = std::panic::Location::caller();
-    (looper.barrier().unwrap(), format!("{}:{}", place.file(), place.line()))
-}
-
-fn writes(kernel: &FakeKernel) -> usize {
+pub(super) fn writes(kernel: &FakeKernel) -> usize {
     kernel.calls(Call::EventfdWrite)
 }
 
@@ -352,265 +342,6 @@ fn b3_x3_a_write_that_fails_at_the_end_of_a_barrier_is_logged_and_tried_again_by
     assert_eq!(looper.poll_once(DAY).unwrap(), ran(2));
 
     assert_eq!((looper.now(), writes(&kernel)), (start, 2));
-    assert_eq!(logged().len(), 1);
-}
-
-/// C55: it gets up for that once, and sleeps on.
-#[test]
-fn b4_t14_the_alarm_gets_a_sleeping_looper_up_is_logged_once_and_ends_no_turn() {
-    let (looper, kernel) = fake();
-    let start = looper.now();
-    let (_barrier, place) = put_up(&looper);
-    looper.post(|_| panic!("it is held up")).unwrap();
-    logged();
-
-    assert_eq!(looper.poll_once(ALARM - NANOSECOND).unwrap(), timed_out());
-    assert_eq!(logged(), [""; 0]);
-    assert_eq!(looper.poll_once(ALARM).unwrap(), timed_out());
-
-    let lines = logged();
-    assert!(lines.len() == 1 && lines[0].starts_with("WARN") && lines[0].contains(&place), "{lines:?} of {place}");
-    assert_eq!(looper.now() - start, 2 * ALARM - NANOSECOND);
-    assert!(kernel.calls(Call::EpollWait) <= 4, "one, and at most three");
-    assert_eq!(looper.poll_once(DAY).unwrap(), timed_out());
-    assert_eq!(logged(), [""; 0]);
-}
-
-#[test]
-fn b4_the_alarm_comes_at_its_exact_time_and_no_system_call_is_made_for_it_but_the_waits() {
-    let (looper, kernel) = fake_with(|builder| builder.barrier_alarm(ms(20)));
-    let start = looper.now();
-    let _barrier = looper.barrier().unwrap();
-    logged();
-    let waking = looper.handle();
-    let seen = kernel.clone();
-
-    kernel.during_next_wait(move || assert_eq!(seen.timer(), Some(seen.clock().now().after(ms(20)))));
-    kernel.during_next_wait(move || waking.wake().unwrap());
-
-    assert_eq!(looper.poll_once(None).unwrap(), woken(), "in the sleep after the alarm");
-    assert_eq!((looper.now() - start, logged().len()), (ms(20), 1));
-}
-
-#[test]
-fn b4_each_of_several_barriers_is_told_of_once_with_its_own_place() {
-    let (looper, _) = fake();
-    let (_first, first_place) = put_up(&looper);
-    let (second, _) = put_up(&looper);
-    assert_eq!(looper.poll_once(ms(1000)).unwrap(), timed_out());
-    let (_third, third_place) = put_up(&looper);
-    drop(second);
-    logged();
-
-    assert_eq!(looper.poll_once(DAY).unwrap(), timed_out());
-
-    let lines = logged();
-    assert_eq!(lines.len(), 2, "{lines:?}");
-    assert!(lines[0].contains(&first_place) && lines[1].contains(&third_place), "{lines:?}");
-}
-
-#[test]
-fn b4_a_busy_looper_tells_of_it_too() {
-    let (looper, _) = fake();
-    let start = looper.now();
-    let (_barrier, place) = put_up(&looper);
-    let busy = |_: &Looper| std::ops::ControlFlow::Continue(());
-    looper.handle().asynchronous().post_every(ms(1), busy).unwrap();
-    logged();
-
-    while looper.now() - start < 3 * ALARM {
-        assert_eq!(looper.poll_once(None).unwrap(), ran(1));
-    }
-
-    let lines = logged();
-    assert!(lines.len() == 1 && lines[0].contains(&place), "{lines:?} of {place}");
-}
-
-#[test]
-fn b4_an_alarm_of_zero_is_none() {
-    let (looper, kernel) = unalarmed();
-    let _barrier = looper.barrier().unwrap();
-    logged();
-
-    assert_eq!(looper.poll_once(365 * DAY).unwrap(), timed_out());
-
-    assert_eq!((logged().len(), kernel.calls(Call::EpollWait)), (0, 1));
-}
-
-#[test]
-fn b4_an_alarm_that_overflows_the_clock_never_comes() {
-    let (looper, kernel) = fake_with(|builder| builder.barrier_alarm(Duration::MAX));
-    let _barrier = looper.barrier().unwrap();
-    logged();
-
-    assert_eq!(looper.poll_once(365 * DAY).unwrap(), timed_out());
-
-    assert_eq!((logged().len(), kernel.calls(Call::EpollWait)), (0, 1));
-}
-
-#[test]
-fn b4_a_barrier_that_has_ended_is_not_told_of() {
-    let (looper, kernel) = fake();
-    let barrier = looper.barrier().unwrap();
-    kernel.during_next_wait(move || elsewhere(move || drop(barrier)));
-    logged();
-
-    assert_eq!(looper.poll_once(DAY).unwrap(), timed_out());
-
-    assert_eq!(logged(), [""; 0]);
-    assert!(kernel.calls(Call::EpollWait) <= 2, "one for the timer that was set already");
-}
-
-/// A looper that sleeps for ever was not told of the barrier, and never gave the alarm.
-#[test]
-fn b4_a_barrier_that_is_put_up_while_the_looper_sleeps_is_told_of_in_that_sleep() {
-    let (looper, kernel) = fake();
-    let barrier = put_up_in_next_sleep(&looper, &kernel);
-    logged();
-
-    assert_eq!(looper.poll_once(DAY).unwrap(), timed_out());
-
-    assert_eq!(logged().len(), 1);
-    drop(barrier);
-}
-
-/// Nobody signals a looper that is awake: it has to look again when it says until when it sleeps.
-#[test]
-fn b4_a_barrier_that_is_put_up_just_before_the_looper_sleeps_is_told_of_in_that_sleep() {
-    let (looper, kernel) = fake();
-    let (sender, barrier) = mpsc::channel();
-    let handle = looper.handle();
-    kernel.before_next(Call::TimerfdSet, move || {
-        elsewhere(move || sender.send(handle.barrier().unwrap()).unwrap());
-    });
-    logged();
-
-    assert_eq!(looper.poll_once(DAY).unwrap(), timed_out());
-
-    assert_eq!(logged().len(), 1);
-    drop(barrier);
-}
-
-#[test]
-fn b4_a_barrier_put_up_in_a_sleep_that_ends_before_the_alarm_writes_nothing() {
-    let (looper, kernel) = fake();
-    let barrier = put_up_in_next_sleep(&looper, &kernel);
-
-    assert_eq!(looper.poll_once(ALARM).unwrap(), timed_out());
-
-    assert_eq!((writes(&kernel), kernel.calls(Call::EpollWait)), (0, 1));
-    drop(barrier);
-}
-
-/// A looper whose fd was asked for.
-fn hosted() -> (Looper, Arc<FakeKernel>) {
-    let (looper, kernel) = fake();
-    looper.as_raw_fd();
-    (looper, kernel)
-}
-
-/// What a host does when the fd is readable.
-fn poll(looper: &Looper) -> Turn {
-    looper.poll_once(Duration::ZERO).unwrap()
-}
-
-#[test]
-fn b2_o1_what_is_held_up_does_not_call_the_host_and_what_passes_does() {
-    let (looper, kernel) = hosted();
-    let handler = Handler::new(&looper, |_, ()| ());
-    let _barrier = looper.barrier().unwrap();
-    poll(&looper);
-    let before = writes(&kernel);
-
-    handler.send(()).unwrap();
-    handler.send_delayed(ms(1), ()).unwrap();
-    kernel.advance(ms(1));
-    assert!(!kernel.is_host_readable());
-    assert_eq!(writes(&kernel), before);
-
-    handler.asynchronous().send(()).unwrap();
-    assert!(kernel.is_host_readable());
-    assert_eq!((poll(&looper), writes(&kernel)), (ran(1), before + 1));
-    handler.send_at_front(()).unwrap();
-    assert!(kernel.is_host_readable());
-    assert_eq!((poll(&looper), writes(&kernel)), (ran(1), before + 2));
-    assert!(!kernel.is_host_readable());
-    assert_eq!(looper.len(), 2);
-}
-
-#[test]
-fn b3_o1_the_end_of_a_barrier_calls_the_host_if_it_was_told_a_later_time() {
-    for here in [true, false] {
-        let (looper, kernel) = hosted();
-        let end = move |barrier: Barrier| if here { drop(barrier) } else { elsewhere(move || drop(barrier)) };
-        let first = looper.barrier().unwrap();
-        let second = looper.barrier().unwrap();
-        looper.post(|_| ()).unwrap();
-        poll(&looper);
-        let before = writes(&kernel);
-
-        end(first);
-        assert_eq!((kernel.is_host_readable(), writes(&kernel)), (false, before), "it is held up still");
-        end(second);
-        assert_eq!((kernel.is_host_readable(), writes(&kernel)), (true, before + 1));
-
-        assert_eq!(poll(&looper), ran(1));
-        assert!(!kernel.is_host_readable());
-    }
-}
-
-#[test]
-fn b2_o1_a_time_that_was_told_for_what_is_now_held_up_costs_one_empty_turn() {
-    let (looper, kernel) = hosted();
-    looper.post_delayed(ms(50), |_| ()).unwrap();
-    poll(&looper);
-    let barrier = looper.barrier().unwrap();
-
-    kernel.advance(ms(50));
-    assert_eq!(poll(&looper), timed_out());
-    assert!(!kernel.is_host_readable());
-    drop(barrier);
-
-    assert!(kernel.is_host_readable());
-    assert_eq!(poll(&looper), ran(1));
-}
-
-#[test]
-fn b4_o1_the_alarm_calls_the_host_once() {
-    let (looper, kernel) = hosted();
-    let (_barrier, place) = put_up(&looper);
-    poll(&looper);
-    logged();
-
-    kernel.advance(ALARM - NANOSECOND);
-    assert!(!kernel.is_host_readable());
-    kernel.advance(NANOSECOND);
-    assert!(kernel.is_host_readable());
-
-    assert_eq!(poll(&looper), timed_out());
-    let lines = logged();
-    assert!(lines.len() == 1 && lines[0].contains(&place), "{lines:?} of {place}");
-    assert!(!kernel.is_host_readable());
-    kernel.advance(DAY);
-    assert!(!kernel.is_host_readable());
-}
-
-/// The host sleeps by what it was told before there was a barrier, and nobody gave the alarm.
-#[test]
-fn b4_o1_the_alarm_calls_the_host_also_for_a_barrier_put_up_between_turns() {
-    let (looper, kernel) = hosted();
-    poll(&looper);
-    let _barrier = looper.barrier().unwrap();
-    logged();
-
-    // What a host does in ten times as long.
-    for _ in 0..10 {
-        while kernel.is_host_readable() {
-            assert_eq!(poll(&looper), timed_out());
-        }
-        kernel.advance(ALARM);
-    }
-
     assert_eq!(logged().len(), 1);
 }
 

@@ -30,12 +30,16 @@ use crate::{
 };
 
 mod barrier;
+mod barrier_alarm;
+mod barrier_host;
 mod faults;
 mod fd_errors;
 mod fds;
 mod gaps;
 mod hosting;
 mod idle;
+mod idle_ends;
+mod idle_rounds;
 mod lost_fds;
 mod quit;
 mod rebuild;
@@ -89,6 +93,11 @@ fn woken() -> Turn {
 
 fn timed_out() -> Turn {
     Turn { timed_out: true, ..Turn::default() }
+}
+
+/// Polls once without waiting.
+fn poll(looper: &Looper) -> Turn {
+    looper.poll_once(Duration::ZERO).unwrap()
 }
 
 /// Runs `action` on another thread to its end.

@@ -1,11 +1,12 @@
-//! Handlers that keep what they are sent, and values that tell where they are dropped.
+//! Handlers that keep what they are sent, lists of what ran, removals at home and elsewhere, and values that tell where
+//! they are dropped.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::{
     cell::RefCell,
     mem,
     rc::Rc,
-    sync::mpsc,
+    sync::{Arc, Mutex, mpsc},
     thread::{self, ThreadId},
     time::Duration,
 };
@@ -36,8 +37,52 @@ pub(crate) fn keeper<M: 'static>(looper: &Looper) -> (Handler<M>, Kept<M>) {
     (Handler::new(looper, move |_, message| list.borrow_mut().push(message)), kept)
 }
 
+/// Says which of several handlers and closures ran, in their order.
+#[derive(Clone, Default)]
+pub(crate) struct Said(Arc<Mutex<Vec<usize>>>);
+
+impl Said {
+    pub(crate) fn say(&self, number: usize) {
+        self.0.lock().unwrap().push(number);
+    }
+
+    pub(crate) fn closure(&self, number: usize) -> impl FnOnce(&Looper) + Send + 'static {
+        let said = self.clone();
+        move |_| said.say(number)
+    }
+
+    pub(crate) fn take(&self) -> Vec<usize> {
+        mem::take(&mut self.0.lock().unwrap())
+    }
+}
+
+/// Where a removal is asked for: at home, and on another thread.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Where {
+    Home,
+    Elsewhere,
+}
+
+pub(crate) const WHERES: [Where; 2] = [Where::Home, Where::Elsewhere];
+
+impl Where {
+    pub(crate) fn ask<T: Send>(self, ask: impl FnOnce() -> T + Send) -> T {
+        match self {
+            Where::Home => ask(),
+            Where::Elsewhere => elsewhere(ask),
+        }
+    }
+}
+
+/// Sends `messages` to run now.
+pub(crate) fn send_each<M: 'static>(handler: &Handler<M>, messages: impl IntoIterator<Item = M>) {
+    for message in messages {
+        handler.send(message).unwrap();
+    }
+}
+
 /// Tells on which thread it is dropped.
-pub(crate) struct Told(mpsc::Sender<ThreadId>);
+pub(crate) struct Told(pub(crate) mpsc::Sender<ThreadId>);
 
 impl Told {
     /// Keeps it for as long as the closure that calls this.

@@ -1,8 +1,8 @@
-//! What several test files need: a watchdog, and ways to meet another thread without sleeping.
+//! What several test files need: a watchdog, ways to meet another thread without sleeping, and what a panic says.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it, from its root")]
 
 use std::{
-    panic,
+    panic::{self, AssertUnwindSafe},
     sync::mpsc::{self, RecvTimeoutError},
     thread,
     time::Duration,
@@ -55,6 +55,15 @@ impl Elsewhere {
     /// Waits for the looper to quit.
     pub fn join(self) -> alooper::ExitReport {
         self.thread.join().unwrap_or_else(|panic| panic::resume_unwind(panic))
+    }
+}
+
+/// The panic of `action`.
+#[track_caller]
+pub fn panic_of<T>(action: impl FnOnce() -> T) -> &'static str {
+    match panic::catch_unwind(AssertUnwindSafe(action)) {
+        Ok(_) => panic!("it did not panic"),
+        Err(panic) => panic.downcast_ref::<&'static str>().expect("a panic of this test"),
     }
 }
 

@@ -1,0 +1,27 @@
+//! What shows that a handler thread has ended.
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::{cell::RefCell, thread};
+
+use alooper::{LooperHandle, Reason};
+
+use crate::handlers::Told;
+
+/// Takes its time to be dropped, so that who does not wait for it misses it.
+pub(crate) struct Slow(pub(crate) Told);
+
+impl Drop for Slow {
+    fn drop(&mut self) {
+        (0..1000).for_each(|_| thread::yield_now());
+    }
+}
+
+thread_local! {
+    /// What a thread holds until it ends.
+    pub(crate) static HELD: RefCell<Option<Slow>> = const { RefCell::new(None) };
+}
+
+#[track_caller]
+pub(crate) fn assert_gone(handle: &LooperHandle) {
+    assert_eq!(handle.post(|_| ()).unwrap_err().reason, Reason::Dropped);
+}
