@@ -1,6 +1,6 @@
 //! `Handler`: typed messages to a closure on the looper's thread.
 //!
-//! Here handlers are made and dropped, and messages sent; `select.rs` finds them again.
+//! Here handlers are made and dropped; `draft.rs` sends, and `select.rs` finds messages again.
 
 use std::{
     any,
@@ -12,13 +12,12 @@ use std::{
 };
 
 use crate::{
-    clock::Moment,
+    draft::Draft,
     drops::drop_each,
     error::Rejected,
     home,
-    item::{Arrival, Body, Sent, Stamp, Target},
+    item::{Arrival, Target},
     looper::Looper,
-    message::{self, Labels, Token},
     posted::Posted,
     remote::LooperHandle,
     shared::Shared,
@@ -32,7 +31,8 @@ use crate::{
 /// any thread may send, remove and ask. Messages are ordered among everything else that is posted to the looper.
 ///
 /// Each message carries two labels by which it can be found again: a number, `what` (zero unless set), and perhaps a
-/// [`Token`]. Two handlers never see each other's messages, and none of them closures that were posted to the looper.
+/// [`Token`](crate::Token). Two handlers never see each other's messages, and none of them closures that were posted to
+/// the looper.
 ///
 /// ```
 /// use alooper::{Handler, Looper};
@@ -268,8 +268,7 @@ impl<M: 'static> Handler<M> {
     /// `Handler.obtainMessage`.
     #[doc(alias = "obtainMessage")]
     pub fn message(&self, message: M) -> Draft<'_, M> {
-        let labels = message::labels_of(&message);
-        Draft { handler: self, message, labels, asynchronous: self.asynchronous }
+        Draft::new(&self.front.store, message, self.asynchronous)
     }
 
     /// The same handler, all of whose messages are asynchronous: no barrier holds them up.
@@ -361,110 +360,6 @@ impl<M> Clone for Handler<M> {
 impl<M> Debug for Handler<M> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.debug_struct("Handler").field("of", &any::type_name::<M>()).finish_non_exhaustive()
-    }
-}
-
-/// A message that is about to be sent. See [`Handler::message`].
-#[must_use = "a draft is sent by one of its `send` methods"]
-pub struct Draft<'a, M> {
-    handler: &'a Handler<M>,
-    message: M,
-    labels: Labels,
-    asynchronous: bool,
-}
-
-impl<M> Draft<'_, M> {
-    /// Sets the number by which the message can be found again. Zero unless set; the one of a plain
-    /// [`Message`](crate::Message) is its own.
-    ///
-    /// # Android
-    /// `Message.what`.
-    pub fn what(mut self, what: i32) -> Self {
-        self.labels.what = what;
-        self
-    }
-
-    /// Sets a token by which the message can be found again.
-    ///
-    /// # Android
-    /// `Message.obj`, where it serves as the token of `removeCallbacksAndMessages`.
-    pub fn token(mut self, token: Token) -> Self {
-        self.labels.token = Some(token);
-        self
-    }
-
-    /// Lets the message pass barriers.
-    ///
-    /// # Android
-    /// `Message.setAsynchronous(true)`.
-    #[doc(alias = "setAsynchronous")]
-    pub fn asynchronous(mut self) -> Self {
-        self.asynchronous = true;
-        self
-    }
-
-    /// Sends it, as [`Handler::send`].
-    ///
-    /// # Errors
-    /// Gives the message back if the looper has quit or was dropped.
-    #[track_caller]
-    pub fn send(self) -> Result<Posted<M>, Rejected<M>> {
-        let now = self.shared().clock.now();
-        self.send_when(Stamp::new(now))
-    }
-
-    /// Sends it, as [`Handler::send_delayed`].
-    ///
-    /// # Errors
-    /// Gives the message back if the looper has quit or was dropped.
-    #[track_caller]
-    pub fn send_delayed(self, delay: Duration) -> Result<Posted<M>, Rejected<M>> {
-        let when = self.shared().clock.now().after(delay);
-        self.send_when(Stamp::new(when))
-    }
-
-    /// Sends it, as [`Handler::send_at`].
-    ///
-    /// # Errors
-    /// Gives the message back if the looper has quit or was dropped.
-    #[track_caller]
-    pub fn send_at(self, when: Instant) -> Result<Posted<M>, Rejected<M>> {
-        let when = self.shared().clock.moment(when);
-        self.send_when(Stamp::new(when))
-    }
-
-    /// Sends it, as [`Handler::send_at_front`].
-    ///
-    /// # Errors
-    /// Gives the message back if the looper has quit or was dropped.
-    #[track_caller]
-    pub fn send_at_front(self) -> Result<Posted<M>, Rejected<M>> {
-        self.send_when(Stamp::new(Moment::FRONT))
-    }
-
-    fn shared(&self) -> &Arc<Shared> {
-        &self.handler.front.store.shared
-    }
-
-    fn send_when(self, stamp: Stamp) -> Result<Posted<M>, Rejected<M>> {
-        let store = &self.handler.front.store;
-        let labels = self.labels;
-        let stamp = Stamp { asynchronous: self.asynchronous, ..stamp };
-        let slot = store.put(self.message);
-        let body = |slot| Body::Sent(Box::new(Sent { target: store.target, slot, labels }));
-        match store.shared.post(stamp, slot, body) {
-            Ok(place) => Ok(Posted::sent(store, place)),
-            Err(Rejected { value: slot, reason }) => {
-                let value = store.take(slot).expect("nobody else knows of it");
-                Err(Rejected { value, reason })
-            }
-        }
-    }
-}
-
-impl<M> Debug for Draft<'_, M> {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Draft").field("what", &self.labels.what).finish_non_exhaustive()
     }
 }
 

@@ -61,6 +61,7 @@ mod observer;
 mod builder;
 mod looper;
 mod current;
+mod draft;
 mod handler;
 mod select;
 mod barrier;
@@ -80,11 +81,12 @@ pub use self::{
     barrier::Barrier,
     builder::Builder,
     call::CallError,
+    draft::Draft,
     dump::{Dump, Pending},
     error::{AddFdError, OsError, Reason, Rejected},
     fd::Next,
     fd_source::{FdGuard, FdHandle, FdSource},
-    handler::{Draft, Handler, WeakHandler},
+    handler::{Handler, WeakHandler},
     idle::{IdleGuard, IdleHandler},
     idlers::IdleNext,
     interest::{Events, Interest},
