@@ -1,0 +1,260 @@
+//! What a history consists of, and how it reads.
+
+use std::{
+    fmt::{self, Debug, Display, Formatter},
+    sync::Arc,
+};
+
+/// The handlers that a history sends to at any one time.
+pub(crate) const HANDLERS: usize = 3;
+/// Messages are labelled with a `what` below this one.
+pub(crate) const WHATS: i32 = 3;
+pub(crate) const TOKENS: usize = 2;
+/// Messages bear a mark below this one, for predicates to look at.
+pub(crate) const MARKS: u32 = 2;
+
+/// What happens when a message, a repeating closure or an idle handler runs.
+pub(crate) type Script = Arc<[Op]>;
+
+/// One step of a history, or of what a callback does. Times are in nanoseconds.
+///
+/// `back` counts from the latest of its kind, and goes round: an operation keeps its meaning when one before it is left
+/// out.
+#[derive(Clone)]
+pub(crate) enum Op {
+    Post {
+        by: By,
+        when: When,
+        script: Script,
+    },
+    Send {
+        to: usize,
+        labels: Labels,
+        passes: Passes,
+        when: When,
+        script: Script,
+    },
+    Every {
+        by: By,
+        period: i64,
+        runs: Option<u8>,
+        script: Script,
+    },
+    Cancel {
+        back: usize,
+    },
+    CancelByGuard {
+        back: usize,
+    },
+    Remove {
+        from: usize,
+        which: Which,
+    },
+    /// Makes a handler and drops the front of the one in whose place it stands.
+    Renew {
+        slot: usize,
+        by: By,
+    },
+    Barrier,
+    Lift {
+        back: usize,
+    },
+    AddIdle {
+        by: By,
+        runs: Option<u8>,
+        script: Script,
+    },
+    RemoveIdle {
+        back: usize,
+    },
+    Quit,
+    QuitSafely,
+    Wake,
+    Poll {
+        timeout: i64,
+    },
+    PollAll {
+        timeout: i64,
+    },
+    Advance {
+        by: i64,
+    },
+    /// Moves the clock and lets nothing run, so that what becomes due is late.
+    Oversleep {
+        by: i64,
+    },
+    RunOne,
+}
+
+/// Who posts a closure or makes a handler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum By {
+    Looper,
+    Handle,
+    AsynchronousHandle,
+}
+
+/// How a message is made asynchronous, if it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Passes {
+    AsTheHandler,
+    ByDraft,
+    ByView,
+}
+
+/// When a message is to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum When {
+    Now,
+    After(i64),
+    /// After a delay that overflows the clock.
+    Never,
+    /// At a time so far from now, which may have passed.
+    At(i64),
+    AtFront,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Labels {
+    pub(crate) what: i32,
+    pub(crate) token: Option<usize>,
+    pub(crate) mark: u32,
+}
+
+/// Which messages of a handler are removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Which {
+    All,
+    What(i32),
+    Token(usize),
+    WhatWithToken(i32, usize),
+    /// By predicate: those that bear this mark.
+    Marked(u32),
+}
+
+/// A looper's budget, and what is done to it until it is dropped.
+#[derive(Clone)]
+pub(crate) struct History {
+    pub(crate) budget: usize,
+    pub(crate) steps: Vec<Op>,
+}
+
+impl Debug for History {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        writeln!(f, "the history of a looper with a budget of {}", self.budget)?;
+        for (number, step) in self.steps.iter().enumerate() {
+            writeln!(f, "{number:>3}  {step}")?;
+        }
+        write!(f, "{:>3}  drop the looper", self.steps.len())
+    }
+}
+
+impl Debug for Op {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        Display::fmt(self, f)
+    }
+}
+
+impl Display for Op {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Op::Post { by, when, script } => write!(f, "post {when}{by}{}", Then(script)),
+            Op::Send { to, labels, passes, when, script } => {
+                write!(f, "send to handler {to} {when}{labels}{passes}{}", Then(script))
+            }
+            Op::Every { by, period, runs, script } => {
+                write!(f, "post every {period} ns{}{by}{}", Runs(*runs), Then(script))
+            }
+            Op::Cancel { back } => write!(f, "cancel the posted, {back} back"),
+            Op::CancelByGuard { back } => write!(f, "cancel by a guard the posted, {back} back"),
+            Op::Remove { from, which } => write!(f, "remove from handler {from} {which}"),
+            Op::Renew { slot, by } => write!(f, "drop handler {slot} for a new one{by}"),
+            Op::Barrier => write!(f, "put up a barrier"),
+            Op::Lift { back } => write!(f, "drop the barrier, {back} back"),
+            Op::AddIdle { by, runs, script } => write!(f, "add an idle handler{}{by}{}", Runs(*runs), Then(script)),
+            Op::RemoveIdle { back } => write!(f, "remove the idle handler, {back} back"),
+            Op::Quit => write!(f, "quit"),
+            Op::QuitSafely => write!(f, "quit safely"),
+            Op::Wake => write!(f, "wake"),
+            Op::Poll { timeout } => write!(f, "poll_once({timeout} ns)"),
+            Op::PollAll { timeout } => write!(f, "poll_all({timeout} ns)"),
+            Op::Advance { by } => write!(f, "advance by {by} ns"),
+            Op::Oversleep { by } => write!(f, "oversleep by {by} ns"),
+            Op::RunOne => write!(f, "run one"),
+        }
+    }
+}
+
+impl Display for When {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            When::Now => write!(f, "now"),
+            When::After(delay) => write!(f, "after {delay} ns"),
+            When::Never => write!(f, "after for ever"),
+            When::At(offset) => write!(f, "at now{offset:+} ns"),
+            When::AtFront => write!(f, "at front"),
+        }
+    }
+}
+
+impl Display for By {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            By::Looper => "",
+            By::Handle => ", by a handle",
+            By::AsynchronousHandle => ", by an asynchronous handle",
+        })
+    }
+}
+
+impl Display for Passes {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Passes::AsTheHandler => "",
+            Passes::ByDraft => ", asynchronous by draft",
+            Passes::ByView => ", asynchronous by view",
+        })
+    }
+}
+
+impl Display for Labels {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, ", what {}", self.what)?;
+        self.token.map_or(Ok(()), |token| write!(f, ", token {token}"))?;
+        write!(f, ", mark {}", self.mark)
+    }
+}
+
+impl Display for Which {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Which::All => write!(f, "all"),
+            Which::What(what) => write!(f, "what {what}"),
+            Which::Token(token) => write!(f, "token {token}"),
+            Which::WhatWithToken(what, token) => write!(f, "what {what} with token {token}"),
+            Which::Marked(mark) => write!(f, "if it bears mark {mark}"),
+        }
+    }
+}
+
+/// How often a callback runs at most.
+struct Runs(Option<u8>);
+
+impl Display for Runs {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |runs| write!(f, ", {runs} times"))
+    }
+}
+
+/// What a callback does, on lines of its own.
+struct Then<'a>(&'a Script);
+
+impl Display for Then<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        for op in self.0.iter() {
+            let lines = op.to_string().replace('\n', "\n       ");
+            write!(f, "\n       > when it runs: {lines}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,228 @@
+//! The rules, followed literally and slowly: what is pending stands in a plain list, in the order in which it is to
+//! run.
+//!
+//! Written from the rules alone, so that a fault of the library is not repeated here.
+
+#[path = "model_ops.rs"]
+mod ops;
+#[path = "model_turns.rs"]
+mod turns;
+
+use std::{collections::BTreeSet, mem};
+
+use crate::{
+    history::{By, HANDLERS, History, Labels, MARKS, Op, Script, TOKENS, WHATS, Which},
+    seen::{Due, Event, Glance, Outcome, Pending, Report, View},
+};
+use turns::{Turn, without_drops};
+
+/// Something that stands in the list.
+struct Entry {
+    due: Due,
+    asynchronous: bool,
+    body: Body,
+}
+
+enum Body {
+    Barrier(usize),
+    Closure { number: u32, script: Script },
+    Tick(usize),
+    Message { number: u32, handler: usize, labels: Labels, script: Script },
+}
+
+/// A repeating closure.
+struct Repeat {
+    number: u32,
+    period: i64,
+    left: Option<u8>,
+    script: Script,
+    is_running: bool,
+    is_over: bool,
+}
+
+struct Handler {
+    number: u32,
+    asynchronous: bool,
+    has_front: bool,
+    is_running: bool,
+    is_dropped: bool,
+    /// It was made by a handle, and no turn has taken it home since.
+    is_arriving: bool,
+}
+
+struct Idler {
+    number: u32,
+    left: Option<u8>,
+    script: Script,
+    /// No message has run since it ran.
+    has_run: bool,
+    is_running: bool,
+    is_added: bool,
+    /// The turn in which it may run, by number, and the one in which it has to.
+    turns: (u64, u64),
+    /// It was added by a handle, and no wait has taken it home since.
+    is_arriving: bool,
+}
+
+/// What was posted, as the one who posted it holds it.
+enum Ticket {
+    Once(u32),
+    Repeat(usize),
+}
+
+#[derive(Default)]
+pub(crate) struct Model {
+    budget: usize,
+    now: i64,
+    list: Vec<Entry>,
+    repeats: Vec<Repeat>,
+    handlers: Vec<Handler>,
+    slots: [usize; HANDLERS],
+    idlers: Vec<Idler>,
+    tickets: Vec<Ticket>,
+    barriers: usize,
+    has_quit: bool,
+    is_woken: bool,
+    turns: u64,
+    /// An idle handler runs at the end of a turn, and could as well run in the next one.
+    is_vague: bool,
+    report: Report,
+    numbers: u32,
+    events: Vec<Event>,
+    /// What the library did in this step, but for drops. Only asked where the rules leave a choice.
+    seen: Vec<Event>,
+    /// What a quit gave up and no turn has dropped yet.
+    given_up: BTreeSet<u32>,
+    /// What ended before it arrived: the turn after this one drops it at the latest.
+    given_up_late: BTreeSet<u32>,
+}
+
+impl Model {
+    pub(crate) fn new(history: &History) -> Model {
+        let mut model = Model { budget: history.budget, ..Model::default() };
+        model.slots = [0; HANDLERS].map(|_| model.add_handler(By::Looper));
+        model
+    }
+
+    pub(crate) fn take_events(&mut self) -> Vec<Event> {
+        mem::take(&mut self.events)
+    }
+
+    /// What is dropped in one of the next turns, and may be before.
+    pub(crate) fn given_up(&self) -> impl Iterator<Item = u32> {
+        self.given_up.union(&self.given_up_late).copied()
+    }
+
+    /// A turn has ended: gives what has to be dropped by now.
+    pub(crate) fn end_turn(&mut self) -> BTreeSet<u32> {
+        mem::replace(&mut self.given_up, mem::take(&mut self.given_up_late))
+    }
+
+    /// How many things were numbered.
+    pub(crate) fn numbers(&self) -> u32 {
+        self.numbers
+    }
+
+    /// Does one step of a history, in which the library did what was `seen`.
+    pub(crate) fn step(&mut self, op: &Op, seen: &[Event]) -> Outcome {
+        self.seen = without_drops(seen).cloned().collect();
+        match op {
+            Op::Poll { timeout } => {
+                let turn = self.turn(self.now + timeout);
+                self.outcome_of(turn)
+            }
+            Op::PollAll { timeout } => self.poll_all(*timeout),
+            Op::Advance { by } => Outcome::Ran(self.advance(*by)),
+            Op::Oversleep { by } => {
+                self.now += by;
+                Outcome::Done
+            }
+            Op::RunOne => match self.next_due() {
+                Some(Due::Never) | None => Outcome::Ran(0),
+                Some(due) => {
+                    self.sleep_until(due);
+                    let mut turn = Turn::default();
+                    self.run_messages(1, &mut turn);
+                    Outcome::Ran(turn.messages)
+                }
+            },
+            _ => self.apply(op),
+        }
+    }
+
+    /// L4, Q4: dropping the looper gives up what is pending.
+    pub(crate) fn drop_looper(&mut self) {
+        self.report.dropped += self.len() as u64;
+        self.list.clear();
+        self.has_quit = true;
+    }
+
+    fn len(&self) -> usize {
+        self.list.iter().filter(|entry| !matches!(entry.body, Body::Barrier(_))).count()
+    }
+
+    fn is_pending(&self, ticket: &Ticket) -> bool {
+        (0..self.list.len()).any(|index| self.number_at(index) == Some(self.number_of(ticket)))
+    }
+
+    pub(crate) fn glance(&self) -> Glance {
+        Glance {
+            len: self.len(),
+            lens: self.slots.map(|handler| self.messages_of(handler).count()),
+            report: self.report,
+            has_quit: self.has_quit,
+            is_pending: self.tickets.last().map(|ticket| self.is_pending(ticket)),
+        }
+    }
+
+    pub(crate) fn view(&self) -> View {
+        let has = |handler| {
+            Which::questions().map(|which| self.messages_of(handler).any(|(_, labels)| which.matches(labels))).collect()
+        };
+        let pending = self.list.iter().filter_map(|entry| {
+            let what = match entry.body {
+                Body::Barrier(_) => return None,
+                Body::Message { labels, .. } => Some(labels.what),
+                _ => None,
+            };
+            Some(Pending { due: entry.due, what, asynchronous: entry.asynchronous })
+        });
+        View {
+            now: self.now,
+            glance: self.glance(),
+            has: self.slots.map(has),
+            pending: pending.collect(),
+            next_deadline: self.next_due().filter(|due| *due != Due::Never),
+            is_idle: self.is_idle(),
+            are_pending: self.tickets.iter().map(|ticket| self.is_pending(ticket)).collect(),
+            are_added: self.idlers.iter().map(|idler| idler.is_added).collect(),
+        }
+    }
+}
+
+/// The place of what is `back` from the latest of `count`.
+pub(crate) fn back_from(back: usize, count: usize) -> Option<usize> {
+    (count > 0).then(|| count - 1 - back % count)
+}
+
+impl Which {
+    /// All that a handler can be asked.
+    pub(crate) fn questions() -> impl Iterator<Item = Which> {
+        let pairs = (0..WHATS).flat_map(|what| (0..TOKENS).map(move |token| Which::WhatWithToken(what, token)));
+        (0..WHATS)
+            .map(Which::What)
+            .chain((0..TOKENS).map(Which::Token))
+            .chain(pairs)
+            .chain((0..MARKS).map(Which::Marked))
+    }
+
+    fn matches(self, labels: Labels) -> bool {
+        match self {
+            Which::All => true,
+            Which::What(what) => labels.what == what,
+            Which::Token(token) => labels.token == Some(token),
+            Which::WhatWithToken(what, token) => labels.what == what && labels.token == Some(token),
+            Which::Marked(mark) => labels.mark == mark,
+        }
+    }
+}

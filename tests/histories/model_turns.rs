@@ -1,0 +1,272 @@
+//! The model's turns: idle handlers, the wait, the messages.
+
+use std::mem;
+
+use super::{Body, Entry, Idler, Model};
+use crate::{
+    history::Script,
+    seen::{Due, Event, Outcome},
+};
+
+/// The places in a turn where idle handlers run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    BeforeTheWait { sleeps: bool },
+    AtTheEnd { is_last: bool },
+}
+
+#[derive(Default)]
+pub(super) struct Turn {
+    pub(super) messages: usize,
+    idles: usize,
+    more: bool,
+    quit: bool,
+    woken: bool,
+}
+
+impl Turn {
+    fn names_something(&self) -> bool {
+        self.messages > 0 || self.quit || self.woken
+    }
+}
+
+impl Model {
+    /// T2, T7, T14, I1, I3: idle handlers if nothing is due, the wait, the messages, until there is something to
+    /// report.
+    pub(super) fn turn(&mut self, deadline: i64) -> Turn {
+        let mut turn = Turn::default();
+        self.turns += 1;
+        while !self.has_quit {
+            let until = self.next_due().unwrap_or(Due::Never).min(Due::At(deadline));
+            self.run_idlers(&mut turn, Phase::BeforeTheWait { sleeps: until > Due::At(self.now) && !self.is_woken });
+            if self.has_quit {
+                break;
+            }
+            let until = self.next_due().unwrap_or(Due::Never).min(Due::At(deadline));
+            if !self.take_arrivals() && !self.is_woken {
+                self.sleep_until(until);
+            }
+            self.run_messages(self.budget, &mut turn);
+            let is_over = self.is_woken || turn.messages > 0 || self.now >= deadline;
+            let is_last = is_over && turn.messages == 0;
+            self.run_idlers(&mut turn, Phase::AtTheEnd { is_last });
+            if is_over {
+                break;
+            }
+        }
+        if self.has_quit {
+            // Q5: it drains.
+            self.run_messages(self.budget, &mut turn);
+        }
+        turn.more = self.is_due(self.next());
+        turn.quit = self.has_quit && !turn.more;
+        turn.woken = self.is_woken;
+        turn
+    }
+
+    /// T11.
+    pub(super) fn poll_all(&mut self, timeout: i64) -> Outcome {
+        let deadline = self.now + timeout;
+        let mut sum = self.turn(deadline);
+        let mut has_worked = sum.names_something();
+        while has_worked && !sum.quit && self.now < deadline {
+            self.is_woken = false;
+            let next = self.turn(self.now);
+            has_worked = next.names_something();
+            sum.messages += next.messages;
+            sum.idles += next.idles;
+            (sum.more, sum.quit) = (next.more, next.quit);
+        }
+        self.outcome_of(sum)
+    }
+
+    /// T3, T4: a wake is reported once.
+    pub(super) fn outcome_of(&mut self, turn: Turn) -> Outcome {
+        self.is_woken = false;
+        let timed_out = !turn.names_something();
+        let Turn { messages, idles, more, quit, woken } = turn;
+        Outcome::Turn { messages, idles, more, quit, timed_out, woken }
+    }
+
+    /// V1: from deadline to deadline.
+    pub(super) fn advance(&mut self, by: i64) -> usize {
+        let end = self.now + by;
+        let mut count = self.rest();
+        while let Some(due) = self.next_due().filter(|due| *due <= Due::At(end)) {
+            self.sleep_until(due);
+            count += self.rest();
+        }
+        self.sleep_until(Due::At(end));
+        count + self.rest()
+    }
+
+    fn rest(&mut self) -> usize {
+        let mut count = 0;
+        loop {
+            let turn = self.turn(self.now);
+            self.is_woken = false;
+            count += turn.messages;
+            if turn.messages == 0 && !turn.more {
+                return count;
+            }
+        }
+    }
+
+    pub(super) fn sleep_until(&mut self, due: Due) {
+        if let Due::At(time) = due {
+            self.now = self.now.max(time);
+        }
+    }
+
+    /// T8: also what is posted meanwhile.
+    pub(super) fn run_messages(&mut self, budget: usize, turn: &mut Turn) {
+        while turn.messages < budget
+            && let Some(index) = self.next().filter(|index| self.is_due(Some(*index)))
+        {
+            turn.messages += 1;
+            self.run(index);
+        }
+    }
+
+    /// B1, B2: the place of the next one that may run. Behind a barrier, that is the first asynchronous one.
+    fn next(&self) -> Option<usize> {
+        match self.list.first()?.body {
+            Body::Barrier(_) => self.list.iter().position(|entry| entry.asynchronous),
+            _ => Some(0),
+        }
+    }
+
+    pub(super) fn next_due(&self) -> Option<Due> {
+        self.next().map(|index| self.list[index].due)
+    }
+
+    fn is_due(&self, index: Option<usize>) -> bool {
+        index.is_some_and(|index| self.list[index].due <= Due::At(self.now))
+    }
+
+    /// I1.
+    pub(super) fn is_idle(&self) -> bool {
+        self.list.first().is_none_or(|entry| entry.due > Due::At(self.now))
+    }
+
+    fn run(&mut self, index: usize) {
+        // M7: it is no longer pending.
+        let Entry { due, asynchronous, body } = self.list.remove(index);
+        self.report.run += 1;
+        for idler in &mut self.idlers {
+            idler.has_run = false;
+        }
+        match body {
+            Body::Barrier(_) => unreachable!("a barrier does not run"),
+            Body::Closure { number, script } => {
+                self.begin(number, None, &script);
+                self.events.push(Event::Dropped(number));
+            }
+            Body::Tick(repeat) => self.tick(repeat, due, asynchronous),
+            Body::Message { number, handler, script, .. } => {
+                self.handlers[handler].is_running = true;
+                self.begin(number, Some(self.handlers[handler].number), &script);
+                self.handlers[handler].is_running = false;
+                self.events.push(Event::Dropped(number));
+                self.drop_abandoned();
+            }
+        }
+    }
+
+    fn begin(&mut self, number: u32, handler: Option<u32>, script: &Script) {
+        self.events.push(Event::Ran { number, at: self.now, handler });
+        self.follow(script);
+    }
+
+    /// M8: everything may be done from inside a callback.
+    fn follow(&mut self, script: &Script) {
+        self.events.push(Event::Saw(self.glance()));
+        for op in script.iter() {
+            let outcome = self.apply(op);
+            self.events.push(Event::Did(outcome));
+            self.events.push(Event::Saw(self.glance()));
+        }
+    }
+
+    /// Runs a repeating closure; its next run is on the grid and not in the past.
+    fn tick(&mut self, index: usize, due: Due, asynchronous: bool) {
+        let number = self.repeats[index].number;
+        self.repeats[index].is_running = true;
+        let script = self.repeats[index].script.clone();
+        self.begin(number, None, &script);
+        let repeat = &mut self.repeats[index];
+        repeat.is_running = false;
+        repeat.left = repeat.left.map(|left| left - 1);
+        repeat.is_over |= repeat.left == Some(0) || self.has_quit;
+        let Due::At(mut next) = due else { unreachable!("a repeating closure has a time") };
+        if repeat.is_over {
+            self.events.push(Event::Dropped(number));
+            return;
+        }
+        next += repeat.period;
+        while next < self.now && repeat.period > 0 {
+            next += repeat.period;
+        }
+        self.insert(Entry { due: Due::At(next.max(self.now)), asynchronous, body: Body::Tick(index) });
+    }
+
+    /// What was made by handles arrives; whether there was any.
+    fn take_arrivals(&mut self) -> bool {
+        let idlers = self.idlers.iter_mut().map(|idler| &mut idler.is_arriving);
+        let handlers = self.handlers.iter_mut().map(|handler| &mut handler.is_arriving);
+        idlers.chain(handlers).filter_map(|is_arriving| mem::take(is_arriving).then_some(())).count() > 0
+    }
+
+    /// I1, I2, I3: rounds of idle handlers, until there is none that has to run, each in its order; Q5: not after a
+    /// quit.
+    fn run_idlers(&mut self, turn: &mut Turn, phase: Phase) {
+        let mut count = usize::MAX;
+        while self.is_idle() && mem::replace(&mut count, turn.idles) != turn.idles {
+            for index in 0..self.idlers.len() {
+                let (has_to, may) = self.has_to_run(index, phase);
+                if !self.has_quit && (has_to || may) {
+                    self.is_vague = !has_to;
+                    self.run_idler(index);
+                    self.is_vague = false;
+                    turn.idles += 1;
+                }
+            }
+        }
+    }
+
+    /// Whether an idle handler has to run now, and whether it may and did. It has to before the looper sleeps, and in a
+    /// turn that has nothing else to report, unless it was added in that turn or still arrives. It may at the end of
+    /// any turn, and one that arrives may at any time (it does nothing by which one could tell).
+    fn has_to_run(&self, index: usize, phase: Phase) -> (bool, bool) {
+        let Idler { number, is_added, has_run, turns: (first, last), is_arriving, .. } = self.idlers[index];
+        if !is_added || has_run {
+            return (false, false);
+        }
+        let (has_to, may) = match phase {
+            Phase::BeforeTheWait { sleeps } => (sleeps || last <= self.turns, first <= self.turns),
+            Phase::AtTheEnd { is_last } => (is_last && last <= self.turns, true),
+        };
+        let is_seen =
+            || self.seen.get(without_drops(&self.events).count()) == Some(&Event::Idled { number, at: self.now });
+        (has_to && !is_arriving, (may || is_arriving) && is_seen())
+    }
+
+    fn run_idler(&mut self, index: usize) {
+        let idler = &mut self.idlers[index];
+        (idler.has_run, idler.is_running) = (true, true);
+        let (number, script) = (idler.number, idler.script.clone());
+        self.events.push(Event::Idled { number, at: self.now });
+        self.follow(&script);
+        let idler = &mut self.idlers[index];
+        idler.is_running = false;
+        idler.left = idler.left.map(|left| left - 1);
+        idler.is_added &= idler.left != Some(0);
+        if !idler.is_added {
+            self.events.push(Event::Dropped(number));
+        }
+    }
+}
+
+pub(super) fn without_drops(events: &[Event]) -> impl Iterator<Item = &Event> {
+    events.iter().filter(|event| !matches!(event, Event::Dropped(_)))
+}

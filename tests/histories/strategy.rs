@@ -1,0 +1,127 @@
+//! Random histories.
+
+use std::sync::Arc;
+
+use proptest::{collection::vec, option, prelude::*, strategy::Union};
+
+use crate::history::{By, HANDLERS, History, Labels, MARKS, Op, Passes, Script, TOKENS, WHATS, When, Which};
+
+/// How deep scripts post messages that have scripts.
+const DEPTH: u32 = 2;
+/// So many steps, with it, may follow a quit that is added.
+const AFTER: usize = 8;
+
+/// Histories of at most `most` steps; to most of them a quit is added, and a little that is done after it.
+pub(crate) fn histories(most: usize) -> impl Strategy<Value = History> {
+    let budget = prop_oneof![Just(256_usize), Just(1), Just(2), Just(3)];
+    let quit = prop_oneof![1 => Just(vec![]), 2 => Just(vec![Op::Quit]), 1 => Just(vec![Op::QuitSafely])];
+    let steps = (vec(step(), 1..=most - AFTER), quit, vec(step(), 0..AFTER));
+    (budget, steps)
+        .prop_map(|(budget, (before, quit, after))| History { budget, steps: [before, quit, after].concat() })
+}
+
+fn step() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        60 => anywhere(DEPTH),
+        11 => short().prop_map(|timeout| Op::Poll { timeout }),
+        5 => short().prop_map(|timeout| Op::PollAll { timeout }),
+        5 => short().prop_map(|by| Op::Advance { by }),
+        4 => short().prop_map(|by| Op::Oversleep { by }),
+        3 => Just(Op::RunOne),
+        2 => Just(Op::Wake),
+    ]
+}
+
+/// What may also be done from inside a callback.
+fn anywhere(depth: u32) -> BoxedStrategy<Op> {
+    let post = (by(), when(), script(depth)).prop_map(|(by, when, script)| Op::Post { by, when, script });
+    let send = (0..HANDLERS, labels(), passes(), when(), script(depth))
+        .prop_map(|(to, labels, passes, when, script)| Op::Send { to, labels, passes, when, script });
+    let every = (by(), 0..6_i64, 1..4_u8, script(depth)).prop_map(|(by, period, runs, script)| Op::Every {
+        by,
+        period,
+        runs: Some(runs),
+        script,
+    });
+    // Without a script, and with a pause, it may go on for ever.
+    let ever = (by(), 1..6_i64).prop_map(|(by, period)| Op::Every { by, period, runs: None, script: Arc::new([]) });
+    let remove = (0..HANDLERS, which()).prop_map(|(from, which)| Op::Remove { from, which });
+    let renew = (0..HANDLERS, by()).prop_map(|(slot, by)| Op::Renew { slot, by });
+    let idle = (1..3_u8, script(depth)).prop_map(|(runs, script)| {
+        let (by, runs) = (By::Looper, Some(runs));
+        Op::AddIdle { by, runs, script }
+    });
+    // In which of two places of a turn one runs that a handle has added is not said: so it does nothing that shows it.
+    let idle_ever = by().prop_map(|by| Op::AddIdle { by, runs: None, script: Arc::new([]) });
+    Union::new_weighted(vec![
+        (120, post.boxed()),
+        (200, send.boxed()),
+        (20, every.boxed()),
+        (8, ever.boxed()),
+        (60, back().prop_map(|back| Op::Cancel { back }).boxed()),
+        (10, back().prop_map(|back| Op::CancelByGuard { back }).boxed()),
+        (70, remove.boxed()),
+        (25, renew.boxed()),
+        (30, Just(Op::Barrier).boxed()),
+        (30, back().prop_map(|back| Op::Lift { back }).boxed()),
+        (20, idle.boxed()),
+        (8, idle_ever.boxed()),
+        (10, back().prop_map(|back| Op::RemoveIdle { back }).boxed()),
+        (1, Just(Op::Quit).boxed()),
+        (4, Just(Op::QuitSafely).boxed()),
+        // From inside a callback it is an error.
+        (3, Just(Op::Poll { timeout: 0 }).boxed()),
+    ])
+    .boxed()
+}
+
+fn script(depth: u32) -> BoxedStrategy<Script> {
+    let nothing = Just(Script::from([]));
+    if depth == 0 {
+        return nothing.boxed();
+    }
+    let something = vec(anywhere(depth - 1), 1..=3).prop_map(Script::from);
+    prop_oneof![3 => nothing, 1 => something].boxed()
+}
+
+/// A time that other times are likely to equal.
+fn short() -> impl Strategy<Value = i64> {
+    prop_oneof![3 => Just(0_i64), 5 => 1..6_i64, 1 => 6..20_i64]
+}
+
+fn when() -> impl Strategy<Value = When> {
+    prop_oneof![
+        4 => Just(When::Now),
+        4 => short().prop_map(When::After),
+        4 => (-4..8_i64).prop_map(When::At),
+        2 => Just(When::AtFront),
+        1 => Just(When::Never),
+    ]
+}
+
+fn by() -> impl Strategy<Value = By> {
+    prop_oneof![2 => Just(By::Looper), 1 => Just(By::Handle), 1 => Just(By::AsynchronousHandle)]
+}
+
+fn passes() -> impl Strategy<Value = Passes> {
+    prop_oneof![4 => Just(Passes::AsTheHandler), 1 => Just(Passes::ByDraft), 1 => Just(Passes::ByView)]
+}
+
+fn labels() -> impl Strategy<Value = Labels> {
+    (0..WHATS, option::of(0..TOKENS), 0..MARKS).prop_map(|(what, token, mark)| Labels { what, token, mark })
+}
+
+fn which() -> impl Strategy<Value = Which> {
+    prop_oneof![
+        1 => Just(Which::All),
+        2 => (0..WHATS).prop_map(Which::What),
+        2 => (0..TOKENS).prop_map(Which::Token),
+        2 => (0..WHATS, 0..TOKENS).prop_map(|(what, token)| Which::WhatWithToken(what, token)),
+        2 => (0..MARKS).prop_map(Which::Marked),
+    ]
+}
+
+/// Mostly one of the latest.
+fn back() -> impl Strategy<Value = usize> {
+    prop_oneof![4 => 0..4_usize, 2 => 4..40_usize]
+}
