@@ -209,6 +209,6 @@ impl Index {
 
     /// How many handlers there are.
     pub(crate) fn len(&self) -> usize {
-        self.targets.len()
+        self.targets.len() - self.ended.len()
     }
 }

@@ -9,6 +9,7 @@ use std::{
 
 use crate::{
     clock::Moment,
+    drops::drop_each,
     home,
     item::{Body, Item, Target},
     looper::Looper,
@@ -95,8 +96,9 @@ impl Looper {
         };
         watching.look_at_delivery(label, &dispatch);
         // One and the same from beginning to end, also if the message sets another.
-        let observer = watching.observer();
-        if let Some(observer) = &observer
+        let kept = Kept(watching.observer());
+        let observer = kept.0.as_deref();
+        if let Some(observer) = observer
             && let Err(panic) = panic::catch_unwind(AssertUnwindSafe(|| observer.started(&dispatch)))
         {
             // The message is consumed by this panic as by its own.
@@ -115,15 +117,20 @@ impl Looper {
             (Ok(()), Some(observer)) => observer.finished(&dispatch, took),
             (Err(panic), observer) => {
                 // A second panic must not hide the first.
-                let told = panic::catch_unwind(AssertUnwindSafe(|| {
-                    // Moved in: it may be the last one of an observer that the message has replaced.
-                    if let Some(observer) = observer {
-                        observer.panicked(&dispatch, took);
-                    }
-                }));
-                mem::forget(told);
+                let tell = || observer.map(|observer| observer.panicked(&dispatch, took));
+                mem::forget(panic::catch_unwind(AssertUnwindSafe(tell)));
                 panic::resume_unwind(panic);
             }
         }
+    }
+}
+
+/// An observer that is called. It may be the last one that there is of it, if a message has replaced it, and may then
+/// panic when it is dropped, also while another panic unwinds.
+struct Kept(Option<Rc<dyn Observer>>);
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        drop_each(self.0.take());
     }
 }
