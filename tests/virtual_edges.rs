@@ -21,6 +21,9 @@ use alooper::{
 use diary::{Diary, two_on_one_clock};
 use support::{ms, watched};
 
+/// A way to let time pass, and its name.
+type Move = (&'static str, fn(&TestClock));
+
 #[test]
 fn v3_a_looper_that_is_dropped_in_its_own_message_leaves_the_clock_to_the_others() {
     let (clock, first, second) = two_on_one_clock();
@@ -57,8 +60,7 @@ fn l2_v2_a_looper_with_work_that_cannot_become_the_threads_own_is_an_error_and_n
 /// The clock has not moved by then, and what is left runs later.
 #[test]
 fn v1_each_way_to_let_time_pass_from_inside_a_callback_is_a_clear_panic() {
-    let moves: [(&str, fn(&TestClock)); 2] =
-        [("idle", |clock| _ = clock.idle()), ("advance", |clock| _ = clock.advance(ms(5)))];
+    let moves: [Move; 2] = [("idle", |clock| _ = clock.idle()), ("advance", |clock| _ = clock.advance(ms(5)))];
     for (name, let_pass) in moves {
         let clock = TestClock::new();
         let looper = clock.build(Looper::builder()).unwrap();
