@@ -60,20 +60,6 @@ impl<T: Observer + ?Sized> Observer for Arc<T> {
     }
 }
 
-impl<T: Observer + ?Sized> Observer for Rc<T> {
-    fn started(&self, dispatch: &Dispatch) {
-        (**self).started(dispatch);
-    }
-
-    fn finished(&self, dispatch: &Dispatch, took: Duration) {
-        (**self).finished(dispatch, took);
-    }
-
-    fn panicked(&self, dispatch: &Dispatch, took: Duration) {
-        (**self).panicked(dispatch, took);
-    }
-}
-
 /// A message that runs, as an [`Observer`] sees it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]

@@ -5,6 +5,8 @@
 //!
 //! Holds L2, L3, L5, M1, M2, M3, M6, M7, R1, R2, R3, R4, R5, H2, V1.
 
+#[path = "support/codes.rs"]
+mod codes;
 mod support;
 #[path = "support/alone.rs"]
 mod own_process;
@@ -19,6 +21,7 @@ use std::{
 };
 
 use alooper::{Handler, HandlerThread, Looper, Message, Token, testing::TestLooper};
+use codes::{Log, logging};
 use own_process::alone;
 use support::{ms, watched};
 
@@ -26,15 +29,6 @@ const SHOW: i32 = 1;
 const HIDE: i32 = 2;
 const SAVE: i32 = 3;
 const SECOND: Duration = Duration::from_secs(1);
-
-type Log<T> = Rc<RefCell<Vec<T>>>;
-
-/// A handler that logs the codes of its messages.
-fn logging(looper: &Looper) -> (Handler<Message>, Log<i32>) {
-    let whats = Log::default();
-    let log = whats.clone();
-    (Handler::new(looper, move |_, message: Message| log.borrow_mut().push(message.what)), whats)
-}
 
 /// What `ask` gives on another thread.
 fn elsewhere<T: Send>(ask: impl FnOnce() -> T + Send) -> T {

@@ -9,20 +9,17 @@
 mod fds;
 #[path = "support/rest.rs"]
 mod rest;
+#[path = "support/codes.rs"]
+mod codes;
 mod support;
 
-use std::{
-    cell::{Cell, RefCell},
-    rc::Rc,
-    sync::mpsc,
-    thread,
-    time::Duration,
-};
+use std::{cell::Cell, rc::Rc, sync::mpsc, thread, time::Duration};
 
 use alooper::{
     CallError, Handler, HandlerThread, IdleNext, Interest, Looper, LooperHandle, Message, Next,
     testing::{TestClock, TestLooper},
 };
+use codes::logging;
 use fds::ready_pipe;
 use rest::{assert_not_warned, assert_warned_once_of, warnings};
 use support::{ms, until_polling, watched};
@@ -30,15 +27,6 @@ use support::{ms, until_polling, watched};
 const INPUT: i32 = 1;
 const DRAW: i32 = 2;
 const SECOND: Duration = Duration::from_secs(1);
-
-type Log<T> = Rc<RefCell<Vec<T>>>;
-
-/// A handler that logs the codes of its messages.
-fn logging(looper: &Looper) -> (Handler<Message>, Log<i32>) {
-    let whats = Log::default();
-    let log = whats.clone();
-    (Handler::new(looper, move |_, message: Message| log.borrow_mut().push(message.what)), whats)
-}
 
 /// Adds an idle handler that answers `next`; how often it ran.
 fn count_idle(looper: &Looper, next: IdleNext) -> Rc<Cell<usize>> {

@@ -3,12 +3,14 @@
 //! Holds B3, B4. What is compared is the time of this thread on its processor, the least of several runs, with much
 //! slack: a look at each barrier costs more than that.
 
+#[path = "support/costs.rs"]
+mod costs;
 mod support;
 
 use std::time::Duration;
 
 use alooper::{Barrier, Looper};
-use nix::time::{ClockId, clock_gettime};
+use costs::least_cost;
 use support::watched;
 
 /// How many barriers stand.
@@ -17,17 +19,6 @@ const MANY: usize = 20_000;
 const ROUNDS: usize = 20;
 /// How many times as much it may cost. What is seen is less than 2; a look at all of the many is a hundred and more.
 const SLACK: u32 = 20;
-
-/// The least time that `work` takes of its thread.
-fn least_cost(mut work: impl FnMut()) -> Duration {
-    let on_cpu = || Duration::from(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap());
-    let costs = (0..5).map(|_| {
-        let before = on_cpu();
-        work();
-        on_cpu() - before
-    });
-    costs.min().unwrap()
-}
 
 fn put_up(looper: &Looper, count: usize) -> Vec<Barrier> {
     (0..count).map(|_| looper.barrier().unwrap()).collect()

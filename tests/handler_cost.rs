@@ -3,6 +3,8 @@
 //! Holds R5. What is compared is the time of this thread on its processor, the least of several runs, with much slack:
 //! a pass over what is queued costs more than that, which the last test shows.
 
+#[path = "support/costs.rs"]
+mod costs;
 mod support;
 #[path = "support/handlers.rs"]
 mod handlers;
@@ -10,8 +12,8 @@ mod handlers;
 use std::time::Duration;
 
 use alooper::{Handler, Looper, Token};
+use costs::least_cost;
 use handlers::HOUR;
-use nix::time::{ClockId, clock_gettime};
 use support::watched;
 
 /// How many messages stand in the way.
@@ -22,17 +24,6 @@ const ROUNDS: u32 = 100;
 const FEW: usize = 10;
 /// How many times as much it may cost. What is seen is less than 3; one pass over the many is a thousand and more.
 const SLACK: u32 = 20;
-
-/// The least time that `work` takes of its thread.
-fn least_cost(mut work: impl FnMut()) -> Duration {
-    let on_cpu = || Duration::from(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap());
-    let costs = (0..5).map(|_| {
-        let before = on_cpu();
-        work();
-        on_cpu() - before
-    });
-    costs.min().unwrap()
-}
 
 /// A handler that is sent what never runs here.
 fn silent(looper: &Looper) -> Handler<u32> {
