@@ -13,6 +13,7 @@ use std::{
 
 use crate::{
     drops::drop_each,
+    error::Reason,
     fd::{CLOSED_UNDER_IT, Watched, registrations::Ended, sources::Sources, warn_of_end},
     idlers::{IdleCallback, Idlers},
     inbox::Chores,
@@ -206,6 +207,8 @@ impl Home {
         let sources = self.sources.take_all().map(Debris::Source);
         let idlers = self.idlers.take_all().map(Debris::Idle);
         let targets = iter::once_with(|| self.targets.borrow_mut().take_all()).flatten().map(Debris::Target);
+        // Their closures go with all others.
+        drop(self.shared.with_queue(|queue| queue.index().take_ended()));
         let posted = leftovers.chain(given_up).chain(closures.flatten().map(Debris::Closure));
         drop_each(displaced.into_iter().chain(exchanged).chain(posted).chain(sources).chain(idlers).chain(targets));
     }
@@ -286,6 +289,10 @@ pub(crate) fn drop_at_home(shared: &Shared, leftover: Leftover) -> bool {
 pub(crate) fn drop_ended_targets(shared: &Shared) {
     match Home::of(shared) {
         Some(home) => home.drop_ended_targets(),
+        // The home was cleared: nobody else takes them any more.
+        None if shared.inbox.closed() == Some(Reason::Dropped) => {
+            _ = shared.with_queue(|queue| queue.index().take_ended())
+        }
         None => shared.signal_if(shared.inbox.leave_chores()),
     }
 }

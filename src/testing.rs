@@ -47,9 +47,10 @@ use crate::{
     looper::Looper,
 };
 
-/// After so many turns without rest, loopers are said to have none: more than any test has to do at one time.
+/// After so many turns more than messages were pending at the start, loopers are said to have no rest: more than any
+/// test has to do at one time.
 const MOST_TURNS: usize = 100_000;
-/// Likewise, after so many messages more than were pending at the start.
+/// Likewise, after so many messages.
 const MOST_MESSAGES: usize = 1_000_000;
 
 /// A clock that moves only when told, and the loopers of the test's thread that follow it.
@@ -110,7 +111,7 @@ impl TestClock {
     pub fn idle(&self) -> usize {
         let mut count = 0;
         let pending: usize = self.loopers().iter().map(|looper| looper.len()).sum();
-        for _ in 0..MOST_TURNS {
+        for _ in 0..pending + MOST_TURNS {
             let mut is_at_rest = true;
             for looper in self.loopers() {
                 let turn = looper.poll_once(Duration::ZERO).unwrap_or_else(|error| panic!("a turn failed: {error}"));

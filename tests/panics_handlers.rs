@@ -15,7 +15,7 @@ use std::{
     cell::{Cell, RefCell},
     ops::ControlFlow,
     panic::{self, AssertUnwindSafe},
-    rc::Rc,
+    rc::{Rc, Weak},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -292,6 +292,35 @@ fn x3_w1_an_observer_that_panics_about_a_message_that_has_replaced_it_may_panic_
             assert_eq!(explosives.gone_off(), 1, "{at}");
             assert_left(&looper, 0);
         }
+    });
+}
+
+/// Removes itself when a message starts, and panics then, and when it is dropped.
+struct Leaving {
+    looper: Weak<Looper>,
+    _explosive: Explosive,
+}
+
+impl Observer for Leaving {
+    fn started(&self, _: &Dispatch) {
+        self.looper.upgrade().unwrap().set_observer(None);
+        panic!("observer");
+    }
+}
+
+/// In a process of its own, as the one before.
+#[test]
+fn x3_w1_an_observer_that_removes_itself_and_panics_at_the_start_may_panic_when_it_is_dropped() {
+    alone("x3_w1_an_observer_that_removes_itself_and_panics_at_the_start_may_panic_when_it_is_dropped", || {
+        let looper = Rc::new(Looper::new().unwrap());
+        let explosives = Explosives::default();
+        looper.set_observer(Some(Rc::new(Leaving { looper: Rc::downgrade(&looper), _explosive: explosives.make() })));
+        looper.post(|_| panic!("it was consumed")).unwrap();
+
+        assert_eq!(panic_of(|| poll_now(&looper)), "observer");
+
+        assert_eq!(explosives.gone_off(), 1);
+        assert_left(&looper, 0);
     });
 }
 
