@@ -209,4 +209,26 @@ mod tests {
         let largest = Key { index: u32::MAX - 1, generation: u32::MAX };
         assert_ne!(largest.to_bits() as u32, u32::MAX);
     }
+
+    #[test]
+    fn c16_an_annex_finds_nothing_by_an_older_or_a_later_key_of_the_same_slot() {
+        let mut slots = Slots::default();
+        let old = slots.insert(());
+        slots.remove(old);
+        let new = slots.insert(());
+        let mut annex = Annex::default();
+        assert_eq!(annex.insert(old, "old"), None);
+
+        assert_eq!(annex.get(new), None);
+        assert_eq!(annex.get_mut(new), None);
+        assert_eq!(annex.remove(new), None);
+        assert_eq!(annex.get(old), Some(&"old"));
+
+        assert_eq!(annex.insert(new, "new"), Some("old"), "what an older key has left goes");
+        assert_eq!(annex.get(old), None);
+        assert_eq!(annex.get_mut(old), None);
+        assert_eq!(annex.remove(old), None);
+        assert_eq!(annex.insert(old, "late"), Some("late"), "what comes late goes itself");
+        assert_eq!(annex.take_all().collect::<Vec<_>>(), ["new"]);
+    }
 }
