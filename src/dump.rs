@@ -10,10 +10,9 @@ use crate::{
     clock::Moment,
     fd::registrations::Registration,
     index::Index,
-    item::Item,
+    item::{Item, Origin},
     looper::Looper,
     place::Place,
-    queue::Barrier,
     remote::LooperHandle,
     report::{ExitReport, Stats},
 };
@@ -70,7 +69,7 @@ pub struct Dump {
     has_quit: bool,
     now: Moment,
     pending: Vec<(Moment, Pending)>,
-    barriers: Vec<Barrier>,
+    barriers: Vec<(Moment, Origin)>,
     handlers: usize,
     fds: Vec<Registration>,
     account: ExitReport,
@@ -108,12 +107,7 @@ impl LooperHandle {
         let shared = &self.shared;
         let now = shared.clock.now();
         let (pending, barriers, handlers, account) = shared.with_queue(|queue| {
-            (
-                queue.pending_with(Pending::new),
-                queue.barriers().copied().collect(),
-                queue.index().len(),
-                queue.account(),
-            )
+            (queue.pending_with(Pending::new), queue.barriers().collect(), queue.index().len(), queue.account())
         });
         Dump {
             label: shared.label.clone(),
@@ -201,9 +195,9 @@ impl Display for Dump {
             writeln!(f, "    {:>12}  {pending}", FromNow(*when, self.now))?;
         }
         writeln!(f, "  barriers: {}", self.barriers.len())?;
-        for barrier in &self.barriers {
-            let age = rounded(barrier.posted.until(self.now));
-            writeln!(f, "    {:>12}  put up at {}", format!("{age:?} old"), barrier.origin)?;
+        for (since, origin) in &self.barriers {
+            let age = rounded(since.until(self.now));
+            writeln!(f, "    {:>12}  put up at {}", format!("{age:?} old"), origin)?;
         }
         writeln!(f, "  fds: {}", self.fds.len())?;
         for fd in &self.fds {

@@ -24,7 +24,7 @@ pub(crate) struct Queue<T> {
     /// Those among them that barriers let pass.
     asynchronous: BTreeSet<Place>,
     /// While one stands, nothing behind it runs that is not asynchronous.
-    barriers: BTreeMap<Place, Barrier>,
+    barriers: BTreeMap<Place, Origin>,
     /// Those that were not reported.
     unreported: BTreeSet<Place>,
     /// Messages that a predicate is looking at, and the thread that runs it. They stay pending, but cannot run.
@@ -37,13 +37,6 @@ pub(crate) struct Queue<T> {
     /// What a quit gave up, until the looper's thread takes it to drop it.
     dropped: BTreeMap<Place, T>,
     account: ExitReport,
-}
-
-/// A barrier that stands.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Barrier {
-    pub(crate) origin: Origin,
-    pub(crate) posted: Moment,
 }
 
 /// A message that was taken out of the queue.
@@ -200,8 +193,8 @@ impl<T: Queued> Queue<T> {
     }
 
     /// Puts up a barrier.
-    pub(crate) fn add_barrier(&mut self, place: Place, barrier: Barrier) {
-        self.barriers.insert(place, barrier);
+    pub(crate) fn add_barrier(&mut self, place: Place, origin: Origin) {
+        self.barriers.insert(place, origin);
         self.unreported.insert(place);
     }
 
@@ -216,9 +209,9 @@ impl<T: Queued> Queue<T> {
         self.barriers.first_key_value().map(|(place, _)| *place)
     }
 
-    /// All barriers that stand, the first one first.
-    pub(crate) fn barriers(&self) -> impl Iterator<Item = &Barrier> {
-        self.barriers.values()
+    /// All barriers that stand, the first one first: since when, and where each was put up.
+    pub(crate) fn barriers(&self) -> impl Iterator<Item = (Moment, Origin)> {
+        self.barriers.iter().map(|(place, origin)| (place.when, *origin))
     }
 
     /// When the first barrier will have stood for `age` and was not reported.
@@ -226,8 +219,8 @@ impl<T: Queued> Queue<T> {
         self.unreported.first().map(|place| place.when.after(age))
     }
 
-    /// Marks the barriers that have stood for `age` as reported, and gives them.
-    pub(crate) fn report_barriers(&mut self, now: Moment, age: Duration) -> Vec<Barrier> {
+    /// Marks the barriers that have stood for `age` as reported, and tells where they were put up.
+    pub(crate) fn report_barriers(&mut self, now: Moment, age: Duration) -> Vec<Origin> {
         let mut overdue = Vec::new();
         while let Some(first) = self.unreported.first().copied()
             && first.when.after(age) <= now

@@ -21,7 +21,7 @@ use crate::{
     item::{Arrival, Body, Item, Origin, Sent, Stamp},
     place::Place,
     planted::{self, Bug},
-    queue::{Barrier, Hold, Queue, Taken},
+    queue::{Hold, Queue, Taken},
     report::ExitReport,
     slots::Key,
     sys::{
@@ -281,7 +281,7 @@ impl Shared {
         let now = self.clock.now();
         self.with_queue(|queue| {
             let place = self.inbox.number_barrier(now)?;
-            queue.add_barrier(place, Barrier { origin, posted: now });
+            queue.add_barrier(place, origin);
             self.inbox.set_barrier(queue.first_barrier());
             // A looper that is asleep has to get up for the alarm.
             let alarm = self.next_alarm(queue);
@@ -329,12 +329,12 @@ impl Shared {
     pub(crate) fn report_barriers(&self) {
         let now = self.clock.now();
         let overdue = self.with_queue(|queue| queue.report_barriers(now, self.barrier_alarm));
-        for barrier in overdue {
+        for origin in overdue {
             log::warn!(
                 "a barrier has held up {} for {:?} and longer: it was put up at {}; drop it to let messages run",
                 self.label,
                 self.barrier_alarm,
-                barrier.origin
+                origin
             );
         }
     }
