@@ -13,7 +13,7 @@ use crate::{
     clock::Clock,
     error::{Misuse, Reason, Rejected},
     home::Home,
-    item::{Body, SendCallback, Stamp},
+    item::{Body, Stamp, When},
     looper::Looper,
     remote::LooperHandle,
     select,
@@ -242,9 +242,9 @@ impl LooperHandle {
         let call = Arc::new(Call { state: Mutex::new(State::Waiting(callback)), changed: Condvar::new() });
         let side = Side(call.clone());
         // One that is refused is dropped at once, and says so.
-        let stamp = Stamp { asynchronous: self.asynchronous, ..Stamp::new(self.shared.clock.now()) };
-        let body: SendCallback = Box::new(move |looper| side.run(looper));
-        let posted = self.shared.post(stamp, body, Body::Call).ok();
+        let stamp = Stamp { asynchronous: self.asynchronous, ..Stamp::new(When::Now) };
+        let body = Body::call(move |looper: &Looper| side.run(looper));
+        let posted = self.shared.post(stamp, body, None, |body| body).ok();
         let mut state = call.state.lock();
         loop {
             match mem::replace(&mut *state, State::Left) {
@@ -262,7 +262,7 @@ impl LooperHandle {
                 match mem::replace(&mut *state, State::Left) {
                     State::Waiting(value) => {
                         drop(state);
-                        drop(posted.and_then(|place| self.shared.cancel(place)));
+                        drop(posted.and_then(|name| self.shared.cancel(name)));
                         return Err(CallError::TimedOut(value));
                     }
                     State::Running => return Err(CallError::StillRunning),

@@ -13,6 +13,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nix::{
+    sys::time::TimeSpec,
+    time::{self, ClockId},
+};
+
 /// Where the axis of all moments has its zero: the first use of the clock in this process.
 static ORIGIN: LazyLock<Instant> = LazyLock::new(read_system_clock);
 
@@ -31,6 +36,11 @@ impl Moment {
     /// The moment in nanoseconds, for an atomic.
     pub(crate) const fn as_nanos(self) -> i64 {
         self.0
+    }
+
+    /// The moment that [`as_nanos`](Moment::as_nanos) said.
+    pub(crate) const fn from_nanos(nanos: i64) -> Moment {
+        Moment(nanos)
     }
 
     /// The moment `delay` later; [`Moment::NEVER`] when that overflows.
@@ -101,6 +111,19 @@ impl Clock {
         }
     }
 
+    /// About what time it is, for a quarter of what reading the clock costs: no earlier than the first moment, no later
+    /// than the second.
+    pub(crate) fn about_now(&self) -> (Moment, Moment) {
+        match self {
+            Clock::System => Coarse::now().unwrap_or_else(|| {
+                let now = self.now();
+                (now, now)
+            }),
+            #[cfg(any(test, feature = "testing"))]
+            Clock::Virtual(_) => (self.now(), self.now()),
+        }
+    }
+
     /// Whether it moves only when told.
     pub(crate) fn is_virtual(&self) -> bool {
         match self {
@@ -130,6 +153,39 @@ impl Clock {
 #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
 fn read_system_clock() -> Instant {
     Instant::now()
+}
+
+/// The system's coarse clock, which the kernel moves with its timer ticks, and which costs a quarter of the precise
+/// one.
+struct Coarse {
+    /// What `CLOCK_MONOTONIC` shows at [`ORIGIN`] at least, and at most.
+    origin: (i64, i64),
+    /// By how much the coarse clock lags at most: two ticks.
+    lag: i64,
+}
+
+/// `None` if there is no such clock.
+static COARSE: LazyLock<Option<Coarse>> = LazyLock::new(|| {
+    let tick = nanos_of(time::clock_getres(Coarse::ID).ok()?)?;
+    let before = Moment::from_instant(read_system_clock());
+    let shown = nanos_of(time::clock_gettime(ClockId::CLOCK_MONOTONIC).ok()?)?;
+    let after = Moment::from_instant(read_system_clock());
+    Some(Coarse { origin: (shown - after.0, shown - before.0), lag: 2 * tick })
+});
+
+impl Coarse {
+    const ID: ClockId = ClockId::CLOCK_MONOTONIC_COARSE;
+
+    /// A moment that is not after now, and one that is not before.
+    fn now() -> Option<(Moment, Moment)> {
+        let Coarse { origin: (least, most), lag } = COARSE.as_ref()?;
+        let shown = nanos_of(time::clock_gettime(Coarse::ID).ok()?)?;
+        Some((Moment(shown - most), Moment(shown - least + lag)))
+    }
+}
+
+fn nanos_of(time: TimeSpec) -> Option<i64> {
+    time.tv_sec().checked_mul(1_000_000_000)?.checked_add(time.tv_nsec())
 }
 
 /// A clock that moves only when told.
@@ -197,6 +253,19 @@ mod tests {
         assert_eq!(start.next_on_grid(period, ms(40)), ms(40));
         assert_eq!(start.next_on_grid(Duration::ZERO, ms(3)), ms(3));
         assert_eq!(start.next_on_grid(Duration::MAX, ms(3)), Moment::NEVER);
+    }
+
+    /// M2: a post without a delay is spared the clock only if nothing can have become due.
+    #[test]
+    fn m2_about_now_is_about_now() {
+        for _ in 0..1000 {
+            let before = Clock::System.now();
+            let (least, most) = Clock::System.about_now();
+            let after = Clock::System.now();
+
+            assert!(least <= after && most >= before);
+            assert!(least.after(Duration::from_secs(1)) > before && most < after.after(Duration::from_secs(1)));
+        }
     }
 
     #[test]

@@ -2,33 +2,34 @@
 
 use std::{
     fmt::{self, Debug, Formatter},
-    sync::Arc,
     time::{Duration, Instant},
 };
 
 use crate::{
-    clock::Moment,
     error::Rejected,
-    item::{Body, Sent, Stamp},
+    item::{Body, Sent, Stamp, When},
     message::{self, Labels, Token},
+    node::Links,
     posted::Posted,
+    recipient::Recipient,
     shared::Shared,
-    store::Store,
+    sys::letter::Letter,
 };
 
 /// A message that is about to be sent. See [`Handler::message`](crate::Handler::message).
 #[must_use = "a draft is sent by one of its `send` methods"]
 pub struct Draft<'a, M> {
-    store: &'a Arc<Store<M>>,
+    recipient: &'a Recipient<M>,
     message: M,
     labels: Labels,
     asynchronous: bool,
 }
 
 impl<'a, M: 'static> Draft<'a, M> {
-    pub(crate) fn new(store: &'a Arc<Store<M>>, message: M, asynchronous: bool) -> Draft<'a, M> {
+    #[inline]
+    pub(crate) fn new(recipient: &'a Recipient<M>, message: M, asynchronous: bool) -> Draft<'a, M> {
         let labels = message::labels_of(&message);
-        Draft { store, message, labels, asynchronous }
+        Draft { recipient, message, labels, asynchronous }
     }
 }
 
@@ -68,8 +69,7 @@ impl<M> Draft<'_, M> {
     /// Gives the message back if the looper has quit or was dropped.
     #[track_caller]
     pub fn send(self) -> Result<Posted<M>, Rejected<M>> {
-        let now = self.shared().clock.now();
-        self.send_when(Stamp::new(now))
+        self.send_when(Stamp::new(When::Now))
     }
 
     /// Sends it, as [`Handler::send_delayed`](crate::Handler::send_delayed).
@@ -79,7 +79,7 @@ impl<M> Draft<'_, M> {
     #[track_caller]
     pub fn send_delayed(self, delay: Duration) -> Result<Posted<M>, Rejected<M>> {
         let when = self.shared().clock.now().after(delay);
-        self.send_when(Stamp::new(when))
+        self.send_when(Stamp::new(When::At(when)))
     }
 
     /// Sends it, as [`Handler::send_at`](crate::Handler::send_at).
@@ -89,7 +89,7 @@ impl<M> Draft<'_, M> {
     #[track_caller]
     pub fn send_at(self, when: Instant) -> Result<Posted<M>, Rejected<M>> {
         let when = self.shared().clock.moment(when);
-        self.send_when(Stamp::new(when))
+        self.send_when(Stamp::new(When::At(when)))
     }
 
     /// Sends it, as [`Handler::send_at_front`](crate::Handler::send_at_front).
@@ -98,23 +98,24 @@ impl<M> Draft<'_, M> {
     /// Gives the message back if the looper has quit or was dropped.
     #[track_caller]
     pub fn send_at_front(self) -> Result<Posted<M>, Rejected<M>> {
-        self.send_when(Stamp::new(Moment::FRONT))
+        self.send_when(Stamp::new(When::Front))
     }
 
-    fn shared(&self) -> &Arc<Shared> {
-        &self.store.shared
+    fn shared(&self) -> &Shared {
+        &self.recipient.shared
     }
 
     fn send_when(self, stamp: Stamp) -> Result<Posted<M>, Rejected<M>> {
-        let store = self.store;
-        let labels = self.labels;
+        let Recipient { shared, target, passport } = self.recipient;
+        let Labels { what, token } = self.labels;
         let stamp = Stamp { asynchronous: self.asynchronous, ..stamp };
-        let slot = store.put(self.message);
-        let body = |slot| Body::Sent(Box::new(Sent { target: store.target, slot, labels }));
-        match store.shared.post(stamp, slot, body) {
-            Ok(place) => Ok(Posted::sent(store, place)),
-            Err(Rejected { value: slot, reason }) => {
-                let value = store.take(slot).expect("nobody else knows of it");
+        // Sealed before anything is locked, since a large message is boxed.
+        let letter = Letter::seal(self.message, *passport);
+        let body = |letter| Body::Sent(Sent { target: target.index(), what, links: Links::default(), letter });
+        match shared.post(stamp, letter, token, body) {
+            Ok(name) => Ok(Posted::sent(shared.id, name, *passport)),
+            Err(Rejected { value: mut letter, reason }) => {
+                let value = letter.open(*passport).expect("nobody else has opened it");
                 Err(Rejected { value, reason })
             }
         }

@@ -12,6 +12,7 @@ use crate::{
     index::Index,
     item::{Item, Origin},
     looper::Looper,
+    node::Queued,
     place::Place,
     remote::LooperHandle,
     report::{ExitReport, Stats},
@@ -35,12 +36,12 @@ pub struct Pending {
 
 impl Pending {
     pub(crate) fn new(place: Place, item: &Item, index: &Index) -> Pending {
-        let sent = item.sent();
+        let address = item.address();
         Pending {
-            handler: sent.map(|sent| index.name(sent.target)),
-            what: sent.map(|sent| sent.labels.what),
+            handler: address.map(|address| index.name(address.target)),
+            what: address.map(|address| address.what),
             due: (place.when != Moment::FRONT).then(|| place.when.to_instant()),
-            asynchronous: item.asynchronous,
+            asynchronous: place.number().is_asynchronous(),
             place: item.origin,
         }
     }
@@ -130,7 +131,7 @@ impl LooperHandle {
     #[must_use]
     pub fn stats(&self) -> Stats {
         let shared = &self.shared;
-        let wakes = shared.inbox.wakes();
+        let wakes = shared.wakes();
         Stats {
             turns: shared.counters.turns.get(),
             waits: shared.counters.waits.get(),

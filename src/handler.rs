@@ -19,10 +19,10 @@ use crate::{
     item::{Arrival, Target},
     looper::Looper,
     posted::Posted,
+    recipient::Recipient,
     remote::LooperHandle,
     shared::Shared,
-    slots::Key,
-    store::Store,
+    sys::letter::{Letter, Passport},
 };
 
 /// Sends messages of type `M` to a closure on a looper's thread.
@@ -88,13 +88,13 @@ pub struct Handler<M> {
 
 /// What the clones of a handler share. With the last one, the handler is abandoned.
 pub(crate) struct Front<M> {
-    store: Arc<Store<M>>,
+    recipient: Arc<Recipient<M>>,
 }
 
 impl<M> Drop for Front<M> {
     fn drop(&mut self) {
-        let shared = &self.store.shared;
-        if shared.with_queue(|queue| queue.index().abandon(self.store.target)) {
+        let shared = &self.recipient.shared;
+        if shared.with_queue(|queue| queue.index().abandon(self.recipient.target)) {
             home::drop_ended_targets(shared);
         }
     }
@@ -102,7 +102,7 @@ impl<M> Drop for Front<M> {
 
 /// A handler on the looper's thread.
 struct Receiver<M, F> {
-    store: Arc<Store<M>>,
+    passport: Passport<M>,
     /// Taken out while it runs.
     callback: Cell<Option<Box<F>>>,
 }
@@ -115,14 +115,14 @@ impl<M, F> Drop for Receiver<M, F> {
 }
 
 impl<M: 'static, F: FnMut(&Looper, M) + 'static> Receiver<M, F> {
-    fn at_home(store: Arc<Store<M>>, callback: Box<F>) -> Rc<dyn Target> {
-        Rc::new(Receiver { store, callback: Cell::new(Some(callback)) })
+    fn at_home(passport: Passport<M>, callback: Box<F>) -> Rc<dyn Target> {
+        Rc::new(Receiver { passport, callback: Cell::new(Some(callback)) })
     }
 }
 
 impl<M, F: FnMut(&Looper, M)> Target for Receiver<M, F> {
-    fn run(&self, looper: &Looper, slot: Key) {
-        let Some(message) = self.store.take(slot) else {
+    fn run(&self, looper: &Looper, mut letter: Letter) {
+        let Some(message) = letter.open(self.passport) else {
             return;
         };
         let mut run = Run { place: &self.callback, callback: self.callback.take() };
@@ -131,8 +131,8 @@ impl<M, F: FnMut(&Looper, M)> Target for Receiver<M, F> {
         }
     }
 
-    fn discard(&self, slot: Key) {
-        drop(self.store.take(slot));
+    fn discard(&self, mut letter: Letter) {
+        drop(letter.open(self.passport));
     }
 
     fn name(&self) -> &'static str {
@@ -164,21 +164,21 @@ impl<M: 'static> Handler<M> {
         F: FnMut(&Looper, M) + 'static,
     {
         let shared = looper.shared();
-        let (handler, store) = Handler::announce(shared);
-        let target = Receiver::at_home(store, Box::new(callback));
-        drop_each(looper.home().keep_target(handler.front.store.target, target));
+        let (handler, recipient) = Handler::announce(shared);
+        let target = Receiver::at_home(recipient.passport, Box::new(callback));
+        drop_each(looper.home().keep_target(recipient.target, target));
         handler
     }
 
     /// Makes the front of a handler that the queue knows from now on.
-    fn announce(shared: &Arc<Shared>) -> (Handler<M>, Arc<Store<M>>) {
+    fn announce(shared: &Arc<Shared>) -> (Handler<M>, Arc<Recipient<M>>) {
         let target = shared.with_queue(|queue| queue.add_target(any::type_name::<M>()));
-        let store = Store::new(shared, target);
-        (Handler { front: Arc::new(Front { store: store.clone() }), asynchronous: false }, store)
+        let recipient = Recipient::new(shared, target);
+        (Handler { front: Arc::new(Front { recipient: recipient.clone() }), asynchronous: false }, recipient)
     }
 
-    pub(crate) fn store(&self) -> &Arc<Store<M>> {
-        &self.front.store
+    pub(crate) fn recipient(&self) -> &Recipient<M> {
+        &self.front.recipient
     }
 
     /// Sends `message` to be handled after everything that is due already.
@@ -268,7 +268,7 @@ impl<M: 'static> Handler<M> {
     /// `Handler.obtainMessage`.
     #[doc(alias = "obtainMessage")]
     pub fn message(&self, message: M) -> Draft<'_, M> {
-        Draft::new(&self.front.store, message, self.asynchronous)
+        Draft::new(&self.front.recipient, message, self.asynchronous)
     }
 
     /// The same handler, all of whose messages are asynchronous: no barrier holds them up.
@@ -290,7 +290,7 @@ impl<M: 'static> Handler<M> {
     #[doc(alias = "getLooper")]
     #[must_use]
     pub fn looper(&self) -> LooperHandle {
-        LooperHandle::new(&self.front.store.shared)
+        LooperHandle::new(&self.front.recipient.shared)
     }
 
     /// A front that keeps nothing alive.
@@ -340,10 +340,11 @@ impl LooperHandle {
         if let Some(reason) = self.shared.inbox.closed() {
             return Err(Rejected { value: callback, reason });
         }
-        let (mut handler, store) = Handler::announce(&self.shared);
+        let (mut handler, recipient) = Handler::announce(&self.shared);
         handler.asynchronous = self.asynchronous;
-        let target = store.target;
-        let arrival = |callback: Box<F>| Arrival::Target(target, Box::new(move || Receiver::at_home(store, callback)));
+        let Recipient { target, passport, .. } = *recipient;
+        let arrival =
+            |callback: Box<F>| Arrival::Target(target, Box::new(move || Receiver::at_home(passport, callback)));
         match self.shared.admit(Box::new(callback), arrival) {
             Ok(()) => Ok(handler),
             Err(Rejected { value, reason }) => Err(Rejected { value: *value, reason }),

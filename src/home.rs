@@ -6,7 +6,7 @@
 use std::{
     cell::{Cell, OnceCell, RefCell},
     fmt::{self, Debug, Formatter},
-    iter, ptr,
+    iter, mem, ptr,
     rc::{Rc, Weak},
     sync::Arc,
 };
@@ -17,10 +17,12 @@ use crate::{
     fd::{CLOSED_UNDER_IT, Watched, registrations::Ended, sources::Sources, warn_of_end},
     idlers::{IdleCallback, Idlers},
     inbox::Chores,
-    item::{Arrival, Body, Item, Leftover, LocalCallback, SendCallback, Sent, Target},
+    item::{Arrival, Body, Item, Leftover, Posting, Target},
     looper::Core,
-    shared::Shared,
-    slots::{Annex, Key, Slots},
+    queue::Taken,
+    shared::{LooperId, Shared},
+    slots::{Annex, Key},
+    sys::letter::Letter,
 };
 
 thread_local! {
@@ -34,7 +36,6 @@ pub(crate) struct Home {
     pub(crate) idlers: Idlers,
     /// The looper itself, once it is whole.
     pub(crate) core: OnceCell<Weak<Core>>,
-    closures: RefCell<Slots<LocalCallback>>,
     /// The handlers' closures, by the handlers' keys in the queue's index.
     targets: RefCell<Annex<Rc<dyn Target>>>,
     /// Somebody drops what the home has ended, and goes on until there is nothing left of that.
@@ -51,19 +52,18 @@ impl Debug for Home {
 
 /// Something of a user's that has to be dropped.
 enum Debris {
-    Closure(#[expect(dead_code, reason = "is dropped")] LocalCallback),
-    Message(#[expect(dead_code, reason = "is dropped")] SendCallback),
+    Closure(#[expect(dead_code, reason = "is dropped")] Posting),
     Source(#[expect(dead_code, reason = "is dropped")] Box<dyn Watched>),
     Target(#[expect(dead_code, reason = "is dropped")] Rc<dyn Target>),
     Idle(#[expect(dead_code, reason = "is dropped")] IdleCallback),
-    /// A message that is still in its handler's store.
-    Sent(Rc<dyn Target>, Key),
+    /// A message, for which its handler has the passport.
+    Sent(Rc<dyn Target>, Letter),
 }
 
 impl Drop for Debris {
     fn drop(&mut self) {
-        if let Debris::Sent(target, slot) = self {
-            target.discard(*slot);
+        if let Debris::Sent(target, letter) = self {
+            target.discard(mem::take(letter));
         }
     }
 }
@@ -77,7 +77,6 @@ impl Home {
             sources,
             idlers: Idlers::default(),
             core: OnceCell::new(),
-            closures: RefCell::default(),
             targets: RefCell::default(),
             clearing: Cell::new(false),
             busy: Cell::new(false),
@@ -101,16 +100,6 @@ impl Home {
     /// Notes that polling has to be refused, until what this gives is dropped. `None` if it has to be refused already.
     pub(crate) fn occupy(&self) -> Option<Busy<'_>> {
         (!self.busy.replace(true)).then(|| Busy { home: self })
-    }
-
-    /// Keeps a closure.
-    pub(crate) fn keep(&self, closure: LocalCallback) -> Key {
-        self.closures.borrow_mut().insert(closure)
-    }
-
-    /// Takes a closure out, to run or to drop it.
-    pub(crate) fn take(&self, key: Key) -> Option<LocalCallback> {
-        self.closures.borrow_mut().remove(key)
     }
 
     /// Keeps a handler's closure. Gives what has to be dropped for that.
@@ -183,7 +172,7 @@ impl Home {
         let exchanged = self.sources.admit(arrivals).into_iter().map(Debris::Source);
         let leftovers = leftovers.into_iter().filter_map(|leftover| self.debris_of_leftover(leftover));
         let sources = departures.into_iter().filter_map(|key| self.sources.remove(key)).map(Debris::Source);
-        let given_up = self.shared.take_dropped().filter_map(|item| self.debris_of(item));
+        let given_up = self.shared.take_dropped().into_iter().filter_map(|taken| self.debris_of(taken));
         // Handlers go last: their messages are found through them.
         let targets = self.ended_targets(clearing.is_some());
         drop_each(
@@ -199,34 +188,29 @@ impl Home {
         let exchanged = self.sources.admit(self.shared.fds.take_traffic().0).into_iter().map(Debris::Source);
         let leftovers = self.shared.inbox.take_chores().map_or(Vec::new(), |chores| chores.leftovers);
         let leftovers = leftovers.into_iter().filter_map(|leftover| self.debris_of_leftover(leftover));
-        let given_up = self.shared.take_dropped().filter_map(|item| self.debris_of(item));
-        let closures = iter::from_fn(|| {
-            let closures = self.closures.borrow_mut().take_all();
-            (!closures.is_empty()).then_some(closures)
-        });
+        let given_up = self.shared.take_dropped().into_iter().filter_map(|taken| self.debris_of(taken));
         let sources = self.sources.take_all().map(Debris::Source);
         let idlers = self.idlers.take_all().map(Debris::Idle);
         let targets = iter::once_with(|| self.targets.borrow_mut().take_all()).flatten().map(Debris::Target);
         // Their closures go with all others.
         drop(self.shared.with_queue(|queue| queue.index().take_ended()));
-        let posted = leftovers.chain(given_up).chain(closures.flatten().map(Debris::Closure));
+        let posted = leftovers.chain(given_up);
         drop_each(displaced.into_iter().chain(exchanged).chain(posted).chain(sources).chain(idlers).chain(targets));
     }
 
-    fn debris_of(&self, item: Item) -> Option<Debris> {
-        match item.body {
-            Body::Send(closure) | Body::Call(closure) => Some(Debris::Message(closure)),
-            Body::Local(key) => self.take(key).map(Debris::Closure),
-            Body::Sent(sent) => self.debris_of_leftover(Leftover::Sent(*sent)),
+    fn debris_of(&self, taken: Taken<Item>) -> Option<Debris> {
+        match taken.value.body {
+            Body::Closure(closure) => Some(Debris::Closure(closure)),
+            Body::Sent(sent) => self.debris_of_leftover(Leftover::Sent(taken.target?, sent.letter)),
         }
     }
 
     fn debris_of_leftover(&self, leftover: Leftover) -> Option<Debris> {
         match leftover {
-            Leftover::Closure(key) => self.take(key).map(Debris::Closure),
-            Leftover::Sent(Sent { target, slot, .. }) => {
+            Leftover::Closure(closure) => Some(Debris::Closure(closure)),
+            Leftover::Sent(target, letter) => {
                 let target = self.targets.borrow().get(target).cloned()?;
-                Some(Debris::Sent(target, slot))
+                Some(Debris::Sent(target, letter))
             }
             Leftover::Idle(id) => {
                 if !self.idlers.contains(id) {
@@ -260,28 +244,36 @@ impl Drop for Busy<'_> {
     }
 }
 
-/// Drops a closure that was cancelled: here if it may be dropped here, else at home.
-pub(crate) fn drop_cancelled(shared: &Shared, body: Body) {
-    match body {
-        Body::Send(closure) | Body::Call(closure) => drop_each([closure]),
-        // Without a home, it was dropped with that.
-        Body::Local(key) => _ = drop_at_home(shared, Leftover::Closure(key)),
-        Body::Sent(sent) => _ = drop_at_home(shared, Leftover::Sent(*sent)),
+/// Runs `use_it` on a looper, if it lives: at once on the looper's thread, which need not ask the others.
+pub(crate) fn with_looper<R>(id: LooperId, use_it: impl FnOnce(&Shared) -> R) -> Option<R> {
+    let find = |homes: &RefCell<Vec<Weak<Home>>>| {
+        homes.borrow().iter().filter_map(Weak::upgrade).find(|home| home.shared.id == id)
+    };
+    match HOMES.try_with(find).ok().flatten() {
+        Some(home) => Some(use_it(&home.shared)),
+        None => id.find().map(|shared| use_it(&shared)),
     }
 }
 
-/// Drops something that lives at home: now if the calling thread is there, else in the looper's next turn. `false` if
-/// there is no home any more.
-pub(crate) fn drop_at_home(shared: &Shared, leftover: Leftover) -> bool {
+/// Drops something that was taken out of the queue: here if it may be dropped here, else at home.
+pub(crate) fn drop_taken(shared: &Shared, taken: Taken<Item>) {
+    match (taken.value.body, taken.target) {
+        (Body::Closure(closure), _) if closure.is_here() => drop_each([closure]),
+        (Body::Closure(closure), _) => _ = drop_at_home(shared, Leftover::Closure(closure)),
+        (Body::Sent(sent), Some(target)) => _ = drop_at_home(shared, Leftover::Sent(target, sent.letter)),
+        (Body::Sent(_), None) => debug_assert!(false, "a message is for a handler"),
+    }
+}
+
+/// Drops something that lives at home: now if the calling thread is there, else in the looper's next turn. Gives it
+/// back if there is no home any more.
+pub(crate) fn drop_at_home(shared: &Shared, leftover: Leftover) -> Result<(), Leftover> {
     if let Some(home) = Home::of(shared) {
         drop_each(home.debris_of_leftover(leftover));
-        return true;
+        return Ok(());
     }
-    let signal = shared.inbox.leave(leftover);
-    if let Some(signal) = signal {
-        shared.signal_if(signal);
-    }
-    signal.is_some()
+    shared.signal_if(shared.inbox.leave(leftover)?);
+    Ok(())
 }
 
 /// Drops the closures of handlers that are gone for good: now if the calling thread is their home, else in the looper's

@@ -51,7 +51,8 @@ impl IdleHandler {
     pub fn remove(&self) -> bool {
         let was_removed = self.is_removed.swap(true, Ordering::AcqRel);
         if !was_removed {
-            home::drop_at_home(&self.shared, Leftover::Idle(self.id));
+            // Without a home, it was dropped with that.
+            _ = home::drop_at_home(&self.shared, Leftover::Idle(self.id));
         }
         !was_removed
     }

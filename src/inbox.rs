@@ -1,68 +1,93 @@
 //! Where other threads leave messages, and until when the looper sleeps: closed for good after quit.
 //!
-//! This is the wake protocol. Everything it needs stands behind one short mutex, so that each side sees the other's
-//! steps in one order:
+//! What is left stands behind one short mutex. Whether something was left, and whether the looper sleeps, stands in one
+//! word, the *state*, so that each side sees the other's steps in one order:
 //!
 //! | looper | everybody else |
 //! |---|---|
-//! | [`settle`](Inbox::settle): if nothing was left here, publishes until when it will sleep, with the queue still locked | leaves something, and finds that the looper sleeps past it: takes the published time back and writes the eventfd |
-//! | waits in epoll | or finds that the looper does not: leaves it at that |
-//! | [`rise`](Inbox::rise): takes the published time back | |
+//! | [`settle`](Inbox::settle): writes until when it will sleep; then, if nothing was left, sets [`ASLEEP`] in the same step | leaves something, sets a flag for it, and sees in the same step whether the looper is asleep |
+//! | waits in epoll | if so, and past what was left: takes [`ASLEEP`] back; who finds it still set writes the eventfd |
+//! | [`rise`](Inbox::rise): takes [`ASLEEP`] back | |
 //!
 //! Either the looper finds what was left and does not sleep, or the other side finds the looper asleep and wakes it.
 //! Only the first to find it asleep pays for the system call. Since those who ask and cancel also move mail into the
 //! queue, the looper looks at the queue and settles under one lock of the queue: see `Shared::settle`. `src/models/`
 //! checks all this in all interleavings.
 
-use std::{mem, sync::atomic::Ordering};
+use std::{
+    mem,
+    sync::atomic::{
+        AtomicU64,
+        Ordering::{AcqRel, Acquire, Relaxed, Release},
+    },
+};
 
 use crate::{
     clock::Moment,
     error::Reason,
-    item::{Arrival, Leftover, Queued},
-    place::Place,
+    item::{Arrival, Leftover},
+    place::{Lane, Number, Place},
     planted::{self, Bug},
-    queue::Queue,
-    sys::sync::{AtomicI64, Mutex, MutexGuard},
+    sys::sync::{AtomicI64, AtomicU32, Mutex, MutexGuard},
 };
 
-/// The published time of a looper that is not asleep, or that somebody is waking already: no message is due before it.
-const AWAKE: Moment = Moment::FRONT;
+/// There are messages that the queue does not have yet. Set and taken back under the lock.
+const MAIL: u32 = 1;
+/// `wake()` was called and no turn has taken it.
+const WOKEN: u32 = 2;
+/// There is something to tidy up at home, which is no message and no `wake()`. Set and taken back under the lock, or
+/// set for something that the queue has.
+const CHORES: u32 = 4;
+/// The looper sleeps, and its wake is not on the way. Set by the looper alone.
+const ASLEEP: u32 = 8;
+/// Nothing is accepted any more. Set once, under the lock.
+const CLOSED: u32 = 16;
 
-/// How many messages there is still room for after a burst.
-const COMMON_MAIL: usize = 1024;
+/// How many posts of the looper's own thread are numbered between two of others: each has the number of the last post
+/// from afar, and counts on from there.
+const BLOCK_BITS: u32 = 8;
 
 /// What was left for the looper, and whether it sleeps.
 #[derive(Debug)]
 pub(crate) struct Inbox<T> {
-    state: Mutex<State<T>>,
-    /// When the earliest of the mail is due, in nanoseconds. Written under the lock (Release); read without it
-    /// (Acquire), to know whether the mail matters for what runs next.
+    /// The flags above.
+    state: AtomicU32,
+    /// Until when the looper sleeps, in nanoseconds. Written by the looper before it sets [`ASLEEP`], which releases
+    /// it; who sees that flag has acquired it.
+    asleep_until: AtomicI64,
+    /// When the earliest of the mail is due that does not stand behind what is in the queue. Written under the lock
+    /// (Release); read without it (Acquire), to know whether the mail matters for what runs next.
     earliest: AtomicI64,
+    /// No timed message in the queue is due before this, in nanoseconds: a bound, which may be too low. Written with
+    /// the queue locked; read by posters, who need not read the clock if nothing can have become due.
+    timed_from: AtomicI64,
+    /// What became of wishes to wake the looper that take no lock.
+    wakes_sent: AtomicU64,
+    wakes_saved: AtomicU64,
+    left: Mutex<Left<T>>,
 }
 
 #[derive(Debug)]
-struct State<T> {
+struct Left<T> {
     /// Messages that the queue does not have yet, in posting order.
-    mail: Vec<(Place, T)>,
+    mail: Mail<T>,
+    /// No timed message of the mail is due before this.
+    timed_from: Moment,
     /// What other threads have made for the looper's thread to keep.
     arrivals: Vec<Arrival>,
     /// What other threads have ended and the looper's thread has to drop.
     leftovers: Vec<Leftover>,
-    /// The posting order of the last message.
-    order: i64,
+    /// The number of the last block of posts.
+    block: i64,
     /// Where the first barrier stands: what is posted behind it wakes nobody unless it is asynchronous.
     barrier: Option<Place>,
-    /// Until when the looper sleeps; [`AWAKE`] when it does not or when its wake is on the way.
-    asleep_until: Moment,
-    /// `wake()` was called and no turn has reported it.
-    woken: bool,
-    /// There is something to tidy up at home, which is no message and no `wake()`.
-    chores: bool,
     /// Set once: why nothing is accepted any more.
     closed: Option<Reason>,
     wakes: Wakes,
 }
+
+/// Messages from other threads, in posting order.
+pub(crate) type Mail<T> = Vec<(Number, Moment, T)>;
 
 /// How often the eventfd had to be written for what was left, and how often not.
 #[derive(Clone, Copy, Debug, Default)]
@@ -88,216 +113,368 @@ pub(crate) enum Signal {
     Saved,
 }
 
-impl<T: Queued> Inbox<T> {
+/// Numbers for the posts of the looper's own thread, which need not ask for each of them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Numbers {
+    block: i64,
+    used: i64,
+}
+
+impl Numbers {
+    /// A number that is higher than all before, if there is one left in the block.
+    #[inline]
+    pub(crate) fn next(&mut self, lane: Lane, asynchronous: bool) -> Option<Number> {
+        if self.used + 1 >= 1 << BLOCK_BITS {
+            return None;
+        }
+        self.used += 1;
+        Some(Number::new((self.block << BLOCK_BITS) + self.used, lane, asynchronous))
+    }
+
+    /// Goes on in `block`.
+    fn move_to(&mut self, block: i64) {
+        if self.block != block {
+            *self = Numbers { block, used: 0 };
+        }
+    }
+}
+
+impl<T> Inbox<T> {
     pub(crate) fn new() -> Inbox<T> {
-        let state = State {
-            mail: Vec::new(),
+        let left = Left {
+            mail: Mail::new(),
+            timed_from: Moment::NEVER,
             arrivals: Vec::new(),
             leftovers: Vec::new(),
-            order: 0,
+            block: 0,
             barrier: None,
-            asleep_until: AWAKE,
-            woken: false,
-            chores: false,
             closed: None,
             wakes: Wakes::default(),
         };
-        Inbox { state: Mutex::new(state), earliest: AtomicI64::new(Moment::NEVER.as_nanos()) }
+        Inbox {
+            state: AtomicU32::new(0),
+            asleep_until: AtomicI64::new(Moment::NEVER.as_nanos()),
+            earliest: AtomicI64::new(Moment::NEVER.as_nanos()),
+            timed_from: AtomicI64::new(Moment::NEVER.as_nanos()),
+            wakes_sent: AtomicU64::new(0),
+            wakes_saved: AtomicU64::new(0),
+            left: Mutex::new(left),
+        }
     }
 
     /// Locks the inbox for leaving a message, unless it is closed.
     pub(crate) fn open(&self) -> Result<Open<'_, T>, Reason> {
-        let mut state = self.state.lock();
-        if let Some(reason) = state.closed {
+        let mut left = self.left.lock();
+        if let Some(reason) = left.closed {
             return Err(reason);
         }
         if planted::is(Bug::CheckThenPush) {
-            drop(state);
-            state = self.state.lock();
+            drop(left);
+            left = self.left.lock();
         }
-        Ok(Open { state, earliest: &self.earliest })
+        Ok(Open { left, inbox: self })
     }
 
     /// Notes a `wake()`.
     pub(crate) fn wake(&self) -> Signal {
-        let mut state = self.state.lock();
-        state.woken = true;
-        state.rouse()
+        self.counted(self.raise(WOKEN, Moment::FRONT))
     }
 
     /// Notes that there is something to tidy up at home.
     pub(crate) fn leave_chores(&self) -> Signal {
-        let mut state = self.state.lock();
-        state.chores = true;
-        state.rouse()
+        self.counted(self.raise(CHORES, Moment::FRONT))
     }
 
-    /// Leaves something that has to be dropped at home; `None` if there is no home any more.
-    pub(crate) fn leave(&self, leftover: Leftover) -> Option<Signal> {
-        let mut state = self.state.lock();
-        if state.closed == Some(Reason::Dropped) {
-            return None;
+    /// Leaves something that has to be dropped at home; gives it back if there is no home any more.
+    pub(crate) fn leave(&self, leftover: Leftover) -> Result<Signal, Leftover> {
+        let mut left = self.left.lock();
+        if left.closed == Some(Reason::Dropped) {
+            return Err(leftover);
         }
-        state.leftovers.push(leftover);
-        state.chores = true;
-        Some(state.rouse())
+        left.leftovers.push(leftover);
+        Ok(self.counted(self.raise(CHORES, Moment::FRONT)))
     }
 
-    /// Numbers a barrier that is put up at `now`.
-    pub(crate) fn number_barrier(&self, now: Moment) -> Result<Place, Reason> {
-        let mut state = self.state.lock();
-        if let Some(reason) = state.closed {
+    /// Wakes the looper if it sleeps past `when`, for something that it finds when it looks.
+    pub(crate) fn rouse_for(&self, when: Moment) -> Signal {
+        self.counted(self.rouse(when))
+    }
+
+    /// Sets `flag` for something that is due at `when`, and wakes the looper if it sleeps past that.
+    fn raise(&self, flag: u32, when: Moment) -> Signal {
+        let before = self.state.fetch_or(flag, AcqRel);
+        if before & ASLEEP == 0 { Signal::Saved } else { self.rouse(when) }
+    }
+
+    fn rouse(&self, when: Moment) -> Signal {
+        let is_asleep = self.state.load(Acquire) & ASLEEP != 0;
+        if !is_asleep || when.as_nanos() >= self.asleep_until.load(Relaxed) {
+            return Signal::Saved;
+        }
+        if planted::is(Bug::SignalEveryTime) {
+            return Signal::Needed;
+        }
+        // Of several who come here, one finds it set.
+        let before = self.state.fetch_and(!ASLEEP, AcqRel);
+        if before & ASLEEP == 0 { Signal::Saved } else { Signal::Needed }
+    }
+
+    /// Counts what became of a wish to wake the looper.
+    fn counted(&self, signal: Signal) -> Signal {
+        let count = if signal == Signal::Needed { &self.wakes_sent } else { &self.wakes_saved };
+        count.fetch_add(1, Relaxed);
+        signal
+    }
+
+    /// Numbers a barrier; `numbers` goes on behind it. The queue is locked by the caller.
+    pub(crate) fn number_barrier(&self, numbers: &mut Numbers) -> Result<Number, Reason> {
+        let mut left = self.left.lock();
+        if let Some(reason) = left.closed {
             return Err(reason);
         }
-        state.order += 1;
-        Ok(Place::new(now, state.order))
+        let number = left.next_number(Lane::Timed, false);
+        numbers.move_to(left.block);
+        Ok(number)
     }
 
     /// Notes where the first barrier stands from now on. The queue is locked by the caller, who changes its barriers.
     pub(crate) fn set_barrier(&self, first: Option<Place>) {
-        self.state.lock().barrier = first;
+        self.left.lock().barrier = first;
     }
 
-    /// Wakes the looper if it sleeps past `when`, for something that is in the queue.
-    pub(crate) fn rouse_for(&self, when: Moment) -> Signal {
-        self.state.lock().rouse_for(when)
+    /// Notes that no timed message in the queue is due before `when`. The queue is locked by the caller.
+    #[inline]
+    pub(crate) fn set_timed_from(&self, when: Moment) {
+        if self.timed_from.load(Relaxed) != when.as_nanos() {
+            self.timed_from.store(when.as_nanos(), Release);
+        }
+    }
+
+    /// Notes a timed message in the queue. The queue is locked by the caller.
+    #[inline]
+    pub(crate) fn note_timed(&self, when: Moment) {
+        if when.as_nanos() < self.timed_from.load(Relaxed) {
+            self.timed_from.store(when.as_nanos(), Release);
+        }
     }
 
     /// How often the eventfd had to be written, and how often not.
     pub(crate) fn wakes(&self) -> Wakes {
-        self.state.lock().wakes
+        let Wakes { sent, saved } = self.left.lock().wakes;
+        Wakes { sent: sent + self.wakes_sent.load(Relaxed), saved: saved + self.wakes_saved.load(Relaxed) }
     }
 
     /// Refuses messages from now on. `None` if the inbox was closed before.
     pub(crate) fn close(&self, reason: Reason) -> Option<Signal> {
-        let mut state = self.state.lock();
-        if state.closed.is_some() {
+        let mut left = self.left.lock();
+        if left.closed.is_some() {
             return None;
         }
-        state.closed = Some(reason);
-        state.chores = true;
-        Some(state.rouse())
+        left.closed = Some(reason);
+        Some(self.counted(self.raise(CLOSED | CHORES, Moment::FRONT)))
     }
 
     /// Refuses messages for good, because the looper is dropped.
     pub(crate) fn shut(&self) {
-        self.state.lock().closed = Some(Reason::Dropped);
+        self.left.lock().closed = Some(Reason::Dropped);
+        self.state.fetch_or(CLOSED, AcqRel);
     }
 
     /// Why the inbox is closed, if it is.
     pub(crate) fn closed(&self) -> Option<Reason> {
-        self.state.lock().closed
+        if self.is_closed() { self.left.lock().closed } else { None }
     }
 
-    /// Moves all mail into the queue.
+    #[inline]
+    pub(crate) fn is_closed(&self) -> bool {
+        self.state.load(Acquire) & CLOSED != 0
+    }
+
+    /// Whether there are messages that the queue does not have yet: exact for what was posted before this call.
+    #[inline]
+    pub(crate) fn has_mail(&self) -> bool {
+        self.state.load(Acquire) & MAIL != 0
+    }
+
+    /// Whether the looper sleeps, in a poll or between the polls of its host, so that posts may have to wake it.
+    #[inline]
+    pub(crate) fn is_asleep(&self) -> bool {
+        self.state.load(Acquire) & ASLEEP != 0
+    }
+
+    /// Takes all mail, and leaves `room` for more. `numbers` goes on behind it.
+    pub(crate) fn take_mail(&self, room: Mail<T>, numbers: &mut Numbers) -> Mail<T> {
+        self.take_mail_of(&mut self.left.lock(), room, numbers)
+    }
+
+    /// As [`take_mail`](Inbox::take_mail), and lets `numbers` go on in a new block.
+    #[cold]
+    pub(crate) fn take_mail_and_begin_block(&self, room: Mail<T>, numbers: &mut Numbers) -> Mail<T> {
+        let mut left = self.left.lock();
+        left.block += 1;
+        self.take_mail_of(&mut left, room, numbers)
+    }
+
+    fn take_mail_of(&self, left: &mut Left<T>, mut room: Mail<T>, numbers: &mut Numbers) -> Mail<T> {
+        mem::swap(&mut left.mail, &mut room);
+        numbers.move_to(left.block);
+        self.note_timed(mem::replace(&mut left.timed_from, Moment::NEVER));
+        self.earliest.store(Moment::NEVER.as_nanos(), Release);
+        self.state.fetch_and(!MAIL, AcqRel);
+        room
+    }
+
+    /// Whether there may be mail that comes before a message of the queue that is due at `when` and a `lane`'s.
     ///
-    /// The lock is held meanwhile: posters wait, and so cannot post faster than the mail can be sorted, which would
-    /// keep the looper collecting for ever.
-    pub(crate) fn collect_into(&self, queue: &mut Queue<T>) {
-        let mut state = self.state.lock();
-        for (place, message) in state.mail.drain(..) {
-            queue.insert(place, message);
+    /// Exact for whatever was posted before this call, without the lock. Plain mail comes after what is plain in the
+    /// queue; before what is timed there, if that was not due yet when it was posted.
+    #[inline]
+    pub(crate) fn may_precede(&self, place: Option<Place>) -> bool {
+        match place {
+            Some(place) if place.number().lane() != Lane::Timed => {
+                self.earliest.load(Acquire) < place.when.max(Moment::EARLIEST).as_nanos()
+            }
+            _ => self.has_mail(),
         }
-        state.mail.shrink_to(COMMON_MAIL);
-        self.earliest.store(Moment::NEVER.as_nanos(), Ordering::Release);
-    }
-
-    /// Whether there may be mail that comes before a message of the queue that is due at `when`.
-    ///
-    /// Exact for whatever was posted before this call, without the lock. Mail due at the same time comes later, since
-    /// it was numbered later; only what is posted at the front comes before what was posted there.
-    pub(crate) fn may_precede(&self, when: Moment) -> bool {
-        self.earliest.load(Ordering::Acquire) < when.max(Moment::EARLIEST).as_nanos()
     }
 
     /// Takes what there is to tidy up, if there is anything.
+    #[inline]
     pub(crate) fn take_chores(&self) -> Option<Chores> {
-        let mut state = self.state.lock();
-        if !mem::take(&mut state.chores) {
-            return None;
-        }
-        Some(Chores { arrivals: mem::take(&mut state.arrivals), leftovers: mem::take(&mut state.leftovers) })
+        if self.state.load(Acquire) & CHORES == 0 { None } else { Some(self.take_all_chores()) }
+    }
+
+    #[cold]
+    fn take_all_chores(&self) -> Chores {
+        let mut left = self.left.lock();
+        self.state.fetch_and(!CHORES, AcqRel);
+        Chores { arrivals: mem::take(&mut left.arrivals), leftovers: mem::take(&mut left.leftovers) }
     }
 
     /// Takes what other threads have made for the looper's thread to keep.
     pub(crate) fn take_arrivals(&self) -> Vec<Arrival> {
-        mem::take(&mut self.state.lock().arrivals)
+        mem::take(&mut self.left.lock().arrivals)
     }
 
     /// Publishes that the looper sleeps until `until`, if nothing was left for it.
     ///
     /// `false` means that something was left: the looper stays awake and looks again.
     pub(crate) fn settle(&self, until: Moment) -> bool {
-        let mut state = self.state.lock();
-        let quiet = state.mail.is_empty() && !state.woken && !state.chores;
-        if quiet || planted::is(Bug::SettleWithoutLooking) {
-            state.asleep_until = until;
+        self.asleep_until.store(until.as_nanos(), Relaxed);
+        if planted::is(Bug::SettleWithoutLooking) {
+            self.state.fetch_or(ASLEEP, AcqRel);
+            return true;
         }
-        quiet || planted::is(Bug::SettleWithoutLooking)
+        let mut state = self.state.load(Relaxed);
+        while state & (MAIL | WOKEN | CHORES) == 0 {
+            match self.state.compare_exchange_weak(state, state | ASLEEP, AcqRel, Relaxed) {
+                Ok(_) => return true,
+                Err(changed) => state = changed,
+            }
+        }
+        false
     }
 
     /// Takes back what [`settle`](Inbox::settle) published, and takes the `wake()` that was noted: whether there was
     /// one.
+    #[inline]
     pub(crate) fn rise(&self) -> bool {
-        let mut state = self.state.lock();
-        state.asleep_until = AWAKE;
-        mem::take(&mut state.woken)
+        if self.state.load(Acquire) & (ASLEEP | WOKEN) == 0 {
+            return false;
+        }
+        self.state.fetch_and(!(ASLEEP | WOKEN), AcqRel) & WOKEN != 0
     }
 
     /// Publishes that the looper may sleep for ever, since the eventfd could not be written: the next one tries again.
     ///
     /// If the looper has got up meanwhile, that costs somebody a needless write.
     pub(crate) fn lull(&self) {
-        self.state.lock().asleep_until = Moment::NEVER;
+        self.asleep_until.store(Moment::NEVER.as_nanos(), Relaxed);
+        self.state.fetch_or(ASLEEP, AcqRel);
     }
 }
 
-impl<T> State<T> {
-    /// Wakes the looper if it sleeps at all.
-    fn rouse(&mut self) -> Signal {
-        self.rouse_for(Moment::FRONT)
+impl<T> Left<T> {
+    fn next_number(&mut self, lane: Lane, asynchronous: bool) -> Number {
+        self.block += 1;
+        Number::new(self.block << BLOCK_BITS, lane, asynchronous)
     }
 
-    /// Wakes the looper if it sleeps past `when`.
-    fn rouse_for(&mut self, when: Moment) -> Signal {
-        if when >= self.asleep_until {
-            self.wakes.saved += 1;
-            return Signal::Saved;
+    fn count(&mut self, signal: Signal) {
+        match signal {
+            Signal::Needed => self.wakes.sent += 1,
+            Signal::Saved => self.wakes.saved += 1,
         }
-        self.wakes.sent += 1;
-        if !planted::is(Bug::SignalEveryTime) {
-            self.asleep_until = AWAKE;
-        }
-        Signal::Needed
     }
 }
 
 /// The inbox, locked and not closed. Run nothing of the user's while it lives.
 pub(crate) struct Open<'a, T> {
-    state: MutexGuard<'a, State<T>>,
-    earliest: &'a AtomicI64,
+    left: MutexGuard<'a, Left<T>>,
+    inbox: &'a Inbox<T>,
 }
 
-impl<T: Queued> Open<'_, T> {
+impl<T> Open<'_, T> {
+    /// No timed message is due before this, in the queue or in the mail.
+    pub(crate) fn timed_from(&self) -> Moment {
+        let queue = Moment::from_nanos(self.inbox.timed_from.load(Acquire));
+        queue.min(self.left.timed_from)
+    }
+
+    /// Whether the last message that the queue does not have yet is a plain one.
+    pub(crate) fn ends_plain(&self) -> bool {
+        self.left.mail.last().is_some_and(|(number, ..)| number.lane() == Lane::Plain)
+    }
+
     /// Leaves a message that is due at `when`.
-    pub(crate) fn push(mut self, when: Moment, message: T) -> (Place, Signal) {
-        let state = &mut *self.state;
-        state.order += 1;
-        let place = Place::new(when, state.order);
-        let is_barred = !message.is_asynchronous() && state.barrier.is_some_and(|barrier| place > barrier);
-        state.mail.push((place, message));
-        if when.as_nanos() < self.earliest.load(Ordering::Relaxed) {
-            self.earliest.store(when.as_nanos(), Ordering::Release);
+    pub(crate) fn push(mut self, lane: Lane, asynchronous: bool, when: Moment, message: T) -> (Number, Signal) {
+        let left = &mut *self.left;
+        let number = left.next_number(lane, asynchronous);
+        let is_behind = |barrier: Place| match lane {
+            Lane::Plain => true,
+            Lane::Timed => Place::new(when, number) > barrier,
+            Lane::Front => false,
+        };
+        let is_barred = !asynchronous && left.barrier.is_some_and(is_behind);
+        left.mail.push((number, when, message));
+        if lane != Lane::Plain {
+            self.note_earliest(lane, when);
         }
-        // What a barrier holds up is woken for when the barrier goes.
-        (place, state.rouse_for(if is_barred { Moment::NEVER } else { when }))
+        // What a barrier holds up is woken for when the barrier goes. A plain message is due now.
+        let due = match lane {
+            _ if is_barred => Moment::NEVER,
+            Lane::Timed => when,
+            Lane::Plain | Lane::Front => Moment::FRONT,
+        };
+        let signal = self.inbox.raise_mail(due);
+        self.left.count(signal);
+        (number, signal)
+    }
+
+    fn note_earliest(&mut self, lane: Lane, when: Moment) {
+        if lane == Lane::Timed {
+            self.left.timed_from = self.left.timed_from.min(when);
+        }
+        let earliest = &self.inbox.earliest;
+        if when.as_nanos() < earliest.load(Relaxed) {
+            earliest.store(when.as_nanos(), Release);
+        }
     }
 
     /// Leaves something for the looper's thread to keep.
     pub(crate) fn admit(mut self, arrival: Arrival) -> Signal {
-        self.state.arrivals.push(arrival);
-        self.state.chores = true;
-        self.state.rouse()
+        self.left.arrivals.push(arrival);
+        self.inbox.counted(self.inbox.raise(CHORES, Moment::FRONT))
+    }
+}
+
+impl<T> Inbox<T> {
+    /// Notes mail. To be called under the lock.
+    #[inline]
+    fn raise_mail(&self, due: Moment) -> Signal {
+        // Whoever takes the flag back needs the lock, and the looper does not fall asleep while it is set: it need not
+        // be set again.
+        if self.state.load(Acquire) & (MAIL | ASLEEP) == MAIL { Signal::Saved } else { self.raise(MAIL, due) }
     }
 }
 
@@ -309,14 +486,44 @@ mod tests {
     use crate::clock::Clock;
 
     fn push(inbox: &Inbox<char>, when: Moment) -> Signal {
-        inbox.open().unwrap().push(when, 'm').1
+        let lane = if when == Moment::FRONT { Lane::Front } else { Lane::Timed };
+        inbox.open().unwrap().push(lane, false, when, 'm').1
+    }
+
+    fn empty(inbox: &Inbox<char>) {
+        inbox.take_mail(Mail::new(), &mut Numbers::default());
     }
 
     /// An inbox whose mail the looper has taken.
     fn emptied() -> Inbox<char> {
         let inbox = Inbox::new();
-        inbox.collect_into(&mut Queue::default());
+        empty(&inbox);
         inbox
+    }
+
+    #[test]
+    fn m5_numbers_grow_whoever_posts() {
+        let inbox = Inbox::new();
+        let mut numbers = Numbers::default();
+        let mut last = Number::new(0, Lane::Plain, false);
+        let mut grows = |number: Number| {
+            assert!(number > last, "{number:?} after {last:?}");
+            last = number;
+        };
+
+        for round in 0..2000 {
+            if round % 700 == 3 {
+                grows(inbox.open().unwrap().push(Lane::Plain, false, Moment::EARLIEST, 'm').0);
+                assert_eq!(inbox.take_mail(Mail::new(), &mut numbers).len(), 1);
+            }
+            grows(numbers.next(Lane::Plain, false).unwrap_or_else(|| {
+                inbox.take_mail_and_begin_block(Mail::new(), &mut numbers);
+                numbers.next(Lane::Plain, false).expect("a new block has numbers")
+            }));
+            if round % 500 == 7 {
+                grows(inbox.number_barrier(&mut numbers).unwrap());
+            }
+        }
     }
 
     #[test]
@@ -350,7 +557,7 @@ mod tests {
         let inbox = emptied();
         assert_eq!(push(&inbox, Moment::NEVER), Signal::Saved);
         assert!(!inbox.settle(Moment::NEVER));
-        inbox.collect_into(&mut Queue::default());
+        empty(&inbox);
         assert_eq!(inbox.wake(), Signal::Saved);
         assert!(!inbox.settle(Moment::NEVER));
         inbox.rise();

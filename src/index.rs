@@ -1,16 +1,17 @@
 //! Which messages are whose: the messages of each handler, and those among them with a given label.
 //!
-//! A handler's messages are listed always; by label only from the first time that somebody asks for one of that kind,
-//! so that who never asks pays nothing.
+//! A handler's messages are linked with each other, always; they are listed by label only from the first time that
+//! somebody asks for one of that kind, so that who never asks pays nothing.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    mem,
+    collections::{BTreeSet, HashMap},
+    iter, mem,
 };
 
 use crate::{
+    arena::NOWHERE,
     message::{Labels, Token},
-    place::Place,
+    node::{Address, Links, Nodes, Queued, Spot},
     slots::{Key, Slots},
 };
 
@@ -36,8 +37,10 @@ pub(crate) struct Index {
 struct Own {
     /// The type of its messages.
     name: &'static str,
-    all: BTreeMap<Place, Labels>,
-    by_label: HashMap<Filter, BTreeSet<Place>>,
+    /// The one that was posted last, from which the others are reached.
+    newest: u32,
+    count: usize,
+    by_label: HashMap<Filter, BTreeSet<Spot>>,
     /// Which kinds of label `by_label` has.
     listed: Listed,
     /// Nobody can send it anything any more: its last message ends it.
@@ -72,17 +75,23 @@ impl Listed {
     }
 }
 
+impl Listed {
+    fn is_any(self) -> bool {
+        self.what || self.token || self.both
+    }
+}
+
 impl Own {
-    fn list(&mut self, place: Place, labels: Labels, listed: Listed) {
+    fn list(&mut self, spot: Spot, labels: Labels, listed: Listed) {
         for filter in listed.lists_of(labels) {
-            self.by_label.entry(filter).or_default().insert(place);
+            self.by_label.entry(filter).or_default().insert(spot);
         }
     }
 
-    fn unlist(&mut self, place: Place, labels: Labels) {
+    fn unlist(&mut self, spot: Spot, labels: Labels) {
         for filter in self.listed.lists_of(labels) {
             if let Some(list) = self.by_label.get_mut(&filter) {
-                list.remove(&place);
+                list.remove(&spot);
                 if list.is_empty() {
                     self.by_label.remove(&filter);
                 }
@@ -90,17 +99,37 @@ impl Own {
         }
     }
 
+    /// All its messages, the newest one first.
+    fn all<T: Queued>(&self, nodes: &mut Nodes<T>) -> Vec<Spot> {
+        let mut next = self.newest;
+        let step = || {
+            let node = nodes.get_mut(next)?;
+            let spot = Spot { number: node.number, slot: next };
+            next = node.value.links()?.older;
+            Some(spot)
+        };
+        iter::from_fn(step).collect()
+    }
+
     /// Lists the messages by the kind of label that `filter` has, in one pass over them, unless that was done before.
-    fn list_by(&mut self, filter: Filter) {
+    fn list_by<T: Queued>(&mut self, filter: Filter, nodes: &mut Nodes<T>, tokens: &dyn Tokens) {
         let is_listed = self.listed.kind_of(filter).is_none_or(|listed| mem::replace(listed, true));
         if is_listed {
             return;
         }
         let mut only = Listed::default();
         only.kind_of(filter).into_iter().for_each(|listed| *listed = true);
-        let all: Vec<_> = self.all.iter().map(|(place, labels)| (*place, *labels)).collect();
-        all.into_iter().for_each(|(place, labels)| self.list(place, labels, only));
+        for spot in self.all(nodes) {
+            if let Some(Address { what, .. }) = nodes.get(spot.slot).and_then(|node| node.value.address()) {
+                self.list(spot, Labels { what, token: tokens.token(spot) }, only);
+            }
+        }
     }
+}
+
+/// Knows the tokens of messages that have one.
+pub(crate) trait Tokens {
+    fn token(&self, spot: Spot) -> Option<Token>;
 }
 
 impl Index {
@@ -108,7 +137,8 @@ impl Index {
     pub(crate) fn add_target(&mut self, name: &'static str) -> Key {
         let own = Own {
             name,
-            all: BTreeMap::new(),
+            newest: NOWHERE,
+            count: 0,
             by_label: HashMap::new(),
             listed: Listed::default(),
             is_abandoned: false,
@@ -122,48 +152,69 @@ impl Index {
         if let Some(own) = self.targets.get_mut(target) {
             own.is_abandoned = true;
         }
-        self.end_if_done(target)
+        self.end_if_done(target.index())
     }
 
-    /// Notes a message.
-    pub(crate) fn insert(&mut self, place: Place, target: Key, labels: Labels) {
-        if let Some(own) = self.targets.get_mut(target) {
-            own.all.insert(place, labels);
-            own.list(place, labels, own.listed);
+    /// Notes the message at `spot`.
+    #[inline]
+    pub(crate) fn insert<T: Queued>(
+        &mut self,
+        spot: Spot,
+        address: Address,
+        token: Option<Token>,
+        nodes: &mut Nodes<T>,
+    ) {
+        let Some(own) = self.targets.at_mut(address.target) else {
+            return;
+        };
+        let older = mem::replace(&mut own.newest, spot.slot);
+        own.count += 1;
+        if own.listed.is_any() {
+            own.list(spot, Labels { what: address.what, token }, own.listed);
+        }
+        set_links(nodes, spot.slot, |links| *links = Links { older, newer: NOWHERE });
+        if older != NOWHERE {
+            set_links(nodes, older, |links| links.newer = spot.slot);
         }
     }
 
-    /// Forgets a message. Whether its handler is gone for good by that.
-    pub(crate) fn remove(&mut self, place: Place, target: Key) -> bool {
-        let Some(own) = self.targets.get_mut(target) else {
+    /// Forgets a message that was taken out, with what it was linked with. Whether its handler is gone for good by
+    /// that.
+    #[inline]
+    pub(crate) fn remove<T: Queued>(
+        &mut self,
+        spot: Spot,
+        address: Address,
+        token: Option<Token>,
+        Links { older, newer }: Links,
+        nodes: &mut Nodes<T>,
+    ) -> bool {
+        let Some(own) = self.targets.at_mut(address.target) else {
             return false;
         };
-        if let Some(labels) = own.all.remove(&place) {
-            own.unlist(place, labels);
+        own.count -= 1;
+        if own.listed.is_any() {
+            own.unlist(spot, Labels { what: address.what, token });
         }
-        self.end_if_done(target)
+        if newer == NOWHERE {
+            own.newest = older;
+        } else {
+            set_links(nodes, newer, |links| links.older = older);
+        }
+        if older != NOWHERE {
+            set_links(nodes, older, |links| links.newer = newer);
+        }
+        own.is_abandoned && self.end_if_done(address.target)
     }
 
-    /// Forgets all messages.
-    pub(crate) fn clear(&mut self) {
-        let targets: Vec<Key> = self.targets.iter().map(|(target, _)| target).collect();
-        for target in targets {
-            if let Some(own) = self.targets.get_mut(target) {
-                own.all.clear();
-                own.by_label.clear();
-            }
-            self.end_if_done(target);
-        }
-    }
-
-    fn end_if_done(&mut self, target: Key) -> bool {
-        let own = self.targets.get_mut(target).filter(|own| own.is_abandoned && own.all.is_empty());
+    fn end_if_done(&mut self, target: u32) -> bool {
+        let own = self.targets.at_mut(target).filter(|own| own.is_abandoned && own.count == 0);
         let Some(own) = own else {
             return false;
         };
         let is_new = !mem::replace(&mut own.has_ended, true);
         if is_new {
-            self.ended.push(target);
+            self.ended.extend(self.targets.key_at(target));
         }
         is_new
     }
@@ -178,37 +229,62 @@ impl Index {
         ended
     }
 
-    /// The places of a handler's messages, in their order.
-    pub(crate) fn select(&mut self, target: Key, filter: Filter) -> Vec<Place> {
+    /// A handler's messages, in no order.
+    pub(crate) fn select<T: Queued>(
+        &mut self,
+        target: Key,
+        filter: Filter,
+        nodes: &mut Nodes<T>,
+        tokens: &dyn Tokens,
+    ) -> Vec<Spot> {
         let Some(own) = self.targets.get_mut(target) else {
             return Vec::new();
         };
-        own.list_by(filter);
+        own.list_by(filter, nodes, tokens);
         match filter {
-            Filter::All => own.all.keys().copied().collect(),
+            Filter::All => own.all(nodes),
             label => own.by_label.get(&label).into_iter().flatten().copied().collect(),
         }
     }
 
     /// How many messages a handler has.
-    pub(crate) fn count(&mut self, target: Key, filter: Filter) -> usize {
+    pub(crate) fn count<T: Queued>(
+        &mut self,
+        target: Key,
+        filter: Filter,
+        nodes: &mut Nodes<T>,
+        tokens: &dyn Tokens,
+    ) -> usize {
         let Some(own) = self.targets.get_mut(target) else {
             return 0;
         };
-        own.list_by(filter);
+        own.list_by(filter, nodes, tokens);
         match filter {
-            Filter::All => own.all.len(),
+            Filter::All => own.count,
             label => own.by_label.get(&label).map_or(0, BTreeSet::len),
         }
     }
 
+    /// The key of the handler at a position.
+    #[inline]
+    pub(crate) fn key_at(&self, target: u32) -> Option<Key> {
+        self.targets.key_at(target)
+    }
+
     /// The type of a handler's messages.
-    pub(crate) fn name(&self, target: Key) -> &'static str {
-        self.targets.get(target).map_or("", |own| own.name)
+    pub(crate) fn name(&self, target: u32) -> &'static str {
+        self.targets.key_at(target).and_then(|target| self.targets.get(target)).map_or("", |own| own.name)
     }
 
     /// How many handlers there are.
     pub(crate) fn len(&self) -> usize {
         self.targets.len() - self.ended.len()
+    }
+}
+
+#[inline]
+fn set_links<T: Queued>(nodes: &mut Nodes<T>, slot: u32, set: impl FnOnce(&mut Links)) {
+    if let Some(links) = nodes.get_mut(slot).and_then(|node| node.value.links()) {
+        set(links);
     }
 }

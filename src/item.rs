@@ -6,21 +6,45 @@ use std::{
     rc::Rc,
 };
 
-use crate::{clock::Moment, idlers::IdleNext, looper::Looper, message::Labels, slots::Key};
-
-/// A closure that any thread may post.
-pub(crate) type SendCallback = Box<dyn FnOnce(&Looper) + Send>;
-
-/// A closure that was posted on the looper's own thread and stays there.
-pub(crate) type LocalCallback = Box<dyn FnOnce(&Looper)>;
+use crate::{
+    clock::Moment,
+    idlers::IdleNext,
+    looper::Looper,
+    node::{Address, Extra, Links, Queued},
+    place::Lane,
+    slots::Key,
+    sys::{closure::Closure, letter::Letter, sync::ThreadNumber},
+};
 
 /// A place in the user's source: where something was posted or added.
 pub(crate) type Origin = &'static Location<'static>;
 
+/// For when something is posted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum When {
+    /// After everything that is due already.
+    Now,
+    /// Not before this moment.
+    At(Moment),
+    /// Before everything else.
+    Front,
+}
+
+impl When {
+    #[inline]
+    pub(crate) fn lane(self) -> Lane {
+        match self {
+            When::Now => Lane::Plain,
+            When::At(_) => Lane::Timed,
+            When::Front => Lane::Front,
+        }
+    }
+}
+
 /// When and how something is posted, and from where.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stamp {
-    pub(crate) when: Moment,
+    pub(crate) when: When,
     /// Barriers do not hold it up.
     pub(crate) asynchronous: bool,
     pub(crate) origin: Origin,
@@ -29,7 +53,8 @@ pub(crate) struct Stamp {
 impl Stamp {
     /// For something that barriers hold up, posted by the caller's caller.
     #[track_caller]
-    pub(crate) fn new(when: Moment) -> Stamp {
+    #[inline]
+    pub(crate) fn new(when: When) -> Stamp {
         Stamp { when, asynchronous: false, origin: Location::caller() }
     }
 }
@@ -37,80 +62,107 @@ impl Stamp {
 /// What stands in the inbox and in the queue.
 #[derive(Debug)]
 pub(crate) struct Item {
-    pub(crate) body: Body,
-    pub(crate) asynchronous: bool,
     pub(crate) origin: Origin,
-    /// When it was posted, if somebody watched. Boxed for the same reason as [`Body::Sent`].
-    pub(crate) posted: Option<Box<Moment>>,
+    pub(crate) body: Body,
 }
 
-pub(crate) enum Body {
-    /// A closure that may cross threads.
-    Send(SendCallback),
+/// A closure that was posted.
+pub(crate) type Posting = Closure<Looper, Kind>;
+
+/// What a closure is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Post,
     /// A synchronous call: when it is dropped, its caller is released and has the closure back.
-    Call(SendCallback),
-    /// The key of a closure that stays at home: see `home.rs`.
-    Local(Key),
-    /// The address of a handler's message, whose value lies in the handler's store: see `store.rs`.
-    /// Boxed so that items, which the queue moves about, stay small: that is a third of the time of a closure.
-    Sent(Box<Sent>),
+    Call,
 }
 
-impl Debug for Body {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+#[derive(Debug)]
+pub(crate) enum Body {
+    Closure(Posting),
+    Sent(Sent),
+}
+
+impl Body {
+    /// A closure that may cross threads.
+    #[inline]
+    pub(crate) fn send<F: FnOnce(&Looper) + Send + 'static>(closure: F) -> Body {
+        Body::Closure(Posting::new(closure, Kind::Post))
+    }
+
+    /// A synchronous call.
+    pub(crate) fn call<F: FnOnce(&Looper) + Send + 'static>(closure: F) -> Body {
+        Body::Closure(Posting::new(closure, Kind::Call))
+    }
+
+    /// A closure that stays on the calling thread, which is `home`.
+    #[inline]
+    pub(crate) fn local<F: FnOnce(&Looper) + 'static>(closure: F, home: ThreadNumber) -> Body {
+        Body::Closure(Posting::local(closure, home, Kind::Post))
+    }
+
+    /// Gives a closure back as what it was. It was never anything else.
+    #[cold]
+    pub(crate) fn into_closure<F: FnOnce(&Looper) + 'static>(self) -> F {
         match self {
-            Body::Send(_) => f.write_str("Send(..)"),
-            Body::Call(_) => f.write_str("Call(..)"),
-            Body::Local(key) => f.debug_tuple("Local").field(key).finish(),
-            Body::Sent(sent) => f.debug_tuple("Sent").field(sent).finish(),
+            Body::Closure(closure) => closure.into_inner().expect("it is the one that was put in"),
+            Body::Sent(_) => unreachable!("a message is no closure"),
         }
     }
 }
 
-/// A handler's message, without its value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A handler's message.
+#[derive(Debug)]
 pub(crate) struct Sent {
-    /// The handler.
-    pub(crate) target: Key,
-    /// Where its store has the value.
-    pub(crate) slot: Key,
-    pub(crate) labels: Labels,
+    /// The handler's position in the index.
+    pub(crate) target: u32,
+    pub(crate) what: i32,
+    pub(crate) links: Links,
+    /// The message itself; empty while a predicate looks at it.
+    pub(crate) letter: Letter,
 }
 
 impl Item {
-    /// A handler's message, if it is one.
-    pub(crate) fn sent(&self) -> Option<Sent> {
-        match self.body {
-            Body::Sent(ref sent) => Some(**sent),
-            Body::Send(_) | Body::Call(_) | Body::Local(_) => None,
+    /// What the message is in, if it is a handler's.
+    pub(crate) fn letter(&mut self) -> Option<&mut Letter> {
+        match &mut self.body {
+            Body::Sent(sent) => Some(&mut sent.letter),
+            Body::Closure(_) => None,
         }
     }
 }
 
-/// What a queue has to know of what stands in it.
-pub(crate) trait Queued {
-    /// The handler that it is for, if it is for one, and how it is labelled.
-    fn address(&self) -> Option<(Key, Labels)>;
-    /// Whether barriers let it pass.
-    fn is_asynchronous(&self) -> bool;
+impl Queued for Item {
+    #[inline]
+    fn address(&self) -> Option<Address> {
+        match &self.body {
+            Body::Sent(sent) => Some(Address { target: sent.target, what: sent.what }),
+            Body::Closure(_) => None,
+        }
+    }
+
+    #[inline]
+    fn links(&mut self) -> Option<&mut Links> {
+        match &mut self.body {
+            Body::Sent(sent) => Some(&mut sent.links),
+            Body::Closure(_) => None,
+        }
+    }
 }
 
-impl Queued for Item {
-    fn address(&self) -> Option<(Key, Labels)> {
-        self.sent().map(|sent| (sent.target, sent.labels))
-    }
-
-    fn is_asynchronous(&self) -> bool {
-        self.asynchronous
-    }
+/// A message on its way into the queue.
+#[derive(Debug)]
+pub(crate) struct Post {
+    pub(crate) item: Item,
+    pub(crate) extra: Extra,
 }
 
 /// What a handler is on the looper's thread: its closure, and the way to its messages.
 pub(crate) trait Target {
-    /// Calls the closure with the message in `slot`.
-    fn run(&self, looper: &Looper, slot: Key);
-    /// Drops the message in `slot`.
-    fn discard(&self, slot: Key);
+    /// Calls the closure with the message in `letter`.
+    fn run(&self, looper: &Looper, letter: Letter);
+    /// Drops the message in `letter`.
+    fn discard(&self, letter: Letter);
     /// The type of its messages.
     fn name(&self) -> &'static str;
 }
@@ -134,12 +186,12 @@ impl Debug for Arrival {
 }
 
 /// What another thread has ended, and the looper's thread has to drop.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) enum Leftover {
     /// A closure that was cancelled.
-    Closure(Key),
+    Closure(Posting),
     /// A handler's message that was given up while another thread looked at it.
-    Sent(Sent),
+    Sent(Key, Letter),
     /// An idle handler.
     Idle(u64),
 }

@@ -31,7 +31,7 @@
 //!
 //! What is promised, rule by rule, is in `docs/semantics.md`; the ids in these pages (`F4`) are that page's. How the
 //! library is built is in `docs/design.md`.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 #![cfg_attr(all(test, alooper_loom), allow(dead_code, reason = "the models use a part of the fake kernel"))]
 
 mod error;
@@ -39,20 +39,23 @@ mod clock;
 mod interest;
 mod report;
 mod slots;
+mod arena;
 mod drops;
 mod idlers;
 mod message;
-mod item;
 mod place;
-mod index;
+mod node;
 mod planted;
 mod sys;
+mod item;
+mod line;
+mod index;
 mod queue;
 mod inbox;
 mod fd;
 mod shared;
 mod home;
-mod store;
+mod recipient;
 mod repeat;
 mod posted;
 mod fd_source;

@@ -5,7 +5,14 @@ use std::{
     sync::Arc,
 };
 
-use crate::{home, place::Place, repeat::Repetition, shared::Shared, store::Store};
+use crate::{
+    home,
+    place::Name,
+    recipient,
+    repeat::Repetition,
+    shared::{LooperId, Shared},
+    sys::letter::Passport,
+};
 
 /// Something that was posted: a closure, or a message of type `M` that was sent to a handler.
 ///
@@ -19,38 +26,40 @@ use crate::{home, place::Place, repeat::Repetition, shared::Shared, store::Store
 /// # Android
 /// `Handler.removeCallbacks(Runnable)`, which searches the queue for the object.
 pub struct Posted<M = ()> {
+    /// Not a reference to it, which would have to be counted for each post.
+    looper: LooperId,
     target: Target<M>,
 }
 
 enum Target<M> {
-    Once(Arc<Shared>, Place),
-    Repeating(Arc<Shared>, Arc<Repetition>),
-    Sent(Arc<Store<M>>, Place),
+    Once(Name),
+    Repeating(Arc<Repetition>),
+    Sent(Name, Passport<M>),
 }
 
 impl<M> Clone for Target<M> {
     fn clone(&self) -> Self {
         match self {
-            Target::Once(shared, place) => Target::Once(shared.clone(), *place),
-            Target::Repeating(shared, repetition) => Target::Repeating(shared.clone(), repetition.clone()),
-            Target::Sent(store, place) => Target::Sent(store.clone(), *place),
+            Target::Once(name) => Target::Once(*name),
+            Target::Repeating(repetition) => Target::Repeating(repetition.clone()),
+            Target::Sent(name, passport) => Target::Sent(*name, *passport),
         }
     }
 }
 
 impl Posted {
-    pub(crate) fn once(shared: &Arc<Shared>, place: Place) -> Posted {
-        Posted { target: Target::Once(shared.clone(), place) }
+    pub(crate) fn once(looper: LooperId, name: Name) -> Posted {
+        Posted { looper, target: Target::Once(name) }
     }
 
-    pub(crate) fn repeating(shared: &Arc<Shared>, repetition: Arc<Repetition>) -> Posted {
-        Posted { target: Target::Repeating(shared.clone(), repetition) }
+    pub(crate) fn repeating(looper: LooperId, repetition: Arc<Repetition>) -> Posted {
+        Posted { looper, target: Target::Repeating(repetition) }
     }
 }
 
 impl<M> Posted<M> {
-    pub(crate) fn sent(store: &Arc<Store<M>>, place: Place) -> Posted<M> {
-        Posted { target: Target::Sent(store.clone(), place) }
+    pub(crate) fn sent(looper: LooperId, name: Name, passport: Passport<M>) -> Posted<M> {
+        Posted { looper, target: Target::Sent(name, passport) }
     }
 
     /// Cancels it; whether that kept it from running (again).
@@ -67,17 +76,23 @@ impl<M> Posted<M> {
     /// After it has returned, the looper does not begin the message (R1). One that it has begun goes on, even if it has
     /// not reached its first line yet.
     pub fn cancel(&self) -> bool {
-        let (shared, (taken, kept)) = match &self.target {
-            Target::Once(shared, place) => {
-                let taken = shared.cancel(*place);
+        home::with_looper(self.looper, |shared| self.cancel_on(shared)).unwrap_or(false)
+    }
+
+    fn cancel_on(&self, shared: &Shared) -> bool {
+        let (taken, kept) = match &self.target {
+            Target::Once(name) => {
+                let taken = shared.cancel(*name);
                 let kept = taken.is_some();
-                (shared, (taken, kept))
+                (taken, kept)
             }
-            Target::Repeating(shared, repetition) => (shared, repetition.cancel(shared)),
-            Target::Sent(store, place) => return store.drop_cancelled(store.shared.cancel(*place)) > 0,
+            Target::Repeating(repetition) => repetition.cancel(shared),
+            Target::Sent(name, passport) => {
+                return recipient::drop_cancelled(shared, *passport, shared.cancel(*name)) > 0;
+            }
         };
         if let Some(taken) = taken {
-            home::drop_cancelled(shared, taken.value.body);
+            home::drop_taken(shared, taken);
         }
         kept
     }
@@ -87,12 +102,11 @@ impl<M> Posted<M> {
     /// One that is running is not pending, nor is one of [`post_every`](crate::Looper::post_every) while it runs.
     #[must_use]
     pub fn is_pending(&self) -> bool {
-        let (shared, place) = match &self.target {
-            Target::Once(shared, place) => (shared, Some(*place)),
-            Target::Repeating(shared, repetition) => (shared, repetition.next()),
-            Target::Sent(store, place) => (&store.shared, Some(*place)),
+        let name = match &self.target {
+            Target::Once(name) | Target::Sent(name, _) => Some(*name),
+            Target::Repeating(repetition) => repetition.next(),
         };
-        place.is_some_and(|place| shared.is_pending(place))
+        name.and_then(|name| home::with_looper(self.looper, |shared| shared.is_pending(name))).unwrap_or(false)
     }
 
     /// Turns this into a guard that cancels when it is dropped.
@@ -104,7 +118,7 @@ impl<M> Posted<M> {
 
 impl<M> Clone for Posted<M> {
     fn clone(&self) -> Self {
-        Posted { target: self.target.clone() }
+        Posted { looper: self.looper, target: self.target.clone() }
     }
 }
 

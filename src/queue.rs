@@ -1,16 +1,20 @@
 //! In which order and when messages run: pure data, no thread, no system call, no clock.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     mem,
     time::Duration,
 };
 
 use crate::{
+    arena::NOWHERE,
     clock::Moment,
-    index::{Filter, Index},
-    item::{Origin, Queued},
-    place::Place,
+    index::{Filter, Index, Tokens},
+    item::Origin,
+    line::{Head, Line},
+    message::Token,
+    node::{Extra, Node, Nodes, Queued, Spot},
+    place::{Lane, Name, Number, Place},
     planted::{self, Bug},
     report::ExitReport,
     slots::Key,
@@ -20,23 +24,40 @@ use crate::{
 /// The messages that are pending, in their order, and the account of all that ever were.
 #[derive(Debug)]
 pub(crate) struct Queue<T> {
-    pending: BTreeMap<Place, T>,
-    /// Those among them that barriers let pass.
-    asynchronous: BTreeSet<Place>,
+    nodes: Nodes<T>,
+    /// Those that barriers hold up.
+    synchronous: Line,
+    /// Those that barriers let pass.
+    asynchronous: Line,
+    extras: Extras,
+    /// The timed messages from other threads, who do not know where they lie.
+    afar: HashMap<Number, u32>,
     /// While one stands, nothing behind it runs that is not asynchronous.
     barriers: BTreeMap<Place, Origin>,
     /// Those that were not reported.
     unreported: BTreeSet<Place>,
     /// Messages that a predicate is looking at, and the thread that runs it. They stay pending, but cannot run.
-    held: BTreeMap<Place, ThreadId>,
+    held: BTreeMap<Number, ThreadId>,
     /// The looper found the next message held, and has to be told when it no longer is.
     is_blocked: bool,
     /// Idle handlers have still to run, and a barrier keeps them from it.
     is_idle_awaited: bool,
     index: Index,
     /// What a quit gave up, until the looper's thread takes it to drop it.
-    dropped: BTreeMap<Place, T>,
+    dropped: Vec<Taken<T>>,
     account: ExitReport,
+    /// The latest time that a plain message or a barrier was given: they never go back.
+    latest: Moment,
+}
+
+/// What few messages have besides.
+#[derive(Debug, Default)]
+struct Extras(HashMap<Number, Extra>);
+
+impl Tokens for Extras {
+    fn token(&self, spot: Spot) -> Option<Token> {
+        self.0.get(&spot.number)?.token
+    }
 }
 
 /// A message that was taken out of the queue.
@@ -44,8 +65,12 @@ pub(crate) struct Queue<T> {
 pub(crate) struct Taken<T> {
     pub(crate) place: Place,
     pub(crate) value: T,
+    /// The handler that it is for.
+    pub(crate) target: Option<Key>,
     /// It was the last message of a handler that nobody can send anything any more.
     pub(crate) ends_target: bool,
+    /// When it was posted, if somebody watched.
+    pub(crate) posted: Option<Moment>,
 }
 
 /// What comes of the wish to look at a message.
@@ -64,103 +89,225 @@ pub(crate) enum Hold {
 impl<T> Default for Queue<T> {
     fn default() -> Self {
         Queue {
-            pending: BTreeMap::new(),
-            asynchronous: BTreeSet::new(),
+            nodes: Nodes::default(),
+            synchronous: Line::default(),
+            asynchronous: Line::default(),
+            extras: Extras::default(),
+            afar: HashMap::new(),
             barriers: BTreeMap::new(),
             unreported: BTreeSet::new(),
             held: BTreeMap::new(),
             is_blocked: false,
             is_idle_awaited: false,
             index: Index::default(),
-            dropped: BTreeMap::new(),
+            dropped: Vec::new(),
             account: ExitReport::default(),
+            latest: Moment::EARLIEST,
         }
     }
 }
 
 impl<T: Queued> Queue<T> {
-    /// Puts an accepted message at its place.
-    pub(crate) fn insert(&mut self, place: Place, message: T) {
+    /// Puts an accepted message at its place: where it lies. Its number is higher than all before.
+    #[inline]
+    pub(crate) fn insert(&mut self, number: Number, when: Moment, value: T, extra: Extra) -> Name {
         self.account.posted += 1;
-        if message.is_asynchronous() {
-            self.asynchronous.insert(place);
+        // Plain messages run in the order in which they came, whatever their posters' clocks said.
+        let when = if number.lane() == Lane::Plain { self.stamp_no_earlier_than(when) } else { when };
+        let address = value.address();
+        let slot = self.nodes.insert(Node { number, when, value });
+        let spot = Spot { number, slot };
+        if !extra.is_empty() {
+            self.extras.0.insert(number, extra);
         }
-        if let Some((target, labels)) = message.address() {
-            self.index.insert(place, target, labels);
+        if let Some(address) = address {
+            self.index.insert(spot, address, extra.token, &mut self.nodes);
         }
-        self.pending.insert(place, message);
+        self.line(number).push(when, spot);
+        Name { number, slot }
     }
 
-    /// Takes out the first message that may run, if it is due at `now`, to be run.
-    pub(crate) fn pop_due(&mut self, now: Moment) -> Option<Taken<T>> {
-        let place = self.next().filter(|place| place.when <= now)?;
-        let taken = self.take(place)?;
+    /// Puts a message from another thread at its place, so that it is found by its number alone.
+    pub(crate) fn insert_from_afar(&mut self, number: Number, when: Moment, value: T, extra: Extra) {
+        let Name { slot, .. } = self.insert(number, when, value, extra);
+        if number.lane() == Lane::Timed {
+            self.afar.insert(number, slot);
+        }
+    }
+
+    /// The time for a plain message or a barrier of `when`: no earlier than that of any before.
+    #[inline]
+    fn stamp_no_earlier_than(&mut self, when: Moment) -> Moment {
+        self.latest = self.latest.max(when);
+        self.latest
+    }
+
+    /// The latest time that a plain message was given: a time for the next one, if no timed message has become due
+    /// since.
+    #[inline]
+    pub(crate) fn latest(&self) -> Moment {
+        self.latest
+    }
+
+    /// No timed message is due before this.
+    #[inline]
+    pub(crate) fn timed_from(&self) -> Moment {
+        self.synchronous.timed_from().min(self.asynchronous.timed_from())
+    }
+
+    #[inline]
+    fn line(&mut self, number: Number) -> &mut Line {
+        if number.is_asynchronous() { &mut self.asynchronous } else { &mut self.synchronous }
+    }
+
+    /// Takes out the first message that may run, if it is due at `now`, to be run; otherwise tells when it is due. A
+    /// plain one is always due.
+    #[inline]
+    pub(crate) fn pop_due(&mut self, now: Moment) -> Result<Taken<T>, Option<Moment>> {
+        let Head { place, spot } = self.next().ok_or(None)?;
+        let lane = spot.number.lane();
+        if lane == Lane::Timed && place.when > now {
+            return Err(Some(place.when));
+        }
+        self.line(spot.number).pop(lane);
         self.account.run += 1;
-        Some(taken)
+        self.take_from_arena(spot).ok_or(None)
+    }
+
+    /// The place of the first message that may run; `None` when there is none.
+    #[inline]
+    pub(crate) fn next_place(&mut self) -> Option<Place> {
+        self.next().map(|head| head.place)
     }
 
     /// When the first message that may run is due; `None` when there is none.
     pub(crate) fn next_due(&mut self) -> Option<Moment> {
-        self.next().map(|place| place.when)
+        self.next().map(|head| head.place.when)
     }
 
     /// The first message that may run: nothing may while the first one is being looked at.
-    fn next(&mut self) -> Option<Place> {
-        let first = self.pending.first_key_value().map(|(place, _)| *place);
-        let place = match self.barriers.first_key_value() {
-            Some((barrier, _)) if first.is_some_and(|first| first > *barrier) => self.asynchronous.first().copied(),
-            _ => first,
-        }?;
-        let is_held = self.held.contains_key(&place) && !planted::is(Bug::RunHeld);
-        self.is_blocked |= is_held;
-        (!is_held).then_some(place)
-    }
-
-    /// Takes out a message, and forgets whose it was.
-    fn take(&mut self, place: Place) -> Option<Taken<T>> {
-        // The first one needs no search.
-        let value = match self.pending.first_entry() {
-            Some(first) if *first.key() == place => first.remove(),
-            _ => self.pending.remove(&place)?,
+    #[inline]
+    fn next(&mut self) -> Option<Head> {
+        let synchronous = self.synchronous.head(&self.nodes);
+        let asynchronous = self.asynchronous.head(&self.nodes);
+        let mut head = match (synchronous, asynchronous) {
+            (Some(synchronous), Some(asynchronous)) => synchronous.min(asynchronous),
+            (synchronous, asynchronous) => synchronous.or(asynchronous)?,
         };
-        if value.is_asynchronous() {
-            self.asynchronous.remove(&place);
+        if let Some((barrier, _)) = self.barriers.first_key_value()
+            && head.place > *barrier
+        {
+            head = asynchronous?;
         }
-        let ends_target = value.address().is_some_and(|(target, _)| self.index.remove(place, target));
-        Some(Taken { place, value, ends_target })
+        if self.held.is_empty() { Some(head) } else { self.unless_held(head) }
     }
 
-    /// Takes out the message at `place` because it was cancelled.
-    pub(crate) fn cancel(&mut self, place: Place) -> Option<Taken<T>> {
-        let taken = self.take(place)?;
+    #[cold]
+    fn unless_held(&mut self, head: Head) -> Option<Head> {
+        let is_held = self.held.contains_key(&head.spot.number) && !planted::is(Bug::RunHeld);
+        self.is_blocked |= is_held;
+        (!is_held).then_some(head)
+    }
+
+    /// Takes a message out of everything but its line.
+    #[inline]
+    fn take_from_arena(&mut self, spot: Spot) -> Option<Taken<T>> {
+        let Node { number, when, mut value } = self.nodes.remove(spot.slot)?;
+        let extra = if self.extras.0.is_empty() { Extra::default() } else { self.take_extra(number) };
+        if !self.afar.is_empty() {
+            self.afar.remove(&number);
+        }
+        let place = Place::new(when, number);
+        let Some(address) = value.address() else {
+            return Some(Taken { place, value, target: None, ends_target: false, posted: extra.posted });
+        };
+        let target = self.index.key_at(address.target);
+        let links = value.links().copied().unwrap_or_default();
+        let ends_target = self.index.remove(spot, address, extra.token, links, &mut self.nodes);
+        Some(Taken { place, value, target, ends_target, posted: extra.posted })
+    }
+
+    #[cold]
+    fn take_extra(&mut self, number: Number) -> Extra {
+        self.extras.0.remove(&number).unwrap_or_default()
+    }
+
+    /// Takes out a message that is somewhere in its line.
+    fn take(&mut self, spot: Spot) -> Option<Taken<T>> {
+        let taken = self.take_from_arena(spot)?;
+        let line = if spot.number.is_asynchronous() { &mut self.asynchronous } else { &mut self.synchronous };
+        line.note_stale(spot.number.lane(), &self.nodes);
+        Some(taken)
+    }
+
+    /// Where the message called `name` lies, if it is still pending.
+    pub(crate) fn find(&self, name: Name) -> Option<Spot> {
+        let Name { number, slot } = name;
+        let spot = match number.lane() {
+            _ if slot != NOWHERE => Spot { number, slot },
+            Lane::Timed => Spot { number, slot: *self.afar.get(&number)? },
+            _ if number.is_asynchronous() => self.asynchronous.find(number)?,
+            _ => self.synchronous.find(number)?,
+        };
+        spot.is_live(&self.nodes).then_some(spot)
+    }
+
+    /// Takes out the message at `spot` because it was cancelled.
+    pub(crate) fn cancel(&mut self, spot: Spot) -> Option<Taken<T>> {
+        if !spot.is_live(&self.nodes) {
+            return None;
+        }
+        let taken = self.take(spot)?;
         self.account.removed += 1;
         Some(taken)
     }
 
+    /// Takes out the message called `name` because it was cancelled.
+    pub(crate) fn cancel_name(&mut self, name: Name) -> Option<Taken<T>> {
+        let spot = self.find(name)?;
+        self.cancel(spot)
+    }
+
     /// Takes out those of a handler's messages that `filter` names.
     pub(crate) fn cancel_all(&mut self, target: Key, filter: Filter) -> Vec<Taken<T>> {
-        let places = self.index.select(target, filter);
-        places.into_iter().filter_map(|place| self.cancel(place)).collect()
+        let spots = self.index.select(target, filter, &mut self.nodes, &self.extras);
+        spots.into_iter().filter_map(|spot| self.cancel(spot)).collect()
     }
 
-    /// Whether the message at `place` is still pending.
-    pub(crate) fn contains(&self, place: Place) -> bool {
-        self.pending.contains_key(&place)
+    /// Where a handler's messages lie, in the order in which they will run.
+    pub(crate) fn spots_of(&mut self, target: Key) -> Vec<Spot> {
+        let mut spots = self.index.select(target, Filter::All, &mut self.nodes, &self.extras);
+        spots.sort_by_cached_key(|spot| self.nodes.get(spot.slot).map(Node::place));
+        spots
     }
 
-    /// The message at `place`.
-    pub(crate) fn get(&self, place: Place) -> Option<&T> {
-        self.pending.get(&place)
+    /// How many messages of a handler `filter` names.
+    pub(crate) fn count(&mut self, target: Key, filter: Filter) -> usize {
+        self.index.count(target, filter, &mut self.nodes, &self.extras)
+    }
+
+    /// Whether the message at `spot` is still pending.
+    pub(crate) fn contains(&self, spot: Spot) -> bool {
+        spot.is_live(&self.nodes)
+    }
+
+    /// The message at `spot`, for changing it.
+    pub(crate) fn get_mut(&mut self, spot: Spot) -> Option<&mut T> {
+        self.nodes.get_mut(spot.slot).filter(|node| node.number == spot.number).map(|node| &mut node.value)
     }
 
     /// How many messages are pending.
     pub(crate) fn len(&self) -> usize {
-        self.pending.len()
+        self.nodes.len()
     }
 
     /// What `tell` says of each message that is pending, in their order, with its due time.
     pub(crate) fn pending_with<R>(&self, tell: impl Fn(Place, &T, &Index) -> R) -> Vec<(Moment, R)> {
-        self.pending.iter().map(|(place, message)| (place.when, tell(*place, message, &self.index))).collect()
+        let spots = self.synchronous.spots().chain(self.asynchronous.spots());
+        let live = spots.filter(|spot| spot.is_live(&self.nodes)).filter_map(|spot| self.nodes.get(spot.slot));
+        let mut nodes: Vec<&Node<T>> = live.collect();
+        nodes.sort_by_key(|node| node.place());
+        nodes.into_iter().map(|node| (node.when, tell(node.place(), &node.value, &self.index))).collect()
     }
 
     /// Whose messages they are.
@@ -174,28 +321,32 @@ impl<T: Queued> Queue<T> {
     }
 
     /// Holds a message, so that it does not run while `thread` looks at it.
-    pub(crate) fn hold(&mut self, place: Place, thread: ThreadId) -> Hold {
-        match self.held.get(&place) {
+    pub(crate) fn hold(&mut self, spot: Spot, thread: ThreadId) -> Hold {
+        match self.held.get(&spot.number) {
             Some(holder) if *holder == thread => Hold::Mine,
             Some(_) => Hold::Busy,
-            None if !self.pending.contains_key(&place) => Hold::Gone,
+            None if !spot.is_live(&self.nodes) => Hold::Gone,
             None => {
-                self.held.insert(place, thread);
+                self.held.insert(spot.number, thread);
                 Hold::Held
             }
         }
     }
 
     /// Holds a message no longer. Whether the looper waits for that.
-    pub(crate) fn release(&mut self, place: Place) -> bool {
-        self.held.remove(&place);
+    pub(crate) fn release(&mut self, spot: Spot) -> bool {
+        self.held.remove(&spot.number);
         mem::take(&mut self.is_blocked)
     }
 
-    /// Puts up a barrier.
-    pub(crate) fn add_barrier(&mut self, place: Place, origin: Origin) {
+    /// Puts up a barrier: its place.
+    pub(crate) fn add_barrier(&mut self, number: Number, now: Moment, origin: Origin) -> Place {
+        // What is posted from now on is given no earlier time, and stands behind it.
+        self.stamp_no_earlier_than(now);
+        let place = Place::new(now, number);
         self.barriers.insert(place, origin);
         self.unreported.insert(place);
+        place
     }
 
     /// Takes a barrier away. Whether it stood.
@@ -232,8 +383,10 @@ impl<T: Queued> Queue<T> {
     }
 
     /// Whether nothing is due, and no barrier stands.
-    pub(crate) fn is_idle(&self, now: Moment) -> bool {
-        let is_due = self.pending.first_key_value().is_some_and(|(place, _)| place.when <= now);
+    pub(crate) fn is_idle(&mut self, now: Moment) -> bool {
+        let synchronous = self.synchronous.head(&self.nodes);
+        let asynchronous = self.asynchronous.head(&self.nodes);
+        let is_due = synchronous.into_iter().chain(asynchronous).any(|head| head.place.when <= now);
         !is_due && self.barriers.is_empty()
     }
 
@@ -252,30 +405,31 @@ impl<T: Queued> Queue<T> {
     pub(crate) fn give_up_all(&mut self) {
         self.barriers.clear();
         self.unreported.clear();
-        self.account.dropped += self.pending.len() as u64;
-        self.dropped.append(&mut self.pending);
-        self.asynchronous.clear();
-        self.index.clear();
+        let lines = [mem::take(&mut self.synchronous), mem::take(&mut self.asynchronous)];
+        lines.iter().flat_map(Line::spots).for_each(|spot| self.give_up(spot));
+        self.nodes.trim();
     }
 
     /// Gives up what is not due at `now`, and takes all barriers away.
     pub(crate) fn give_up_later_than(&mut self, now: Moment) {
         self.barriers.clear();
         self.unreported.clear();
-        let mut later = self.pending.split_off(&Place::behind(now));
-        self.account.dropped += later.len() as u64;
-        for (place, message) in &later {
-            self.asynchronous.remove(place);
-            if let Some((target, _)) = message.address() {
-                self.index.remove(*place, target);
-            }
+        let later = [&mut self.synchronous, &mut self.asynchronous].map(|line| line.split_later(now, &self.nodes));
+        later.into_iter().flatten().for_each(|spot| self.give_up(spot));
+    }
+
+    /// Gives up a message that is in no line any more.
+    fn give_up(&mut self, spot: Spot) {
+        if spot.is_live(&self.nodes) {
+            self.account.dropped += 1;
+            let taken = self.take_from_arena(spot);
+            self.dropped.extend(taken);
         }
-        self.dropped.append(&mut later);
     }
 
     /// Takes what was given up, to drop it.
-    pub(crate) fn take_dropped(&mut self) -> impl Iterator<Item = T> + use<T> {
-        mem::take(&mut self.dropped).into_values()
+    pub(crate) fn take_dropped(&mut self) -> Vec<Taken<T>> {
+        mem::take(&mut self.dropped)
     }
 
     /// Takes the handlers that are gone for good; not while what was given up is found through them.
@@ -284,8 +438,8 @@ impl<T: Queued> Queue<T> {
     }
 
     /// Takes those out of what was given up that `is_meant`.
-    pub(crate) fn take_dropped_if(&mut self, is_meant: impl Fn(&T) -> bool) -> Vec<T> {
-        self.dropped.extract_if(.., |_, message| is_meant(message)).map(|(_, message)| message).collect()
+    pub(crate) fn take_dropped_if(&mut self, is_meant: impl Fn(&T) -> bool) -> Vec<Taken<T>> {
+        self.dropped.extract_if(.., |taken| is_meant(&taken.value)).collect()
     }
 
     /// Counts a message that was taken out to be run as cancelled: it was before it began.
@@ -298,23 +452,33 @@ impl<T: Queued> Queue<T> {
     pub(crate) fn account(&self) -> ExitReport {
         self.account
     }
+
+    /// Gives back the room that a burst has left.
+    pub(crate) fn trim(&mut self) {
+        self.nodes.trim();
+        self.synchronous.trim();
+        self.asynchronous.trim();
+    }
 }
 
 #[cfg(all(test, not(alooper_loom)))]
 mod tests {
     use super::*;
-    use crate::{clock::Clock, message::Labels};
+    use crate::{
+        clock::Clock,
+        node::{Address, Links},
+    };
 
     /// A message for no handler, which barriers hold up.
     macro_rules! plain {
         ($($type:ty),*) => {$(
             impl Queued for $type {
-                fn address(&self) -> Option<(Key, Labels)> {
+                fn address(&self) -> Option<Address> {
                     None
                 }
 
-                fn is_asynchronous(&self) -> bool {
-                    false
+                fn links(&mut self) -> Option<&mut Links> {
+                    None
                 }
             }
         )*};
@@ -330,15 +494,17 @@ mod tests {
     }
 
     impl Numbered {
-        fn put(&mut self, when: Moment, message: &'static str) -> Place {
+        fn put(&mut self, when: Moment, message: &'static str) -> Name {
+            self.put_in(if when == Moment::FRONT { Lane::Front } else { Lane::Timed }, when, message)
+        }
+
+        fn put_in(&mut self, lane: Lane, when: Moment, message: &'static str) -> Name {
             self.order += 1;
-            let place = Place::new(when, self.order);
-            self.queue.insert(place, message);
-            place
+            self.queue.insert(Number::new(self.order, lane, false), when, message, Extra::default())
         }
 
         fn pop(&mut self, now: Moment) -> Option<&'static str> {
-            self.queue.pop_due(now).map(|taken| taken.value)
+            self.queue.pop_due(now).ok().map(|taken| taken.value)
         }
 
         fn run_all(&mut self, now: Moment) -> Vec<&'static str> {
@@ -395,11 +561,11 @@ mod tests {
         let t = t();
         let mut queue = Queue::default();
         for order in 1..=1_000_000 {
-            queue.insert(Place::new(t, order), order);
+            queue.insert(Number::new(order, Lane::Timed, false), t, order, Extra::default());
         }
 
         let mut expected = 1;
-        while let Some(taken) = queue.pop_due(t) {
+        while let Ok(taken) = queue.pop_due(t) {
             assert_eq!(taken.value, expected);
             expected += 1;
         }
@@ -415,11 +581,63 @@ mod tests {
         let b = queue.put(t, "b");
         queue.put(t, "c");
 
-        assert_eq!(queue.queue.cancel(b).map(|taken| taken.value), Some("b"));
+        assert_eq!(queue.queue.cancel_name(b).map(|taken| taken.value), Some("b"));
 
-        assert_eq!(queue.queue.cancel(b).map(|taken| taken.value), None, "the place is gone for good");
-        assert!(!queue.queue.contains(b));
+        assert_eq!(queue.queue.cancel_name(b).map(|taken| taken.value), None, "the name is gone for good");
+        assert_eq!(queue.queue.find(b), None);
         assert_eq!(queue.run_all(t), ["a", "c"]);
+    }
+
+    #[test]
+    fn m1_m2_plain_messages_run_between_timed_ones_by_their_times() {
+        let t = t();
+        let ns = |nanos| t.after(Duration::from_nanos(nanos));
+        let mut queue = Numbered::default();
+        queue.put(ns(5), "at 5");
+        queue.put(ns(9), "at 9");
+        queue.put_in(Lane::Plain, ns(5), "posted at 5");
+        queue.put(ns(7), "at 7");
+        queue.put_in(Lane::Plain, ns(8), "posted at 8");
+        queue.put_in(Lane::Plain, ns(4), "posted later, by a clock that is behind");
+        queue.put(ns(3), "at 3");
+
+        let order =
+            ["at 3", "at 5", "posted at 5", "at 7", "posted at 8", "posted later, by a clock that is behind", "at 9"];
+        assert_eq!(queue.run_all(ns(9)), order);
+    }
+
+    #[test]
+    fn r1_any_order_of_cancelling_leaves_the_others_in_order() {
+        let t = t();
+        let lanes = [Lane::Plain, Lane::Timed, Lane::Front];
+        for step in 1..7 {
+            let mut queue = Queue::default();
+            let mut names = Vec::new();
+            for order in 1..=600_i64 {
+                let lane = lanes[order as usize % 3];
+                let when = if lane == Lane::Front { Moment::FRONT } else { t };
+                let number = Number::new(order, lane, order % 5 == 0);
+                names.push((order, queue.insert(number, when, order, Extra::default())));
+            }
+
+            let (cancelled, left): (Vec<_>, Vec<_>) =
+                names.into_iter().partition(|(order, _)| order * 7 % 13 < 2 * step);
+            for (order, name) in cancelled {
+                let name = if order % 2 == 0 || name.number.lane() == Lane::Timed {
+                    name
+                } else {
+                    Name::from_afar(name.number)
+                };
+                assert_eq!(queue.cancel_name(name).map(|taken| taken.value), Some(order));
+                assert!(queue.cancel_name(name).is_none());
+            }
+
+            let mut expected: Vec<i64> = left.into_iter().map(|(order, _)| order).collect();
+            expected.sort_by_key(|order| if order % 3 == 2 { -*order } else { 1000 + *order });
+            let ran: Vec<i64> = std::iter::from_fn(|| queue.pop_due(t).ok().map(|taken| taken.value)).collect();
+            assert_eq!(ran, expected);
+            assert_eq!(queue.len(), 0);
+        }
     }
 
     #[test]
@@ -434,7 +652,9 @@ mod tests {
         queue.queue.give_up_later_than(t);
 
         assert_eq!(queue.queue.len(), 2);
-        assert_eq!(queue.queue.take_dropped().collect::<Vec<_>>(), ["later", "never"]);
+        let mut dropped: Vec<_> = queue.queue.take_dropped().into_iter().map(|taken| taken.value).collect();
+        dropped.sort_unstable();
+        assert_eq!(dropped, ["later", "never"]);
         assert_eq!(queue.run_all(Moment::NEVER), ["front", "due"]);
     }
 
@@ -448,7 +668,7 @@ mod tests {
         queue.put(t, "dropped too");
 
         queue.pop(t);
-        queue.queue.cancel(cancelled);
+        queue.queue.cancel_name(cancelled);
         queue.queue.give_up_all();
 
         let expected = ExitReport { posted: 4, run: 1, removed: 1, dropped: 2 };

@@ -11,7 +11,6 @@ use std::{
 };
 
 use crate::{
-    clock::Moment,
     error::{AddFdError, Rejected},
     fd::{
         Next, Watch,
@@ -20,7 +19,7 @@ use crate::{
     fd_source::FdHandle,
     home,
     interest::{Events, Interest},
-    item::{Body, Stamp},
+    item::{Body, Stamp, When},
     looper::Looper,
     posted::Posted,
     repeat::{Repetition, Tick},
@@ -104,7 +103,7 @@ impl LooperHandle {
     where
         F: FnOnce(&Looper) + Send + 'static,
     {
-        self.post_when(Stamp::new(self.shared.clock.now()), callback)
+        self.post_when(Stamp::new(When::Now), callback)
     }
 
     /// Posts `callback` to run no earlier than `delay` from now.
@@ -126,7 +125,7 @@ impl LooperHandle {
     where
         F: FnOnce(&Looper) + Send + 'static,
     {
-        self.post_when(Stamp::new(self.shared.clock.now().after(delay)), callback)
+        self.post_when(Stamp::new(When::At(self.shared.clock.now().after(delay))), callback)
     }
 
     /// Posts `callback` to run no earlier than at `when`, which may be in the past: then it sorts by that time.
@@ -145,7 +144,7 @@ impl LooperHandle {
     where
         F: FnOnce(&Looper) + Send + 'static,
     {
-        self.post_when(Stamp::new(self.shared.clock.moment(when)), callback)
+        self.post_when(Stamp::new(When::At(self.shared.clock.moment(when))), callback)
     }
 
     /// Posts `callback` to run before everything else that is pending, also what was posted at the front before.
@@ -164,7 +163,7 @@ impl LooperHandle {
     where
         F: FnOnce(&Looper) + Send + 'static,
     {
-        self.post_when(Stamp::new(Moment::FRONT), callback)
+        self.post_when(Stamp::new(When::Front), callback)
     }
 
     fn post_when<F>(&self, stamp: Stamp, callback: F) -> Result<Posted, Rejected<F>>
@@ -172,9 +171,10 @@ impl LooperHandle {
         F: FnOnce(&Looper) + Send + 'static,
     {
         let stamp = Stamp { asynchronous: self.asynchronous, ..stamp };
-        match self.shared.post(stamp, Box::new(callback), |callback| Body::Send(callback)) {
-            Ok(place) => Ok(Posted::once(&self.shared, place)),
-            Err(Rejected { value, reason }) => Err(Rejected { value: *value, reason }),
+        // Made before anything is locked, since a large closure is boxed.
+        match self.shared.post(stamp, Body::send(callback), None, |body| body) {
+            Ok(name) => Ok(Posted::once(self.shared.id, name)),
+            Err(Rejected { value, reason }) => Err(Rejected { value: value.into_closure(), reason }),
         }
     }
 
@@ -199,14 +199,13 @@ impl LooperHandle {
         F: FnMut(&Looper) -> ControlFlow<()> + Send + 'static,
     {
         let repetition = Repetition::new();
-        let stamp = Stamp::new(self.shared.clock.now().after(period));
-        let stamp = Stamp { asynchronous: self.asynchronous, ..stamp };
-        let tick = Box::new(Tick { run: callback, stamp, period, repetition: repetition.clone() });
-        let first = |tick| {
-            self.shared.leave(stamp, tick, |tick: Box<Tick<F>>| Body::Send(Box::new(move |looper| tick.run(looper))))
-        };
+        let due = self.shared.clock.now().after(period);
+        let stamp = Stamp { asynchronous: self.asynchronous, ..Stamp::new(When::At(due)) };
+        let tick = Box::new(Tick { run: callback, due, stamp, period, repetition: repetition.clone() });
+        let body = |tick: Box<Tick<F>>| Body::send(move |looper: &Looper| tick.run(looper));
+        let first = |tick| self.shared.leave(stamp, tick, None, body);
         match repetition.post_next(&self.shared, tick, first) {
-            Ok(()) => Ok(Posted::repeating(&self.shared, repetition)),
+            Ok(()) => Ok(Posted::repeating(self.shared.id, repetition)),
             Err(Rejected { value, reason }) => Err(Rejected { value: value.run, reason }),
         }
     }

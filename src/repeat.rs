@@ -3,11 +3,12 @@
 use std::{ops::ControlFlow, sync::Arc, time::Duration};
 
 use crate::{
+    clock::Moment,
     error::Rejected,
     inbox::Signal,
-    item::{Item, Stamp},
+    item::{Item, Stamp, When},
     looper::Looper,
-    place::Place,
+    place::Name,
     queue::Taken,
     shared::Shared,
     sys::sync::Mutex,
@@ -22,8 +23,8 @@ pub(crate) struct Repetition {
 
 #[derive(Debug)]
 struct State {
-    /// The place of the next run; `None` while the closure runs.
-    next: Option<Place>,
+    /// The name of the next run; `None` while the closure runs.
+    next: Option<Name>,
     /// Cancelled, told to end by the closure, or refused by the looper.
     over: bool,
 }
@@ -37,14 +38,14 @@ impl Repetition {
     pub(crate) fn cancel(&self, shared: &Shared) -> (Option<Taken<Item>>, bool) {
         let mut state = self.state.lock();
         let was_over = std::mem::replace(&mut state.over, true);
-        let pending = state.next.take().and_then(|place| shared.cancel(place));
+        let pending = state.next.take().and_then(|next| shared.cancel(next));
         // One that is not pending runs, or is about to, unless a quit gave it up.
         let ended = pending.is_some() || !(was_over || shared.is_quitting());
         (pending, ended)
     }
 
-    /// The place of the next run.
-    pub(crate) fn next(&self) -> Option<Place> {
+    /// The name of the next run.
+    pub(crate) fn next(&self) -> Option<Name> {
         self.state.lock().next
     }
 
@@ -53,7 +54,7 @@ impl Repetition {
         &self,
         shared: &Shared,
         value: T,
-        leave: impl FnOnce(T) -> Result<(Place, Signal), Rejected<T>>,
+        leave: impl FnOnce(T) -> Result<(Name, Signal), Rejected<T>>,
     ) -> Result<(), Rejected<T>> {
         let mut state = self.state.lock();
         if state.over {
@@ -64,7 +65,7 @@ impl Repetition {
         }
         let left = leave(value);
         state.over = left.is_err();
-        state.next = left.as_ref().ok().map(|(place, _)| *place);
+        state.next = left.as_ref().ok().map(|(name, _)| *name);
         drop(state);
         let (_, signal) = left?;
         shared.signal_if(signal);
@@ -86,7 +87,9 @@ impl Repetition {
 /// A repeating closure, between its runs and during them.
 pub(crate) struct Tick<F> {
     pub(crate) run: F,
-    /// When the run is due, and how it is posted.
+    /// When the run is due.
+    pub(crate) due: Moment,
+    /// How it is posted.
     pub(crate) stamp: Stamp,
     pub(crate) period: Duration,
     pub(crate) repetition: Arc<Repetition>,
@@ -107,7 +110,8 @@ where
         if run.is_last {
             return;
         }
-        self.stamp.when = self.stamp.when.next_on_grid(self.period, looper.clock().now());
+        self.due = self.due.next_on_grid(self.period, looper.clock().now());
+        self.stamp.when = When::At(self.due);
         // A looper that has quit drops it.
         let _ = looper.post_tick(self);
     }

@@ -1,16 +1,17 @@
 //! Finding a handler's messages again: removing them and asking for them, from any thread.
 
-use std::{cell::Cell, sync::Arc};
+use std::cell::Cell;
 
 use crate::{
     drops::drop_each,
     handler::Handler,
     home::{self, Home},
     index::Filter,
-    item::{Leftover, Sent},
+    item::Leftover,
     message::Token,
-    place::Place,
-    store::Store,
+    node::Spot,
+    recipient::{self, EndTargets, Recipient},
+    sys::letter::Letter,
 };
 
 /// Removes pending messages, and asks for them: exact at the moment of the call.
@@ -77,8 +78,8 @@ impl<M: 'static> Handler<M> {
     /// `Handler.removeEqualMessages`, which compares by `equals` while the queue is locked.
     #[doc(alias = "removeEqualMessages")]
     pub fn remove_if(&self, mut predicate: impl FnMut(&M) -> bool) -> usize {
-        let places = self.store().shared.places_of(self.store().target);
-        places.into_iter().filter(|place| self.look(*place, &mut predicate, true) == Some(true)).count()
+        let spots = self.recipient().shared.spots_of(self.recipient().target);
+        spots.into_iter().filter(|spot| self.look(*spot, &mut predicate, true) == Some(true)).count()
     }
 
     /// Whether a message is pending for which `predicate` is true. It runs as that of
@@ -91,8 +92,8 @@ impl<M: 'static> Handler<M> {
     /// `Handler.hasEqualMessages`, which compares by `equals` while the queue is locked.
     #[doc(alias = "hasEqualMessages")]
     pub fn has_if(&self, mut predicate: impl FnMut(&M) -> bool) -> bool {
-        let places = self.store().shared.places_of(self.store().target);
-        places.into_iter().any(|place| self.look(place, &mut predicate, false) == Some(true))
+        let spots = self.recipient().shared.spots_of(self.recipient().target);
+        spots.into_iter().any(|spot| self.look(spot, &mut predicate, false) == Some(true))
     }
 
     /// Whether a message is pending that is labelled `what`.
@@ -140,24 +141,25 @@ impl<M: 'static> Handler<M> {
     }
 
     fn count(&self, filter: Filter) -> usize {
-        self.store().shared.count(self.store().target, filter)
+        self.recipient().shared.count(self.recipient().target, filter)
     }
 
     fn remove_matching(&self, filter: Filter) -> usize {
-        let store = self.store();
-        store.drop_cancelled(store.shared.cancel_all(store.target, filter))
+        let Recipient { shared, target, passport } = self.recipient();
+        recipient::drop_cancelled(shared, *passport, shared.cancel_all(*target, filter))
     }
 
     /// Asks `predicate` about a message, and removes it if that is true and it is to be removed. `None` if it is not
     /// pending, or does not stay so until the predicate has returned.
-    fn look(&self, place: Place, predicate: &mut impl FnMut(&M) -> bool, remove: bool) -> Option<bool> {
-        let store = self.store();
+    fn look(&self, spot: Spot, predicate: &mut impl FnMut(&M) -> bool, remove: bool) -> Option<bool> {
+        let recipient = self.recipient();
         // Two predicates that remove by predicate must not wait for each other.
-        let sent = store.shared.hold(place, !is_looking())?;
-        let mut look = Look { store, place, sent, value: store.lend(sent.slot), remove: false, answer: None };
+        let mut letter = recipient.shared.hold(spot, !is_looking())?;
+        let value = letter.open(recipient.passport);
+        let mut look = Look { recipient, spot, value, remove: false, answer: None };
         let matches = {
             let _looking = Looking::begin();
-            let home = Home::of(&store.shared);
+            let home = Home::of(&recipient.shared);
             let _no_polling = home.as_ref().map(|home| home.occupy());
             predicate(look.value.as_ref()?)
         };
@@ -168,9 +170,8 @@ impl<M: 'static> Handler<M> {
 
 /// A message that a predicate looks at; held and lent until this is dropped.
 struct Look<'a, M> {
-    store: &'a Arc<Store<M>>,
-    place: Place,
-    sent: Sent,
+    recipient: &'a Recipient<M>,
+    spot: Spot,
     value: Option<M>,
     remove: bool,
     /// Whether it was pending to the end, once it has ended.
@@ -187,21 +188,25 @@ impl<M> Look<'_, M> {
         if let Some(answer) = self.answer {
             return answer;
         }
-        let shared = &self.store.shared;
-        if let Some(value) = self.value.take() {
-            self.store.give_back(self.sent.slot, value);
-        }
-        let (was_pending, removed) = shared.release(self.place, self.remove);
+        let Recipient { shared, target, passport } = self.recipient;
+        let letter = self.value.take().map_or_else(Letter::default, |value| Letter::seal(value, *passport));
+        let (was_pending, removed, left) = shared.release(self.spot, self.remove, letter);
         self.answer = Some(was_pending);
-        if removed.is_some() {
-            self.store.drop_cancelled(removed);
-        } else if !was_pending {
-            // Whoever took it out of the queue meanwhile could not find its value. After a quit it belongs home, as
-            // long as there is one.
-            let belongs_home = shared.is_quitting() && !shared.is_current();
-            if !belongs_home || !home::drop_at_home(shared, Leftover::Sent(self.sent)) {
-                drop_each(self.store.take(self.sent.slot));
-            }
+        // Also if the value panics when it is dropped.
+        let _end = removed.is_some_and(|removed| removed.ends_target).then(|| EndTargets(shared));
+        if let Some(letter) = left {
+            // It is this one's to drop, since whoever took the message out of the queue could not find it. After a quit
+            // it belongs home, as long as there is one.
+            let belongs_home = !was_pending && shared.is_quitting() && !shared.is_current();
+            let mine = if belongs_home {
+                match home::drop_at_home(shared, Leftover::Sent(*target, letter)) {
+                    Err(Leftover::Sent(_, letter)) => Some(letter),
+                    _ => None,
+                }
+            } else {
+                Some(letter)
+            };
+            drop_each(mine.and_then(|mut letter| letter.open(*passport)));
         }
         was_pending
     }

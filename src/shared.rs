@@ -4,32 +4,41 @@
 //! user's is dropped under any of them: what has to be dropped is handed out.
 
 use std::{
-    io,
+    collections::HashMap,
+    io, mem,
     sync::{
-        Arc,
+        Arc, LazyLock, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
+use parking_lot::RwLock;
+
 use crate::{
     clock::{Clock, Moment},
     error::{Reason, Rejected},
     fd::table::FdTable,
-    inbox::{Inbox, Signal},
+    inbox::{Inbox, Mail, Numbers, Open, Signal, Wakes},
     index::Filter,
-    item::{Arrival, Body, Item, Origin, Sent, Stamp},
-    place::Place,
+    item::{Arrival, Body, Item, Kind, Origin, Post, Stamp, When},
+    message::Token,
+    node::{Extra, Spot},
+    place::{Lane, Name, Number, Place},
     planted::{self, Bug},
     queue::{Hold, Queue, Taken},
     report::ExitReport,
     slots::Key,
     sys::{
         epoll::Epoll,
-        sync::{Condvar, Mutex, ThreadId, current_thread},
+        letter::Letter,
+        sync::{Condvar, Mutex, OwnersGuard, OwnersLock, ThreadNumber, current_thread},
         waker::Waker,
     },
 };
+
+/// How much mail there is still room for after a burst.
+const COMMON_MAIL: usize = 1024;
 
 /// How to quit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,11 +55,14 @@ pub(crate) struct Shared {
     /// What log messages call the looper.
     pub(crate) label: Box<str>,
     pub(crate) clock: Clock,
+    /// A number that no other looper has.
+    pub(crate) id: LooperId,
     /// The thread that the looper is bound to.
-    owner: ThreadId,
-    pub(crate) inbox: Inbox<Item>,
-    queue: Mutex<Queue<Item>>,
-    /// A message is not held any more.
+    pub(crate) owner: ThreadNumber,
+    pub(crate) inbox: Inbox<Post>,
+    desk: OwnersLock<Desk>,
+    /// How often messages were not held any more, and who waits for that.
+    releases: Mutex<u64>,
     released: Condvar,
     waker: Waker,
     pub(crate) fds: FdTable,
@@ -63,6 +75,41 @@ pub(crate) struct Shared {
     /// The next number of something that has to have one.
     ids: AtomicU64,
     pub(crate) counters: Counters,
+}
+
+/// Names a looper, for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct LooperId(u64);
+
+/// The loopers that live, by their names: who posts keeps no reference, since counting those would cost more than
+/// posting does.
+static LOOPERS: LazyLock<RwLock<HashMap<LooperId, Weak<Shared>>>> = LazyLock::new(RwLock::default);
+
+impl LooperId {
+    /// The looper, from any thread, as long as it lives.
+    pub(crate) fn find(self) -> Option<Arc<Shared>> {
+        LOOPERS.read().get(&self)?.upgrade()
+    }
+
+    fn next() -> LooperId {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        // Nobody counts to 2^64.
+        LooperId(LAST.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// The queue, with what is needed to fill it.
+#[derive(Debug, Default)]
+struct Desk {
+    queue: Queue<Item>,
+    /// For what the looper's thread posts.
+    numbers: Numbers,
+    /// Room for mail, to be exchanged for mail.
+    room: Mail<Post>,
+    /// How many posts of the looper's own thread needed no wake.
+    saved: u64,
+    /// The looper has looked at the clock since it last waited, more or less: [`Queue::latest`] is not long ago.
+    is_fresh: bool,
 }
 
 /// What is counted on the looper's thread alone, for all to read.
@@ -93,18 +140,21 @@ impl Shared {
     pub(crate) fn new(
         name: Option<Box<str>>,
         clock: Clock,
+        owner: ThreadNumber,
         barrier_alarm: Duration,
         waker: Waker,
         set: Arc<Epoll>,
-    ) -> Shared {
+    ) -> Arc<Shared> {
         let label = name.as_ref().map_or_else(|| "a looper".into(), |name| format!("looper {name:?}").into());
-        Shared {
+        let shared = Arc::new(Shared {
             name,
             label,
             clock,
-            owner: current_thread().id(),
+            id: LooperId::next(),
+            owner,
             inbox: Inbox::new(),
-            queue: Mutex::new(Queue::default()),
+            desk: OwnersLock::new(owner, Desk::default()),
+            releases: Mutex::new(0),
             released: Condvar::new(),
             waker,
             fds: FdTable::new(set),
@@ -113,12 +163,15 @@ impl Shared {
             barrier_alarm,
             ids: AtomicU64::new(0),
             counters: Counters::default(),
-        }
+        });
+        LOOPERS.write().insert(shared.id, Arc::downgrade(&shared));
+        shared
     }
 
     /// Whether the calling thread is the looper's.
+    #[inline]
     pub(crate) fn is_current(&self) -> bool {
-        current_thread().id() == self.owner
+        self.owner.is_here()
     }
 
     pub(crate) fn is_polling(&self) -> bool {
@@ -144,20 +197,96 @@ impl Shared {
     }
 
     /// Posts what `body` makes of `value`, which is given back if the inbox is closed.
-    pub(crate) fn post<T>(&self, stamp: Stamp, value: T, body: impl FnOnce(T) -> Body) -> Result<Place, Rejected<T>> {
-        let (place, signal) = self.leave(stamp, value, body)?;
+    #[inline]
+    pub(crate) fn post<T>(
+        &self,
+        stamp: Stamp,
+        value: T,
+        token: Option<Token>,
+        body: impl FnOnce(T) -> Body,
+    ) -> Result<Name, Rejected<T>> {
+        let (name, signal) = self.leave(stamp, value, token, body)?;
         self.signal_if(signal);
-        Ok(place)
+        Ok(name)
     }
 
     /// As [`post`](Shared::post), but leaves the signal to the caller.
+    #[inline]
     pub(crate) fn leave<T>(
         &self,
         stamp: Stamp,
         value: T,
+        token: Option<Token>,
         body: impl FnOnce(T) -> Body,
-    ) -> Result<(Place, Signal), Rejected<T>> {
-        let posted = self.is_watched().then(|| Box::new(self.clock.now()));
+    ) -> Result<(Name, Signal), Rejected<T>> {
+        let posted = if self.is_watched() { Some(self.clock.now()) } else { None };
+        let extra = Extra { token, posted };
+        if self.is_current() {
+            self.leave_here(stamp, value, extra, body)
+        } else {
+            self.leave_from_afar(stamp, value, extra, body)
+        }
+    }
+
+    /// On the looper's thread, messages go into the queue at once; after the mail, which came earlier.
+    #[inline]
+    fn leave_here<T>(
+        &self,
+        stamp: Stamp,
+        value: T,
+        extra: Extra,
+        body: impl FnOnce(T) -> Body,
+    ) -> Result<(Name, Signal), Rejected<T>> {
+        let Stamp { when, asynchronous, origin } = stamp;
+        let mut desk = self.desk.lock();
+        if self.inbox.is_closed() {
+            drop(desk);
+            return Err(self.rejected(value));
+        }
+        self.collect(&mut desk);
+        let number = match desk.numbers.next(when.lane(), asynchronous) {
+            Some(number) => number,
+            None => self.next_number(&mut desk, when.lane(), asynchronous),
+        };
+        let time = match when {
+            When::Now => self.plain_time(&mut desk, extra.posted),
+            When::At(time) => {
+                self.inbox.note_timed(time);
+                time
+            }
+            When::Front => Moment::FRONT,
+        };
+        let name = desk.queue.insert(number, time, Item { origin, body: body(value) }, extra);
+        desk.saved += 1;
+        let is_barred = || {
+            let barrier = desk.queue.first_barrier();
+            !asynchronous && when != When::Front && barrier.is_some_and(|barrier| Place::new(time, number) > barrier)
+        };
+        let due = match when {
+            When::At(time) => time,
+            When::Now | When::Front => Moment::FRONT,
+        };
+        // It is awake, unless it is between the polls of its host. What a barrier holds up is woken for when that goes.
+        let signal = if self.inbox.is_asleep() && !is_barred() { self.inbox.rouse_for(due) } else { Signal::Saved };
+        Ok((name, signal))
+    }
+
+    #[cold]
+    fn next_number(&self, desk: &mut Desk, lane: Lane, asynchronous: bool) -> Number {
+        let room = mem::take(&mut desk.room);
+        let mail = self.inbox.take_mail_and_begin_block(room, &mut desk.numbers);
+        Self::sort(desk, mail);
+        desk.numbers.next(lane, asynchronous).expect("a new block has numbers")
+    }
+
+    fn leave_from_afar<T>(
+        &self,
+        stamp: Stamp,
+        value: T,
+        extra: Extra,
+        body: impl FnOnce(T) -> Body,
+    ) -> Result<(Name, Signal), Rejected<T>> {
+        let Stamp { when, asynchronous, origin } = stamp;
         if planted::is(Bug::SignalBeforePush) {
             self.signal_if(self.inbox.leave_chores());
         }
@@ -165,9 +294,80 @@ impl Shared {
             Ok(inbox) => inbox,
             Err(reason) => return Err(Rejected { value, reason }),
         };
-        let Stamp { when, asynchronous, origin } = stamp;
-        let (place, signal) = inbox.push(when, Item { body: body(value), asynchronous, origin, posted });
-        Ok((place, if planted::is(Bug::SignalBeforePush) { Signal::Saved } else { signal }))
+        let time = match when {
+            When::Now => self.plain_time_from_afar(&inbox, extra.posted),
+            When::At(time) => time,
+            When::Front => Moment::FRONT,
+        };
+        let post = Post { item: Item { origin, body: body(value) }, extra };
+        let (number, signal) = inbox.push(when.lane(), asynchronous, time, post);
+        let signal = if planted::is(Bug::SignalBeforePush) { Signal::Saved } else { signal };
+        Ok((Name::from_afar(number), signal))
+    }
+
+    /// The time of a message that the looper's thread posts to run now: before it are those that are due.
+    ///
+    /// The clock is read only if that can make a difference: if somebody watches, or if a timed message may have become
+    /// due since it was looked at.
+    #[inline]
+    fn plain_time(&self, desk: &mut Desk, posted: Option<Moment>) -> Moment {
+        let timed_from = desk.queue.timed_from();
+        let is_fresh = mem::replace(&mut desk.is_fresh, true);
+        match posted {
+            Some(now) => now,
+            None if timed_from == Moment::NEVER && is_fresh && !self.clock.is_virtual() => desk.queue.latest(),
+            None => self.plain_time_before(timed_from),
+        }
+    }
+
+    /// As [`plain_time`](Shared::plain_time), of a message from another thread.
+    fn plain_time_from_afar(&self, inbox: &Open<'_, Post>, posted: Option<Moment>) -> Moment {
+        let timed_from = inbox.timed_from();
+        match posted {
+            Some(now) => now,
+            // It gets the time of the one before.
+            None if timed_from == Moment::NEVER && inbox.ends_plain() && !self.clock.is_virtual() => Moment::EARLIEST,
+            None => self.plain_time_before(timed_from),
+        }
+    }
+
+    /// The time, or one shortly before it if no timed message becomes due in between.
+    fn plain_time_before(&self, timed_from: Moment) -> Moment {
+        let (least, most) = self.clock.about_now();
+        if most < timed_from { least } else { self.clock.now() }
+    }
+
+    #[cold]
+    fn rejected<T>(&self, value: T) -> Rejected<T> {
+        Rejected { value, reason: self.inbox.closed().unwrap_or(Reason::Quit) }
+    }
+
+    /// Moves all mail into the queue.
+    #[inline]
+    fn collect(&self, desk: &mut Desk) {
+        if self.inbox.has_mail() {
+            self.collect_mail(desk);
+        }
+    }
+
+    #[cold]
+    fn collect_mail(&self, desk: &mut Desk) {
+        let room = mem::take(&mut desk.room);
+        let mail = self.inbox.take_mail(room, &mut desk.numbers);
+        Self::sort(desk, mail);
+    }
+
+    fn sort(desk: &mut Desk, mut mail: Mail<Post>) {
+        for (number, when, Post { item, extra }) in mail.drain(..) {
+            desk.queue.insert_from_afar(number, when, item, extra);
+        }
+        desk.room = mail;
+    }
+
+    /// Gives back the room that a burst has left.
+    fn trim(desk: &mut Desk) {
+        desk.queue.trim();
+        desk.room.shrink_to(COMMON_MAIL);
     }
 
     /// Leaves what `arrival` makes of `value` for the looper's thread to keep; gives it back if the inbox is closed.
@@ -180,16 +380,21 @@ impl Shared {
         Ok(())
     }
 
+    /// Locks the queue as it is now, mail included.
+    fn desk(&self) -> OwnersGuard<'_, Desk> {
+        let mut desk = self.desk.lock();
+        self.collect(&mut desk);
+        desk
+    }
+
     /// Runs `look` on the queue as it is now, mail included.
     pub(crate) fn with_queue<R>(&self, look: impl FnOnce(&mut Queue<Item>) -> R) -> R {
-        let mut queue = self.queue.lock();
-        self.inbox.collect_into(&mut queue);
-        look(&mut queue)
+        look(&mut self.desk().queue)
     }
 
     /// Takes a message out of the queue; the caller drops it, where it may be dropped.
-    pub(crate) fn cancel(&self, place: Place) -> Option<Taken<Item>> {
-        self.with_queue(|queue| queue.cancel(place))
+    pub(crate) fn cancel(&self, name: Name) -> Option<Taken<Item>> {
+        self.with_queue(|queue| queue.cancel_name(name))
     }
 
     /// Takes those of a handler's messages out of the queue that `filter` names.
@@ -199,45 +404,72 @@ impl Shared {
 
     /// How many of a handler's messages are pending.
     pub(crate) fn count(&self, target: Key, filter: Filter) -> usize {
-        self.with_queue(|queue| queue.index().count(target, filter))
+        self.with_queue(|queue| queue.count(target, filter))
     }
 
-    /// Where a handler's messages stand, in their order.
-    pub(crate) fn places_of(&self, target: Key) -> Vec<Place> {
-        self.with_queue(|queue| queue.index().select(target, Filter::All))
+    /// Where a handler's messages lie, in the order in which they will run.
+    pub(crate) fn spots_of(&self, target: Key) -> Vec<Spot> {
+        self.with_queue(|queue| queue.spots_of(target))
     }
 
     /// Holds a message for the calling thread to look at: gives it if it is pending, and was not held by this thread.
     ///
     /// Waits while another thread holds it, if it may; otherwise it gives none.
-    pub(crate) fn hold(&self, place: Place, may_wait: bool) -> Option<Sent> {
+    pub(crate) fn hold(&self, spot: Spot, may_wait: bool) -> Option<Letter> {
         let thread = current_thread().id();
-        let mut queue = self.queue.lock();
         loop {
-            match queue.hold(place, thread) {
-                Hold::Held => return queue.get(place).and_then(Item::sent),
+            let seen = *self.releases.lock();
+            let mut desk = self.desk.lock();
+            match desk.queue.hold(spot, thread) {
+                Hold::Held => return desk.queue.get_mut(spot).and_then(|item| item.letter()).map(mem::take),
                 Hold::Gone | Hold::Mine => return None,
                 Hold::Busy if !may_wait || planted::is(Bug::PassHeld) => return None,
-                Hold::Busy => queue = self.released.wait(queue),
+                Hold::Busy => {}
+            }
+            drop(desk);
+            let mut releases = self.releases.lock();
+            while *releases == seen {
+                releases = self.released.wait(releases);
             }
         }
     }
 
-    /// Holds a message no longer, and takes it out if it is to be removed. Whether it is pending until this is done.
-    pub(crate) fn release(&self, place: Place, remove: bool) -> (bool, Option<Taken<Item>>) {
-        let mut queue = self.queue.lock();
-        let is_pending = queue.contains(place);
-        let removed = if remove { queue.cancel(place) } else { None };
-        let is_awaited = queue.release(place) && !planted::is(Bug::ReleaseSilently);
+    /// Holds a message no longer, and takes it out if it is to be removed; `letter` goes back if it stays. Gives
+    /// whether it was pending until this was done, what was taken out, and the letter if it did not go back.
+    pub(crate) fn release(
+        &self,
+        spot: Spot,
+        remove: bool,
+        letter: Letter,
+    ) -> (bool, Option<Taken<Item>>, Option<Letter>) {
+        let mut desk = self.desk.lock();
+        let is_pending = desk.queue.contains(spot);
+        let removed = if remove { desk.queue.cancel(spot) } else { None };
+        let place = desk.queue.get_mut(spot).and_then(|item| item.letter());
+        let left = match place {
+            Some(place) => {
+                *place = letter;
+                None
+            }
+            None => Some(letter),
+        };
+        let is_awaited = desk.queue.release(spot) && !planted::is(Bug::ReleaseSilently);
         let signal = if is_awaited { self.inbox.leave_chores() } else { Signal::Saved };
-        drop(queue);
+        drop(desk);
+        *self.releases.lock() += 1;
         self.released.notify_all();
         self.signal_if(signal);
-        (is_pending, removed)
+        (is_pending, removed, left)
     }
 
-    pub(crate) fn is_pending(&self, place: Place) -> bool {
-        self.with_queue(|queue| queue.contains(place))
+    pub(crate) fn is_pending(&self, name: Name) -> bool {
+        self.with_queue(|queue| queue.find(name).is_some())
+    }
+
+    /// How often the eventfd had to be written, and how often not.
+    pub(crate) fn wakes(&self) -> Wakes {
+        let Wakes { sent, saved } = self.inbox.wakes();
+        Wakes { sent, saved: saved + self.desk.lock().saved }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -253,14 +485,16 @@ impl Shared {
         self.with_queue(Queue::count_as_cancelled);
     }
 
-    /// When the first message that may run is due.
-    pub(crate) fn next_due(&self) -> Option<Moment> {
-        self.with_queue(Queue::next_due)
+    /// The place of the first message that may run.
+    pub(crate) fn next_place(&self) -> Option<Place> {
+        self.with_queue(Queue::next_place)
     }
 
-    /// When the first message that may run is due, and when a barrier will have stood for too long.
-    pub(crate) fn next_stops(&self) -> (Option<Moment>, Option<Moment>) {
-        self.with_queue(|queue| (queue.next_due(), self.next_alarm(queue)))
+    /// The place of the first message that may run, and when a barrier will have stood for too long.
+    pub(crate) fn next_stops(&self) -> (Option<Place>, Option<Moment>) {
+        let mut desk = self.desk();
+        desk.is_fresh = false;
+        (desk.queue.next_place(), self.next_alarm(&desk.queue))
     }
 
     /// As [`is_idle`](Shared::is_idle), for idle handlers that have still to run: if it is a barrier that keeps them
@@ -278,19 +512,17 @@ impl Shared {
 
     /// Puts up a barrier.
     pub(crate) fn add_barrier(&self, origin: Origin) -> Result<Place, Reason> {
+        let mut desk = self.desk();
         let now = self.clock.now();
-        self.with_queue(|queue| {
-            let place = self.inbox.number_barrier(now)?;
-            queue.add_barrier(place, origin);
-            self.inbox.set_barrier(queue.first_barrier());
-            // A looper that is asleep has to get up for the alarm.
-            let alarm = self.next_alarm(queue);
-            Ok((place, alarm.map_or(Signal::Saved, |alarm| self.inbox.rouse_for(alarm))))
-        })
-        .map(|(place, signal)| {
-            self.signal_if(signal);
-            place
-        })
+        let number = self.inbox.number_barrier(&mut desk.numbers)?;
+        let place = desk.queue.add_barrier(number, now, origin);
+        self.inbox.set_barrier(desk.queue.first_barrier());
+        // A looper that is asleep has to get up for the alarm.
+        let alarm = self.next_alarm(&desk.queue);
+        let signal = alarm.map_or(Signal::Saved, |alarm| self.inbox.rouse_for(alarm));
+        drop(desk);
+        self.signal_if(signal);
+        Ok(place)
     }
 
     fn next_alarm(&self, queue: &Queue<Item>) -> Option<Moment> {
@@ -302,26 +534,26 @@ impl Shared {
         if planted::is(Bug::RouseBeforeRelease) {
             self.signal_if(self.inbox.rouse_for(Moment::FRONT));
         }
-        let mut queue = self.queue.lock();
-        if !queue.remove_barrier(place) {
+        let mut desk = self.desk.lock();
+        if !desk.queue.remove_barrier(place) {
             return;
         }
         if planted::is(Bug::CollectBeforeRelease) {
-            self.inbox.collect_into(&mut queue);
+            self.collect(&mut desk);
         }
-        self.inbox.set_barrier(queue.first_barrier());
+        self.inbox.set_barrier(desk.queue.first_barrier());
         // Only now: who posted before that has left the wake to this.
         if !planted::is(Bug::CollectBeforeRelease) {
-            self.inbox.collect_into(&mut queue);
+            self.collect(&mut desk);
         }
-        let due = queue.next_due().filter(|_| !planted::is(Bug::RouseBeforeRelease));
+        let due = desk.queue.next_due().filter(|_| !planted::is(Bug::RouseBeforeRelease));
         let signal = match due {
             // Also one that is about to sleep has to look again.
-            _ if queue.ends_await() => self.inbox.leave_chores(),
+            _ if desk.queue.ends_await() => self.inbox.leave_chores(),
             Some(due) => self.inbox.rouse_for(due),
             None => Signal::Saved,
         };
-        drop(queue);
+        drop(desk);
         self.signal_if(signal);
     }
 
@@ -348,27 +580,36 @@ impl Shared {
         if planted::is(Bug::SettleWithoutTheQueue) {
             return self.inbox.settle(until);
         }
-        self.with_queue(|queue| {
-            let is_early = |stop: Moment| stop < until;
-            let has_stop = queue.next_due().is_some_and(is_early) || self.next_alarm(queue).is_some_and(is_early);
-            !has_stop && self.inbox.settle(until)
-        })
+        let mut desk = self.desk();
+        let is_early = |stop: Moment| stop < until;
+        let has_stop =
+            desk.queue.next_due().is_some_and(is_early) || self.next_alarm(&desk.queue).is_some_and(is_early);
+        if has_stop || !self.inbox.settle(until) {
+            return false;
+        }
+        self.inbox.set_timed_from(desk.queue.timed_from());
+        Self::trim(&mut desk);
+        true
     }
 
-    /// Takes the first message if it is due at `now`; otherwise tells when the first one is.
+    /// Takes the first message if it is due at `now`; otherwise tells when the first one is. A plain one is always due.
     ///
     /// The mail is collected only if some of it may come first: not for each message while others post without end.
+    #[inline]
     pub(crate) fn next_message(&self, now: Moment) -> Result<Taken<Item>, Option<Moment>> {
-        let mut queue = self.queue.lock();
-        if self.inbox.may_precede(queue.next_due().unwrap_or(Moment::NEVER)) {
-            self.inbox.collect_into(&mut queue);
+        let mut desk = self.desk.lock();
+        if self.inbox.has_mail() {
+            let next = desk.queue.next_place();
+            if self.inbox.may_precede(next) {
+                self.collect_mail(&mut desk);
+            }
         }
-        queue.pop_due(now).ok_or_else(|| queue.next_due())
+        desk.queue.pop_due(now)
     }
 
     /// Takes what a quit has given up.
-    pub(crate) fn take_dropped(&self) -> impl Iterator<Item = Item> + use<> {
-        self.queue.lock().take_dropped()
+    pub(crate) fn take_dropped(&self) -> Vec<Taken<Item>> {
+        self.desk.lock().queue.take_dropped()
     }
 
     /// Makes the next poll return at once, or the present one.
@@ -402,35 +643,38 @@ impl Shared {
         &self.waker
     }
 
+    #[inline]
     pub(crate) fn is_quitting(&self) -> bool {
-        self.inbox.closed().is_some()
+        self.inbox.is_closed()
     }
 
     /// Quits, unless the looper has quit before.
     pub(crate) fn quit(&self, how: Quit) {
         self.fds.close(Reason::Quit);
-        let mut queue = self.queue.lock();
+        let mut desk = self.desk.lock();
         let Some(signal) = self.inbox.close(Reason::Quit) else {
             return;
         };
-        self.inbox.collect_into(&mut queue);
+        self.collect(&mut desk);
         match how {
-            Quit::Now => queue.give_up_all(),
-            Quit::Safely => queue.give_up_later_than(self.clock.now()),
+            Quit::Now => desk.queue.give_up_all(),
+            Quit::Safely => desk.queue.give_up_later_than(self.clock.now()),
         }
         // Those who wait for calls need not wait for the looper: all that is dropped of these here is our own.
-        let calls = queue.take_dropped_if(|item| matches!(item.body, Body::Call(_)));
-        drop(queue);
+        let is_call = |item: &Item| matches!(&item.body, Body::Closure(closure) if closure.tag == Kind::Call);
+        let calls = desk.queue.take_dropped_if(is_call);
+        drop(desk);
         drop(calls);
         self.signal_if(signal);
     }
 
     /// Gives up everything and refuses all from now on, because the looper is dropped.
     pub(crate) fn shut(&self) {
+        LOOPERS.write().remove(&self.id);
         self.fds.shut();
-        let mut queue = self.queue.lock();
+        let mut desk = self.desk.lock();
         self.inbox.shut();
-        self.inbox.collect_into(&mut queue);
-        queue.give_up_all();
+        self.collect(&mut desk);
+        desk.queue.give_up_all();
     }
 }

@@ -5,11 +5,17 @@ use slab::Slab;
 /// Names one entry of a [`Slots`], for ever: no later entry has the same key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Key {
-    pub(crate) index: u32,
+    index: u32,
     generation: u32,
 }
 
 impl Key {
+    /// Its position. Another entry may have the same, after this one has gone.
+    #[inline]
+    pub(crate) fn index(self) -> u32 {
+        self.index
+    }
+
     /// The key as the 64 bits that epoll carries. Bits whose lower half is all ones are no key's, since [`Slots`] never
     /// hands out that index: they are free for marks of the poller's own.
     pub(crate) fn to_bits(self) -> u64 {
@@ -55,6 +61,19 @@ impl<T> Slots<T> {
         }
         self.len += 1;
         Key { index, generation: self.generations[position] }
+    }
+
+    /// The key of the entry at a position.
+    #[inline]
+    pub(crate) fn key_at(&self, index: u32) -> Option<Key> {
+        self.entries.get(index as usize)?.as_ref()?;
+        Some(Key { index, generation: self.generations[index as usize] })
+    }
+
+    /// The entry at a position, for changing it.
+    #[inline]
+    pub(crate) fn at_mut(&mut self, index: u32) -> Option<&mut T> {
+        self.entries.get_mut(index as usize)?.as_mut()
     }
 
     /// The entry of `key`, if it is still there.

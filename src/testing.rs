@@ -175,7 +175,7 @@ impl TestClock {
     }
 
     fn next_stop(&self) -> Option<Moment> {
-        let due = self.loopers().into_iter().filter_map(|looper| looper.shared().next_due());
+        let due = self.loopers().into_iter().filter_map(|looper| looper.shared().next_place().map(|place| place.when));
         due.min().filter(|due| *due != Moment::NEVER)
     }
 
@@ -287,7 +287,8 @@ impl TestLooper {
     #[doc(alias = "runOneTask")]
     #[track_caller]
     pub fn run_one(&self) -> bool {
-        let Some(due) = self.looper.shared().next_due().filter(|due| *due != Moment::NEVER) else {
+        let Some(due) = self.looper.shared().next_place().map(|place| place.when).filter(|due| *due != Moment::NEVER)
+        else {
             return false;
         };
         self.clock.clock.advance_to(due);
@@ -334,7 +335,12 @@ impl TestLooper {
     #[doc(alias = "getNextScheduledTaskTime")]
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.looper.shared().next_due().filter(|due| *due != Moment::NEVER).map(Moment::to_instant)
+        self.looper
+            .shared()
+            .next_place()
+            .map(|place| place.when)
+            .filter(|due| *due != Moment::NEVER)
+            .map(Moment::to_instant)
     }
 
     /// When the last message that is pending is due; `None` if there is none. One that never comes due does not count.

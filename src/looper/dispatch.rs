@@ -10,12 +10,13 @@ use std::{
 use crate::{
     clock::Moment,
     drops::drop_each,
-    home,
     item::{Body, Item, Target},
     looper::Looper,
+    node::Queued,
     observer::{Dispatch, Observer},
     queue::Taken,
-    store::EndTargets,
+    recipient::EndTargets,
+    slots::Key,
 };
 
 impl Looper {
@@ -53,46 +54,42 @@ impl Looper {
         if self.core.watching.is_on() {
             self.run_watched(taken);
         } else {
-            let target = self.target_of(&taken.value);
+            let target = self.target_of(taken.target);
             self.run_body(taken.value.body, target);
         }
     }
 
     /// The handler that a message is for. Kept until it has run: what is called in between may end the handler.
-    fn target_of(&self, item: &Item) -> Option<Rc<dyn Target>> {
-        item.sent().and_then(|sent| self.core.home.target(sent.target))
+    #[inline]
+    fn target_of(&self, target: Option<Key>) -> Option<Rc<dyn Target>> {
+        target.and_then(|target| self.core.home.target(target))
     }
 
     fn run_body(&self, body: Body, target: Option<Rc<dyn Target>>) {
         match body {
-            Body::Send(closure) | Body::Call(closure) => closure(self),
-            Body::Local(key) => {
-                if let Some(closure) = self.core.home.take(key) {
-                    closure(self);
-                }
-            }
+            Body::Closure(closure) => closure.call(self),
             Body::Sent(sent) => {
                 if let Some(target) = target {
-                    target.run(self, sent.slot);
+                    target.run(self, sent.letter);
                 }
             }
         }
     }
 
     #[cold]
-    fn run_watched(&self, Taken { place, value: item, .. }: Taken<Item>) {
+    fn run_watched(&self, taken: Taken<Item>) {
         let watching = &self.core.watching;
         let label = &self.shared().label;
-        let sent = item.sent();
-        let target = self.target_of(&item);
+        let Taken { place, posted, .. } = taken;
+        let target = self.target_of(taken.target);
         let started = self.clock().now();
         let dispatch = Dispatch {
             handler: target.as_ref().map(|target| target.name()),
-            what: sent.map(|sent| sent.labels.what),
+            what: taken.value.address().map(|address| address.what),
             due: (place.when != Moment::FRONT).then(|| place.when.to_instant()),
-            posted: item.posted.as_deref().copied().map(Moment::to_instant),
+            posted: posted.map(Moment::to_instant),
             started: started.to_instant(),
-            place: item.origin,
+            place: taken.value.origin,
         };
         watching.look_at_delivery(label, &dispatch);
         // One and the same from beginning to end, also if the message sets another.
@@ -102,14 +99,14 @@ impl Looper {
             && let Err(panic) = panic::catch_unwind(AssertUnwindSafe(|| observer.started(&dispatch)))
         {
             // The message is consumed by this panic as by its own.
-            let dropped = panic::catch_unwind(AssertUnwindSafe(|| match (&target, sent) {
-                (Some(target), Some(sent)) => target.discard(sent.slot),
-                _ => home::drop_cancelled(self.shared(), item.body),
+            let dropped = panic::catch_unwind(AssertUnwindSafe(|| match (taken.value.body, target) {
+                (Body::Sent(sent), Some(target)) => target.discard(sent.letter),
+                (body, _) => drop(body),
             }));
             mem::forget(dropped);
             panic::resume_unwind(panic);
         }
-        let result = panic::catch_unwind(AssertUnwindSafe(|| self.run_body(item.body, target)));
+        let result = panic::catch_unwind(AssertUnwindSafe(|| self.run_body(taken.value.body, target)));
         let took = started.until(self.clock().now());
         watching.look_at_dispatch(label, &dispatch, took);
         match (result, observer) {

@@ -53,10 +53,11 @@ impl Looper {
 
     /// Makes the epoll set readable when there is something to do: now, or when the next message is due.
     pub(super) fn publish(&self) {
-        let (due, alarm) = self.shared().next_stops();
+        let (next, alarm) = self.shared().next_stops();
+        let due = next.map(|next| next.when);
         let until = due.into_iter().chain(alarm).min().unwrap_or(Moment::NEVER);
-        let is_due = until != Moment::NEVER && until <= self.clock().now();
-        let may_rest = !is_due
+        let may_rest = !self.is_due(next)
+            && !self.has_passed(until)
             && !self.core.woken.get()
             && !self.is_idle_awaited()
             && self.arm(until)

@@ -33,6 +33,7 @@ use crate::{
         Kernel,
         host::Host,
         poller::{Poller, Ready},
+        sync::ThreadNumber,
         waker::Waker,
     },
 };
@@ -126,11 +127,13 @@ impl Looper {
 
     pub(crate) fn assemble(builder: Builder) -> io::Result<Looper> {
         let Builder { name, budget, spin_limit, barrier_alarm, watch, clock, kernel } = builder;
+        let owner =
+            ThreadNumber::assign().ok_or_else(|| io::Error::other("more than 2^32 threads have made loopers"))?;
         let waker = Waker::new(&kernel)?;
         let poller = Poller::new(kernel.clone(), clock.clone(), &waker)?;
-        let shared = Shared::new(name, clock, barrier_alarm, waker, poller.set().clone());
+        let shared = Shared::new(name, clock, owner, barrier_alarm, waker, poller.set().clone());
         let core = Rc::new(Core {
-            home: Home::new(Arc::new(shared)),
+            home: Home::new(shared),
             kernel,
             poller: RefCell::new(poller),
             host: OnceCell::new(),

@@ -6,9 +6,8 @@ use std::{
 };
 
 use crate::{
-    clock::Moment,
     error::Rejected,
-    item::{Body, Stamp},
+    item::{Body, Stamp, When},
     looper::Looper,
     posted::Posted,
     repeat::{Repetition, Tick},
@@ -50,7 +49,7 @@ impl Looper {
     where
         F: FnOnce(&Looper) + 'static,
     {
-        self.post_when(Stamp::new(self.clock().now()), callback)
+        self.post_when(Stamp::new(When::Now), callback)
     }
 
     /// Posts `callback` to run no earlier than `delay` from now. It need not be `Send`.
@@ -69,7 +68,7 @@ impl Looper {
     where
         F: FnOnce(&Looper) + 'static,
     {
-        self.post_when(Stamp::new(self.clock().now().after(delay)), callback)
+        self.post_when(Stamp::new(When::At(self.clock().now().after(delay))), callback)
     }
 
     /// Posts `callback` to run no earlier than at `when`, which may be in the past: then it sorts by that time.
@@ -85,7 +84,7 @@ impl Looper {
     where
         F: FnOnce(&Looper) + 'static,
     {
-        self.post_when(Stamp::new(self.clock().moment(when)), callback)
+        self.post_when(Stamp::new(When::At(self.clock().moment(when))), callback)
     }
 
     /// Posts `callback` to run before everything else that is pending, also what was posted at the front before.
@@ -101,18 +100,16 @@ impl Looper {
     where
         F: FnOnce(&Looper) + 'static,
     {
-        self.post_when(Stamp::new(Moment::FRONT), callback)
+        self.post_when(Stamp::new(When::Front), callback)
     }
 
     fn post_when<F>(&self, stamp: Stamp, callback: F) -> Result<Posted, Rejected<F>>
     where
         F: FnOnce(&Looper) + 'static,
     {
-        let body = |callback: Box<F>| Body::Local(self.core.home.keep(callback));
-        match self.shared().post(stamp, Box::new(callback), body) {
-            Ok(place) => Ok(Posted::once(self.shared(), place)),
-            Err(Rejected { value, reason }) => Err(Rejected { value: *value, reason }),
-        }
+        let shared = self.shared();
+        let name = shared.post(stamp, callback, None, |callback| Body::local(callback, shared.owner))?;
+        Ok(Posted::once(shared.id, name))
     }
 
     /// Posts `callback` to run every `period`, for the first time one period from now, until it breaks or is cancelled.
@@ -148,10 +145,11 @@ impl Looper {
         F: FnMut(&Looper) -> ControlFlow<()> + 'static,
     {
         let repetition = Repetition::new();
-        let stamp = Stamp::new(self.clock().now().after(period));
-        let tick = Box::new(Tick { run: callback, stamp, period, repetition: repetition.clone() });
+        let due = self.clock().now().after(period);
+        let stamp = Stamp::new(When::At(due));
+        let tick = Box::new(Tick { run: callback, due, stamp, period, repetition: repetition.clone() });
         match self.post_tick(tick) {
-            Ok(()) => Ok(Posted::repeating(self.shared(), repetition)),
+            Ok(()) => Ok(Posted::repeating(self.shared().id, repetition)),
             Err(Rejected { value, reason }) => Err(Rejected { value: value.run, reason }),
         }
     }
@@ -162,7 +160,8 @@ impl Looper {
         F: FnMut(&Looper) -> ControlFlow<()> + 'static,
     {
         let repetition = tick.repetition.clone();
-        let body = |tick: Box<Tick<F>>| Body::Local(self.core.home.keep(Box::new(move |looper| tick.run(looper))));
-        repetition.post_next(self.shared(), tick, |tick| self.shared().leave(tick.stamp, tick, body))
+        let shared = self.shared();
+        let body = |tick: Box<Tick<F>>| Body::local(move |looper: &Looper| tick.run(looper), shared.owner);
+        repetition.post_next(shared, tick, |tick| shared.leave(tick.stamp, tick, None, body))
     }
 }

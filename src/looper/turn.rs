@@ -17,6 +17,7 @@ use crate::{
     fd::registrations::{Claim, Reported, Served},
     home::Busy,
     looper::Looper,
+    place::{Lane, Place},
     report::{ExitReport, ReadyIdent, Turn},
     slots::Key,
     sys::{
@@ -24,6 +25,9 @@ use crate::{
         sync::yield_now,
     },
 };
+
+/// A deadline that has passed, whatever the time is.
+const PASSED: Moment = Moment::EARLIEST;
 
 impl Looper {
     /// Waits for something to happen, runs the callbacks for it, and reports it.
@@ -78,8 +82,8 @@ impl Looper {
         let deadline = self.deadline_of(timeout.into());
         let mut sum = self.turn(deadline)?;
         let mut has_worked = sum.names_something() || self.core.woken.get() || self.core.rebuilt.get();
-        while has_worked && !sum.quit && sum.idents.is_empty() && self.clock().now() < deadline {
-            let Ok(next) = self.turn(self.clock().now()) else {
+        while has_worked && !sum.quit && sum.idents.is_empty() && !self.has_passed(deadline) {
+            let Ok(next) = self.turn(PASSED) else {
                 break;
             };
             has_worked = next.names_something();
@@ -139,7 +143,25 @@ impl Looper {
     }
 
     fn deadline_of(&self, timeout: Option<Duration>) -> Moment {
-        timeout.map_or(Moment::NEVER, |timeout| self.clock().now().after(timeout))
+        match timeout {
+            None => Moment::NEVER,
+            Some(Duration::ZERO) => PASSED,
+            Some(timeout) => self.clock().now().after(timeout),
+        }
+    }
+
+    /// Whether `moment` is not to come any more. The clock is read only if that is not known without.
+    pub(super) fn has_passed(&self, moment: Moment) -> bool {
+        match moment {
+            PASSED => true,
+            Moment::NEVER => false,
+            moment => moment <= self.clock().now(),
+        }
+    }
+
+    /// Whether the message at `next` is due: a plain one always is.
+    pub(super) fn is_due(&self, next: Option<Place>) -> bool {
+        next.is_some_and(|next| next.number().lane() != Lane::Timed || self.has_passed(next.when))
     }
 
     fn turn(&self, deadline: Moment) -> io::Result<Turn> {
@@ -160,11 +182,7 @@ impl Looper {
             self.serve_fds(ready, &mut turn);
             self.deal_with_strays();
             self.count_wake(may_block && !had_events && !had_chores, &turn, deadline);
-            if self.core.woken.get()
-                || self.core.rebuilt.get()
-                || turn.names_something()
-                || self.clock().now() >= deadline
-            {
+            if self.core.woken.get() || self.core.rebuilt.get() || turn.names_something() || self.has_passed(deadline) {
                 break;
             }
         }
@@ -188,7 +206,7 @@ impl Looper {
     /// Counts a wait as spurious if it blocked, had nothing to report, and ended before anything was due.
     fn count_wake(&self, had_nothing: bool, turn: &Turn, deadline: Moment) {
         let is_spurious =
-            had_nothing && !self.core.woken.get() && !turn.names_something() && deadline > self.clock().now();
+            had_nothing && !self.core.woken.get() && !turn.names_something() && !self.has_passed(deadline);
         if is_spurious {
             self.shared().counters.spurious_wakes.add(1);
         }
@@ -204,13 +222,17 @@ impl Looper {
         if self.core.woken.get() || self.is_idle_awaited() {
             return Ok(false);
         }
-        let (due, alarm) = self.shared().next_stops();
-        if alarm.is_some_and(|alarm| alarm <= self.clock().now()) {
+        let (next, alarm) = self.shared().next_stops();
+        if alarm.is_some_and(|alarm| self.has_passed(alarm)) {
             self.shared().report_barriers();
             return Ok(false);
         }
+        if deadline == PASSED || self.is_due(next) {
+            return Ok(false);
+        }
+        let due = next.map(|next| next.when);
         let until = due.into_iter().chain(alarm).min().map_or(deadline, |stop| stop.min(deadline));
-        if until != Moment::NEVER && until <= self.clock().now() {
+        if self.has_passed(until) {
             return Ok(false);
         }
         self.core.poller.borrow_mut().arm(until)?;
@@ -239,7 +261,8 @@ impl Looper {
 
     /// Phase "messages": runs what is due, also what is posted meanwhile, while the budget lasts.
     fn run_messages(&self, budget: usize, turn: &mut Turn) {
-        let mut now = self.clock().now();
+        // Read when a timed message comes to the front: what is plain is due.
+        let mut now = PASSED;
         while turn.messages < budget {
             match self.shared().next_message(now) {
                 Ok(message) => {
@@ -332,7 +355,7 @@ impl Looper {
                 yield_now();
             }
         } else {
-            turn.more = self.shared().next_due().is_some_and(|due| due <= self.clock().now());
+            turn.more = self.is_due(self.shared().next_place());
         }
     }
 

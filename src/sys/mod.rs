@@ -7,7 +7,9 @@
 //! - [`poller`]: what the looper's thread sleeps in: an epoll set with a timer and the waker in it.
 //! - [`waker`]: what ends that sleep from any thread.
 //! - [`host`]: the fd by which another event loop hosts a looper.
-//! - [`sync`]: the locks, exchangeable for those of the model checker.
+//! - [`sync`]: the locks, atomics and threads, exchangeable for those of the model checker.
+//! - [`biased`]: a lock that is cheap for one thread, with [`membarrier`]; [`closure`] and [`letter`]: values of any
+//!   type without a box. These are the places that have `unsafe`.
 //!
 //! What is relied on: an eventfd or timerfd that is registered edge-triggered reports each write and each expiry,
 //! without being read; a timer that is set anew forgets an expiry that nobody has seen; `EPOLL_CTL_DEL`, once it has
@@ -15,11 +17,15 @@
 //! wait for as long as it is ready. What is not relied on: that closing an fd removes it from an epoll set, which a
 //! duplicate prevents.
 
+pub(crate) mod biased;
+pub(crate) mod closure;
 pub(crate) mod epoll;
 pub(crate) mod eventfd;
 #[cfg(test)]
 pub(crate) mod fake;
 pub(crate) mod host;
+pub(crate) mod letter;
+pub(crate) mod membarrier;
 pub(crate) mod poller;
 pub(crate) mod sync;
 pub(crate) mod timerfd;

@@ -1,22 +1,128 @@
-//! The locks, exchangeable for those of the model checker.
+//! The locks, atomics and threads, exchangeable for those of the model checker.
+
+use std::{cell::Cell, num::NonZeroU32};
 
 #[cfg(not(all(test, alooper_loom)))]
 pub(crate) use parking_lot::{Mutex, MutexGuard};
 #[cfg(not(all(test, alooper_loom)))]
 pub(crate) use std::{
-    sync::atomic::AtomicI64,
+    sync::atomic::{AtomicBool, AtomicI64, AtomicU32, fence},
     thread::{ThreadId, current as current_thread, yield_now},
 };
+#[cfg(not(all(test, alooper_loom)))]
+pub(crate) use std_cell::UnsafeCell;
 #[cfg(not(all(test, alooper_loom)))]
 pub(crate) use std_condvar::Condvar;
 
 #[cfg(all(test, alooper_loom))]
 pub(crate) use loom::{
-    sync::{MutexGuard, atomic::AtomicI64},
+    cell::UnsafeCell,
+    sync::{
+        MutexGuard,
+        atomic::{AtomicBool, AtomicI64, AtomicU32, fence},
+    },
     thread::{ThreadId, current as current_thread, yield_now},
 };
 #[cfg(all(test, alooper_loom))]
 pub(crate) use modelled::{Condvar, Mutex};
+
+/// The lock of what the looper's thread uses all the time and others now and then.
+#[cfg(not(any(all(test, alooper_loom), alooper_plain_lock)))]
+pub(crate) use crate::sys::biased::{Biased as OwnersLock, Guard as OwnersGuard};
+#[cfg(any(all(test, alooper_loom), alooper_plain_lock))]
+pub(crate) use plain::{MutexGuard as OwnersGuard, OwnersLock};
+
+/// An ordinary lock in the form of the biased one: for the models, which have enough to interleave, and to compare.
+#[cfg(any(all(test, alooper_loom), alooper_plain_lock))]
+mod plain {
+    pub(crate) use super::MutexGuard;
+    use super::{Mutex, ThreadNumber};
+
+    #[derive(Debug)]
+    pub(crate) struct OwnersLock<T>(Mutex<T>);
+
+    impl<T> OwnersLock<T> {
+        pub(crate) fn new(_owner: ThreadNumber, value: T) -> OwnersLock<T> {
+            OwnersLock(Mutex::new(value))
+        }
+
+        pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+            self.0.lock()
+        }
+    }
+}
+
+/// The number of a thread; no other thread ever has it.
+///
+/// To compare it is the cheapest way to know on which thread one is, also while that thread's locals are destroyed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ThreadNumber(NonZeroU32);
+
+/// The number that the next thread gets.
+static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(1);
+
+#[cfg(not(all(test, alooper_loom)))]
+thread_local! {
+    /// Zero as long as the thread has none.
+    static NUMBER: Cell<u32> = const { Cell::new(0) };
+}
+
+#[cfg(all(test, alooper_loom))]
+loom::thread_local! {
+    static NUMBER: Cell<u32> = Cell::new(0);
+}
+
+impl ThreadNumber {
+    /// The number of the calling thread, which it gets now if it has none yet. `None` after 2^32 threads.
+    pub(crate) fn assign() -> Option<ThreadNumber> {
+        use std::sync::atomic::Ordering::Relaxed;
+        NUMBER.with(|number| {
+            if number.get() == 0 {
+                number.set(NEXT.fetch_update(Relaxed, Relaxed, |next| next.checked_add(1)).ok()?);
+            }
+            NonZeroU32::new(number.get()).map(ThreadNumber)
+        })
+    }
+
+    /// Whether it is that of the calling thread.
+    #[inline]
+    pub(crate) fn is_here(self) -> bool {
+        ThreadNumber::is(self.0.get())
+    }
+
+    /// Whether `number`, which is not zero, is that of the calling thread.
+    #[inline]
+    pub(crate) fn is(number: u32) -> bool {
+        NUMBER.with(|here| here.get() == number)
+    }
+
+    pub(crate) const fn get(self) -> u32 {
+        self.0.get()
+    }
+}
+
+/// std's cell in the form that loom's has.
+#[cfg(not(all(test, alooper_loom)))]
+mod std_cell {
+    #[derive(Debug)]
+    pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
+
+    impl<T> UnsafeCell<T> {
+        pub(crate) fn new(value: T) -> UnsafeCell<T> {
+            UnsafeCell(std::cell::UnsafeCell::new(value))
+        }
+
+        #[inline]
+        pub(crate) fn with<R>(&self, look: impl FnOnce(*const T) -> R) -> R {
+            look(self.0.get())
+        }
+
+        #[inline]
+        pub(crate) fn with_mut<R>(&self, change: impl FnOnce(*mut T) -> R) -> R {
+            change(self.0.get())
+        }
+    }
+}
 
 /// parking_lot's condition variable in the form that loom's has.
 #[cfg(not(all(test, alooper_loom)))]

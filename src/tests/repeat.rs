@@ -152,14 +152,14 @@ fn r1_q4_a_run_that_is_cancelled_before_it_begins_does_not_begin_and_counts_as_r
     let tick = |_: &Looper| panic!("it was cancelled");
     let posted = looper.handle().post_every(ms(10), tick).unwrap();
     kernel.advance(ms(10));
-    let Ok(Taken { value: Item { body: Body::Send(run), .. }, .. }) =
+    let Ok(Taken { value: Item { body: Body::Closure(run), .. }, .. }) =
         looper.shared().next_message(looper.clock().now())
     else {
         panic!("it is due");
     };
 
     assert!(posted.cancel());
-    run(&looper);
+    run.call(&looper);
 
     let expected = ExitReport { posted: 1, removed: 1, ..ExitReport::default() };
     assert_eq!(looper.exit_report(), expected);

@@ -1,0 +1,239 @@
+//! Room for very many values that come and go: no value ever moves, and room that is not used can be given back.
+//!
+//! A [`Slots`](crate::slots::Slots) keeps its room and moves its values when it grows; that is right for what is
+//! registered, and wrong for a queue, which may hold a million messages once and ten after that.
+
+use std::mem;
+
+/// How many values stand in one piece of memory.
+const CHUNK: usize = 256;
+
+/// No slot.
+pub(crate) const NOWHERE: u32 = u32::MAX;
+
+/// Values by slot. A slot is used again as soon as its value is gone: who keeps one has to know which value it was.
+#[derive(Debug)]
+pub(crate) struct Arena<T> {
+    /// `None` for one that was given back.
+    chunks: Vec<Option<Chunk<T>>>,
+    /// The chunks that have room, also those that were given back.
+    roomy: Vec<u32>,
+    /// How many of the chunks are empty and were not given back.
+    empty: usize,
+    len: usize,
+}
+
+#[derive(Debug)]
+struct Chunk<T> {
+    /// Grows to [`CHUNK`], which it has the room for from the beginning.
+    entries: Vec<Entry<T>>,
+    /// The first of the entries that are free again.
+    free: u32,
+    used: u32,
+}
+
+#[derive(Debug)]
+enum Entry<T> {
+    Used(T),
+    /// The next one that is free.
+    Free(u32),
+}
+
+impl<T> Default for Arena<T> {
+    fn default() -> Self {
+        Arena { chunks: Vec::new(), roomy: Vec::new(), empty: 0, len: 0 }
+    }
+}
+
+impl<T> Chunk<T> {
+    fn new() -> Chunk<T> {
+        Chunk { entries: Vec::with_capacity(CHUNK), free: NOWHERE, used: 0 }
+    }
+
+    #[inline]
+    fn is_full(&self) -> bool {
+        self.used as usize == CHUNK
+    }
+
+    #[inline]
+    fn insert(&mut self, value: T) -> usize {
+        self.used += 1;
+        if self.free == NOWHERE {
+            self.entries.push(Entry::Used(value));
+            return self.entries.len() - 1;
+        }
+        let position = self.free as usize;
+        let entry = &mut self.entries[position];
+        if let Entry::Free(next) = entry {
+            self.free = *next;
+        }
+        *entry = Entry::Used(value);
+        position
+    }
+
+    #[inline]
+    fn remove(&mut self, position: usize) -> Option<T> {
+        let entry = self.entries.get_mut(position).filter(|entry| matches!(entry, Entry::Used(_)))?;
+        let Entry::Used(value) = mem::replace(entry, Entry::Free(self.free)) else {
+            return None;
+        };
+        self.free = position as u32;
+        self.used -= 1;
+        Some(value)
+    }
+}
+
+impl<T> Arena<T> {
+    /// Puts `value` into a slot.
+    #[inline]
+    pub(crate) fn insert(&mut self, value: T) -> u32 {
+        let number = match self.roomy.last() {
+            Some(number) => *number,
+            None => self.add_chunk(),
+        };
+        let chunk = match &mut self.chunks[number as usize] {
+            Some(chunk) => {
+                self.empty -= usize::from(chunk.used == 0);
+                chunk
+            }
+            none => none.insert(Chunk::new()),
+        };
+        let position = chunk.insert(value);
+        if chunk.is_full() {
+            self.roomy.pop();
+        }
+        self.len += 1;
+        number * CHUNK as u32 + position as u32
+    }
+
+    #[cold]
+    fn add_chunk(&mut self) -> u32 {
+        let number = u32::try_from(self.chunks.len()).ok().filter(|number| *number < NOWHERE / CHUNK as u32);
+        let number = number.expect("memory ends before 2^32 messages do");
+        self.chunks.push(None);
+        self.roomy.push(number);
+        number
+    }
+
+    /// The value in `slot`.
+    #[inline]
+    pub(crate) fn get(&self, slot: u32) -> Option<&T> {
+        let (number, position) = split(slot);
+        match self.chunks.get(number)?.as_ref()?.entries.get(position)? {
+            Entry::Used(value) => Some(value),
+            Entry::Free(_) => None,
+        }
+    }
+
+    /// The value in `slot`, for changing it.
+    #[inline]
+    pub(crate) fn get_mut(&mut self, slot: u32) -> Option<&mut T> {
+        let (number, position) = split(slot);
+        match self.chunks.get_mut(number)?.as_mut()?.entries.get_mut(position)? {
+            Entry::Used(value) => Some(value),
+            Entry::Free(_) => None,
+        }
+    }
+
+    /// Takes the value out of `slot`.
+    #[inline]
+    pub(crate) fn remove(&mut self, slot: u32) -> Option<T> {
+        let (number, position) = split(slot);
+        let chunk = self.chunks.get_mut(number)?.as_mut()?;
+        let was_full = chunk.is_full();
+        let value = chunk.remove(position)?;
+        if was_full {
+            self.roomy.push(number as u32);
+        }
+        self.len -= 1;
+        self.empty += usize::from(chunk.used == 0);
+        Some(value)
+    }
+
+    /// Gives back the room that is not used, but for one chunk.
+    pub(crate) fn trim(&mut self) {
+        if self.empty > 1 {
+            self.give_back();
+        }
+    }
+
+    #[cold]
+    fn give_back(&mut self) {
+        if self.len == 0 {
+            *self = Arena::default();
+            return;
+        }
+        for chunk in self.chunks.iter_mut().filter(|chunk| chunk.as_ref().is_some_and(|chunk| chunk.used == 0)) {
+            *chunk = None;
+        }
+        self.empty = 0;
+    }
+
+    /// How many values there are.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+}
+
+#[inline]
+fn split(slot: u32) -> (usize, usize) {
+    (slot as usize / CHUNK, slot as usize % CHUNK)
+}
+
+#[cfg(all(test, not(alooper_loom)))]
+mod tests {
+    use super::*;
+
+    fn chunks_in_use<T>(arena: &Arena<T>) -> usize {
+        arena.chunks.iter().flatten().count()
+    }
+
+    #[test]
+    fn values_are_found_by_their_slots_until_they_are_taken() {
+        let mut arena = Arena::default();
+        let slots: Vec<u32> = (0..1000).map(|value| arena.insert(value)).collect();
+
+        for (value, slot) in slots.iter().enumerate().filter(|(value, _)| value % 3 == 0) {
+            assert_eq!(arena.remove(*slot), Some(value));
+            assert_eq!(arena.remove(*slot), None);
+            assert_eq!(arena.get(*slot), None);
+        }
+
+        for (value, slot) in slots.iter().enumerate() {
+            assert_eq!(arena.get(*slot).copied(), (value % 3 != 0).then_some(value));
+            assert_eq!(arena.get_mut(*slot).copied(), (value % 3 != 0).then_some(value));
+        }
+        assert_eq!(arena.len(), 666);
+        assert_eq!((arena.get(1_000_000), arena.get(NOWHERE)), (None, None));
+    }
+
+    #[test]
+    fn slots_are_used_again() {
+        let mut arena = Arena::default();
+        let slots: Vec<u32> = (0..1000).map(|value| arena.insert(value)).collect();
+        slots.iter().for_each(|slot| _ = arena.remove(*slot));
+
+        let highest = (0..1000).map(|value| arena.insert(value)).max();
+
+        assert_eq!(highest, slots.iter().max().copied(), "no room was added");
+        assert_eq!(arena.len(), 1000);
+    }
+
+    #[test]
+    fn room_that_is_empty_is_given_back_though_some_values_stay() {
+        let mut arena = Arena::default();
+        let slots: Vec<u32> = (0..100_000).map(|value| arena.insert(value)).collect();
+        let kept = slots[50_000];
+
+        slots.iter().filter(|slot| **slot != kept).for_each(|slot| _ = arena.remove(*slot));
+        arena.trim();
+
+        assert_eq!((arena.get(kept), arena.len()), (Some(&50_000), 1));
+        assert_eq!(chunks_in_use(&arena), 1, "the one that is used");
+        let slots: Vec<u32> = (0..100_000).map(|value| arena.insert(value)).collect();
+        assert!(slots.iter().enumerate().all(|(value, slot)| arena.get(*slot) == Some(&value)));
+        slots.into_iter().chain([kept]).for_each(|slot| _ = arena.remove(slot));
+        arena.trim();
+        assert!(arena.chunks.is_empty(), "nothing is left");
+    }
+}

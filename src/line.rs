@@ -1,0 +1,204 @@
+//! Messages in the order in which they run, those that came in order apart from those that did not.
+//!
+//! Most messages are posted to run after all others that are due: they stand one behind the other and need no sorting.
+//! A heap sorts those with a delay or a time. Each is found again in the queue's arena; what was taken out there is
+//! *stale* here, passed over when it comes to the front, and swept out before it is the greater part.
+
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, VecDeque},
+};
+
+use crate::{
+    clock::Moment,
+    node::{Nodes, Spot},
+    place::{Lane, Number, Place},
+};
+
+/// How many stale ones are not worth a sweep.
+const COMMON_STALE: usize = 32;
+
+/// For how many messages there is still room after a burst.
+const COMMON_LENGTH: usize = 1024;
+
+#[derive(Debug, Default)]
+pub(crate) struct Line {
+    /// The last one is the first to run.
+    front: Vec<Spot>,
+    plain: VecDeque<Spot>,
+    timed: BinaryHeap<Reverse<Entry>>,
+    /// How many of each lane are stale.
+    stale: [usize; 3],
+}
+
+/// Where a timed message stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Entry {
+    place: Place,
+    slot: u32,
+}
+
+impl Entry {
+    #[inline]
+    fn spot(self) -> Spot {
+        Spot { number: self.place.number(), slot: self.slot }
+    }
+}
+
+/// The first message of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Head {
+    pub(crate) place: Place,
+    pub(crate) spot: Spot,
+}
+
+impl Line {
+    /// Puts a message that lies in `slot` at its place. A plain one or one at the front is later than all others.
+    #[inline]
+    pub(crate) fn push(&mut self, when: Moment, spot: Spot) {
+        match spot.number.lane() {
+            Lane::Plain => self.plain.push_back(spot),
+            Lane::Front => self.front.push(spot),
+            Lane::Timed => self.push_timed(Entry { place: Place::new(when, spot.number), slot: spot.slot }),
+        }
+    }
+
+    fn push_timed(&mut self, entry: Entry) {
+        // A quarter more, since many timers may stand for long; the heap would double its room.
+        let length = self.timed.len();
+        if length == self.timed.capacity() && length >= COMMON_LENGTH {
+            self.timed.reserve_exact(length / 8);
+        }
+        self.timed.push(Reverse(entry));
+    }
+
+    /// The first message.
+    #[inline]
+    pub(crate) fn head<T>(&mut self, nodes: &Nodes<T>) -> Option<Head> {
+        if !self.front.is_empty() || self.stale != [0; 3] {
+            return self.head_beyond_stale(nodes);
+        }
+        self.first(nodes)
+    }
+
+    #[cold]
+    fn head_beyond_stale<T>(&mut self, nodes: &Nodes<T>) -> Option<Head> {
+        while self.front.pop_if(|spot| !spot.is_live(nodes)).is_some() {
+            self.stale[Lane::Front as usize] -= 1;
+        }
+        while self.plain.pop_front_if(|spot| !spot.is_live(nodes)).is_some() {
+            self.stale[Lane::Plain as usize] -= 1;
+        }
+        while self.timed.peek().is_some_and(|Reverse(entry)| !entry.spot().is_live(nodes)) {
+            self.timed.pop();
+            self.stale[Lane::Timed as usize] -= 1;
+        }
+        match self.front.last() {
+            Some(spot) => Some(Head { place: Place::new(Moment::FRONT, spot.number), spot: *spot }),
+            None => self.first(nodes),
+        }
+    }
+
+    /// The first message, if none is at the front and the first ones are not stale.
+    #[inline]
+    fn first<T>(&self, nodes: &Nodes<T>) -> Option<Head> {
+        let timed = self.timed.peek().map(|Reverse(entry)| Head { place: entry.place, spot: entry.spot() });
+        let plain = self.plain.front().and_then(|spot| {
+            let place = nodes.get(spot.slot)?.place();
+            Some(Head { place, spot: *spot })
+        });
+        match (plain, timed) {
+            (Some(plain), Some(timed)) => Some(plain.min(timed)),
+            (plain, timed) => plain.or(timed),
+        }
+    }
+
+    /// Takes out the first message, which is a `lane`'s.
+    #[inline]
+    pub(crate) fn pop(&mut self, lane: Lane) {
+        match lane {
+            Lane::Plain => _ = self.plain.pop_front(),
+            Lane::Front => _ = self.front.pop(),
+            Lane::Timed => _ = self.timed.pop(),
+        }
+    }
+
+    /// When the first timed message is due, or an earlier time, since it may be stale.
+    #[inline]
+    pub(crate) fn timed_from(&self) -> Moment {
+        self.timed.peek().map_or(Moment::NEVER, |Reverse(entry)| entry.place.when)
+    }
+
+    /// Notes that a message of a `lane` was taken out of the arena.
+    pub(crate) fn note_stale<T>(&mut self, lane: Lane, nodes: &Nodes<T>) {
+        let stale = &mut self.stale[lane as usize];
+        *stale += 1;
+        let length = match lane {
+            Lane::Plain => self.plain.len(),
+            Lane::Front => self.front.len(),
+            Lane::Timed => self.timed.len(),
+        };
+        if *stale > COMMON_STALE && *stale > length / 2 {
+            self.sweep(lane, nodes);
+        }
+    }
+
+    /// Takes out what is stale, in as many steps as it took to make it so.
+    #[cold]
+    fn sweep<T>(&mut self, lane: Lane, nodes: &Nodes<T>) {
+        self.stale[lane as usize] = 0;
+        match lane {
+            Lane::Plain => self.plain.retain(|spot| spot.is_live(nodes)),
+            Lane::Front => self.front.retain(|spot| spot.is_live(nodes)),
+            Lane::Timed => self.timed.retain(|Reverse(entry)| entry.spot().is_live(nodes)),
+        }
+    }
+
+    /// Gives back the room that a burst has left.
+    pub(crate) fn trim(&mut self) {
+        let is_roomy = |length, capacity| capacity > COMMON_LENGTH && length < capacity / 4;
+        if is_roomy(self.plain.len(), self.plain.capacity()) {
+            self.plain.shrink_to(COMMON_LENGTH);
+        }
+        if is_roomy(self.front.len(), self.front.capacity()) {
+            self.front.shrink_to(COMMON_LENGTH);
+        }
+        if is_roomy(self.timed.len(), self.timed.capacity()) {
+            self.timed.shrink_to(COMMON_LENGTH);
+        }
+    }
+
+    /// Where the message `number` lies, which is not a timed one.
+    pub(crate) fn find(&self, number: Number) -> Option<Spot> {
+        match number.lane() {
+            Lane::Plain => {
+                let at = self.plain.binary_search_by_key(&number, |spot| spot.number).ok()?;
+                self.plain.get(at).copied()
+            }
+            Lane::Front => {
+                let at = self.front.binary_search_by_key(&number, |spot| spot.number).ok()?;
+                self.front.get(at).copied()
+            }
+            Lane::Timed => None,
+        }
+    }
+
+    /// All messages, in no order, also those that are stale.
+    pub(crate) fn spots(&self) -> impl Iterator<Item = Spot> {
+        let timed = self.timed.iter().map(|Reverse(entry)| entry.spot());
+        self.front.iter().rev().copied().chain(self.plain.iter().copied()).chain(timed)
+    }
+
+    /// Takes out the messages that are due later than `now`, in no order.
+    pub(crate) fn split_later<T>(&mut self, now: Moment, nodes: &Nodes<T>) -> Vec<Spot> {
+        self.sweep(Lane::Timed, nodes);
+        let later: Vec<Spot> = self
+            .timed
+            .iter()
+            .filter(|Reverse(entry)| entry.place.when > now)
+            .map(|Reverse(entry)| entry.spot())
+            .collect();
+        self.timed.retain(|Reverse(entry)| entry.place.when <= now);
+        later
+    }
+}

@@ -1,0 +1,84 @@
+//! A message as it lies in the queue.
+
+use crate::{
+    arena::{Arena, NOWHERE},
+    clock::Moment,
+    message::Token,
+    place::{Number, Place},
+};
+
+/// All messages that are pending.
+pub(crate) type Nodes<T> = Arena<Node<T>>;
+
+/// A message that is pending.
+#[derive(Debug)]
+pub(crate) struct Node<T> {
+    pub(crate) number: Number,
+    pub(crate) when: Moment,
+    pub(crate) value: T,
+}
+
+impl<T> Node<T> {
+    #[inline]
+    pub(crate) fn place(&self) -> Place {
+        Place::new(self.when, self.number)
+    }
+}
+
+/// Where a message lies, and which one it is: the slot may be another one's meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Spot {
+    pub(crate) number: Number,
+    pub(crate) slot: u32,
+}
+
+impl Spot {
+    /// Whether the message is still there.
+    #[inline]
+    pub(crate) fn is_live<T>(self, nodes: &Nodes<T>) -> bool {
+        nodes.get(self.slot).is_some_and(|node| node.number == self.number)
+    }
+}
+
+/// The messages of the same handler that were posted just before and just after; [`NOWHERE`] if there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Links {
+    pub(crate) older: u32,
+    pub(crate) newer: u32,
+}
+
+impl Default for Links {
+    fn default() -> Self {
+        Links { older: NOWHERE, newer: NOWHERE }
+    }
+}
+
+/// Whose a message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Address {
+    /// The handler's position in the index. No other handler has it for as long as this one has messages.
+    pub(crate) target: u32,
+    pub(crate) what: i32,
+}
+
+/// What a queue has to know of what stands in it.
+pub(crate) trait Queued {
+    /// Whose it is, if it is a handler's.
+    fn address(&self) -> Option<Address>;
+    /// The handler's other messages, if it is a handler's.
+    fn links(&mut self) -> Option<&mut Links>;
+}
+
+/// What few messages have, and what therefore does not lie with them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Extra {
+    pub(crate) token: Option<Token>,
+    /// When it was posted, if somebody watched.
+    pub(crate) posted: Option<Moment>,
+}
+
+impl Extra {
+    pub(crate) fn is_empty(self) -> bool {
+        self == Extra::default()
+    }
+}

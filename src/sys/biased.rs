@@ -1,0 +1,198 @@
+//! A lock that is cheap for one thread: the owner's way in and out is a few plain loads and stores.
+//!
+//! The looper's queue is locked for each post and each message by the looper's own thread, and by others now and then.
+//! An ordinary lock costs its owner two atomic read-modify-writes each time; this one costs the others more instead:
+//! they take an ordinary lock, the *door*, say that they want in, and wait until the owner is not inside.
+//!
+//! | owner | everybody else, one at a time behind the door |
+//! |---|---|
+//! | `inside = true` | `others += 1` |
+//! | *light fence* | *heavy fence* |
+//! | `others == 0`? then it is in; else it steps back and goes through the door | `inside == false`? then it is in; else it sleeps until the owner leaves |
+//! | .. | .. |
+//! | `inside = false`, *light fence*, `others != 0`? then tells those who sleep | `others -= 1` |
+//!
+//! Each side writes its word before it reads the other's, and between the two stands a fence, so at least one of the
+//! two sees the other. A full fence on both sides would do; but since the owner's comes so often, it is only one for
+//! the compiler, and the others let the kernel put a full one into whatever the owner's CPU executes just then:
+//! `membarrier(2)`. Where the kernel does not have that, or a sandbox forbids it, the owner's fence is a full one.
+//!
+//! What one side did inside is seen by the other through the words: who reads `inside == false` has acquired what the
+//! owner released with it, and the owner who reads `others == 0` what the last of the others did. `src/models/` checks
+//! this with full fences; `docs/performance.md` has what the lock wins. With `--cfg alooper_plain_lock` an ordinary
+//! lock takes its place.
+
+use std::{
+    marker::PhantomData,
+    ops::{Deref, DerefMut},
+    sync::atomic::{
+        Ordering::{Acquire, Relaxed, Release},
+        compiler_fence,
+    },
+};
+
+use crate::sys::{
+    membarrier,
+    sync::{AtomicBool, AtomicU32, Condvar, Mutex, MutexGuard, ThreadNumber, UnsafeCell, fence},
+};
+
+#[derive(Debug)]
+pub(crate) struct Biased<T> {
+    owner: ThreadNumber,
+    /// The owner is inside and did not come through the door. Written by the owner alone.
+    inside: AtomicBool,
+    /// How many of the others are inside or sleep until they may be. Written behind the door.
+    others: AtomicU32,
+    /// Whether the kernel makes the owner's fences, so that they need not be full ones.
+    has_membarrier: bool,
+    door: Mutex<()>,
+    /// The owner has left, and others were waiting for that.
+    left: Condvar,
+    value: UnsafeCell<T>,
+}
+
+// SAFETY: `lock` gives out one guard at a time, so a reference to the lock is a way to a `&mut T` on any thread, and no
+// more: this is what a mutex asks for.
+#[allow(unsafe_code, reason = "the queue's lock: see docs/performance.md")]
+unsafe impl<T: Send> Sync for Biased<T> {}
+
+impl<T> Biased<T> {
+    /// Makes a lock that is cheap for `owner`.
+    pub(crate) fn new(owner: ThreadNumber, value: T) -> Biased<T> {
+        Biased {
+            owner,
+            inside: AtomicBool::new(false),
+            others: AtomicU32::new(0),
+            has_membarrier: membarrier::register(),
+            door: Mutex::new(()),
+            left: Condvar::new(),
+            value: UnsafeCell::new(value),
+        }
+    }
+
+    /// Waits until nobody is inside, and goes in.
+    ///
+    /// # Panics
+    /// If the owner is inside already.
+    #[inline]
+    pub(crate) fn lock(&self) -> Guard<'_, T> {
+        if self.owner.is_here() { self.enter() } else { self.enter_from_afar() }
+    }
+
+    #[inline]
+    fn enter(&self) -> Guard<'_, T> {
+        // Only the owner writes it, so this is what it wrote last.
+        assert!(!self.inside.load(Relaxed), "a looper's lock is not taken twice");
+        self.inside.store(true, Relaxed);
+        self.light_fence();
+        // Acquires what the last of the others did.
+        if self.others.load(Acquire) != 0 {
+            return self.enter_through_the_door();
+        }
+        Guard { lock: self, way: Way::Short, not_send: PhantomData }
+    }
+
+    #[cold]
+    fn enter_through_the_door(&self) -> Guard<'_, T> {
+        // Those who have seen the owner inside sleep until this is told.
+        self.inside.store(false, Release);
+        let door = self.door.lock();
+        self.left.notify_all();
+        Guard { lock: self, way: Way::Door(door), not_send: PhantomData }
+    }
+
+    #[cold]
+    fn enter_from_afar(&self) -> Guard<'_, T> {
+        let mut door = self.door.lock();
+        // Behind the door, so that nobody else counts meanwhile.
+        self.others.store(self.others.load(Relaxed) + 1, Relaxed);
+        self.heavy_fence();
+        // Acquires what the owner did inside.
+        while self.inside.load(Acquire) {
+            door = self.left.wait(door);
+        }
+        Guard { lock: self, way: Way::FromAfar(door), not_send: PhantomData }
+    }
+
+    #[inline]
+    fn leave(&self) {
+        // Releases what the owner did inside.
+        self.inside.store(false, Release);
+        self.light_fence();
+        if self.others.load(Relaxed) != 0 {
+            self.tell();
+        }
+    }
+
+    /// Tells those who sleep that the owner has left. They look again behind the door.
+    #[cold]
+    fn tell(&self) {
+        let _door = self.door.lock();
+        self.left.notify_all();
+    }
+
+    #[inline]
+    fn light_fence(&self) {
+        if self.has_membarrier {
+            compiler_fence(std::sync::atomic::Ordering::SeqCst);
+        } else {
+            fence(std::sync::atomic::Ordering::SeqCst);
+        }
+    }
+
+    fn heavy_fence(&self) {
+        fence(std::sync::atomic::Ordering::SeqCst);
+        if self.has_membarrier {
+            membarrier::issue();
+        }
+    }
+}
+
+/// The way in, which is also the way out.
+#[derive(Debug)]
+enum Way<'a> {
+    Short,
+    Door(#[expect(dead_code, reason = "is held")] MutexGuard<'a, ()>),
+    FromAfar(#[expect(dead_code, reason = "is held")] MutexGuard<'a, ()>),
+}
+
+/// What is locked, for as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Guard<'a, T> {
+    lock: &'a Biased<T>,
+    way: Way<'a>,
+    /// It has to be dropped on the thread that it was made on.
+    not_send: PhantomData<*const ()>,
+}
+
+impl<T> Deref for Guard<'_, T> {
+    type Target = T;
+
+    #[inline]
+    #[allow(unsafe_code, reason = "the queue's lock: see docs/performance.md")]
+    fn deref(&self) -> &T {
+        // SAFETY: there is one guard at a time, and this borrows it.
+        self.lock.value.with(|value| unsafe { &*value })
+    }
+}
+
+impl<T> DerefMut for Guard<'_, T> {
+    #[inline]
+    #[allow(unsafe_code, reason = "the queue's lock: see docs/performance.md")]
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: there is one guard at a time, and this borrows it for as long as the value is.
+        self.lock.value.with_mut(|value| unsafe { &mut *value })
+    }
+}
+
+impl<T> Drop for Guard<'_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        match self.way {
+            Way::Short => self.lock.leave(),
+            Way::Door(_) => {}
+            // Still behind the door, which closes after this. Releases what was done inside.
+            Way::FromAfar(_) => self.lock.others.store(self.lock.others.load(Relaxed) - 1, Release),
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! `membarrier(2)`: makes all running threads of the process execute a full fence.
+
+#[cfg(not(all(test, alooper_loom)))]
+use std::{sync::Once, thread, time::Duration};
+
+#[cfg(not(all(test, alooper_loom)))]
+use nix::libc;
+
+/// Asks the kernel for the right to [`issue`]; whether it is granted, which then holds for as long as the process
+/// lives.
+#[cfg(not(all(test, alooper_loom)))]
+pub(crate) fn register() -> bool {
+    command(libc::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED)
+}
+
+/// The models have full fences.
+#[cfg(all(test, alooper_loom))]
+pub(crate) fn register() -> bool {
+    false
+}
+
+/// Returns after each thread of the process that was running has executed a full fence. For who was granted the right.
+#[cfg(not(all(test, alooper_loom)))]
+pub(crate) fn issue() {
+    if !command(libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED) && !command(libc::MEMBARRIER_CMD_GLOBAL) {
+        wait_instead();
+    }
+}
+
+#[cfg(all(test, alooper_loom))]
+pub(crate) fn issue() {}
+
+/// A filter of system calls was installed after the right had been granted. What a CPU has stored reaches the others
+/// within microseconds, and when its thread is preempted at the latest: wait a thousand times as long.
+#[cfg(not(all(test, alooper_loom)))]
+#[cold]
+#[expect(clippy::disallowed_methods, reason = "nothing else can be waited for")]
+fn wait_instead() {
+    static TOLD: Once = Once::new();
+    TOLD.call_once(|| {
+        log::error!(
+            "membarrier(2) was allowed when a looper was made and is not any more: what other threads remove or ask \
+             takes milliseconds from now on; install filters of system calls before loopers are made"
+        );
+    });
+    thread::sleep(Duration::from_millis(10));
+}
+
+#[cfg(not(all(test, alooper_loom)))]
+#[allow(unsafe_code, reason = "there is no safe wrapper for this system call")]
+fn command(command: libc::c_int) -> bool {
+    // SAFETY: the call reads and writes no memory of ours; it has the three arguments that it takes.
+    unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) == 0 }
+}
