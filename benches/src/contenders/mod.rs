@@ -1,0 +1,38 @@
+//! The contenders: each does every workload that it has means for, in the way of its users.
+//!
+//! All of them run the same closures, [`Work`](crate::tally::Work), and prove it by the same
+//! [`Tally`](crate::tally::Tally).
+
+pub mod alooper;
+pub mod calloop;
+pub mod floor;
+#[cfg(feature = "libuv")]
+pub mod libuv;
+pub mod tokio;
+
+mod common;
+mod mixture;
+
+use crate::{
+    meter::{Meter, Sample},
+    workload::Kind,
+};
+
+/// Measures a workload; `None` if the contender has no means for it, or would take minutes.
+pub type Run = fn(Kind, &Meter) -> Option<Sample>;
+
+/// By name, in the order in which they take turns. The first is what the others are compared to.
+pub const ALL: &[(&str, Run)] = &[
+    ("floor", floor::run),
+    ("floor_btree", floor::run_btree),
+    ("alooper", alooper::run),
+    ("calloop", calloop::run),
+    ("calloop_own", calloop::run_own),
+    ("tokio", tokio::run),
+    #[cfg(feature = "libuv")]
+    ("libuv", libuv::run),
+];
+
+pub fn find(name: &str) -> Option<Run> {
+    ALL.iter().find(|(other, _)| *other == name).map(|(_, run)| *run)
+}

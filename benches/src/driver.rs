@@ -1,0 +1,170 @@
+//! Runs children in interleaved rounds (A B C A B C ...), so that what disturbs the machine for a while disturbs all.
+
+use std::{
+    env, io,
+    io::{IsTerminal, Write},
+    time::{Duration, Instant},
+};
+
+use crate::{
+    child::{Outcome, Program},
+    contenders,
+    meter::Pace,
+    options::Measure,
+    workload::{Workload, grouped},
+};
+
+/// A peer whose child takes longer than this takes two turns only.
+const SLOW: Duration = Duration::from_secs(2);
+
+#[derive(Clone, Debug)]
+pub struct Driver {
+    pub programs: Vec<Program>,
+    pub rounds: usize,
+    pub pace: Pace,
+    /// After which a child is killed.
+    pub limit: Duration,
+}
+
+/// What one contender has reached for one workload and size.
+#[derive(Clone, Debug)]
+pub struct Series {
+    pub contender: String,
+    /// One for each round; `None` where the child failed.
+    pub values: Vec<Option<f64>>,
+    /// Why there is no value, or not in each round.
+    pub trouble: Option<String>,
+}
+
+impl Driver {
+    /// With the contenders of this binary and of other ones.
+    pub fn new(measure: &Measure) -> io::Result<Driver> {
+        let (wanted, pace) = (&measure.contenders, measure.pace);
+        let is_wanted = |name: &str| wanted.is_empty() || name == "floor" || wanted.iter().any(|other| other == name);
+        let mut programs = own()?;
+        programs.retain(|program| is_wanted(&program.name));
+        let others = measure.others.iter().map(|(name, binary)| Program {
+            name: name.clone(),
+            binary: binary.clone(),
+            contender: "alooper".into(),
+        });
+        // Beside alooper, in time and in the tables.
+        let place = programs.iter().position(|program| program.name == "alooper").map_or(programs.len(), |at| at + 1);
+        programs.splice(place..place, others);
+        let (default, limit) = match pace {
+            Pace::Quick => (3, 5),
+            Pace::Cold => (15, 20),
+            _ => (5, 20),
+        };
+        Ok(Driver { programs, rounds: measure.rounds.unwrap_or(default), pace, limit: Duration::from_secs(limit) })
+    }
+
+    /// Measures one workload and size in all rounds.
+    pub fn measure(&self, workload: &Workload, size: usize) -> Vec<Series> {
+        if !io::stderr().is_terminal() {
+            eprintln!("{} {}", workload.id, grouped(size));
+        }
+        let mut entrants: Vec<Entrant<'_>> = self.programs.iter().map(Entrant::new).collect();
+        for round in 0..self.rounds {
+            for entrant in &mut entrants {
+                let name = &entrant.program.name;
+                progress(&format!("{} {} round {}/{}: {name}", workload.id, grouped(size), round + 1, self.rounds));
+                let value = if round < entrant.turns(self) { entrant.take_turn(self, workload, size) } else { None };
+                entrant.series.values.push(value);
+            }
+        }
+        progress("");
+        let expected = entrants[0].checksum;
+        for entrant in &mut entrants {
+            if entrant.checksum.is_some() && expected.is_some() && entrant.checksum != expected {
+                entrant.series.trouble = Some("the checksum is not the floor's".into());
+            }
+        }
+        entrants.into_iter().filter(|entrant| entrant.is_offered).map(|entrant| entrant.series).collect()
+    }
+}
+
+/// A contender while one workload and size is measured.
+struct Entrant<'a> {
+    program: &'a Program,
+    series: Series,
+    is_offered: bool,
+    is_slow: bool,
+    checksum: Option<u64>,
+}
+
+impl Entrant<'_> {
+    fn new(program: &Program) -> Entrant<'_> {
+        let series = Series { contender: program.name.clone(), values: Vec::new(), trouble: None };
+        Entrant { program, series, is_offered: true, is_slow: false, checksum: None }
+    }
+
+    /// How many turns it takes: one that has failed takes no more.
+    fn turns(&self, driver: &Driver) -> usize {
+        let is_peer = !self.program.contender.starts_with("floor") && self.program.contender != "alooper";
+        match () {
+            () if !self.is_offered || self.series.trouble.is_some() => 0,
+            () if is_peer && driver.pace == Pace::Quick => 1,
+            () if is_peer && self.is_slow => 2,
+            () => driver.rounds,
+        }
+    }
+
+    fn take_turn(&mut self, driver: &Driver, workload: &Workload, size: usize) -> Option<f64> {
+        let start = Instant::now();
+        let outcome = self.program.run(workload, size, driver.pace, driver.limit);
+        self.is_slow |= start.elapsed() > SLOW;
+        match outcome {
+            Outcome::Measured(sample) => {
+                self.checksum = Some(sample.checksum);
+                return Some(workload.unit.scale(sample.value));
+            }
+            Outcome::NotOffered => self.is_offered = false,
+            Outcome::Killed(limit) => self.series.trouble = Some(format!("killed after {} s", limit.as_secs())),
+            Outcome::Failed(error) => self.series.trouble = Some(error),
+        }
+        None
+    }
+}
+
+/// Shows one line that is written over, to somebody who watches.
+pub fn progress(text: &str) {
+    let mut stderr = io::stderr();
+    if stderr.is_terminal() {
+        let _ = write!(stderr, "\r\x1b[K{text}");
+        let _ = stderr.flush();
+    }
+}
+
+/// The contenders of this binary.
+pub fn own() -> io::Result<Vec<Program>> {
+    let binary = env::current_exe()?;
+    let program = |name: &str| Program { name: name.into(), binary: binary.clone(), contender: name.into() };
+    Ok(contenders::ALL.iter().map(|(name, _)| program(name)).collect())
+}
+
+impl Series {
+    pub fn median(&self) -> Option<f64> {
+        median(self.values.iter().flatten().copied().collect())
+    }
+
+    pub fn minimum(&self) -> Option<f64> {
+        self.values.iter().flatten().copied().min_by(f64::total_cmp)
+    }
+
+    /// The median over the rounds of the ratio to `floor` in the same round.
+    pub fn ratio(&self, floor: &Series) -> Option<f64> {
+        let both = self.values.iter().zip(&floor.values);
+        median(both.filter_map(|(own, floor)| Some((*own)? / (*floor)?)).collect())
+    }
+}
+
+fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    match values.len() {
+        0 => None,
+        len if len.is_multiple_of(2) => Some((values[middle - 1] + values[middle]) / 2.0),
+        _ => Some(values[middle]),
+    }
+}

@@ -1,0 +1,92 @@
+//! Measures alooper against a raw floor and its peers.
+//!
+//! [`workload`] lists what is measured, and what alooper has to reach. [`contenders`] do it: the floor is what one
+//! would write by hand for that workload alone. The [`driver`] lets them take turns, each in a [`child`] process, which
+//! repeats the workload for a bounded time ([`meter`]) and proves that all of it was done ([`tally`]). Ratios are to
+//! the floor of the same round, since the machine is never the same twice.
+
+mod charts;
+mod child;
+mod contenders;
+mod dice;
+mod driver;
+mod heap;
+mod instructions;
+mod meter;
+mod options;
+mod syscalls;
+mod table;
+mod tally;
+mod watched;
+mod workload;
+
+use std::{fs, process::ExitCode};
+
+use self::{
+    driver::Driver,
+    meter::Pace,
+    options::{Measure, Options},
+    table::Table,
+};
+
+type Failure = Box<dyn std::error::Error>;
+
+fn main() -> ExitCode {
+    match options::parse().and_then(run) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("alooper-bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: Options) -> Result<ExitCode, Failure> {
+    match options {
+        Options::Help => print!("{}", options::HELP),
+        Options::Child { contender, workload, size, pace } => child::measure(&contender, &workload, size, pace)?,
+        Options::Measure(measure) => return compare(&measure),
+        Options::Charts { directory, measure } => charts::draw(&directory, &measure)?,
+        Options::Syscalls(measure) => println!("{}", syscalls::measure(&measure.contenders)?.0),
+        Options::Instructions { update } if instructions::check(update)? => {}
+        Options::Instructions { .. } => return Ok(ExitCode::FAILURE),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs the workloads and prints a table for each. A target that is missed is no failure of this program.
+fn compare(measure: &Measure) -> Result<ExitCode, Failure> {
+    let driver = Driver::new(measure)?;
+    let (mut text, mut missed, mut failed) = (String::new(), 0, 0);
+    let mut show = |table: &str| {
+        println!("{table}");
+        text += table;
+        text.push('\n');
+    };
+    for workload in workload::ALL.iter().filter(|workload| measure.wants(workload.id)) {
+        let mut table = Table::new(workload);
+        let sizes = if measure.pace == Pace::Quick { workload.quick } else { workload.sizes };
+        for size in sizes {
+            table.add(*size, &driver.measure(workload, *size));
+        }
+        if !table.is_empty() {
+            show(&table.render());
+        }
+        missed += table.missed;
+        failed += table.failed;
+    }
+    if measure.wants(workload::W11) {
+        match syscalls::measure(&measure.contenders) {
+            Ok((table, more)) => {
+                show(&table);
+                missed += more;
+            }
+            Err(error) => show(&format!("{}: not measured: {error}\n", workload::W11)),
+        }
+    }
+    println!("{missed} targets missed, {failed} contenders failed");
+    if let Some(path) = &measure.markdown {
+        fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
