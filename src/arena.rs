@@ -3,8 +3,6 @@
 //! A [`Slots`](crate::slots::Slots) keeps its room and moves its values when it grows; that is right for what is
 //! registered, and wrong for a queue, which may hold a million messages once and ten after that.
 
-use std::mem;
-
 /// How many values stand in one piece of memory.
 const CHUNK: usize = 256;
 
@@ -25,9 +23,8 @@ pub(crate) struct Arena<T> {
 
 #[derive(Debug)]
 struct Chunk<T> {
-    /// Grows to [`CHUNK`], which it has the room for from the beginning.
-    entries: Vec<Entry<T>>,
-    /// The first of the entries that are free again.
+    entries: Box<[Entry<T>; CHUNK]>,
+    /// The first of the entries that are free.
     free: u32,
     used: u32,
 }
@@ -47,63 +44,39 @@ impl<T> Default for Arena<T> {
 
 impl<T> Chunk<T> {
     fn new() -> Chunk<T> {
-        Chunk { entries: Vec::with_capacity(CHUNK), free: NOWHERE, used: 0 }
-    }
-
-    #[inline]
-    fn is_full(&self) -> bool {
-        self.used as usize == CHUNK
-    }
-
-    #[inline]
-    fn insert(&mut self, value: T) -> usize {
-        self.used += 1;
-        if self.free == NOWHERE {
-            self.entries.push(Entry::Used(value));
-            return self.entries.len() - 1;
-        }
-        let position = self.free as usize;
-        let entry = &mut self.entries[position];
-        if let Entry::Free(next) = entry {
-            self.free = *next;
-        }
-        *entry = Entry::Used(value);
-        position
-    }
-
-    #[inline]
-    fn remove(&mut self, position: usize) -> Option<T> {
-        let entry = self.entries.get_mut(position).filter(|entry| matches!(entry, Entry::Used(_)))?;
-        let Entry::Used(value) = mem::replace(entry, Entry::Free(self.free)) else {
-            return None;
-        };
-        self.free = position as u32;
-        self.used -= 1;
-        Some(value)
+        let next_of = |position: usize| if position + 1 < CHUNK { position as u32 + 1 } else { NOWHERE };
+        let entries: Vec<Entry<T>> = (0..CHUNK).map(|position| Entry::Free(next_of(position))).collect();
+        let entries = entries.into_boxed_slice().try_into();
+        let Ok(entries) = entries else { unreachable!("there are as many as there have to be") };
+        Chunk { entries, free: 0, used: 0 }
     }
 }
 
 impl<T> Arena<T> {
-    /// Puts `value` into a slot.
-    #[inline]
-    pub(crate) fn insert(&mut self, value: T) -> u32 {
+    /// Puts `value` into a slot; gives the slot, and the value where it lies.
+    #[inline(always)]
+    pub(crate) fn insert(&mut self, value: T) -> (u32, &mut T) {
         let number = match self.roomy.last() {
             Some(number) => *number,
             None => self.add_chunk(),
         };
         let chunk = match &mut self.chunks[number as usize] {
-            Some(chunk) => {
-                self.empty -= usize::from(chunk.used == 0);
-                chunk
-            }
-            none => none.insert(Chunk::new()),
+            Some(chunk) => chunk,
+            none => add_entries(none, &mut self.empty),
         };
-        let position = chunk.insert(value);
-        if chunk.is_full() {
+        let position = chunk.free as usize % CHUNK;
+        let entry = &mut chunk.entries[position];
+        let Entry::Free(next) = *entry else { unreachable!("what is in the list of the free ones is free") };
+        *entry = Entry::Used(value);
+        chunk.free = next;
+        self.empty -= usize::from(chunk.used == 0);
+        chunk.used += 1;
+        self.len += 1;
+        if next == NOWHERE {
             self.roomy.pop();
         }
-        self.len += 1;
-        number * CHUNK as u32 + position as u32
+        let Entry::Used(value) = entry else { unreachable!("it was put there") };
+        (number * CHUNK as u32 + position as u32, value)
     }
 
     #[cold]
@@ -119,7 +92,7 @@ impl<T> Arena<T> {
     #[inline]
     pub(crate) fn get(&self, slot: u32) -> Option<&T> {
         let (number, position) = split(slot);
-        match self.chunks.get(number)?.as_ref()?.entries.get(position)? {
+        match &self.chunks.get(number)?.as_ref()?.entries[position] {
             Entry::Used(value) => Some(value),
             Entry::Free(_) => None,
         }
@@ -129,25 +102,31 @@ impl<T> Arena<T> {
     #[inline]
     pub(crate) fn get_mut(&mut self, slot: u32) -> Option<&mut T> {
         let (number, position) = split(slot);
-        match self.chunks.get_mut(number)?.as_mut()?.entries.get_mut(position)? {
+        match &mut self.chunks.get_mut(number)?.as_mut()?.entries[position] {
             Entry::Used(value) => Some(value),
             Entry::Free(_) => None,
         }
     }
 
-    /// Takes the value out of `slot`.
-    #[inline]
-    pub(crate) fn remove(&mut self, slot: u32) -> Option<T> {
+    /// Frees `slot`, after `take` has taken out of the value what it wants of it.
+    #[inline(always)]
+    pub(crate) fn remove_with<R>(&mut self, slot: u32, take: impl FnOnce(&mut T) -> R) -> Option<R> {
         let (number, position) = split(slot);
         let chunk = self.chunks.get_mut(number)?.as_mut()?;
-        let was_full = chunk.is_full();
-        let value = chunk.remove(position)?;
-        if was_full {
+        let entry = &mut chunk.entries[position];
+        let Entry::Used(value) = entry else {
+            return None;
+        };
+        let taken = take(value);
+        *entry = Entry::Free(chunk.free);
+        if chunk.free == NOWHERE {
             self.roomy.push(number as u32);
         }
+        chunk.free = position as u32;
+        chunk.used -= 1;
         self.len -= 1;
         self.empty += usize::from(chunk.used == 0);
-        Some(value)
+        Some(taken)
     }
 
     /// Gives back the room that is not used, but for one chunk.
@@ -175,6 +154,13 @@ impl<T> Arena<T> {
     }
 }
 
+/// Gives a chunk its entries, which it did not have yet or has given back.
+#[cold]
+fn add_entries<'a, T>(chunk: &'a mut Option<Chunk<T>>, empty: &mut usize) -> &'a mut Chunk<T> {
+    *empty += 1;
+    chunk.insert(Chunk::new())
+}
+
 #[inline]
 fn split(slot: u32) -> (usize, usize) {
     (slot as usize / CHUNK, slot as usize % CHUNK)
@@ -182,7 +168,15 @@ fn split(slot: u32) -> (usize, usize) {
 
 #[cfg(all(test, not(alooper_loom)))]
 mod tests {
+    use std::mem;
+
     use super::*;
+
+    impl<T: Default> Arena<T> {
+        fn remove(&mut self, slot: u32) -> Option<T> {
+            self.remove_with(slot, mem::take)
+        }
+    }
 
     fn chunks_in_use<T>(arena: &Arena<T>) -> usize {
         arena.chunks.iter().flatten().count()
@@ -191,7 +185,7 @@ mod tests {
     #[test]
     fn values_are_found_by_their_slots_until_they_are_taken() {
         let mut arena = Arena::default();
-        let slots: Vec<u32> = (0..1000).map(|value| arena.insert(value)).collect();
+        let slots: Vec<u32> = (0..1000).map(|value| arena.insert(value).0).collect();
 
         for (value, slot) in slots.iter().enumerate().filter(|(value, _)| value % 3 == 0) {
             assert_eq!(arena.remove(*slot), Some(value));
@@ -210,10 +204,10 @@ mod tests {
     #[test]
     fn slots_are_used_again() {
         let mut arena = Arena::default();
-        let slots: Vec<u32> = (0..1000).map(|value| arena.insert(value)).collect();
+        let slots: Vec<u32> = (0..1000).map(|value| arena.insert(value).0).collect();
         slots.iter().for_each(|slot| _ = arena.remove(*slot));
 
-        let highest = (0..1000).map(|value| arena.insert(value)).max();
+        let highest = (0..1000).map(|value| arena.insert(value).0).max();
 
         assert_eq!(highest, slots.iter().max().copied(), "no room was added");
         assert_eq!(arena.len(), 1000);
@@ -222,7 +216,7 @@ mod tests {
     #[test]
     fn room_that_is_empty_is_given_back_though_some_values_stay() {
         let mut arena = Arena::default();
-        let slots: Vec<u32> = (0..100_000).map(|value| arena.insert(value)).collect();
+        let slots: Vec<u32> = (0..100_000).map(|value| arena.insert(value).0).collect();
         let kept = slots[50_000];
 
         slots.iter().filter(|slot| **slot != kept).for_each(|slot| _ = arena.remove(*slot));
@@ -230,7 +224,7 @@ mod tests {
 
         assert_eq!((arena.get(kept), arena.len()), (Some(&50_000), 1));
         assert_eq!(chunks_in_use(&arena), 1, "the one that is used");
-        let slots: Vec<u32> = (0..100_000).map(|value| arena.insert(value)).collect();
+        let slots: Vec<u32> = (0..100_000).map(|value| arena.insert(value).0).collect();
         assert!(slots.iter().enumerate().all(|(value, slot)| arena.get(*slot) == Some(&value)));
         slots.into_iter().chain([kept]).for_each(|slot| _ = arena.remove(slot));
         arena.trim();

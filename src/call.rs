@@ -244,7 +244,7 @@ impl LooperHandle {
         // One that is refused is dropped at once, and says so.
         let stamp = Stamp { asynchronous: self.asynchronous, ..Stamp::new(When::Now) };
         let body = Body::call(move |looper: &Looper| side.run(looper));
-        let posted = self.shared.post(stamp, body, None, |body| body).ok();
+        let posted = self.shared.post(stamp, body, None, |place, body| *place = body).ok();
         let mut state = call.state.lock();
         loop {
             match mem::replace(&mut *state, State::Left) {

@@ -111,8 +111,10 @@ impl<M> Draft<'_, M> {
         let stamp = Stamp { asynchronous: self.asynchronous, ..stamp };
         // Sealed before anything is locked, since a large message is boxed.
         let letter = Letter::seal(self.message, *passport);
-        let body = |letter| Body::Sent(Sent { target: target.index(), what, links: Links::default(), letter });
-        match shared.post(stamp, letter, token, body) {
+        let fill = |place: &mut Body, letter| {
+            *place = Body::Sent(Sent { target: target.index(), what, links: Links::default(), letter });
+        };
+        match shared.post(stamp, letter, token, fill) {
             Ok(name) => Ok(Posted::sent(shared.id, name, *passport)),
             Err(Rejected { value: mut letter, reason }) => {
                 let value = letter.open(*passport).expect("nobody else has opened it");

@@ -45,11 +45,13 @@ struct Entry {
 
 impl Idlers {
     /// Notes that there was something to do: the looper has to fall idle anew.
+    #[inline]
     pub(crate) fn note_work(&self) {
         self.busy.set(self.busy.get() + 1);
     }
 
     /// Whether some handler has to run when the looper is idle.
+    #[inline]
     pub(crate) fn is_any_due(&self) -> bool {
         self.rested.get() != Some(self.busy.get()) && !self.entries.borrow().is_empty()
     }

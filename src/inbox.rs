@@ -285,6 +285,12 @@ impl<T> Inbox<T> {
         if self.is_closed() { self.left.lock().closed } else { None }
     }
 
+    /// Whether nothing was left, nothing is refused, and nobody sleeps.
+    #[inline]
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.state.load(Acquire) & (MAIL | CLOSED | ASLEEP) == 0
+    }
+
     #[inline]
     pub(crate) fn is_closed(&self) -> bool {
         self.state.load(Acquire) & CLOSED != 0

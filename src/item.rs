@@ -83,22 +83,61 @@ pub(crate) enum Body {
     Sent(Sent),
 }
 
+impl Default for Body {
+    /// Nothing, to be filled where it lies.
+    #[inline]
+    fn default() -> Self {
+        Body::Closure(Posting::none(Kind::Post))
+    }
+}
+
 impl Body {
     /// A closure that may cross threads.
     #[inline]
     pub(crate) fn send<F: FnOnce(&Looper) + Send + 'static>(closure: F) -> Body {
-        Body::Closure(Posting::new(closure, Kind::Post))
+        let mut posting = Posting::none(Kind::Post);
+        posting.fill(closure);
+        Body::Closure(posting)
     }
 
     /// A synchronous call.
     pub(crate) fn call<F: FnOnce(&Looper) + Send + 'static>(closure: F) -> Body {
-        Body::Closure(Posting::new(closure, Kind::Call))
+        let mut posting = Posting::none(Kind::Call);
+        posting.fill(closure);
+        Body::Closure(posting)
     }
 
-    /// A closure that stays on the calling thread, which is `home`.
-    #[inline]
-    pub(crate) fn local<F: FnOnce(&Looper) + 'static>(closure: F, home: ThreadNumber) -> Body {
-        Body::Closure(Posting::local(closure, home, Kind::Post))
+    /// Becomes a closure that stays on the calling thread, which is `home`.
+    #[inline(always)]
+    pub(crate) fn fill_local<F: FnOnce(&Looper) + 'static>(&mut self, closure: F, home: ThreadNumber) {
+        match self {
+            Body::Closure(posting) => posting.fill_local(closure, home),
+            Body::Sent(_) => debug_assert!(false, "there is nothing in it"),
+        }
+    }
+
+    /// Becomes a place for a closure, unless it is one.
+    #[inline(always)]
+    fn as_closure(&mut self) -> &mut Posting {
+        if let Body::Sent(_) = self {
+            *self = Body::default();
+        }
+        match self {
+            Body::Closure(closure) => closure,
+            Body::Sent(_) => unreachable!("it is one now"),
+        }
+    }
+
+    /// Becomes a place for a message, unless it is one.
+    #[inline(always)]
+    fn as_sent(&mut self) -> &mut Sent {
+        if let Body::Closure(_) = self {
+            *self = Body::Sent(Sent { target: 0, what: 0, links: Links::default(), letter: Letter::default() });
+        }
+        match self {
+            Body::Sent(sent) => sent,
+            Body::Closure(_) => unreachable!("it is one now"),
+        }
     }
 
     /// Gives a closure back as what it was. It was never anything else.
@@ -146,6 +185,24 @@ impl Queued for Item {
         match &mut self.body {
             Body::Sent(sent) => Some(&mut sent.links),
             Body::Closure(_) => None,
+        }
+    }
+
+    fn none() -> Item {
+        Item { origin: Location::caller(), body: Body::default() }
+    }
+
+    #[inline(always)]
+    fn move_to(&mut self, other: &mut Item) {
+        other.origin = self.origin;
+        match &mut self.body {
+            Body::Closure(closure) => closure.move_to(other.body.as_closure()),
+            Body::Sent(sent) => {
+                let place = other.body.as_sent();
+                place.target = sent.target;
+                place.what = sent.what;
+                sent.letter.move_to(&mut place.letter);
+            }
         }
     }
 }

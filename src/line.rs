@@ -72,8 +72,28 @@ impl Line {
         self.timed.push(Reverse(entry));
     }
 
-    /// The first message.
+    /// As [`push`](Line::push), of a plain message.
     #[inline]
+    pub(crate) fn push_plain(&mut self, spot: Spot) {
+        self.plain.push_back(spot);
+    }
+
+    /// Takes out the first message, if there are none but plain ones.
+    #[inline]
+    pub(crate) fn pop_plain(&mut self) -> Option<Spot> {
+        self.plain.pop_front()
+    }
+
+    /// Whether there are none but plain messages, and none that is stale.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.front.is_empty() && self.timed.is_empty() && self.stale == [0; 3]
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.front.is_empty() && self.plain.is_empty() && self.timed.is_empty()
+    }
+
+    /// The first message.
     pub(crate) fn head<T>(&mut self, nodes: &Nodes<T>) -> Option<Head> {
         if !self.front.is_empty() || self.stale != [0; 3] {
             return self.head_beyond_stale(nodes);
@@ -100,7 +120,6 @@ impl Line {
     }
 
     /// The first message, if none is at the front and the first ones are not stale.
-    #[inline]
     fn first<T>(&self, nodes: &Nodes<T>) -> Option<Head> {
         let timed = self.timed.peek().map(|Reverse(entry)| Head { place: entry.place, spot: entry.spot() });
         let plain = self.plain.front().and_then(|spot| {

@@ -67,6 +67,10 @@ pub(crate) trait Queued {
     fn address(&self) -> Option<Address>;
     /// The handler's other messages, if it is a handler's.
     fn links(&mut self) -> Option<&mut Links>;
+    /// A place for one, with nothing in it that runs.
+    fn none() -> Self;
+    /// Moves what runs to `other`, in which nothing is left to run.
+    fn move_to(&mut self, other: &mut Self);
 }
 
 /// What few messages have, and what therefore does not lie with them.
@@ -78,7 +82,8 @@ pub(crate) struct Extra {
 }
 
 impl Extra {
+    #[inline]
     pub(crate) fn is_empty(self) -> bool {
-        self == Extra::default()
+        self.token.is_none() && self.posted.is_none()
     }
 }

@@ -48,6 +48,7 @@ impl<M> Clone for Target<M> {
 }
 
 impl Posted {
+    #[inline]
     pub(crate) fn once(looper: LooperId, name: Name) -> Posted {
         Posted { looper, target: Target::Once(name) }
     }
@@ -58,6 +59,7 @@ impl Posted {
 }
 
 impl<M> Posted<M> {
+    #[inline]
     pub(crate) fn sent(looper: LooperId, name: Name, passport: Passport<M>) -> Posted<M> {
         Posted { looper, target: Target::Sent(name, passport) }
     }

@@ -13,7 +13,7 @@ use crate::{
     item::Origin,
     line::{Head, Line},
     message::Token,
-    node::{Extra, Node, Nodes, Queued, Spot},
+    node::{Address, Extra, Links, Node, Nodes, Queued, Spot},
     place::{Lane, Name, Number, Place},
     planted::{self, Bug},
     report::ExitReport,
@@ -25,6 +25,9 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Queue<T> {
     nodes: Nodes<T>,
+    /// There is nothing but plain messages that barriers hold up if there are any, and there are none; nobody looks at
+    /// one, and none has anything besides. So the first in line is the first to run.
+    is_plain: bool,
     /// Those that barriers hold up.
     synchronous: Line,
     /// Those that barriers let pass.
@@ -63,8 +66,17 @@ impl Tokens for Extras {
 /// A message that was taken out of the queue.
 #[derive(Debug)]
 pub(crate) struct Taken<T> {
-    pub(crate) place: Place,
     pub(crate) value: T,
+    /// The handler that it is for.
+    pub(crate) target: Option<Key>,
+    /// It was the last message of a handler that nobody can send anything any more.
+    pub(crate) ends_target: bool,
+}
+
+/// What there is to know of a message that was taken out to be run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Begun {
+    pub(crate) when: Moment,
     /// The handler that it is for.
     pub(crate) target: Option<Key>,
     /// It was the last message of a handler that nobody can send anything any more.
@@ -90,6 +102,7 @@ impl<T> Default for Queue<T> {
     fn default() -> Self {
         Queue {
             nodes: Nodes::default(),
+            is_plain: true,
             synchronous: Line::default(),
             asynchronous: Line::default(),
             extras: Extras::default(),
@@ -108,14 +121,38 @@ impl<T> Default for Queue<T> {
 }
 
 impl<T: Queued> Queue<T> {
-    /// Puts an accepted message at its place: where it lies. Its number is higher than all before.
+    /// Whether the next plain message can be put in by [`insert_plain`](Queue::insert_plain).
     #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        self.is_plain
+    }
+
+    /// As [`insert`](Queue::insert), for a plain message without anything besides that barriers hold up, in a queue
+    /// that has nothing else; it gets the time of the one before. `fill` completes it where it lies.
+    #[inline(always)]
+    pub(crate) fn insert_plain(&mut self, number: Number, value: T, fill: impl FnOnce(&mut T)) -> Name {
+        debug_assert!(self.is_plain, "there is nothing but plain ones");
+        self.account.posted += 1;
+        let (slot, node) = self.nodes.insert(Node { number, when: self.latest, value });
+        fill(&mut node.value);
+        let address = node.value.address();
+        let spot = Spot { number, slot };
+        if let Some(address) = address {
+            self.index.insert(spot, address, None, &mut self.nodes);
+        }
+        self.synchronous.push_plain(spot);
+        Name { number, slot }
+    }
+
+    /// Puts an accepted message at its place: where it lies. Its number is higher than all before.
     pub(crate) fn insert(&mut self, number: Number, when: Moment, value: T, extra: Extra) -> Name {
         self.account.posted += 1;
+        let lane = number.lane();
+        self.is_plain &= lane == Lane::Plain && !number.is_asynchronous() && extra.is_empty();
         // Plain messages run in the order in which they came, whatever their posters' clocks said.
-        let when = if number.lane() == Lane::Plain { self.stamp_no_earlier_than(when) } else { when };
+        let when = if lane == Lane::Plain { self.stamp_no_earlier_than(when) } else { when };
         let address = value.address();
-        let slot = self.nodes.insert(Node { number, when, value });
+        let (slot, _) = self.nodes.insert(Node { number, when, value });
         let spot = Spot { number, slot };
         if !extra.is_empty() {
             self.extras.0.insert(number, extra);
@@ -160,18 +197,62 @@ impl<T: Queued> Queue<T> {
         if number.is_asynchronous() { &mut self.asynchronous } else { &mut self.synchronous }
     }
 
-    /// Takes out the first message that may run, if it is due at `now`, to be run; otherwise tells when it is due. A
-    /// plain one is always due.
-    #[inline]
-    pub(crate) fn pop_due(&mut self, now: Moment) -> Result<Taken<T>, Option<Moment>> {
-        let Head { place, spot } = self.next().ok_or(None)?;
-        let lane = spot.number.lane();
-        if lane == Lane::Timed && place.when > now {
-            return Err(Some(place.when));
+    /// Takes out the first message that may run, if it is due at `now`, to be run, and moves it to `place`, in which
+    /// nothing is left to run; otherwise tells when it is due. A plain one is always due.
+    #[inline(always)]
+    pub(crate) fn pop_due(&mut self, now: Moment, place: &mut T) -> Result<Begun, Option<Moment>> {
+        if !self.is_plain {
+            return self.pop_any(now, place);
         }
-        self.line(spot.number).pop(lane);
+        let spot = self.synchronous.pop_plain().ok_or(None)?;
+        self.begin(spot, place).ok_or(None)
+    }
+
+    #[inline(never)]
+    fn pop_any(&mut self, now: Moment, place: &mut T) -> Result<Begun, Option<Moment>> {
+        let Some(head) = self.next() else {
+            self.look_whether_plain();
+            return Err(None);
+        };
+        let lane = head.spot.number.lane();
+        if lane == Lane::Timed && head.place.when > now {
+            return Err(Some(head.place.when));
+        }
+        self.line(head.spot.number).pop(lane);
+        let extra = self.take_extra(head.spot.number);
+        let begun = self.begin(head.spot, place);
+        self.look_whether_plain();
+        begun.map(|begun| Begun { posted: extra.posted, ..begun }).ok_or(None)
+    }
+
+    /// Takes out a message that is in no line any more, to be run.
+    #[inline(always)]
+    fn begin(&mut self, spot: Spot, place: &mut T) -> Option<Begun> {
+        let (when, address, links) = self.nodes.remove_with(spot.slot, |node| {
+            node.value.move_to(place);
+            (node.when, node.value.address(), node.value.links().copied())
+        })?;
         self.account.run += 1;
-        self.take_from_arena(spot).ok_or(None)
+        let (target, ends_target) = match (address, links) {
+            (Some(address), Some(links)) => self.leave_index(spot, address, links, None),
+            _ => (None, false),
+        };
+        Some(Begun { when, target, ends_target, posted: None })
+    }
+
+    fn look_whether_plain(&mut self) {
+        self.is_plain = self.synchronous.is_plain()
+            && self.asynchronous.is_empty()
+            && self.barriers.is_empty()
+            && self.held.is_empty()
+            && self.extras.0.is_empty();
+    }
+
+    /// Takes a message that was taken out off the list of its handler, which it was linked in by `links`.
+    #[inline(always)]
+    fn leave_index(&mut self, spot: Spot, address: Address, links: Links, token: Option<Token>) -> (Option<Key>, bool) {
+        let target = self.index.key_at(address.target);
+        (target, self.index.remove(spot, address, token, links, &mut self.nodes))
     }
 
     /// The place of the first message that may run; `None` when there is none.
@@ -209,32 +290,33 @@ impl<T: Queued> Queue<T> {
         (!is_held).then_some(head)
     }
 
-    /// Takes a message out of everything but its line.
-    #[inline]
-    fn take_from_arena(&mut self, spot: Spot) -> Option<Taken<T>> {
-        let Node { number, when, mut value } = self.nodes.remove(spot.slot)?;
-        let extra = if self.extras.0.is_empty() { Extra::default() } else { self.take_extra(number) };
+    /// What a message has besides, which it is found by no longer.
+    fn take_extra(&mut self, number: Number) -> Extra {
         if !self.afar.is_empty() {
             self.afar.remove(&number);
         }
-        let place = Place::new(when, number);
-        let Some(address) = value.address() else {
-            return Some(Taken { place, value, target: None, ends_target: false, posted: extra.posted });
-        };
-        let target = self.index.key_at(address.target);
-        let links = value.links().copied().unwrap_or_default();
-        let ends_target = self.index.remove(spot, address, extra.token, links, &mut self.nodes);
-        Some(Taken { place, value, target, ends_target, posted: extra.posted })
+        if self.extras.0.is_empty() { Extra::default() } else { self.extras.0.remove(&number).unwrap_or_default() }
     }
 
-    #[cold]
-    fn take_extra(&mut self, number: Number) -> Extra {
-        self.extras.0.remove(&number).unwrap_or_default()
+    /// Takes a message out of everything but its line.
+    fn take_from_arena(&mut self, spot: Spot) -> Option<Taken<T>> {
+        let mut value = T::none();
+        let extra = self.take_extra(spot.number);
+        let (address, links) = self.nodes.remove_with(spot.slot, |node| {
+            node.value.move_to(&mut value);
+            (node.value.address(), node.value.links().copied())
+        })?;
+        let (target, ends_target) = match (address, links) {
+            (Some(address), Some(links)) => self.leave_index(spot, address, links, extra.token),
+            _ => (None, false),
+        };
+        Some(Taken { value, target, ends_target })
     }
 
     /// Takes out a message that is somewhere in its line.
     fn take(&mut self, spot: Spot) -> Option<Taken<T>> {
         let taken = self.take_from_arena(spot)?;
+        self.is_plain = false;
         let line = if spot.number.is_asynchronous() { &mut self.asynchronous } else { &mut self.synchronous };
         line.note_stale(spot.number.lane(), &self.nodes);
         Some(taken)
@@ -327,6 +409,7 @@ impl<T: Queued> Queue<T> {
             Some(_) => Hold::Busy,
             None if !spot.is_live(&self.nodes) => Hold::Gone,
             None => {
+                self.is_plain = false;
                 self.held.insert(spot.number, thread);
                 Hold::Held
             }
@@ -343,6 +426,7 @@ impl<T: Queued> Queue<T> {
     pub(crate) fn add_barrier(&mut self, number: Number, now: Moment, origin: Origin) -> Place {
         // What is posted from now on is given no earlier time, and stands behind it.
         self.stamp_no_earlier_than(now);
+        self.is_plain = false;
         let place = Place::new(now, number);
         self.barriers.insert(place, origin);
         self.unreported.insert(place);
@@ -480,6 +564,14 @@ mod tests {
                 fn links(&mut self) -> Option<&mut Links> {
                     None
                 }
+
+                fn none() -> Self {
+                    <$type>::default()
+                }
+
+                fn move_to(&mut self, other: &mut Self) {
+                    *other = mem::take(self);
+                }
             }
         )*};
     }
@@ -504,7 +596,8 @@ mod tests {
         }
 
         fn pop(&mut self, now: Moment) -> Option<&'static str> {
-            self.queue.pop_due(now).ok().map(|taken| taken.value)
+            let mut message = "";
+            self.queue.pop_due(now, &mut message).ok().map(|_| message)
         }
 
         fn run_all(&mut self, now: Moment) -> Vec<&'static str> {
@@ -565,8 +658,9 @@ mod tests {
         }
 
         let mut expected = 1;
-        while let Ok(taken) = queue.pop_due(t) {
-            assert_eq!(taken.value, expected);
+        let mut message = 0;
+        while queue.pop_due(t, &mut message).is_ok() {
+            assert_eq!(message, expected);
             expected += 1;
         }
 
@@ -634,7 +728,8 @@ mod tests {
 
             let mut expected: Vec<i64> = left.into_iter().map(|(order, _)| order).collect();
             expected.sort_by_key(|order| if order % 3 == 2 { -*order } else { 1000 + *order });
-            let ran: Vec<i64> = std::iter::from_fn(|| queue.pop_due(t).ok().map(|taken| taken.value)).collect();
+            let mut message = 0;
+            let ran: Vec<i64> = std::iter::from_fn(|| queue.pop_due(t, &mut message).ok().map(|_| message)).collect();
             assert_eq!(ran, expected);
             assert_eq!(queue.len(), 0);
         }

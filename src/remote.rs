@@ -99,6 +99,7 @@ impl LooperHandle {
     /// # Android
     /// `Handler.post`.
     #[track_caller]
+    #[inline]
     pub fn post<F>(&self, callback: F) -> Result<Posted, Rejected<F>>
     where
         F: FnOnce(&Looper) + Send + 'static,
@@ -166,13 +167,14 @@ impl LooperHandle {
         self.post_when(Stamp::new(When::Front), callback)
     }
 
+    #[inline]
     fn post_when<F>(&self, stamp: Stamp, callback: F) -> Result<Posted, Rejected<F>>
     where
         F: FnOnce(&Looper) + Send + 'static,
     {
         let stamp = Stamp { asynchronous: self.asynchronous, ..stamp };
         // Made before anything is locked, since a large closure is boxed.
-        match self.shared.post(stamp, Body::send(callback), None, |body| body) {
+        match self.shared.post(stamp, Body::send(callback), None, |place, body| *place = body) {
             Ok(name) => Ok(Posted::once(self.shared.id, name)),
             Err(Rejected { value, reason }) => Err(Rejected { value: value.into_closure(), reason }),
         }
@@ -202,8 +204,8 @@ impl LooperHandle {
         let due = self.shared.clock.now().after(period);
         let stamp = Stamp { asynchronous: self.asynchronous, ..Stamp::new(When::At(due)) };
         let tick = Box::new(Tick { run: callback, due, stamp, period, repetition: repetition.clone() });
-        let body = |tick: Box<Tick<F>>| Body::send(move |looper: &Looper| tick.run(looper));
-        let first = |tick| self.shared.leave(stamp, tick, None, body);
+        let fill = |place: &mut Body, tick: Box<Tick<F>>| *place = Body::send(move |looper: &Looper| tick.run(looper));
+        let first = |tick| self.shared.leave(stamp, tick, None, fill);
         match repetition.post_next(&self.shared, tick, first) {
             Ok(()) => Ok(Posted::repeating(self.shared.id, repetition)),
             Err(Rejected { value, reason }) => Err(Rejected { value: value.run, reason }),

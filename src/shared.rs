@@ -26,7 +26,7 @@ use crate::{
     node::{Extra, Spot},
     place::{Lane, Name, Number, Place},
     planted::{self, Bug},
-    queue::{Hold, Queue, Taken},
+    queue::{Begun, Hold, Queue, Taken},
     report::ExitReport,
     slots::Key,
     sys::{
@@ -188,6 +188,7 @@ impl Shared {
     }
 
     /// Whether somebody watches, and wants to know when messages were posted.
+    #[inline]
     pub(crate) fn is_watched(&self) -> bool {
         self.watched.load(Ordering::Relaxed)
     }
@@ -196,17 +197,19 @@ impl Shared {
         self.watched.store(watched, Ordering::Relaxed);
     }
 
-    /// Posts what `body` makes of `value`, which is given back if the inbox is closed.
+    /// Posts what `fill` makes of `value`, which is given back if the inbox is closed.
     #[inline]
     pub(crate) fn post<T>(
         &self,
         stamp: Stamp,
         value: T,
         token: Option<Token>,
-        body: impl FnOnce(T) -> Body,
+        fill: impl FnOnce(&mut Body, T),
     ) -> Result<Name, Rejected<T>> {
-        let (name, signal) = self.leave(stamp, value, token, body)?;
-        self.signal_if(signal);
+        let (name, signal) = self.leave(stamp, value, token, fill)?;
+        if signal == Signal::Needed {
+            self.signal_if(signal);
+        }
         Ok(name)
     }
 
@@ -217,28 +220,39 @@ impl Shared {
         stamp: Stamp,
         value: T,
         token: Option<Token>,
-        body: impl FnOnce(T) -> Body,
+        fill: impl FnOnce(&mut Body, T),
     ) -> Result<(Name, Signal), Rejected<T>> {
-        let posted = if self.is_watched() { Some(self.clock.now()) } else { None };
-        let extra = Extra { token, posted };
-        if self.is_current() {
-            self.leave_here(stamp, value, extra, body)
-        } else {
-            self.leave_from_afar(stamp, value, extra, body)
+        if !self.is_current() {
+            return self.leave_from_afar(stamp, value, token, fill);
+        }
+        let mut desk = self.desk.lock();
+        if stamp.when != When::Now || stamp.asynchronous || token.is_some() || self.is_watched() {
+            return self.leave_here(desk, stamp, value, token, fill);
+        }
+        // The common case: nothing but plain messages far and near.
+        match desk.numbers.next(Lane::Plain, false) {
+            Some(number) if desk.is_fresh && desk.queue.is_plain() && self.inbox.is_quiet() => {
+                let item = Item { origin: stamp.origin, body: Body::default() };
+                let name = desk.queue.insert_plain(number, item, |item| fill(&mut item.body, value));
+                desk.saved += 1;
+                Ok((name, Signal::Saved))
+            }
+            _ => self.leave_here(desk, stamp, value, token, fill),
         }
     }
 
     /// On the looper's thread, messages go into the queue at once; after the mail, which came earlier.
-    #[inline]
+    #[inline(never)]
     fn leave_here<T>(
         &self,
+        mut desk: OwnersGuard<'_, Desk>,
         stamp: Stamp,
         value: T,
-        extra: Extra,
-        body: impl FnOnce(T) -> Body,
+        token: Option<Token>,
+        fill: impl FnOnce(&mut Body, T),
     ) -> Result<(Name, Signal), Rejected<T>> {
         let Stamp { when, asynchronous, origin } = stamp;
-        let mut desk = self.desk.lock();
+        let extra = self.extra(token);
         if self.inbox.is_closed() {
             drop(desk);
             return Err(self.rejected(value));
@@ -256,19 +270,33 @@ impl Shared {
             }
             When::Front => Moment::FRONT,
         };
-        let name = desk.queue.insert(number, time, Item { origin, body: body(value) }, extra);
+        let mut item = Item { origin, body: Body::default() };
+        fill(&mut item.body, value);
+        let name = desk.queue.insert(number, time, item, extra);
         desk.saved += 1;
-        let is_barred = || {
-            let barrier = desk.queue.first_barrier();
-            !asynchronous && when != When::Front && barrier.is_some_and(|barrier| Place::new(time, number) > barrier)
-        };
-        let due = match when {
-            When::At(time) => time,
-            When::Now | When::Front => Moment::FRONT,
-        };
-        // It is awake, unless it is between the polls of its host. What a barrier holds up is woken for when that goes.
-        let signal = if self.inbox.is_asleep() && !is_barred() { self.inbox.rouse_for(due) } else { Signal::Saved };
-        Ok((name, signal))
+        Ok((name, self.signal_for_own(&mut desk, when, Place::new(time, number))))
+    }
+
+    /// Its own thread's posts find it awake, unless it is between the polls of its host. What a barrier holds up is
+    /// woken for when that goes.
+    #[inline]
+    fn signal_for_own(&self, desk: &mut Desk, when: When, place: Place) -> Signal {
+        if !self.inbox.is_asleep() {
+            return Signal::Saved;
+        }
+        let is_behind = desk.queue.first_barrier().is_some_and(|barrier| place > barrier);
+        let is_barred = is_behind && !place.number().is_asynchronous();
+        match when {
+            _ if is_barred => Signal::Saved,
+            When::At(time) => self.inbox.rouse_for(time),
+            When::Now | When::Front => self.inbox.rouse_for(Moment::FRONT),
+        }
+    }
+
+    /// What few messages have besides.
+    #[inline]
+    fn extra(&self, token: Option<Token>) -> Extra {
+        Extra { token, posted: if self.is_watched() { Some(self.clock.now()) } else { None } }
     }
 
     #[cold]
@@ -283,10 +311,11 @@ impl Shared {
         &self,
         stamp: Stamp,
         value: T,
-        extra: Extra,
-        body: impl FnOnce(T) -> Body,
+        token: Option<Token>,
+        fill: impl FnOnce(&mut Body, T),
     ) -> Result<(Name, Signal), Rejected<T>> {
         let Stamp { when, asynchronous, origin } = stamp;
+        let extra = self.extra(token);
         if planted::is(Bug::SignalBeforePush) {
             self.signal_if(self.inbox.leave_chores());
         }
@@ -299,7 +328,9 @@ impl Shared {
             When::At(time) => time,
             When::Front => Moment::FRONT,
         };
-        let post = Post { item: Item { origin, body: body(value) }, extra };
+        let mut item = Item { origin, body: Body::default() };
+        fill(&mut item.body, value);
+        let post = Post { item, extra };
         let (number, signal) = inbox.push(when.lane(), asynchronous, time, post);
         let signal = if planted::is(Bug::SignalBeforePush) { Signal::Saved } else { signal };
         Ok((Name::from_afar(number), signal))
@@ -312,10 +343,10 @@ impl Shared {
     #[inline]
     fn plain_time(&self, desk: &mut Desk, posted: Option<Moment>) -> Moment {
         let timed_from = desk.queue.timed_from();
-        let is_fresh = mem::replace(&mut desk.is_fresh, true);
+        let is_fresh = mem::replace(&mut desk.is_fresh, !self.clock.is_virtual());
         match posted {
             Some(now) => now,
-            None if timed_from == Moment::NEVER && is_fresh && !self.clock.is_virtual() => desk.queue.latest(),
+            None if timed_from == Moment::NEVER && is_fresh => desk.queue.latest(),
             None => self.plain_time_before(timed_from),
         }
     }
@@ -592,19 +623,24 @@ impl Shared {
         true
     }
 
-    /// Takes the first message if it is due at `now`; otherwise tells when the first one is. A plain one is always due.
+    /// Takes the first message if it is due at `now`, to be run, and moves it to `place`, in which nothing is left to
+    /// run; otherwise tells when the first one is due. A plain one is always due.
     ///
     /// The mail is collected only if some of it may come first: not for each message while others post without end.
-    #[inline]
-    pub(crate) fn next_message(&self, now: Moment) -> Result<Taken<Item>, Option<Moment>> {
+    #[inline(always)]
+    pub(crate) fn next_message(&self, now: Moment, place: &mut Item) -> Result<Begun, Option<Moment>> {
         let mut desk = self.desk.lock();
         if self.inbox.has_mail() {
-            let next = desk.queue.next_place();
-            if self.inbox.may_precede(next) {
-                self.collect_mail(&mut desk);
-            }
+            self.collect_what_may_precede(&mut desk);
         }
-        desk.queue.pop_due(now)
+        desk.queue.pop_due(now, place)
+    }
+
+    #[cold]
+    fn collect_what_may_precede(&self, desk: &mut Desk) {
+        if self.inbox.may_precede(desk.queue.next_place()) {
+            self.collect_mail(desk);
+        }
     }
 
     /// Takes what a quit has given up.

@@ -14,7 +14,7 @@ use crate::{
     looper::Looper,
     node::Queued,
     observer::{Dispatch, Observer},
-    queue::Taken,
+    queue::Begun,
     recipient::EndTargets,
     slots::Key,
 };
@@ -46,16 +46,17 @@ impl Looper {
         self.shared().set_watched(self.core.watching.is_on());
     }
 
-    /// Runs a message that was taken out of the queue.
-    pub(super) fn run_message(&self, taken: Taken<Item>) {
+    /// Runs a message that was taken out of the queue, and leaves nothing of it in `item` that runs.
+    #[inline(always)]
+    pub(super) fn run_message(&self, item: &mut Item, begun: Begun) {
         // Also if the message panics.
-        let _end = taken.ends_target.then(|| EndTargets(self.shared()));
+        let _end = if begun.ends_target { Some(EndTargets(self.shared())) } else { None };
         self.core.home.idlers.note_work();
         if self.core.watching.is_on() {
-            self.run_watched(taken);
+            self.run_watched(item, begun);
         } else {
-            let target = self.target_of(taken.target);
-            self.run_body(taken.value.body, target);
+            let target = self.target_of(begun.target);
+            self.run_body(&mut item.body, target);
         }
     }
 
@@ -65,48 +66,51 @@ impl Looper {
         target.and_then(|target| self.core.home.target(target))
     }
 
-    fn run_body(&self, body: Body, target: Option<Rc<dyn Target>>) {
+    /// Runs what is in `body`, and leaves nothing in it.
+    #[inline(always)]
+    fn run_body(&self, body: &mut Body, target: Option<Rc<dyn Target>>) {
         match body {
             Body::Closure(closure) => closure.call(self),
             Body::Sent(sent) => {
                 if let Some(target) = target {
-                    target.run(self, sent.letter);
+                    target.run(self, mem::take(&mut sent.letter));
                 }
             }
         }
     }
 
     #[cold]
-    fn run_watched(&self, taken: Taken<Item>) {
+    fn run_watched(&self, item: &mut Item, begun: Begun) {
         let watching = &self.core.watching;
         let label = &self.shared().label;
-        let Taken { place, posted, .. } = taken;
-        let target = self.target_of(taken.target);
+        let Begun { when, posted, .. } = begun;
+        let target = self.target_of(begun.target);
         let started = self.clock().now();
         let dispatch = Dispatch {
             handler: target.as_ref().map(|target| target.name()),
-            what: taken.value.address().map(|address| address.what),
-            due: (place.when != Moment::FRONT).then(|| place.when.to_instant()),
+            what: item.address().map(|address| address.what),
+            due: (when != Moment::FRONT).then(|| when.to_instant()),
             posted: posted.map(Moment::to_instant),
             started: started.to_instant(),
-            place: taken.value.origin,
+            place: item.origin,
         };
         watching.look_at_delivery(label, &dispatch);
         // One and the same from beginning to end, also if the message sets another.
         let kept = Kept(watching.observer());
         let observer = kept.0.as_deref();
+        let body = &mut item.body;
         if let Some(observer) = observer
             && let Err(panic) = panic::catch_unwind(AssertUnwindSafe(|| observer.started(&dispatch)))
         {
             // The message is consumed by this panic as by its own.
-            let dropped = panic::catch_unwind(AssertUnwindSafe(|| match (taken.value.body, target) {
+            let dropped = panic::catch_unwind(AssertUnwindSafe(|| match (mem::take(body), target) {
                 (Body::Sent(sent), Some(target)) => target.discard(sent.letter),
                 (body, _) => drop(body),
             }));
             mem::forget(dropped);
             panic::resume_unwind(panic);
         }
-        let result = panic::catch_unwind(AssertUnwindSafe(|| self.run_body(taken.value.body, target)));
+        let result = panic::catch_unwind(AssertUnwindSafe(|| self.run_body(body, target)));
         let took = started.until(self.clock().now());
         watching.look_at_dispatch(label, &dispatch, took);
         match (result, observer) {

@@ -45,6 +45,7 @@ impl Looper {
     /// # Android
     /// `Handler.post`.
     #[track_caller]
+    #[inline]
     pub fn post<F>(&self, callback: F) -> Result<Posted, Rejected<F>>
     where
         F: FnOnce(&Looper) + 'static,
@@ -103,12 +104,14 @@ impl Looper {
         self.post_when(Stamp::new(When::Front), callback)
     }
 
+    #[inline]
     fn post_when<F>(&self, stamp: Stamp, callback: F) -> Result<Posted, Rejected<F>>
     where
         F: FnOnce(&Looper) + 'static,
     {
         let shared = self.shared();
-        let name = shared.post(stamp, callback, None, |callback| Body::local(callback, shared.owner))?;
+        let fill = |body: &mut Body, callback| body.fill_local(callback, shared.owner);
+        let name = shared.post(stamp, callback, None, fill)?;
         Ok(Posted::once(shared.id, name))
     }
 
@@ -161,7 +164,9 @@ impl Looper {
     {
         let repetition = tick.repetition.clone();
         let shared = self.shared();
-        let body = |tick: Box<Tick<F>>| Body::local(move |looper: &Looper| tick.run(looper), shared.owner);
-        repetition.post_next(shared, tick, |tick| shared.leave(tick.stamp, tick, None, body))
+        let fill = |body: &mut Body, tick: Box<Tick<F>>| {
+            body.fill_local(move |looper: &Looper| tick.run(looper), shared.owner);
+        };
+        repetition.post_next(shared, tick, |tick| shared.leave(tick.stamp, tick, None, fill))
     }
 }

@@ -16,7 +16,9 @@ use crate::{
     error::Misuse,
     fd::registrations::{Claim, Reported, Served},
     home::Busy,
+    item::Item,
     looper::Looper,
+    node::Queued,
     place::{Lane, Place},
     report::{ExitReport, ReadyIdent, Turn},
     slots::Key,
@@ -263,10 +265,11 @@ impl Looper {
     fn run_messages(&self, budget: usize, turn: &mut Turn) {
         // Read when a timed message comes to the front: what is plain is due.
         let mut now = PASSED;
+        let mut item = Item::none();
         while turn.messages < budget {
-            match self.shared().next_message(now) {
-                Ok(message) => {
-                    self.run_message(message);
+            match self.shared().next_message(now, &mut item) {
+                Ok(begun) => {
+                    self.run_message(&mut item, begun);
                     turn.messages += usize::from(!self.core.skipped.take());
                 }
                 Err(Some(due)) => {

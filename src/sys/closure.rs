@@ -22,7 +22,8 @@ type Room = MaybeUninit<[*const (); WORDS]>;
 
 /// A `FnOnce(&C)` of any type, and a `tag`.
 pub(crate) struct Closure<C: ?Sized + 'static, T> {
-    methods: &'static Methods<C>,
+    /// `None` if there is nothing in it.
+    methods: Option<&'static Methods<C>>,
     room: Room,
     /// The number of the only thread that may open it; zero if all may.
     home: u32,
@@ -43,29 +44,56 @@ struct Methods<C: ?Sized> {
 unsafe impl<C: ?Sized + 'static, T: Send> Send for Closure<C, T> {}
 
 impl<C: ?Sized + 'static, T> Closure<C, T> {
-    /// Keeps `closure`, for any thread to call or to drop.
+    /// Keeps nothing.
     #[inline]
-    pub(crate) fn new<F: FnOnce(&C) + Send + 'static>(closure: F, tag: T) -> Closure<C, T> {
-        Closure::keep(closure, 0, tag)
+    pub(crate) fn none(tag: T) -> Closure<C, T> {
+        Closure { methods: None, room: Room::uninit(), home: 0, tag }
     }
 
-    /// Keeps `closure`, for the calling thread alone to call or to drop, whose number is `home`.
+    /// Keeps `closure` in place of nothing, for any thread to call or to drop. It is written where it is to lie: to
+    /// make one and move it there costs as much as all the rest of posting it.
+    #[inline(always)]
+    pub(crate) fn fill<F: FnOnce(&C) + Send + 'static>(&mut self, closure: F) {
+        self.keep(closure, 0);
+    }
+
+    /// As [`fill`](Closure::fill), for the calling thread alone to call or to drop, whose number is `home`.
     ///
     /// # Panics
     /// If it is not.
-    #[inline]
-    pub(crate) fn local<F: FnOnce(&C) + 'static>(closure: F, home: ThreadNumber, tag: T) -> Closure<C, T> {
+    #[inline(always)]
+    pub(crate) fn fill_local<F: FnOnce(&C) + 'static>(&mut self, closure: F, home: ThreadNumber) {
         assert!(home.is_here(), "a closure that is not Send stays on its thread");
-        Closure::keep(closure, home.get(), tag)
+        self.keep(closure, home.get());
     }
 
-    #[inline]
-    fn keep<F: FnOnce(&C) + 'static>(closure: F, home: u32, tag: T) -> Closure<C, T> {
+    #[inline(always)]
+    fn keep<F: FnOnce(&C) + 'static>(&mut self, closure: F, home: u32) {
+        debug_assert!(self.methods.is_none(), "there is nothing in it");
         if fits::<F>() {
-            Closure { methods: Of::<F, C>::METHODS, room: put(closure), home, tag }
+            put(closure, &mut self.room);
+            self.methods = Some(Of::<F, C>::METHODS);
         } else {
-            Closure { methods: Of::<Box<F>, C>::METHODS, room: put(Box::new(closure)), home, tag }
+            put(Box::new(closure), &mut self.room);
+            self.methods = Some(Of::<Box<F>, C>::METHODS);
         }
+        self.home = home;
+    }
+
+    /// Moves what is in it to `other`, which has nothing in it.
+    ///
+    /// Cheaper than to move the whole: only what has been written a while ago is read in large pieces, which a CPU does
+    /// badly with what it has just written in small ones.
+    #[inline(always)]
+    pub(crate) fn move_to(&mut self, other: &mut Closure<C, T>)
+    where
+        T: Copy,
+    {
+        debug_assert!(other.methods.is_none(), "there is nothing in it");
+        other.room = self.room;
+        other.home = self.home;
+        other.tag = self.tag;
+        other.methods = self.methods.take();
     }
 
     /// Whether the calling thread may open it.
@@ -74,26 +102,28 @@ impl<C: ?Sized + 'static, T> Closure<C, T> {
         self.home == 0 || ThreadNumber::is(self.home)
     }
 
-    /// Calls it.
+    /// Takes it out and calls it; does nothing if it is out already.
     ///
     /// # Panics
     /// If it stays on another thread.
     #[inline]
-    pub(crate) fn call(self, context: &C) {
+    pub(crate) fn call(&mut self, context: &C) {
         assert!(self.is_here(), "a closure that is not Send is called on its thread");
-        let this = ManuallyDrop::new(self);
-        // SAFETY: the methods are those of what is in the room, which is not used after this. The thread may: it is
-        // the closure's home, or the closure is `Send`.
-        #[allow(unsafe_code, reason = "closures by value: see docs/performance.md")]
-        unsafe {
-            (this.methods.call)(&raw const this.room, context);
+        if let Some(methods) = self.methods.take() {
+            // SAFETY: the methods are those of what is in the room, which is not used after this, since there is
+            // nothing in it now. The thread may: it is the closure's home, or the closure is `Send`.
+            #[allow(unsafe_code, reason = "closures by value: see docs/performance.md")]
+            unsafe {
+                (methods.call)(&raw const self.room, context);
+            }
         }
     }
 
     /// Gives it back as what it was when it was kept, if it was an `F`.
     #[cold]
     pub(crate) fn into_inner<F: FnOnce(&C) + 'static>(self) -> Result<F, Closure<C, T>> {
-        let is_meant = |type_id| (self.methods.type_id)() == type_id && self.is_here();
+        let type_id = self.methods.map(|methods| (methods.type_id)());
+        let is_meant = |meant| type_id == Some(meant) && self.is_here();
         if fits::<F>() && is_meant(TypeId::of::<F>()) {
             let this = ManuallyDrop::new(self);
             // SAFETY: there is an `F` in the room, which is not used after this.
@@ -113,11 +143,13 @@ impl<C: ?Sized + 'static, T> Closure<C, T> {
 impl<C: ?Sized + 'static, T> Drop for Closure<C, T> {
     /// Forgets what must not be dropped here.
     fn drop(&mut self) {
-        if self.is_here() {
+        if let Some(methods) = self.methods
+            && self.is_here()
+        {
             // SAFETY: the methods are those of what is in the room, which is not used after this.
             #[allow(unsafe_code, reason = "closures by value: see docs/performance.md")]
             unsafe {
-                (self.methods.drop)(&raw const self.room);
+                (methods.drop)(&raw const self.room);
             }
         }
     }
@@ -135,17 +167,14 @@ const fn fits<F>() -> bool {
 }
 
 /// Puts `value`, which has to fit, into a room.
-#[inline]
-fn put<V>(value: V) -> Room {
-    const { assert!(mem::size_of::<Box<()>>() <= mem::size_of::<Room>()) }
+#[inline(always)]
+fn put<V>(value: V, room: &mut Room) {
     assert!(fits::<V>(), "it has room");
-    let mut room = Room::uninit();
     // SAFETY: the room is large enough for a `V`, and aligned for one.
     #[allow(unsafe_code, reason = "closures by value: see docs/performance.md")]
     unsafe {
         room.as_mut_ptr().cast::<V>().write(value);
     }
-    room
 }
 
 /// Takes a `V` out of a room.
@@ -181,6 +210,18 @@ mod tests {
 
     type Adding = Closure<Cell<u64>, ()>;
 
+    fn kept<F: FnOnce(&Cell<u64>) + Send + 'static>(closure: F) -> Adding {
+        let mut kept = Adding::none(());
+        kept.fill(closure);
+        kept
+    }
+
+    fn kept_here<F: FnOnce(&Cell<u64>) + 'static>(closure: F) -> Adding {
+        let mut kept = Adding::none(());
+        kept.fill_local(closure, ThreadNumber::assign().unwrap());
+        kept
+    }
+
     fn add<const N: usize>(numbers: [u64; N], kept: Arc<()>) -> impl FnOnce(&Cell<u64>) + Send + 'static {
         move |sum: &Cell<u64>| {
             let _kept = kept;
@@ -190,24 +231,24 @@ mod tests {
 
     #[test]
     fn m9_small_and_large_ones_are_called_once_and_dropped() {
-        let kept = Arc::new(());
+        let held = Arc::new(());
         let sum = Cell::new(0);
 
-        Adding::new(add([1; 4], kept.clone()), ()).call(&sum);
-        Adding::new(add([10; 5], kept.clone()), ()).call(&sum);
-        Adding::new(|sum: &Cell<u64>| sum.set(sum.get() + 100), ()).call(&sum);
+        kept(add([1; 4], held.clone())).call(&sum);
+        kept(add([10; 5], held.clone())).call(&sum);
+        kept(|sum: &Cell<u64>| sum.set(sum.get() + 100)).call(&sum);
 
-        assert_eq!((sum.get(), Arc::strong_count(&kept)), (154, 1));
+        assert_eq!((sum.get(), Arc::strong_count(&held)), (154, 1));
     }
 
     #[test]
     fn m9_ones_that_are_not_called_are_dropped_once() {
-        let kept = Arc::new(());
+        let held = Arc::new(());
 
-        drop(Adding::new(add([1; 4], kept.clone()), ()));
-        drop(Adding::new(add([1; 50], kept.clone()), ()));
+        drop(kept(add([1; 4], held.clone())));
+        drop(kept(add([1; 50], held.clone())));
 
-        assert_eq!(Arc::strong_count(&kept), 1);
+        assert_eq!(Arc::strong_count(&held), 1);
     }
 
     #[test]
@@ -222,7 +263,7 @@ mod tests {
             assert_eq!((&raw const aligned).addr() % 64, 0);
             sum.set(aligned.0);
         };
-        Adding::new(closure, ()).call(&sum);
+        kept(closure).call(&sum);
 
         assert_eq!(sum.get(), 7);
     }
@@ -230,25 +271,24 @@ mod tests {
     #[test]
     fn q2_one_that_was_refused_comes_back_as_what_it_was() {
         fn back<F: FnOnce(&Cell<u64>) + Send + 'static>(closure: F) -> F {
-            Adding::new(closure, ()).into_inner::<F>().expect("it is one")
+            kept(closure).into_inner::<F>().expect("it is one")
         }
-        let kept = Arc::new(());
+        let held = Arc::new(());
         let sum = Cell::new(0);
 
-        back(add([1; 4], kept.clone()))(&sum);
-        back(add([1; 50], kept.clone()))(&sum);
+        back(add([1; 4], held.clone()))(&sum);
+        back(add([1; 50], held.clone()))(&sum);
 
-        assert_eq!((sum.get(), Arc::strong_count(&kept)), (54, 1));
-        let other = Adding::new(|_: &Cell<u64>| (), ()).into_inner::<fn(&Cell<u64>)>();
+        assert_eq!((sum.get(), Arc::strong_count(&held)), (54, 1));
+        let other = kept(|_: &Cell<u64>| ()).into_inner::<fn(&Cell<u64>)>();
         assert!(other.is_err(), "it is another closure");
     }
 
     #[test]
     fn m10_one_that_is_not_send_opens_on_its_thread_alone() {
-        let home = ThreadNumber::assign().unwrap();
         let value = Rc::new(Cell::new(0));
         let held = value.clone();
-        let closure = Adding::local(move |_: &Cell<u64>| held.set(7), home, ());
+        let closure = kept_here(move |_: &Cell<u64>| held.set(7));
 
         let back = thread::spawn(move || {
             assert!(!closure.is_here());
@@ -261,10 +301,9 @@ mod tests {
 
     #[test]
     fn m10_one_that_is_not_send_is_not_called_elsewhere() {
-        let home = ThreadNumber::assign().unwrap();
         let value = Rc::new(());
         let held = value.clone();
-        let closure = Adding::local(move |_: &Cell<u64>| drop(held), home, ());
+        let mut closure = kept_here(move |_: &Cell<u64>| drop(held));
 
         let refused = thread::spawn(move || closure.call(&Cell::new(0)));
 

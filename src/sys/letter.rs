@@ -97,6 +97,14 @@ impl Letter {
         }
     }
 
+    /// Moves what is in it to `other`, which has nothing in it.
+    #[inline(always)]
+    pub(crate) fn move_to(&mut self, other: &mut Letter) {
+        debug_assert!(other.seal.is_none(), "there is nothing in it");
+        other.room = self.room;
+        other.seal = self.seal.take();
+    }
+
     #[inline]
     fn put<V>(&mut self, value: V) {
         assert!(fits::<V>(), "it has room");

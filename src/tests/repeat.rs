@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use super::*;
 use crate::{
     item::{Body, Item},
-    queue::Taken,
+    node::Queued,
 };
 
 #[test]
@@ -152,11 +152,9 @@ fn r1_q4_a_run_that_is_cancelled_before_it_begins_does_not_begin_and_counts_as_r
     let tick = |_: &Looper| panic!("it was cancelled");
     let posted = looper.handle().post_every(ms(10), tick).unwrap();
     kernel.advance(ms(10));
-    let Ok(Taken { value: Item { body: Body::Closure(run), .. }, .. }) =
-        looper.shared().next_message(looper.clock().now())
-    else {
-        panic!("it is due");
-    };
+    let mut item = Item::none();
+    looper.shared().next_message(looper.clock().now(), &mut item).expect("it is due");
+    let Body::Closure(mut run) = item.body else { panic!("it is a closure") };
 
     assert!(posted.cancel());
     run.call(&looper);
