@@ -68,6 +68,7 @@ impl<M> Draft<'_, M> {
     /// # Errors
     /// Gives the message back if the looper has quit or was dropped.
     #[track_caller]
+    #[inline]
     pub fn send(self) -> Result<Posted<M>, Rejected<M>> {
         self.send_when(Stamp::new(When::Now))
     }
@@ -105,22 +106,27 @@ impl<M> Draft<'_, M> {
         &self.recipient.shared
     }
 
+    #[inline]
     fn send_when(self, stamp: Stamp) -> Result<Posted<M>, Rejected<M>> {
         let Recipient { shared, target, passport } = self.recipient;
         let Labels { what, token } = self.labels;
         let stamp = Stamp { asynchronous: self.asynchronous, ..stamp };
-        // Sealed before anything is locked, since a large message is boxed.
-        let letter = Letter::seal(self.message, *passport);
-        let fill = |place: &mut Body, letter| {
-            *place = Body::Sent(Sent { target: target.index(), what, links: Links::default(), letter });
-        };
-        match shared.post(stamp, letter, token, fill) {
-            Ok(name) => Ok(Posted::sent(shared.id, name, *passport)),
-            Err(Rejected { value: mut letter, reason }) => {
+        let target = target.index();
+        let name = if Letter::has_room_for::<M>() {
+            let fill = |place: &mut Body, message| place.fill_sent(target, what, message, *passport);
+            shared.post(stamp, self.message, token, fill)?
+        } else {
+            // Boxed before anything is locked.
+            let fill = |place: &mut Body, letter| {
+                *place = Body::Sent(Sent { target, what, links: Links::default(), letter });
+            };
+            let letter = Letter::seal(self.message, *passport);
+            shared.post(stamp, letter, token, fill).map_err(|Rejected { value: mut letter, reason }| {
                 let value = letter.open(*passport).expect("nobody else has opened it");
-                Err(Rejected { value, reason })
-            }
-        }
+                Rejected { value, reason }
+            })?
+        };
+        Ok(Posted::sent(shared.id, name, *passport))
     }
 }
 

@@ -121,7 +121,7 @@ impl<M: 'static, F: FnMut(&Looper, M) + 'static> Receiver<M, F> {
 }
 
 impl<M, F: FnMut(&Looper, M)> Target for Receiver<M, F> {
-    fn run(&self, looper: &Looper, mut letter: Letter) {
+    fn run(&self, looper: &Looper, letter: &mut Letter) {
         let Some(message) = letter.open(self.passport) else {
             return;
         };
@@ -196,6 +196,7 @@ impl<M: 'static> Handler<M> {
     /// # Android
     /// `Handler.sendMessage`, which returns `false` instead of giving the message back.
     #[track_caller]
+    #[inline]
     pub fn send(&self, message: M) -> Result<Posted<M>, Rejected<M>> {
         self.message(message).send()
     }
@@ -267,6 +268,7 @@ impl<M: 'static> Handler<M> {
     /// # Android
     /// `Handler.obtainMessage`.
     #[doc(alias = "obtainMessage")]
+    #[inline]
     pub fn message(&self, message: M) -> Draft<'_, M> {
         Draft::new(&self.front.recipient, message, self.asynchronous)
     }

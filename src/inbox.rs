@@ -432,8 +432,15 @@ impl<T> Open<'_, T> {
         self.left.mail.last().is_some_and(|(number, ..)| number.lane() == Lane::Plain)
     }
 
-    /// Leaves a message that is due at `when`.
-    pub(crate) fn push(mut self, lane: Lane, asynchronous: bool, when: Moment, message: T) -> (Number, Signal) {
+    /// Leaves a message that is due at `when`, and that `fill` completes where it lies.
+    pub(crate) fn push(
+        mut self,
+        lane: Lane,
+        asynchronous: bool,
+        when: Moment,
+        message: T,
+        fill: impl FnOnce(&mut T),
+    ) -> (Number, Signal) {
         let left = &mut *self.left;
         let number = left.next_number(lane, asynchronous);
         let is_behind = |barrier: Place| match lane {
@@ -443,6 +450,9 @@ impl<T> Open<'_, T> {
         };
         let is_barred = !asynchronous && left.barrier.is_some_and(is_behind);
         left.mail.push((number, when, message));
+        if let Some((_, _, message)) = left.mail.last_mut() {
+            fill(message);
+        }
         if lane != Lane::Plain {
             self.note_earliest(lane, when);
         }
@@ -493,7 +503,7 @@ mod tests {
 
     fn push(inbox: &Inbox<char>, when: Moment) -> Signal {
         let lane = if when == Moment::FRONT { Lane::Front } else { Lane::Timed };
-        inbox.open().unwrap().push(lane, false, when, 'm').1
+        inbox.open().unwrap().push(lane, false, when, 'm', |_| ()).1
     }
 
     fn empty(inbox: &Inbox<char>) {
@@ -519,7 +529,7 @@ mod tests {
 
         for round in 0..2000 {
             if round % 700 == 3 {
-                grows(inbox.open().unwrap().push(Lane::Plain, false, Moment::EARLIEST, 'm').0);
+                grows(inbox.open().unwrap().push(Lane::Plain, false, Moment::EARLIEST, 'm', |_| ()).0);
                 assert_eq!(inbox.take_mail(Mail::new(), &mut numbers).len(), 1);
             }
             grows(numbers.next(Lane::Plain, false).unwrap_or_else(|| {

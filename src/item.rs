@@ -13,7 +13,11 @@ use crate::{
     node::{Address, Extra, Links, Queued},
     place::Lane,
     slots::Key,
-    sys::{closure::Closure, letter::Letter, sync::ThreadNumber},
+    sys::{
+        closure::Closure,
+        letter::{Letter, Passport},
+        sync::ThreadNumber,
+    },
 };
 
 /// A place in the user's source: where something was posted or added.
@@ -128,6 +132,15 @@ impl Body {
         }
     }
 
+    /// Becomes a message.
+    #[inline(always)]
+    pub(crate) fn fill_sent<M>(&mut self, target: u32, what: i32, message: M, passport: Passport<M>) {
+        *self = Body::Sent(Sent { target, what, links: Links::default(), letter: Letter::default() });
+        if let Body::Sent(sent) = self {
+            sent.letter.fill(message, passport);
+        }
+    }
+
     /// Becomes a place for a message, unless it is one.
     #[inline(always)]
     fn as_sent(&mut self) -> &mut Sent {
@@ -217,7 +230,7 @@ pub(crate) struct Post {
 /// What a handler is on the looper's thread: its closure, and the way to its messages.
 pub(crate) trait Target {
     /// Calls the closure with the message in `letter`.
-    fn run(&self, looper: &Looper, letter: Letter);
+    fn run(&self, looper: &Looper, letter: &mut Letter);
     /// Drops the message in `letter`.
     fn discard(&self, letter: Letter);
     /// The type of its messages.

@@ -117,6 +117,7 @@ impl Debug for Message {
 }
 
 /// The labels of `message` unless the sender gives others: those of a plain [`Message`] say its `what`.
+#[inline]
 pub(crate) fn labels_of<M: 'static>(message: &M) -> Labels {
     let plain = (message as &dyn Any).downcast_ref::<Message>();
     Labels { what: plain.map_or(0, |message| message.what), token: None }

@@ -328,10 +328,9 @@ impl Shared {
             When::At(time) => time,
             When::Front => Moment::FRONT,
         };
-        let mut item = Item { origin, body: Body::default() };
-        fill(&mut item.body, value);
-        let post = Post { item, extra };
-        let (number, signal) = inbox.push(when.lane(), asynchronous, time, post);
+        let post = Post { item: Item { origin, body: Body::default() }, extra };
+        let fill = |post: &mut Post| fill(&mut post.item.body, value);
+        let (number, signal) = inbox.push(when.lane(), asynchronous, time, post, fill);
         let signal = if planted::is(Bug::SignalBeforePush) { Signal::Saved } else { signal };
         Ok((Name::from_afar(number), signal))
     }

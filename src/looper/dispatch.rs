@@ -73,7 +73,7 @@ impl Looper {
             Body::Closure(closure) => closure.call(self),
             Body::Sent(sent) => {
                 if let Some(target) = target {
-                    target.run(self, mem::take(&mut sent.letter));
+                    target.run(self, &mut sent.letter);
                 }
             }
         }

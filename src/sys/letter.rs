@@ -67,15 +67,28 @@ impl Default for Letter {
 
 impl Letter {
     /// Seals `message`.
-    #[inline]
     pub(crate) fn seal<M>(message: M, passport: Passport<M>) -> Letter {
-        let mut letter = Letter { seal: Some(passport.id), room: Room::uninit() };
-        if fits::<M>() {
-            letter.put(message);
-        } else {
-            letter.put(Box::new(message));
-        }
+        let mut letter = Letter::default();
+        letter.fill(message, passport);
         letter
+    }
+
+    /// Seals `message` in a letter with nothing in it, where it lies.
+    #[inline(always)]
+    pub(crate) fn fill<M>(&mut self, message: M, passport: Passport<M>) {
+        debug_assert!(self.seal.is_none(), "there is nothing in it");
+        if Letter::has_room_for::<M>() {
+            self.put(message);
+        } else {
+            self.put(Box::new(message));
+        }
+        self.seal = Some(passport.id);
+    }
+
+    /// Whether an `M` has room without a box.
+    #[inline(always)]
+    pub(crate) const fn has_room_for<M>() -> bool {
+        mem::size_of::<M>() <= mem::size_of::<Room>() && mem::align_of::<M>() <= mem::align_of::<Room>()
     }
 
     /// Takes the message out; `None` if it is out already, or if another passport sealed it.
@@ -89,7 +102,7 @@ impl Letter {
         // since the seal is broken now. The passport is on this thread, so an `M` may be.
         #[allow(unsafe_code, reason = "messages by value: see docs/performance.md")]
         unsafe {
-            if fits::<M>() {
+            if Letter::has_room_for::<M>() {
                 Some(self.room.as_ptr().cast::<M>().read())
             } else {
                 Some(*self.room.as_ptr().cast::<Box<M>>().read())
@@ -105,9 +118,9 @@ impl Letter {
         other.seal = self.seal.take();
     }
 
-    #[inline]
+    #[inline(always)]
     fn put<V>(&mut self, value: V) {
-        assert!(fits::<V>(), "it has room");
+        assert!(Letter::has_room_for::<V>(), "it has room");
         // SAFETY: the room is large enough for a `V`, and aligned for one.
         #[allow(unsafe_code, reason = "messages by value: see docs/performance.md")]
         unsafe {
@@ -120,11 +133,6 @@ impl Debug for Letter {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.debug_struct("Letter").field("seal", &self.seal).finish_non_exhaustive()
     }
-}
-
-/// Whether an `M` has room in a letter without a box.
-const fn fits<M>() -> bool {
-    mem::size_of::<M>() <= mem::size_of::<Room>() && mem::align_of::<M>() <= mem::align_of::<Room>()
 }
 
 #[cfg(all(test, not(alooper_loom)))]
