@@ -9,6 +9,17 @@ const CHUNK: usize = 256;
 /// No slot.
 pub(crate) const NOWHERE: u32 = u32::MAX;
 
+/// What stands in an arena. While nobody uses it, it is kept as it is, and says which one is the next such.
+pub(crate) trait Tenant {
+    /// One that nobody uses.
+    fn vacant() -> Self;
+    fn is_vacant(&self) -> bool;
+    /// Which one was given up before this one.
+    fn next_vacant(&self) -> u32;
+    /// Is used by nobody from now on. What it holds has been taken out of it.
+    fn vacate(&mut self, next: u32);
+}
+
 /// Values by slot. A slot is used again as soon as its value is gone: who keeps one has to know which value it was.
 #[derive(Debug)]
 pub(crate) struct Arena<T> {
@@ -23,17 +34,10 @@ pub(crate) struct Arena<T> {
 
 #[derive(Debug)]
 struct Chunk<T> {
-    entries: Box<[Entry<T>; CHUNK]>,
-    /// The first of the entries that are free.
-    free: u32,
+    entries: Box<[T; CHUNK]>,
+    /// The first of the entries that nobody uses.
+    vacant: u32,
     used: u32,
-}
-
-#[derive(Debug)]
-enum Entry<T> {
-    Used(T),
-    /// The next one that is free.
-    Free(u32),
 }
 
 impl<T> Default for Arena<T> {
@@ -42,20 +46,25 @@ impl<T> Default for Arena<T> {
     }
 }
 
-impl<T> Chunk<T> {
+impl<T: Tenant> Chunk<T> {
     fn new() -> Chunk<T> {
-        let next_of = |position: usize| if position + 1 < CHUNK { position as u32 + 1 } else { NOWHERE };
-        let entries: Vec<Entry<T>> = (0..CHUNK).map(|position| Entry::Free(next_of(position))).collect();
+        let vacate = |position| {
+            let mut entry = T::vacant();
+            entry.vacate(if position + 1 < CHUNK { position as u32 + 1 } else { NOWHERE });
+            entry
+        };
+        let entries: Vec<T> = (0..CHUNK).map(vacate).collect();
         let entries = entries.into_boxed_slice().try_into();
         let Ok(entries) = entries else { unreachable!("there are as many as there have to be") };
-        Chunk { entries, free: 0, used: 0 }
+        Chunk { entries, vacant: 0, used: 0 }
     }
 }
 
-impl<T> Arena<T> {
-    /// Puts `value` into a slot; gives the slot, and the value where it lies.
+impl<T: Tenant> Arena<T> {
+    /// Gives a slot that nobody uses, to be filled: where it lies, since to make a value and move it there would cost
+    /// as much as all the rest.
     #[inline(always)]
-    pub(crate) fn insert(&mut self, value: T) -> (u32, &mut T) {
+    pub(crate) fn occupy(&mut self) -> (u32, &mut T) {
         let number = match self.roomy.last() {
             Some(number) => *number,
             None => self.add_chunk(),
@@ -64,19 +73,16 @@ impl<T> Arena<T> {
             Some(chunk) => chunk,
             none => add_entries(none, &mut self.empty),
         };
-        let position = chunk.free as usize % CHUNK;
+        let position = chunk.vacant as usize % CHUNK;
         let entry = &mut chunk.entries[position];
-        let Entry::Free(next) = *entry else { unreachable!("what is in the list of the free ones is free") };
-        *entry = Entry::Used(value);
-        chunk.free = next;
+        chunk.vacant = entry.next_vacant();
         self.empty -= usize::from(chunk.used == 0);
         chunk.used += 1;
         self.len += 1;
-        if next == NOWHERE {
+        if chunk.vacant == NOWHERE {
             self.roomy.pop();
         }
-        let Entry::Used(value) = entry else { unreachable!("it was put there") };
-        (number * CHUNK as u32 + position as u32, value)
+        (number * CHUNK as u32 + position as u32, entry)
     }
 
     #[cold]
@@ -92,37 +98,33 @@ impl<T> Arena<T> {
     #[inline]
     pub(crate) fn get(&self, slot: u32) -> Option<&T> {
         let (number, position) = split(slot);
-        match &self.chunks.get(number)?.as_ref()?.entries[position] {
-            Entry::Used(value) => Some(value),
-            Entry::Free(_) => None,
-        }
+        let entry = &self.chunks.get(number)?.as_ref()?.entries[position];
+        (!entry.is_vacant()).then_some(entry)
     }
 
     /// The value in `slot`, for changing it.
     #[inline]
     pub(crate) fn get_mut(&mut self, slot: u32) -> Option<&mut T> {
         let (number, position) = split(slot);
-        match &mut self.chunks.get_mut(number)?.as_mut()?.entries[position] {
-            Entry::Used(value) => Some(value),
-            Entry::Free(_) => None,
-        }
+        let entry = &mut self.chunks.get_mut(number)?.as_mut()?.entries[position];
+        (!entry.is_vacant()).then_some(entry)
     }
 
-    /// Frees `slot`, after `take` has taken out of the value what it wants of it.
+    /// Vacates `slot`, after `take` has taken out of the value what there is in it.
     #[inline(always)]
-    pub(crate) fn remove_with<R>(&mut self, slot: u32, take: impl FnOnce(&mut T) -> R) -> Option<R> {
+    pub(crate) fn vacate<R>(&mut self, slot: u32, take: impl FnOnce(&mut T) -> R) -> Option<R> {
         let (number, position) = split(slot);
         let chunk = self.chunks.get_mut(number)?.as_mut()?;
         let entry = &mut chunk.entries[position];
-        let Entry::Used(value) = entry else {
+        if entry.is_vacant() {
             return None;
-        };
-        let taken = take(value);
-        *entry = Entry::Free(chunk.free);
-        if chunk.free == NOWHERE {
+        }
+        let taken = take(entry);
+        entry.vacate(chunk.vacant);
+        if chunk.vacant == NOWHERE {
             self.roomy.push(number as u32);
         }
-        chunk.free = position as u32;
+        chunk.vacant = position as u32;
         chunk.used -= 1;
         self.len -= 1;
         self.empty += usize::from(chunk.used == 0);
@@ -156,7 +158,7 @@ impl<T> Arena<T> {
 
 /// Gives a chunk its entries, which it did not have yet or has given back.
 #[cold]
-fn add_entries<'a, T>(chunk: &'a mut Option<Chunk<T>>, empty: &mut usize) -> &'a mut Chunk<T> {
+fn add_entries<'a, T: Tenant>(chunk: &'a mut Option<Chunk<T>>, empty: &mut usize) -> &'a mut Chunk<T> {
     *empty += 1;
     chunk.insert(Chunk::new())
 }
@@ -168,13 +170,39 @@ fn split(slot: u32) -> (usize, usize) {
 
 #[cfg(all(test, not(alooper_loom)))]
 mod tests {
-    use std::mem;
-
     use super::*;
 
-    impl<T: Default> Arena<T> {
-        fn remove(&mut self, slot: u32) -> Option<T> {
-            self.remove_with(slot, mem::take)
+    impl Tenant for Result<usize, u32> {
+        fn vacant() -> Self {
+            Err(NOWHERE)
+        }
+
+        fn is_vacant(&self) -> bool {
+            self.is_err()
+        }
+
+        fn next_vacant(&self) -> u32 {
+            self.expect_err("it is vacant")
+        }
+
+        fn vacate(&mut self, next: u32) {
+            *self = Err(next);
+        }
+    }
+
+    impl Arena<Result<usize, u32>> {
+        fn insert(&mut self, value: usize) -> u32 {
+            let (slot, place) = self.occupy();
+            *place = Ok(value);
+            slot
+        }
+
+        fn remove(&mut self, slot: u32) -> Option<usize> {
+            self.vacate(slot, |entry| entry.ok())?
+        }
+
+        fn value(&self, slot: u32) -> Option<usize> {
+            self.get(slot)?.ok()
         }
     }
 
@@ -185,29 +213,29 @@ mod tests {
     #[test]
     fn values_are_found_by_their_slots_until_they_are_taken() {
         let mut arena = Arena::default();
-        let slots: Vec<u32> = (0..1000).map(|value| arena.insert(value).0).collect();
+        let slots: Vec<u32> = (0..1000).map(|value| arena.insert(value)).collect();
 
         for (value, slot) in slots.iter().enumerate().filter(|(value, _)| value % 3 == 0) {
             assert_eq!(arena.remove(*slot), Some(value));
             assert_eq!(arena.remove(*slot), None);
-            assert_eq!(arena.get(*slot), None);
+            assert_eq!(arena.value(*slot), None);
         }
 
         for (value, slot) in slots.iter().enumerate() {
-            assert_eq!(arena.get(*slot).copied(), (value % 3 != 0).then_some(value));
-            assert_eq!(arena.get_mut(*slot).copied(), (value % 3 != 0).then_some(value));
+            assert_eq!(arena.value(*slot), (value % 3 != 0).then_some(value));
+            assert_eq!(arena.get_mut(*slot).is_some(), value % 3 != 0);
         }
         assert_eq!(arena.len(), 666);
-        assert_eq!((arena.get(1_000_000), arena.get(NOWHERE)), (None, None));
+        assert_eq!((arena.value(1_000_000), arena.value(NOWHERE)), (None, None));
     }
 
     #[test]
     fn slots_are_used_again() {
         let mut arena = Arena::default();
-        let slots: Vec<u32> = (0..1000).map(|value| arena.insert(value).0).collect();
+        let slots: Vec<u32> = (0..1000).map(|value| arena.insert(value)).collect();
         slots.iter().for_each(|slot| _ = arena.remove(*slot));
 
-        let highest = (0..1000).map(|value| arena.insert(value).0).max();
+        let highest = (0..1000).map(|value| arena.insert(value)).max();
 
         assert_eq!(highest, slots.iter().max().copied(), "no room was added");
         assert_eq!(arena.len(), 1000);
@@ -216,16 +244,16 @@ mod tests {
     #[test]
     fn room_that_is_empty_is_given_back_though_some_values_stay() {
         let mut arena = Arena::default();
-        let slots: Vec<u32> = (0..100_000).map(|value| arena.insert(value).0).collect();
+        let slots: Vec<u32> = (0..100_000).map(|value| arena.insert(value)).collect();
         let kept = slots[50_000];
 
         slots.iter().filter(|slot| **slot != kept).for_each(|slot| _ = arena.remove(*slot));
         arena.trim();
 
-        assert_eq!((arena.get(kept), arena.len()), (Some(&50_000), 1));
+        assert_eq!((arena.value(kept), arena.len()), (Some(50_000), 1));
         assert_eq!(chunks_in_use(&arena), 1, "the one that is used");
-        let slots: Vec<u32> = (0..100_000).map(|value| arena.insert(value).0).collect();
-        assert!(slots.iter().enumerate().all(|(value, slot)| arena.get(*slot) == Some(&value)));
+        let slots: Vec<u32> = (0..100_000).map(|value| arena.insert(value)).collect();
+        assert!(slots.iter().enumerate().all(|(value, slot)| arena.value(*slot) == Some(value)));
         slots.into_iter().chain([kept]).for_each(|slot| _ = arena.remove(slot));
         arena.trim();
         assert!(arena.chunks.is_empty(), "nothing is left");

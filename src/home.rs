@@ -148,11 +148,19 @@ impl Home {
     }
 
     fn take_ended(&self) -> Vec<Debris> {
-        // Asked first: a handler that another thread has made arrives before it ends.
+        // Asked first: a handler that another thread has made arrives before it ends, and so does what such a thread
+        // has left of its messages.
         let ended = self.shared.with_queue(|queue| queue.take_ended());
-        let displaced = if ended.is_empty() { Vec::new() } else { self.admit(self.shared.inbox.take_arrivals()) };
+        if ended.is_empty() {
+            return Vec::new();
+        }
+        let Chores { arrivals, leftovers } = self.shared.inbox.take_left();
+        let displaced = self.admit(arrivals);
+        // While they are found.
+        let left: Vec<Debris> =
+            leftovers.into_iter().filter_map(|leftover| self.debris_of_leftover(leftover)).collect();
         let targets = ended.into_iter().filter_map(|key| self.targets.borrow_mut().remove(key)).map(Debris::Target);
-        displaced.into_iter().chain(targets).collect()
+        displaced.into_iter().chain(left).chain(targets).collect()
     }
 
     fn begin_clearing(&self) -> Option<Clearing<'_>> {
@@ -207,11 +215,7 @@ impl Home {
 
     fn debris_of_leftover(&self, leftover: Leftover) -> Option<Debris> {
         match leftover {
-            Leftover::Closure(closure) => Some(Debris::Closure(closure)),
-            Leftover::Sent(target, letter) => {
-                let target = self.targets.borrow().get(target).cloned()?;
-                Some(Debris::Sent(target, letter))
-            }
+            Leftover::Sent(target, letter) => Some(Debris::Sent(self.target(target)?, letter)),
             Leftover::Idle(id) => {
                 if !self.idlers.contains(id) {
                     drop_each(self.admit(self.shared.inbox.take_arrivals()));
@@ -252,16 +256,6 @@ pub(crate) fn with_looper<R>(id: LooperId, use_it: impl FnOnce(&Shared) -> R) ->
     match HOMES.try_with(find).ok().flatten() {
         Some(home) => Some(use_it(&home.shared)),
         None => id.find().map(|shared| use_it(&shared)),
-    }
-}
-
-/// Drops something that was taken out of the queue: here if it may be dropped here, else at home.
-pub(crate) fn drop_taken(shared: &Shared, taken: Taken<Item>) {
-    match (taken.value.body, taken.target) {
-        (Body::Closure(closure), _) if closure.is_here() => drop_each([closure]),
-        (Body::Closure(closure), _) => _ = drop_at_home(shared, Leftover::Closure(closure)),
-        (Body::Sent(sent), Some(target)) => _ = drop_at_home(shared, Leftover::Sent(target, sent.letter)),
-        (Body::Sent(_), None) => debug_assert!(false, "a message is for a handler"),
     }
 }
 

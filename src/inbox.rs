@@ -15,6 +15,7 @@
 //! checks all this in all interleavings.
 
 use std::{
+    collections::VecDeque,
     mem,
     sync::atomic::{
         AtomicU64,
@@ -26,6 +27,7 @@ use crate::{
     clock::Moment,
     error::Reason,
     item::{Arrival, Leftover},
+    node::Extra,
     place::{Lane, Number, Place},
     planted::{self, Bug},
     sys::sync::{AtomicI64, AtomicU32, Mutex, MutexGuard},
@@ -87,7 +89,18 @@ struct Left<T> {
 }
 
 /// Messages from other threads, in posting order.
-pub(crate) type Mail<T> = Vec<(Number, Moment, T)>;
+#[derive(Debug)]
+pub(crate) struct Mail<T> {
+    pub(crate) messages: Vec<(Number, Moment, T)>,
+    /// What few of them have besides.
+    pub(crate) extras: VecDeque<(Number, Extra)>,
+}
+
+impl<T> Default for Mail<T> {
+    fn default() -> Self {
+        Mail { messages: Vec::new(), extras: VecDeque::new() }
+    }
+}
 
 /// How often the eventfd had to be written for what was left, and how often not.
 #[derive(Clone, Copy, Debug, Default)]
@@ -142,7 +155,7 @@ impl Numbers {
 impl<T> Inbox<T> {
     pub(crate) fn new() -> Inbox<T> {
         let left = Left {
-            mail: Mail::new(),
+            mail: Mail::default(),
             timed_from: Moment::NEVER,
             arrivals: Vec::new(),
             leftovers: Vec::new(),
@@ -302,6 +315,12 @@ impl<T> Inbox<T> {
         self.state.load(Acquire) & MAIL != 0
     }
 
+    /// Whether all mail comes after what is plain in the queue: exact, as above.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        self.earliest.load(Acquire) == Moment::NEVER.as_nanos()
+    }
+
     /// Whether the looper sleeps, in a poll or between the polls of its host, so that posts may have to wake it.
     #[inline]
     pub(crate) fn is_asleep(&self) -> bool {
@@ -354,6 +373,12 @@ impl<T> Inbox<T> {
     fn take_all_chores(&self) -> Chores {
         let mut left = self.left.lock();
         self.state.fetch_and(!CHORES, AcqRel);
+        Chores { arrivals: mem::take(&mut left.arrivals), leftovers: mem::take(&mut left.leftovers) }
+    }
+
+    /// Takes what other threads have left, and lets it count as something to tidy up all the same.
+    pub(crate) fn take_left(&self) -> Chores {
+        let mut left = self.left.lock();
         Chores { arrivals: mem::take(&mut left.arrivals), leftovers: mem::take(&mut left.leftovers) }
     }
 
@@ -429,7 +454,7 @@ impl<T> Open<'_, T> {
 
     /// Whether the last message that the queue does not have yet is a plain one.
     pub(crate) fn ends_plain(&self) -> bool {
-        self.left.mail.last().is_some_and(|(number, ..)| number.lane() == Lane::Plain)
+        self.left.mail.messages.last().is_some_and(|(number, ..)| number.lane() == Lane::Plain)
     }
 
     /// Leaves a message that is due at `when`, and that `fill` completes where it lies.
@@ -438,6 +463,7 @@ impl<T> Open<'_, T> {
         lane: Lane,
         asynchronous: bool,
         when: Moment,
+        extra: Extra,
         message: T,
         fill: impl FnOnce(&mut T),
     ) -> (Number, Signal) {
@@ -449,9 +475,12 @@ impl<T> Open<'_, T> {
             Lane::Front => false,
         };
         let is_barred = !asynchronous && left.barrier.is_some_and(is_behind);
-        left.mail.push((number, when, message));
-        if let Some((_, _, message)) = left.mail.last_mut() {
+        left.mail.messages.push((number, when, message));
+        if let Some((_, _, message)) = left.mail.messages.last_mut() {
             fill(message);
+        }
+        if !extra.is_empty() {
+            left.mail.extras.push_back((number, extra));
         }
         if lane != Lane::Plain {
             self.note_earliest(lane, when);
@@ -503,11 +532,11 @@ mod tests {
 
     fn push(inbox: &Inbox<char>, when: Moment) -> Signal {
         let lane = if when == Moment::FRONT { Lane::Front } else { Lane::Timed };
-        inbox.open().unwrap().push(lane, false, when, 'm', |_| ()).1
+        inbox.open().unwrap().push(lane, false, when, Extra::default(), 'm', |_| ()).1
     }
 
     fn empty(inbox: &Inbox<char>) {
-        inbox.take_mail(Mail::new(), &mut Numbers::default());
+        inbox.take_mail(Mail::default(), &mut Numbers::default());
     }
 
     /// An inbox whose mail the looper has taken.
@@ -529,11 +558,13 @@ mod tests {
 
         for round in 0..2000 {
             if round % 700 == 3 {
-                grows(inbox.open().unwrap().push(Lane::Plain, false, Moment::EARLIEST, 'm', |_| ()).0);
-                assert_eq!(inbox.take_mail(Mail::new(), &mut numbers).len(), 1);
+                grows(
+                    inbox.open().unwrap().push(Lane::Plain, false, Moment::EARLIEST, Extra::default(), 'm', |_| ()).0,
+                );
+                assert_eq!(inbox.take_mail(Mail::default(), &mut numbers).messages.len(), 1);
             }
             grows(numbers.next(Lane::Plain, false).unwrap_or_else(|| {
-                inbox.take_mail_and_begin_block(Mail::new(), &mut numbers);
+                inbox.take_mail_and_begin_block(Mail::default(), &mut numbers);
                 numbers.next(Lane::Plain, false).expect("a new block has numbers")
             }));
             if round % 500 == 7 {

@@ -10,13 +10,13 @@ use crate::{
     clock::Moment,
     idlers::IdleNext,
     looper::Looper,
-    node::{Address, Extra, Links, Queued},
+    node::{Address, Links, Queued},
     place::Lane,
     slots::Key,
     sys::{
         closure::Closure,
         letter::{Letter, Passport},
-        sync::ThreadNumber,
+        sync::Here,
     },
 };
 
@@ -111,13 +111,12 @@ impl Body {
         Body::Closure(posting)
     }
 
-    /// Becomes a closure that stays on the calling thread, which is `home`.
+    /// Becomes a closure that stays on the calling thread.
     #[inline(always)]
-    pub(crate) fn fill_local<F: FnOnce(&Looper) + 'static>(&mut self, closure: F, home: ThreadNumber) {
-        match self {
-            Body::Closure(posting) => posting.fill_local(closure, home),
-            Body::Sent(_) => debug_assert!(false, "there is nothing in it"),
-        }
+    pub(crate) fn fill_local<F: FnOnce(&Looper) + 'static>(&mut self, closure: F, here: Here) {
+        let place = self.as_closure();
+        place.tag = Kind::Post;
+        place.fill_local(closure, here);
     }
 
     /// Becomes a place for a closure, unless it is one.
@@ -135,10 +134,10 @@ impl Body {
     /// Becomes a message.
     #[inline(always)]
     pub(crate) fn fill_sent<M>(&mut self, target: u32, what: i32, message: M, passport: Passport<M>) {
-        *self = Body::Sent(Sent { target, what, links: Links::default(), letter: Letter::default() });
-        if let Body::Sent(sent) = self {
-            sent.letter.fill(message, passport);
-        }
+        let place = self.as_sent();
+        place.target = target;
+        place.what = what;
+        place.letter.fill(message, passport);
     }
 
     /// Becomes a place for a message, unless it is one.
@@ -175,6 +174,15 @@ pub(crate) struct Sent {
 }
 
 impl Item {
+    /// Whether the calling thread may drop it.
+    pub(crate) fn is_here(&self) -> bool {
+        match &self.body {
+            Body::Closure(closure) => closure.is_here(),
+            // Whoever finds it by its handler may.
+            Body::Sent(_) => true,
+        }
+    }
+
     /// What the message is in, if it is a handler's.
     pub(crate) fn letter(&mut self) -> Option<&mut Letter> {
         match &mut self.body {
@@ -220,13 +228,6 @@ impl Queued for Item {
     }
 }
 
-/// A message on its way into the queue.
-#[derive(Debug)]
-pub(crate) struct Post {
-    pub(crate) item: Item,
-    pub(crate) extra: Extra,
-}
-
 /// What a handler is on the looper's thread: its closure, and the way to its messages.
 pub(crate) trait Target {
     /// Calls the closure with the message in `letter`.
@@ -258,8 +259,6 @@ impl Debug for Arrival {
 /// What another thread has ended, and the looper's thread has to drop.
 #[derive(Debug)]
 pub(crate) enum Leftover {
-    /// A closure that was cancelled.
-    Closure(Posting),
     /// A handler's message that was given up while another thread looked at it.
     Sent(Key, Letter),
     /// An idle handler.

@@ -11,7 +11,7 @@ use std::{
 
 use crate::{
     clock::Moment,
-    node::{Nodes, Spot},
+    node::{Nodes, Queued, Spot},
     place::{Lane, Number, Place},
 };
 
@@ -94,7 +94,7 @@ impl Line {
     }
 
     /// The first message.
-    pub(crate) fn head<T>(&mut self, nodes: &Nodes<T>) -> Option<Head> {
+    pub(crate) fn head<T: Queued>(&mut self, nodes: &Nodes<T>) -> Option<Head> {
         if !self.front.is_empty() || self.stale != [0; 3] {
             return self.head_beyond_stale(nodes);
         }
@@ -102,7 +102,7 @@ impl Line {
     }
 
     #[cold]
-    fn head_beyond_stale<T>(&mut self, nodes: &Nodes<T>) -> Option<Head> {
+    fn head_beyond_stale<T: Queued>(&mut self, nodes: &Nodes<T>) -> Option<Head> {
         while self.front.pop_if(|spot| !spot.is_live(nodes)).is_some() {
             self.stale[Lane::Front as usize] -= 1;
         }
@@ -120,7 +120,7 @@ impl Line {
     }
 
     /// The first message, if none is at the front and the first ones are not stale.
-    fn first<T>(&self, nodes: &Nodes<T>) -> Option<Head> {
+    fn first<T: Queued>(&self, nodes: &Nodes<T>) -> Option<Head> {
         let timed = self.timed.peek().map(|Reverse(entry)| Head { place: entry.place, spot: entry.spot() });
         let plain = self.plain.front().and_then(|spot| {
             let place = nodes.get(spot.slot)?.place();
@@ -149,7 +149,7 @@ impl Line {
     }
 
     /// Notes that a message of a `lane` was taken out of the arena.
-    pub(crate) fn note_stale<T>(&mut self, lane: Lane, nodes: &Nodes<T>) {
+    pub(crate) fn note_stale<T: Queued>(&mut self, lane: Lane, nodes: &Nodes<T>) {
         let stale = &mut self.stale[lane as usize];
         *stale += 1;
         let length = match lane {
@@ -164,7 +164,7 @@ impl Line {
 
     /// Takes out what is stale, in as many steps as it took to make it so.
     #[cold]
-    fn sweep<T>(&mut self, lane: Lane, nodes: &Nodes<T>) {
+    fn sweep<T: Queued>(&mut self, lane: Lane, nodes: &Nodes<T>) {
         self.stale[lane as usize] = 0;
         match lane {
             Lane::Plain => self.plain.retain(|spot| spot.is_live(nodes)),
@@ -209,7 +209,7 @@ impl Line {
     }
 
     /// Takes out the messages that are due later than `now`, in no order.
-    pub(crate) fn split_later<T>(&mut self, now: Moment, nodes: &Nodes<T>) -> Vec<Spot> {
+    pub(crate) fn split_later<T: Queued>(&mut self, now: Moment, nodes: &Nodes<T>) -> Vec<Spot> {
         self.sweep(Lane::Timed, nodes);
         let later: Vec<Spot> = self
             .timed

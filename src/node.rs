@@ -1,7 +1,7 @@
 //! A message as it lies in the queue.
 
 use crate::{
-    arena::{Arena, NOWHERE},
+    arena::{Arena, NOWHERE, Tenant},
     clock::Moment,
     message::Token,
     place::{Number, Place},
@@ -16,6 +16,29 @@ pub(crate) struct Node<T> {
     pub(crate) number: Number,
     pub(crate) when: Moment,
     pub(crate) value: T,
+}
+
+impl<T: Queued> Tenant for Node<T> {
+    fn vacant() -> Self {
+        Node { number: Number::NONE, when: Moment::EARLIEST, value: T::none() }
+    }
+
+    #[inline]
+    fn is_vacant(&self) -> bool {
+        self.number == Number::NONE
+    }
+
+    /// In place of a due time.
+    #[inline]
+    fn next_vacant(&self) -> u32 {
+        self.when.as_nanos() as u32
+    }
+
+    #[inline]
+    fn vacate(&mut self, next: u32) {
+        self.number = Number::NONE;
+        self.when = Moment::from_nanos(i64::from(next));
+    }
 }
 
 impl<T> Node<T> {
@@ -35,7 +58,7 @@ pub(crate) struct Spot {
 impl Spot {
     /// Whether the message is still there.
     #[inline]
-    pub(crate) fn is_live<T>(self, nodes: &Nodes<T>) -> bool {
+    pub(crate) fn is_live<T: Queued>(self, nodes: &Nodes<T>) -> bool {
         nodes.get(self.slot).is_some_and(|node| node.number == self.number)
     }
 }

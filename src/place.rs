@@ -23,6 +23,9 @@ pub(crate) struct Number(i64);
 const LANE_BITS: u32 = 3;
 
 impl Number {
+    /// What no message has.
+    pub(crate) const NONE: Number = Number(0);
+
     /// The number of the `order`-th post.
     #[inline]
     pub(crate) const fn new(order: i64, lane: Lane, asynchronous: bool) -> Number {

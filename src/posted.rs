@@ -6,6 +6,7 @@ use std::{
 };
 
 use crate::{
+    drops::drop_each,
     home,
     place::Name,
     recipient,
@@ -93,9 +94,7 @@ impl<M> Posted<M> {
                 return recipient::drop_cancelled(shared, *passport, shared.cancel(*name)) > 0;
             }
         };
-        if let Some(taken) = taken {
-            home::drop_taken(shared, taken);
-        }
+        drop_each(taken);
         kept
     }
 

@@ -48,7 +48,10 @@ pub(crate) struct Queue<T> {
     index: Index,
     /// What a quit gave up, until the looper's thread takes it to drop it.
     dropped: Vec<Taken<T>>,
+    /// How all that are not pending any more have ended; `posted` is the sum of all.
     account: ExitReport,
+    /// How many messages came from other threads.
+    from_afar: u64,
     /// The latest time that a plain message or a barrier was given: they never go back.
     latest: Moment,
 }
@@ -115,6 +118,7 @@ impl<T> Default for Queue<T> {
             index: Index::default(),
             dropped: Vec::new(),
             account: ExitReport::default(),
+            from_afar: 0,
             latest: Moment::EARLIEST,
         }
     }
@@ -127,13 +131,20 @@ impl<T: Queued> Queue<T> {
         self.is_plain
     }
 
+    /// Whether the first message is a plain one, and nothing else is to be asked.
+    #[inline]
+    pub(crate) fn begins_plain(&self) -> bool {
+        self.is_plain && self.nodes.len() > 0
+    }
+
     /// As [`insert`](Queue::insert), for a plain message without anything besides that barriers hold up, in a queue
-    /// that has nothing else; it gets the time of the one before. `fill` completes it where it lies.
+    /// that has nothing else; it gets the time of the one before.
     #[inline(always)]
-    pub(crate) fn insert_plain(&mut self, number: Number, value: T, fill: impl FnOnce(&mut T)) -> Name {
+    pub(crate) fn insert_plain(&mut self, number: Number, fill: impl FnOnce(&mut T)) -> Name {
         debug_assert!(self.is_plain, "there is nothing but plain ones");
-        self.account.posted += 1;
-        let (slot, node) = self.nodes.insert(Node { number, when: self.latest, value });
+        let (slot, node) = self.nodes.occupy();
+        node.number = number;
+        node.when = self.latest;
         fill(&mut node.value);
         let address = node.value.address();
         let spot = Spot { number, slot };
@@ -144,15 +155,18 @@ impl<T: Queued> Queue<T> {
         Name { number, slot }
     }
 
-    /// Puts an accepted message at its place: where it lies. Its number is higher than all before.
-    pub(crate) fn insert(&mut self, number: Number, when: Moment, value: T, extra: Extra) -> Name {
-        self.account.posted += 1;
+    /// Puts an accepted message at its place: where it lies. Its number is higher than all before. `fill` makes it.
+    #[inline]
+    pub(crate) fn insert(&mut self, number: Number, when: Moment, extra: Extra, fill: impl FnOnce(&mut T)) -> Name {
         let lane = number.lane();
         self.is_plain &= lane == Lane::Plain && !number.is_asynchronous() && extra.is_empty();
         // Plain messages run in the order in which they came, whatever their posters' clocks said.
         let when = if lane == Lane::Plain { self.stamp_no_earlier_than(when) } else { when };
-        let address = value.address();
-        let (slot, _) = self.nodes.insert(Node { number, when, value });
+        let (slot, node) = self.nodes.occupy();
+        node.number = number;
+        node.when = when;
+        fill(&mut node.value);
+        let address = node.value.address();
         let spot = Spot { number, slot };
         if !extra.is_empty() {
             self.extras.0.insert(number, extra);
@@ -165,8 +179,9 @@ impl<T: Queued> Queue<T> {
     }
 
     /// Puts a message from another thread at its place, so that it is found by its number alone.
-    pub(crate) fn insert_from_afar(&mut self, number: Number, when: Moment, value: T, extra: Extra) {
-        let Name { slot, .. } = self.insert(number, when, value, extra);
+    pub(crate) fn insert_from_afar(&mut self, number: Number, when: Moment, mut value: T, extra: Extra) {
+        self.from_afar += 1;
+        let Name { slot, .. } = self.insert(number, when, extra, |place| value.move_to(place));
         if number.lane() == Lane::Timed {
             self.afar.insert(number, slot);
         }
@@ -205,7 +220,7 @@ impl<T: Queued> Queue<T> {
             return self.pop_any(now, place);
         }
         let spot = self.synchronous.pop_plain().ok_or(None)?;
-        self.begin(spot, place).ok_or(None)
+        self.begin(spot, None, place).ok_or(None)
     }
 
     #[inline(never)]
@@ -220,21 +235,21 @@ impl<T: Queued> Queue<T> {
         }
         self.line(head.spot.number).pop(lane);
         let extra = self.take_extra(head.spot.number);
-        let begun = self.begin(head.spot, place);
+        let begun = self.begin(head.spot, extra.token, place);
         self.look_whether_plain();
         begun.map(|begun| Begun { posted: extra.posted, ..begun }).ok_or(None)
     }
 
     /// Takes out a message that is in no line any more, to be run.
     #[inline(always)]
-    fn begin(&mut self, spot: Spot, place: &mut T) -> Option<Begun> {
-        let (when, address, links) = self.nodes.remove_with(spot.slot, |node| {
+    fn begin(&mut self, spot: Spot, token: Option<Token>, place: &mut T) -> Option<Begun> {
+        let (when, address, links) = self.nodes.vacate(spot.slot, |node| {
             node.value.move_to(place);
             (node.when, node.value.address(), node.value.links().copied())
         })?;
         self.account.run += 1;
         let (target, ends_target) = match (address, links) {
-            (Some(address), Some(links)) => self.leave_index(spot, address, links, None),
+            (Some(address), Some(links)) => self.leave_index(spot, address, links, token),
             _ => (None, false),
         };
         Some(Begun { when, target, ends_target, posted: None })
@@ -302,7 +317,7 @@ impl<T: Queued> Queue<T> {
     fn take_from_arena(&mut self, spot: Spot) -> Option<Taken<T>> {
         let mut value = T::none();
         let extra = self.take_extra(spot.number);
-        let (address, links) = self.nodes.remove_with(spot.slot, |node| {
+        let (address, links) = self.nodes.vacate(spot.slot, |node| {
             node.value.move_to(&mut value);
             (node.value.address(), node.value.links().copied())
         })?;
@@ -511,6 +526,11 @@ impl<T: Queued> Queue<T> {
         }
     }
 
+    /// Keeps a message that was cancelled where it may not be dropped with what was given up.
+    pub(crate) fn drop_at_home(&mut self, taken: Taken<T>) {
+        self.dropped.push(taken);
+    }
+
     /// Takes what was given up, to drop it.
     pub(crate) fn take_dropped(&mut self) -> Vec<Taken<T>> {
         mem::take(&mut self.dropped)
@@ -534,7 +554,13 @@ impl<T: Queued> Queue<T> {
 
     /// How all messages so far have ended.
     pub(crate) fn account(&self) -> ExitReport {
-        self.account
+        let ExitReport { run, removed, dropped, .. } = self.account;
+        ExitReport { posted: run + removed + dropped + self.len() as u64, ..self.account }
+    }
+
+    /// How many messages came from the looper's own thread.
+    pub(crate) fn posted_at_home(&self) -> u64 {
+        self.account().posted - self.from_afar
     }
 
     /// Gives back the room that a burst has left.
@@ -592,7 +618,7 @@ mod tests {
 
         fn put_in(&mut self, lane: Lane, when: Moment, message: &'static str) -> Name {
             self.order += 1;
-            self.queue.insert(Number::new(self.order, lane, false), when, message, Extra::default())
+            self.queue.insert(Number::new(self.order, lane, false), when, Extra::default(), |place| *place = message)
         }
 
         fn pop(&mut self, now: Moment) -> Option<&'static str> {
@@ -654,7 +680,7 @@ mod tests {
         let t = t();
         let mut queue = Queue::default();
         for order in 1..=1_000_000 {
-            queue.insert(Number::new(order, Lane::Timed, false), t, order, Extra::default());
+            queue.insert(Number::new(order, Lane::Timed, false), t, Extra::default(), |place| *place = order);
         }
 
         let mut expected = 1;
@@ -711,7 +737,7 @@ mod tests {
                 let lane = lanes[order as usize % 3];
                 let when = if lane == Lane::Front { Moment::FRONT } else { t };
                 let number = Number::new(order, lane, order % 5 == 0);
-                names.push((order, queue.insert(number, when, order, Extra::default())));
+                names.push((order, queue.insert(number, when, Extra::default(), |place| *place = order)));
             }
 
             let (cancelled, left): (Vec<_>, Vec<_>) =

@@ -21,9 +21,9 @@ use crate::{
     fd::table::FdTable,
     inbox::{Inbox, Mail, Numbers, Open, Signal, Wakes},
     index::Filter,
-    item::{Arrival, Body, Item, Kind, Origin, Post, Stamp, When},
+    item::{Arrival, Body, Item, Kind, Origin, Stamp, When},
     message::Token,
-    node::{Extra, Spot},
+    node::{Extra, Queued, Spot},
     place::{Lane, Name, Number, Place},
     planted::{self, Bug},
     queue::{Begun, Hold, Queue, Taken},
@@ -32,7 +32,7 @@ use crate::{
     sys::{
         epoll::Epoll,
         letter::Letter,
-        sync::{Condvar, Mutex, OwnersGuard, OwnersLock, ThreadNumber, current_thread},
+        sync::{Condvar, Here, Mutex, OwnersGuard, OwnersLock, ThreadNumber, current_thread},
         waker::Waker,
     },
 };
@@ -59,7 +59,7 @@ pub(crate) struct Shared {
     pub(crate) id: LooperId,
     /// The thread that the looper is bound to.
     pub(crate) owner: ThreadNumber,
-    pub(crate) inbox: Inbox<Post>,
+    pub(crate) inbox: Inbox<Item>,
     desk: OwnersLock<Desk>,
     /// How often messages were not held any more, and who waits for that.
     releases: Mutex<u64>,
@@ -105,9 +105,7 @@ struct Desk {
     /// For what the looper's thread posts.
     numbers: Numbers,
     /// Room for mail, to be exchanged for mail.
-    room: Mail<Post>,
-    /// How many posts of the looper's own thread needed no wake.
-    saved: u64,
+    room: Mail<Item>,
     /// The looper has looked at the clock since it last waited, more or less: [`Queue::latest`] is not long ago.
     is_fresh: bool,
 }
@@ -207,9 +205,7 @@ impl Shared {
         fill: impl FnOnce(&mut Body, T),
     ) -> Result<Name, Rejected<T>> {
         let (name, signal) = self.leave(stamp, value, token, fill)?;
-        if signal == Signal::Needed {
-            self.signal_if(signal);
-        }
+        self.signal_if(signal);
         Ok(name)
     }
 
@@ -222,19 +218,33 @@ impl Shared {
         token: Option<Token>,
         fill: impl FnOnce(&mut Body, T),
     ) -> Result<(Name, Signal), Rejected<T>> {
-        if !self.is_current() {
-            return self.leave_from_afar(stamp, value, token, fill);
+        match self.owner.here() {
+            Some(here) => self.leave_on(here, stamp, value, token, fill),
+            None => self.leave_from_afar(stamp, value, token, fill),
         }
-        let mut desk = self.desk.lock();
+    }
+
+    /// As [`leave`](Shared::leave), on the looper's thread.
+    #[inline]
+    pub(crate) fn leave_on<T>(
+        &self,
+        here: Here,
+        stamp: Stamp,
+        value: T,
+        token: Option<Token>,
+        fill: impl FnOnce(&mut Body, T),
+    ) -> Result<(Name, Signal), Rejected<T>> {
+        let mut desk = self.desk.lock_here(here);
         if stamp.when != When::Now || stamp.asynchronous || token.is_some() || self.is_watched() {
             return self.leave_here(desk, stamp, value, token, fill);
         }
         // The common case: nothing but plain messages far and near.
         match desk.numbers.next(Lane::Plain, false) {
             Some(number) if desk.is_fresh && desk.queue.is_plain() && self.inbox.is_quiet() => {
-                let item = Item { origin: stamp.origin, body: Body::default() };
-                let name = desk.queue.insert_plain(number, item, |item| fill(&mut item.body, value));
-                desk.saved += 1;
+                let name = desk.queue.insert_plain(number, |item| {
+                    item.origin = stamp.origin;
+                    fill(&mut item.body, value);
+                });
                 Ok((name, Signal::Saved))
             }
             _ => self.leave_here(desk, stamp, value, token, fill),
@@ -270,10 +280,10 @@ impl Shared {
             }
             When::Front => Moment::FRONT,
         };
-        let mut item = Item { origin, body: Body::default() };
-        fill(&mut item.body, value);
-        let name = desk.queue.insert(number, time, item, extra);
-        desk.saved += 1;
+        let name = desk.queue.insert(number, time, extra, |item| {
+            item.origin = origin;
+            fill(&mut item.body, value);
+        });
         Ok((name, self.signal_for_own(&mut desk, when, Place::new(time, number))))
     }
 
@@ -328,9 +338,9 @@ impl Shared {
             When::At(time) => time,
             When::Front => Moment::FRONT,
         };
-        let post = Post { item: Item { origin, body: Body::default() }, extra };
-        let fill = |post: &mut Post| fill(&mut post.item.body, value);
-        let (number, signal) = inbox.push(when.lane(), asynchronous, time, post, fill);
+        let item = Item { origin, body: Body::default() };
+        let fill = |item: &mut Item| fill(&mut item.body, value);
+        let (number, signal) = inbox.push(when.lane(), asynchronous, time, extra, item, fill);
         let signal = if planted::is(Bug::SignalBeforePush) { Signal::Saved } else { signal };
         Ok((Name::from_afar(number), signal))
     }
@@ -351,7 +361,7 @@ impl Shared {
     }
 
     /// As [`plain_time`](Shared::plain_time), of a message from another thread.
-    fn plain_time_from_afar(&self, inbox: &Open<'_, Post>, posted: Option<Moment>) -> Moment {
+    fn plain_time_from_afar(&self, inbox: &Open<'_, Item>, posted: Option<Moment>) -> Moment {
         let timed_from = inbox.timed_from();
         match posted {
             Some(now) => now,
@@ -387,8 +397,10 @@ impl Shared {
         Self::sort(desk, mail);
     }
 
-    fn sort(desk: &mut Desk, mut mail: Mail<Post>) {
-        for (number, when, Post { item, extra }) in mail.drain(..) {
+    fn sort(desk: &mut Desk, mut mail: Mail<Item>) {
+        for (number, when, item) in mail.messages.drain(..) {
+            let extra =
+                mail.extras.pop_front_if(|(with, _)| *with == number).map_or(Extra::default(), |(_, extra)| extra);
             desk.queue.insert_from_afar(number, when, item, extra);
         }
         desk.room = mail;
@@ -397,7 +409,7 @@ impl Shared {
     /// Gives back the room that a burst has left.
     fn trim(desk: &mut Desk) {
         desk.queue.trim();
-        desk.room.shrink_to(COMMON_MAIL);
+        desk.room.messages.shrink_to(COMMON_MAIL);
     }
 
     /// Leaves what `arrival` makes of `value` for the looper's thread to keep; gives it back if the inbox is closed.
@@ -423,8 +435,22 @@ impl Shared {
     }
 
     /// Takes a message out of the queue; the caller drops it, where it may be dropped.
+    ///
+    /// A closure that has to be dropped on the looper's thread stays in the queue, apart from what is pending, until
+    /// that thread drops it: in the caller's hands it could outlive the looper.
     pub(crate) fn cancel(&self, name: Name) -> Option<Taken<Item>> {
-        self.with_queue(|queue| queue.cancel_name(name))
+        let mut desk = self.desk();
+        let mut taken = desk.queue.cancel_name(name)?;
+        if taken.value.is_here() {
+            return Some(taken);
+        }
+        let ends_target = taken.ends_target;
+        let value = mem::replace(&mut taken.value, Item::none());
+        desk.queue.drop_at_home(Taken { value, target: None, ends_target });
+        let signal = self.inbox.leave_chores();
+        drop(desk);
+        self.signal_if(signal);
+        Some(taken)
     }
 
     /// Takes those of a handler's messages out of the queue that `filter` names.
@@ -499,7 +525,8 @@ impl Shared {
     /// How often the eventfd had to be written, and how often not.
     pub(crate) fn wakes(&self) -> Wakes {
         let Wakes { sent, saved } = self.inbox.wakes();
-        Wakes { sent, saved: saved + self.desk.lock().saved }
+        // Posts of the looper's own thread need none.
+        Wakes { sent, saved: saved + self.desk.lock().queue.posted_at_home() }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -627,9 +654,10 @@ impl Shared {
     ///
     /// The mail is collected only if some of it may come first: not for each message while others post without end.
     #[inline(always)]
-    pub(crate) fn next_message(&self, now: Moment, place: &mut Item) -> Result<Begun, Option<Moment>> {
-        let mut desk = self.desk.lock();
-        if self.inbox.has_mail() {
+    pub(crate) fn next_message(&self, here: Here, now: Moment, place: &mut Item) -> Result<Begun, Option<Moment>> {
+        let mut desk = self.desk.lock_here(here);
+        // Plain mail comes after what is plain already, however much others post.
+        if self.inbox.has_mail() && !(desk.queue.begins_plain() && self.inbox.is_plain()) {
             self.collect_what_may_precede(&mut desk);
         }
         desk.queue.pop_due(now, place)
@@ -661,7 +689,15 @@ impl Shared {
     }
 
     /// Signals the looper, if that is needed, for something that has been left and that it will find in any case.
+    #[inline]
     pub(crate) fn signal_if(&self, signal: Signal) {
+        if signal == Signal::Needed {
+            self.signal_it(signal);
+        }
+    }
+
+    #[cold]
+    fn signal_it(&self, signal: Signal) {
         if let Err(error) = self.send(signal) {
             log::error!("{} could not be woken and sleeps on: {error}", self.label);
         }

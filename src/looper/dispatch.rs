@@ -51,7 +51,6 @@ impl Looper {
     pub(super) fn run_message(&self, item: &mut Item, begun: Begun) {
         // Also if the message panics.
         let _end = if begun.ends_target { Some(EndTargets(self.shared())) } else { None };
-        self.core.home.idlers.note_work();
         if self.core.watching.is_on() {
             self.run_watched(item, begun);
         } else {
@@ -70,7 +69,7 @@ impl Looper {
     #[inline(always)]
     fn run_body(&self, body: &mut Body, target: Option<Rc<dyn Target>>) {
         match body {
-            Body::Closure(closure) => closure.call(self),
+            Body::Closure(closure) => closure.call(self.core.here, self),
             Body::Sent(sent) => {
                 if let Some(target) = target {
                     target.run(self, &mut sent.letter);

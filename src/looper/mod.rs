@@ -33,7 +33,7 @@ use crate::{
         Kernel,
         host::Host,
         poller::{Poller, Ready},
-        sync::ThreadNumber,
+        sync::{Here, ThreadNumber},
         waker::Waker,
     },
 };
@@ -84,6 +84,8 @@ pub struct Looper {
 /// What a looper consists of, on its thread.
 pub(crate) struct Core {
     home: Rc<Home>,
+    /// The thread that all this is on.
+    here: Here,
     kernel: Kernel,
     poller: RefCell<Poller>,
     /// The fd by which another loop hosts this one, once it was asked for.
@@ -97,8 +99,8 @@ pub(crate) struct Core {
     /// The room for what a wait finds ready; taken out while callbacks run.
     ready: Cell<Vec<Ready>>,
     strays: RefCell<Strays>,
-    /// The message that was just taken out to be run was not, since it had been cancelled.
-    skipped: Cell<bool>,
+    /// How many messages of those that were taken out to be run were not, since they had been cancelled.
+    skipped: Cell<usize>,
     /// The epoll set was made anew and no turn has reported it yet. Survives a turn that ends by a panic, as `woken`.
     rebuilt: Cell<bool>,
     /// Who watches, and what for.
@@ -127,13 +129,16 @@ impl Looper {
 
     pub(crate) fn assemble(builder: Builder) -> io::Result<Looper> {
         let Builder { name, budget, spin_limit, barrier_alarm, watch, clock, kernel } = builder;
-        let owner =
-            ThreadNumber::assign().ok_or_else(|| io::Error::other("more than 2^32 threads have made loopers"))?;
+        let owner = ThreadNumber::assign();
+        let (Some(owner), Some(here)) = (owner, owner.and_then(ThreadNumber::here)) else {
+            return Err(io::Error::other("more than 2^32 threads have made loopers"));
+        };
         let waker = Waker::new(&kernel)?;
         let poller = Poller::new(kernel.clone(), clock.clone(), &waker)?;
         let shared = Shared::new(name, clock, owner, barrier_alarm, waker, poller.set().clone());
         let core = Rc::new(Core {
             home: Home::new(shared),
+            here,
             kernel,
             poller: RefCell::new(poller),
             host: OnceCell::new(),
@@ -142,7 +147,7 @@ impl Looper {
             woken: Cell::new(false),
             ready: Cell::new(Vec::new()),
             strays: RefCell::default(),
-            skipped: Cell::new(false),
+            skipped: Cell::new(0),
             rebuilt: Cell::new(false),
             watching: Watching::new(watch),
         });

@@ -110,8 +110,10 @@ impl Looper {
         F: FnOnce(&Looper) + 'static,
     {
         let shared = self.shared();
-        let fill = |body: &mut Body, callback| body.fill_local(callback, shared.owner);
-        let name = shared.post(stamp, callback, None, fill)?;
+        let here = self.core.here;
+        let fill = |body: &mut Body, callback| body.fill_local(callback, here);
+        let (name, signal) = shared.leave_on(here, stamp, callback, None, fill)?;
+        shared.signal_if(signal);
         Ok(Posted::once(shared.id, name))
     }
 
@@ -165,7 +167,7 @@ impl Looper {
         let repetition = tick.repetition.clone();
         let shared = self.shared();
         let fill = |body: &mut Body, tick: Box<Tick<F>>| {
-            body.fill_local(move |looper: &Looper| tick.run(looper), shared.owner);
+            body.fill_local(move |looper: &Looper| tick.run(looper), self.core.here);
         };
         repetition.post_next(shared, tick, |tick| shared.leave(tick.stamp, tick, None, fill))
     }

@@ -266,11 +266,20 @@ impl Looper {
         // Read when a timed message comes to the front: what is plain is due.
         let mut now = PASSED;
         let mut item = Item::none();
+        let (shared, here) = (self.shared(), self.core.here);
+        let mut has_begun = false;
         while turn.messages < budget {
-            match self.shared().next_message(now, &mut item) {
+            match shared.next_message(here, now, &mut item) {
                 Ok(begun) => {
+                    if !has_begun {
+                        has_begun = true;
+                        self.core.home.idlers.note_work();
+                    }
+                    turn.messages += 1;
                     self.run_message(&mut item, begun);
-                    turn.messages += usize::from(!self.core.skipped.take());
+                    if self.core.skipped.get() > 0 {
+                        turn.messages -= self.core.skipped.take();
+                    }
                 }
                 Err(Some(due)) => {
                     now = self.clock().now();
@@ -286,7 +295,7 @@ impl Looper {
     /// Counts the message that is being run as cancelled: it was, between being taken out and its first line.
     pub(crate) fn skip_message(&self) {
         self.shared().count_as_cancelled();
-        self.core.skipped.set(true);
+        self.core.skipped.set(self.core.skipped.get() + 1);
     }
 
     /// Phase "fds": calls back for what is ready, in the kernel's order; then notes the idents that are still

@@ -15,7 +15,8 @@
 //! Each side writes its word before it reads the other's, and between the two stands a fence, so at least one of the
 //! two sees the other. A full fence on both sides would do; but since the owner's comes so often, it is only one for
 //! the compiler, and the others let the kernel put a full one into whatever the owner's CPU executes just then:
-//! `membarrier(2)`. Where the kernel does not have that, or a sandbox forbids it, the owner's fence is a full one.
+//! `membarrier(2)`. Where the kernel does not have that, or a sandbox forbids it, the owner always goes through the
+//! door, so that this is an ordinary lock.
 //!
 //! What one side did inside is seen by the other through the words: who reads `inside == false` has acquired what the
 //! owner released with it, and the owner who reads `others == 0` what the last of the others did. `src/models/` checks
@@ -26,14 +27,14 @@ use std::{
     marker::PhantomData,
     ops::{Deref, DerefMut},
     sync::atomic::{
-        Ordering::{Acquire, Relaxed, Release},
+        Ordering::{Acquire, Relaxed, Release, SeqCst},
         compiler_fence,
     },
 };
 
 use crate::sys::{
     membarrier,
-    sync::{AtomicBool, AtomicU32, Condvar, Mutex, MutexGuard, ThreadNumber, UnsafeCell, fence},
+    sync::{AtomicBool, AtomicU32, Condvar, Here, Mutex, MutexGuard, ThreadNumber, UnsafeCell, fence},
 };
 
 #[derive(Debug)]
@@ -43,8 +44,6 @@ pub(crate) struct Biased<T> {
     inside: AtomicBool,
     /// How many of the others are inside or sleep until they may be. Written behind the door.
     others: AtomicU32,
-    /// Whether the kernel makes the owner's fences, so that they need not be full ones.
-    has_membarrier: bool,
     door: Mutex<()>,
     /// The owner has left, and others were waiting for that.
     left: Condvar,
@@ -62,8 +61,8 @@ impl<T> Biased<T> {
         Biased {
             owner,
             inside: AtomicBool::new(false),
-            others: AtomicU32::new(0),
-            has_membarrier: membarrier::register(),
+            // One who is not there keeps the owner from ever going the short way, if the kernel makes no fences.
+            others: AtomicU32::new(u32::from(!membarrier::register())),
             door: Mutex::new(()),
             left: Condvar::new(),
             value: UnsafeCell::new(value),
@@ -79,12 +78,19 @@ impl<T> Biased<T> {
         if self.owner.is_here() { self.enter() } else { self.enter_from_afar() }
     }
 
-    #[inline]
+    /// As [`lock`](Biased::lock), on the owner's thread.
+    #[inline(always)]
+    pub(crate) fn lock_here(&self, here: Here) -> Guard<'_, T> {
+        assert!(here.number() == self.owner, "it is the owner's thread");
+        self.enter()
+    }
+
+    #[inline(always)]
     fn enter(&self) -> Guard<'_, T> {
         // Only the owner writes it, so this is what it wrote last.
         assert!(!self.inside.load(Relaxed), "a looper's lock is not taken twice");
         self.inside.store(true, Relaxed);
-        self.light_fence();
+        light_fence();
         // Acquires what the last of the others did.
         if self.others.load(Acquire) != 0 {
             return self.enter_through_the_door();
@@ -106,7 +112,7 @@ impl<T> Biased<T> {
         let mut door = self.door.lock();
         // Behind the door, so that nobody else counts meanwhile.
         self.others.store(self.others.load(Relaxed) + 1, Relaxed);
-        self.heavy_fence();
+        heavy_fence();
         // Acquires what the owner did inside.
         while self.inside.load(Acquire) {
             door = self.left.wait(door);
@@ -114,11 +120,11 @@ impl<T> Biased<T> {
         Guard { lock: self, way: Way::FromAfar(door), not_send: PhantomData }
     }
 
-    #[inline]
+    #[inline(always)]
     fn leave(&self) {
         // Releases what the owner did inside.
         self.inside.store(false, Release);
-        self.light_fence();
+        light_fence();
         if self.others.load(Relaxed) != 0 {
             self.tell();
         }
@@ -130,22 +136,21 @@ impl<T> Biased<T> {
         let _door = self.door.lock();
         self.left.notify_all();
     }
+}
 
-    #[inline]
-    fn light_fence(&self) {
-        if self.has_membarrier {
-            compiler_fence(std::sync::atomic::Ordering::SeqCst);
-        } else {
-            fence(std::sync::atomic::Ordering::SeqCst);
-        }
+/// The owner's fence: the models have no kernel to make it a full one.
+#[inline(always)]
+fn light_fence() {
+    if cfg!(all(test, alooper_loom)) {
+        fence(SeqCst);
+    } else {
+        compiler_fence(SeqCst);
     }
+}
 
-    fn heavy_fence(&self) {
-        fence(std::sync::atomic::Ordering::SeqCst);
-        if self.has_membarrier {
-            membarrier::issue();
-        }
-    }
+fn heavy_fence() {
+    fence(SeqCst);
+    membarrier::issue();
 }
 
 /// The way in, which is also the way out.
@@ -186,7 +191,7 @@ impl<T> DerefMut for Guard<'_, T> {
 }
 
 impl<T> Drop for Guard<'_, T> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
         match self.way {
             Way::Short => self.lock.leave(),

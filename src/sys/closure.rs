@@ -12,7 +12,7 @@ use std::{
     mem::{self, ManuallyDrop, MaybeUninit},
 };
 
-use crate::sys::sync::ThreadNumber;
+use crate::sys::sync::{Here, ThreadNumber};
 
 /// How many words a closure may have that is not boxed: five captured references, or a `String` and two numbers.
 const WORDS: usize = 5;
@@ -57,14 +57,10 @@ impl<C: ?Sized + 'static, T> Closure<C, T> {
         self.keep(closure, 0);
     }
 
-    /// As [`fill`](Closure::fill), for the calling thread alone to call or to drop, whose number is `home`.
-    ///
-    /// # Panics
-    /// If it is not.
+    /// As [`fill`](Closure::fill), for the calling thread alone to call or to drop.
     #[inline(always)]
-    pub(crate) fn fill_local<F: FnOnce(&C) + 'static>(&mut self, closure: F, home: ThreadNumber) {
-        assert!(home.is_here(), "a closure that is not Send stays on its thread");
-        self.keep(closure, home.get());
+    pub(crate) fn fill_local<F: FnOnce(&C) + 'static>(&mut self, closure: F, here: Here) {
+        self.keep(closure, here.number().get());
     }
 
     #[inline(always)]
@@ -106,9 +102,12 @@ impl<C: ?Sized + 'static, T> Closure<C, T> {
     ///
     /// # Panics
     /// If it stays on another thread.
-    #[inline]
-    pub(crate) fn call(&mut self, context: &C) {
-        assert!(self.is_here(), "a closure that is not Send is called on its thread");
+    #[inline(always)]
+    pub(crate) fn call(&mut self, here: Here, context: &C) {
+        assert!(
+            self.home == 0 || self.home == here.number().get(),
+            "a closure that is not Send is called on its thread"
+        );
         if let Some(methods) = self.methods.take() {
             // SAFETY: the methods are those of what is in the room, which is not used after this, since there is
             // nothing in it now. The thread may: it is the closure's home, or the closure is `Send`.
@@ -216,9 +215,13 @@ mod tests {
         kept
     }
 
+    fn here() -> Here {
+        ThreadNumber::assign().unwrap().here().unwrap()
+    }
+
     fn kept_here<F: FnOnce(&Cell<u64>) + 'static>(closure: F) -> Adding {
         let mut kept = Adding::none(());
-        kept.fill_local(closure, ThreadNumber::assign().unwrap());
+        kept.fill_local(closure, here());
         kept
     }
 
@@ -234,9 +237,9 @@ mod tests {
         let held = Arc::new(());
         let sum = Cell::new(0);
 
-        kept(add([1; 4], held.clone())).call(&sum);
-        kept(add([10; 5], held.clone())).call(&sum);
-        kept(|sum: &Cell<u64>| sum.set(sum.get() + 100)).call(&sum);
+        kept(add([1; 4], held.clone())).call(here(), &sum);
+        kept(add([10; 5], held.clone())).call(here(), &sum);
+        kept(|sum: &Cell<u64>| sum.set(sum.get() + 100)).call(here(), &sum);
 
         assert_eq!((sum.get(), Arc::strong_count(&held)), (154, 1));
     }
@@ -263,7 +266,7 @@ mod tests {
             assert_eq!((&raw const aligned).addr() % 64, 0);
             sum.set(aligned.0);
         };
-        kept(closure).call(&sum);
+        kept(closure).call(here(), &sum);
 
         assert_eq!(sum.get(), 7);
     }
@@ -294,7 +297,7 @@ mod tests {
             assert!(!closure.is_here());
             closure
         });
-        back.join().unwrap().call(&Cell::new(0));
+        back.join().unwrap().call(here(), &Cell::new(0));
 
         assert_eq!((value.get(), Rc::strong_count(&value)), (7, 1));
     }
@@ -305,7 +308,7 @@ mod tests {
         let held = value.clone();
         let mut closure = kept_here(move |_: &Cell<u64>| drop(held));
 
-        let refused = thread::spawn(move || closure.call(&Cell::new(0)));
+        let refused = thread::spawn(move || closure.call(here(), &Cell::new(0)));
 
         assert!(refused.join().is_err());
         assert_eq!(Rc::strong_count(&value), 2, "and not dropped there either");

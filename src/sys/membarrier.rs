@@ -16,10 +16,10 @@ pub(crate) fn register() -> bool {
 /// The models have full fences.
 #[cfg(all(test, alooper_loom))]
 pub(crate) fn register() -> bool {
-    false
+    true
 }
 
-/// Returns after each thread of the process that was running has executed a full fence. For who was granted the right.
+/// Returns after each thread of the process that was running has executed a full fence, if the right was granted.
 #[cfg(not(all(test, alooper_loom)))]
 pub(crate) fn issue() {
     if !command(libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED) && !command(libc::MEMBARRIER_CMD_GLOBAL) {

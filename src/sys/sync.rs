@@ -1,6 +1,6 @@
 //! The locks, atomics and threads, exchangeable for those of the model checker.
 
-use std::{cell::Cell, num::NonZeroU32};
+use std::{cell::Cell, marker::PhantomData, num::NonZeroU32};
 
 #[cfg(not(all(test, alooper_loom)))]
 pub(crate) use parking_lot::{Mutex, MutexGuard};
@@ -26,6 +26,22 @@ pub(crate) use loom::{
 #[cfg(all(test, alooper_loom))]
 pub(crate) use modelled::{Condvar, Mutex};
 
+/// The proof of being on a thread, which is not asked again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Here {
+    number: ThreadNumber,
+    /// It stays there.
+    not_send: PhantomData<*const ()>,
+}
+
+impl Here {
+    /// The number of the thread.
+    #[inline]
+    pub(crate) fn number(self) -> ThreadNumber {
+        self.number
+    }
+}
+
 /// The lock of what the looper's thread uses all the time and others now and then.
 #[cfg(not(any(all(test, alooper_loom), alooper_plain_lock)))]
 pub(crate) use crate::sys::biased::{Biased as OwnersLock, Guard as OwnersGuard};
@@ -36,7 +52,7 @@ pub(crate) use plain::{MutexGuard as OwnersGuard, OwnersLock};
 #[cfg(any(all(test, alooper_loom), alooper_plain_lock))]
 mod plain {
     pub(crate) use super::MutexGuard;
-    use super::{Mutex, ThreadNumber};
+    use super::{Here, Mutex, ThreadNumber};
 
     #[derive(Debug)]
     pub(crate) struct OwnersLock<T>(Mutex<T>);
@@ -47,6 +63,10 @@ mod plain {
         }
 
         pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+            self.0.lock()
+        }
+
+        pub(crate) fn lock_here(&self, _here: Here) -> MutexGuard<'_, T> {
             self.0.lock()
         }
     }
@@ -88,6 +108,12 @@ impl ThreadNumber {
     #[inline]
     pub(crate) fn is_here(self) -> bool {
         ThreadNumber::is(self.0.get())
+    }
+
+    /// The proof that it is that of the calling thread, if it is.
+    #[inline]
+    pub(crate) fn here(self) -> Option<Here> {
+        if self.is_here() { Some(Here { number: self, not_send: PhantomData }) } else { None }
     }
 
     /// Whether `number`, which is not zero, is that of the calling thread.

@@ -153,11 +153,12 @@ fn r1_q4_a_run_that_is_cancelled_before_it_begins_does_not_begin_and_counts_as_r
     let posted = looper.handle().post_every(ms(10), tick).unwrap();
     kernel.advance(ms(10));
     let mut item = Item::none();
-    looper.shared().next_message(looper.clock().now(), &mut item).expect("it is due");
+    let here = looper.shared().owner.here().unwrap();
+    looper.shared().next_message(here, looper.clock().now(), &mut item).expect("it is due");
     let Body::Closure(mut run) = item.body else { panic!("it is a closure") };
 
     assert!(posted.cancel());
-    run.call(&looper);
+    run.call(here, &looper);
 
     let expected = ExitReport { posted: 1, removed: 1, ..ExitReport::default() };
     assert_eq!(looper.exit_report(), expected);
