@@ -131,9 +131,15 @@ impl<T: Tenant> Arena<T> {
         Some(taken)
     }
 
+    /// Whether there is more room that is not used than one chunk.
+    #[inline]
+    pub(crate) fn is_roomy(&self) -> bool {
+        self.empty > 1
+    }
+
     /// Gives back the room that is not used, but for one chunk.
     pub(crate) fn trim(&mut self) {
-        if self.empty > 1 {
+        if self.is_roomy() {
             self.give_back();
         }
     }

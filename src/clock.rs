@@ -160,17 +160,19 @@ fn read_system_clock() -> Instant {
 struct Coarse {
     /// What `CLOCK_MONOTONIC` shows at [`ORIGIN`] at least, and at most.
     origin: (i64, i64),
-    /// By how much the coarse clock lags at most: two ticks.
-    lag: i64,
 }
+
+/// By how much the coarse clock lags at most. The kernel promises no bound: four ticks have been seen where other
+/// guests take the CPU that keeps the time. This is far beyond that.
+const COARSE_LAG: i64 = 1_000_000_000;
 
 /// `None` if there is no such clock.
 static COARSE: LazyLock<Option<Coarse>> = LazyLock::new(|| {
-    let tick = nanos_of(time::clock_getres(Coarse::ID).ok()?)?;
     let before = Moment::from_instant(read_system_clock());
     let shown = nanos_of(time::clock_gettime(ClockId::CLOCK_MONOTONIC).ok()?)?;
     let after = Moment::from_instant(read_system_clock());
-    Some(Coarse { origin: (shown - after.0, shown - before.0), lag: 2 * tick })
+    time::clock_gettime(Coarse::ID).ok()?;
+    Some(Coarse { origin: (shown - after.0, shown - before.0) })
 });
 
 impl Coarse {
@@ -178,9 +180,9 @@ impl Coarse {
 
     /// A moment that is not after now, and one that is not before.
     fn now() -> Option<(Moment, Moment)> {
-        let Coarse { origin: (least, most), lag } = COARSE.as_ref()?;
+        let Coarse { origin: (least, most) } = COARSE.as_ref()?;
         let shown = nanos_of(time::clock_gettime(Coarse::ID).ok()?)?;
-        Some((Moment(shown - most), Moment(shown - least + lag)))
+        Some((Moment(shown - most), Moment(shown - least + COARSE_LAG)))
     }
 }
 
@@ -264,7 +266,7 @@ mod tests {
             let after = Clock::System.now();
 
             assert!(least <= after && most >= before);
-            assert!(least.after(Duration::from_secs(1)) > before && most < after.after(Duration::from_secs(1)));
+            assert!(least.after(Duration::from_secs(1)) > before && most < after.after(Duration::from_secs(2)));
         }
     }
 

@@ -84,6 +84,14 @@ impl Line {
         self.plain.pop_front()
     }
 
+    /// The first message, if there are none but plain ones.
+    #[inline]
+    pub(crate) fn first_plain<T: Queued>(&self, nodes: &Nodes<T>) -> Option<Head> {
+        let spot = *self.plain.front()?;
+        let place = nodes.get(spot.slot)?.place();
+        Some(Head { place, spot })
+    }
+
     /// Whether there are none but plain messages, and none that is stale.
     pub(crate) fn is_plain(&self) -> bool {
         self.front.is_empty() && self.timed.is_empty() && self.stale == [0; 3]
@@ -122,11 +130,7 @@ impl Line {
     /// The first message, if none is at the front and the first ones are not stale.
     fn first<T: Queued>(&self, nodes: &Nodes<T>) -> Option<Head> {
         let timed = self.timed.peek().map(|Reverse(entry)| Head { place: entry.place, spot: entry.spot() });
-        let plain = self.plain.front().and_then(|spot| {
-            let place = nodes.get(spot.slot)?.place();
-            Some(Head { place, spot: *spot })
-        });
-        match (plain, timed) {
+        match (self.first_plain(nodes), timed) {
             (Some(plain), Some(timed)) => Some(plain.min(timed)),
             (plain, timed) => plain.or(timed),
         }
@@ -173,9 +177,16 @@ impl Line {
         }
     }
 
+    /// Whether a burst has left room.
+    #[inline]
+    pub(crate) fn is_roomy(&self) -> bool {
+        is_roomy(self.plain.len(), self.plain.capacity())
+            || is_roomy(self.front.len(), self.front.capacity())
+            || is_roomy(self.timed.len(), self.timed.capacity())
+    }
+
     /// Gives back the room that a burst has left.
     pub(crate) fn trim(&mut self) {
-        let is_roomy = |length, capacity| capacity > COMMON_LENGTH && length < capacity / 4;
         if is_roomy(self.plain.len(), self.plain.capacity()) {
             self.plain.shrink_to(COMMON_LENGTH);
         }
@@ -220,4 +231,10 @@ impl Line {
         self.timed.retain(|Reverse(entry)| entry.place.when <= now);
         later
     }
+}
+
+/// Whether there is much more room than is needed.
+#[inline]
+fn is_roomy(length: usize, capacity: usize) -> bool {
+    capacity > COMMON_LENGTH && length < capacity / 4
 }

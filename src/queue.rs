@@ -284,6 +284,10 @@ impl<T: Queued> Queue<T> {
     /// The first message that may run: nothing may while the first one is being looked at.
     #[inline]
     fn next(&mut self) -> Option<Head> {
+        if self.is_plain { self.synchronous.first_plain(&self.nodes) } else { self.next_of_all() }
+    }
+
+    fn next_of_all(&mut self) -> Option<Head> {
         let synchronous = self.synchronous.head(&self.nodes);
         let asynchronous = self.asynchronous.head(&self.nodes);
         let mut head = match (synchronous, asynchronous) {
@@ -483,6 +487,9 @@ impl<T: Queued> Queue<T> {
 
     /// Whether nothing is due, and no barrier stands.
     pub(crate) fn is_idle(&mut self, now: Moment) -> bool {
+        if self.is_plain {
+            return self.nodes.len() == 0;
+        }
         let synchronous = self.synchronous.head(&self.nodes);
         let asynchronous = self.asynchronous.head(&self.nodes);
         let is_due = synchronous.into_iter().chain(asynchronous).any(|head| head.place.when <= now);
@@ -506,7 +513,7 @@ impl<T: Queued> Queue<T> {
         self.unreported.clear();
         let lines = [mem::take(&mut self.synchronous), mem::take(&mut self.asynchronous)];
         lines.iter().flat_map(Line::spots).for_each(|spot| self.give_up(spot));
-        self.nodes.trim();
+        self.trim();
     }
 
     /// Gives up what is not due at `now`, and takes all barriers away.
@@ -564,7 +571,15 @@ impl<T: Queued> Queue<T> {
     }
 
     /// Gives back the room that a burst has left.
+    #[inline]
     pub(crate) fn trim(&mut self) {
+        if self.nodes.is_roomy() || self.synchronous.is_roomy() || self.asynchronous.is_roomy() {
+            self.give_back();
+        }
+    }
+
+    #[cold]
+    fn give_back(&mut self) {
         self.nodes.trim();
         self.synchronous.trim();
         self.asynchronous.trim();

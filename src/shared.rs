@@ -294,8 +294,9 @@ impl Shared {
         if !self.inbox.is_asleep() {
             return Signal::Saved;
         }
-        let is_behind = desk.queue.first_barrier().is_some_and(|barrier| place > barrier);
-        let is_barred = is_behind && !place.number().is_asynchronous();
+        // What is plain stands behind all barriers, whatever its time says.
+        let is_behind = |barrier| when == When::Now || place > barrier;
+        let is_barred = !place.number().is_asynchronous() && desk.queue.first_barrier().is_some_and(is_behind);
         match when {
             _ if is_barred => Signal::Saved,
             When::At(time) => self.inbox.rouse_for(time),
@@ -409,7 +410,9 @@ impl Shared {
     /// Gives back the room that a burst has left.
     fn trim(desk: &mut Desk) {
         desk.queue.trim();
-        desk.room.messages.shrink_to(COMMON_MAIL);
+        if desk.room.messages.capacity() > COMMON_MAIL {
+            desk.room.messages.shrink_to(COMMON_MAIL);
+        }
     }
 
     /// Leaves what `arrival` makes of `value` for the looper's thread to keep; gives it back if the inbox is closed.
@@ -423,6 +426,7 @@ impl Shared {
     }
 
     /// Locks the queue as it is now, mail included.
+    #[inline]
     fn desk(&self) -> OwnersGuard<'_, Desk> {
         let mut desk = self.desk.lock();
         self.collect(&mut desk);

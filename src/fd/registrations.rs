@@ -15,7 +15,7 @@ use crate::{
 
 /// After how many events of one registration the kernel is asked whether it still has it (F7). One `epoll_ctl` of 300
 /// ns in so many is 5 ns an event.
-const CHECK_EVERY: u32 = 64;
+const CHECK_EVERY: u8 = 64;
 
 /// What the table knows of a registration.
 #[derive(Clone, Copy, Debug)]
@@ -31,9 +31,9 @@ pub(crate) struct Registration {
     /// Events in a row with nothing but an error or a hang-up, each in the wait after that of the one before.
     hollow: u32,
     /// The wait of the last event.
-    seen_in: u64,
+    seen_in: u32,
     /// Events until the kernel is asked again.
-    check_in: u32,
+    check_in: u8,
 }
 
 impl Registration {
@@ -82,7 +82,7 @@ pub(crate) struct Reported {
     pub(crate) key: Key,
     pub(crate) events: Events,
     /// The number of the wait that reported it.
-    pub(crate) wait: u64,
+    pub(crate) wait: u32,
 }
 
 /// What the looper may do about an event.
@@ -261,7 +261,7 @@ impl Registrations {
         if events.is_empty() {
             return Claim::Pass;
         }
-        let in_a_row = registration.seen_in + 1 == wait;
+        let in_a_row = registration.seen_in.wrapping_add(1) == wait;
         let before = if in_a_row { registration.hollow } else { 0 };
         registration.hollow = if events.is_hollow() { before + 1 } else { 0 };
         registration.seen_in = wait;

@@ -276,6 +276,8 @@ impl Looper {
                         self.core.home.idlers.note_work();
                     }
                     turn.messages += 1;
+                    // One that panicked may have left it.
+                    self.core.skipped.set(0);
                     self.run_message(&mut item, begun);
                     if self.core.skipped.get() > 0 {
                         turn.messages -= self.core.skipped.take();
@@ -302,7 +304,8 @@ impl Looper {
     /// registered.
     fn serve_fds(&self, mut ready: Vec<Ready>, turn: &mut Turn) {
         let fds = &self.shared().fds;
-        let wait = self.shared().counters.waits.get();
+        // As a number that comes again after 2^32 waits.
+        let wait = self.shared().counters.waits.get() as u32;
         let mut idents = Vec::new();
         for Ready { key, events } in ready.drain(..) {
             let reported = Reported { key, events, wait };

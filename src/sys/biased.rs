@@ -104,6 +104,8 @@ impl<T> Biased<T> {
         self.inside.store(false, Release);
         let door = self.door.lock();
         self.left.notify_all();
+        // Nobody looks at it while the door is closed, but the owner, who must not come in twice.
+        self.inside.store(true, Relaxed);
         Guard { lock: self, way: Way::Door(door), not_send: PhantomData }
     }
 
@@ -195,7 +197,10 @@ impl<T> Drop for Guard<'_, T> {
     fn drop(&mut self) {
         match self.way {
             Way::Short => self.lock.leave(),
-            Way::Door(_) => {}
+            Way::Door(_) => {
+                self.lock.inside.store(false, Release);
+                self.lock.left.notify_all();
+            }
             // Still behind the door, which closes after this. Releases what was done inside.
             Way::FromAfar(_) => self.lock.others.store(self.lock.others.load(Relaxed) - 1, Release),
         }
