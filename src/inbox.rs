@@ -96,6 +96,18 @@ pub(crate) struct Mail<T> {
     pub(crate) extras: VecDeque<(Number, Extra)>,
 }
 
+impl<T> Mail<T> {
+    pub(crate) fn capacity(&self) -> usize {
+        self.messages.capacity().max(self.extras.capacity())
+    }
+
+    /// Gives back what room there is for more than `count` messages, if there are not more.
+    pub(crate) fn shrink_to(&mut self, count: usize) {
+        self.messages.shrink_to(count);
+        self.extras.shrink_to(count);
+    }
+}
+
 impl<T> Default for Mail<T> {
     fn default() -> Self {
         Mail { messages: Vec::new(), extras: VecDeque::new() }
@@ -347,6 +359,14 @@ impl<T> Inbox<T> {
         self.earliest.store(Moment::NEVER.as_nanos(), Release);
         self.state.fetch_and(!MAIL, AcqRel);
         room
+    }
+
+    /// Gives back the room for more than `count` messages of mail; how much there is left.
+    #[cold]
+    pub(crate) fn shrink_to(&self, count: usize) -> usize {
+        let mut left = self.left.lock();
+        left.mail.shrink_to(count);
+        left.mail.capacity()
     }
 
     /// Whether there may be mail that comes before a message of the queue that is due at `when` and a `lane`'s.

@@ -21,6 +21,9 @@ use crate::{
     sys::sync::ThreadId,
 };
 
+/// For how many messages that have something besides there is still room after a burst.
+const COMMON_EXTRAS: usize = 256;
+
 /// The messages that are pending, in their order, and the account of all that ever were.
 #[derive(Debug)]
 pub(crate) struct Queue<T> {
@@ -573,7 +576,13 @@ impl<T: Queued> Queue<T> {
     /// Gives back the room that a burst has left.
     #[inline]
     pub(crate) fn trim(&mut self) {
-        if self.nodes.is_roomy() || self.synchronous.is_roomy() || self.asynchronous.is_roomy() {
+        let is_roomy = |length, capacity| capacity > COMMON_EXTRAS && length < capacity / 4;
+        if self.nodes.is_roomy()
+            || self.synchronous.is_roomy()
+            || self.asynchronous.is_roomy()
+            || is_roomy(self.afar.len(), self.afar.capacity())
+            || is_roomy(self.extras.0.len(), self.extras.0.capacity())
+        {
             self.give_back();
         }
     }
@@ -583,6 +592,8 @@ impl<T: Queued> Queue<T> {
         self.nodes.trim();
         self.synchronous.trim();
         self.asynchronous.trim();
+        self.afar.shrink_to(COMMON_EXTRAS);
+        self.extras.0.shrink_to(COMMON_EXTRAS);
     }
 }
 

@@ -106,6 +106,8 @@ struct Desk {
     numbers: Numbers,
     /// Room for mail, to be exchanged for mail.
     room: Mail<Item>,
+    /// How much room the inbox has at least.
+    room_in_inbox: usize,
     /// The looper has looked at the clock since it last waited, more or less: [`Queue::latest`] is not long ago.
     is_fresh: bool,
 }
@@ -313,6 +315,7 @@ impl Shared {
     #[cold]
     fn next_number(&self, desk: &mut Desk, lane: Lane, asynchronous: bool) -> Number {
         let room = mem::take(&mut desk.room);
+        desk.room_in_inbox = room.capacity();
         let mail = self.inbox.take_mail_and_begin_block(room, &mut desk.numbers);
         Self::sort(desk, mail);
         desk.numbers.next(lane, asynchronous).expect("a new block has numbers")
@@ -394,6 +397,7 @@ impl Shared {
     #[cold]
     fn collect_mail(&self, desk: &mut Desk) {
         let room = mem::take(&mut desk.room);
+        desk.room_in_inbox = room.capacity();
         let mail = self.inbox.take_mail(room, &mut desk.numbers);
         Self::sort(desk, mail);
     }
@@ -408,10 +412,12 @@ impl Shared {
     }
 
     /// Gives back the room that a burst has left.
-    fn trim(desk: &mut Desk) {
+    #[inline]
+    fn trim(&self, desk: &mut Desk) {
         desk.queue.trim();
-        if desk.room.messages.capacity() > COMMON_MAIL {
-            desk.room.messages.shrink_to(COMMON_MAIL);
+        if desk.room.capacity().max(desk.room_in_inbox) > COMMON_MAIL {
+            desk.room.shrink_to(COMMON_MAIL);
+            desk.room_in_inbox = self.inbox.shrink_to(COMMON_MAIL);
         }
     }
 
@@ -551,6 +557,14 @@ impl Shared {
         self.with_queue(Queue::next_place)
     }
 
+    /// As [`next_place`](Shared::next_place), at the end of a turn in which none has run: gives back the room that a burst
+    /// has left.
+    pub(crate) fn next_place_when_idle(&self) -> Option<Place> {
+        let mut desk = self.desk();
+        self.trim(&mut desk);
+        desk.queue.next_place()
+    }
+
     /// The place of the first message that may run, and when a barrier will have stood for too long.
     pub(crate) fn next_stops(&self) -> (Option<Place>, Option<Moment>) {
         let mut desk = self.desk();
@@ -649,7 +663,7 @@ impl Shared {
             return false;
         }
         self.inbox.set_timed_from(desk.queue.timed_from());
-        Self::trim(&mut desk);
+        self.trim(&mut desk);
         true
     }
 

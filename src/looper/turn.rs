@@ -370,7 +370,9 @@ impl Looper {
                 yield_now();
             }
         } else {
-            turn.more = self.is_due(self.shared().next_place());
+            let shared = self.shared();
+            let next = if turn.messages == 0 { shared.next_place_when_idle() } else { shared.next_place() };
+            turn.more = self.is_due(next);
         }
     }
 
