@@ -44,8 +44,9 @@ impl Moment {
     }
 
     /// The moment `delay` later; [`Moment::NEVER`] when that overflows.
+    #[inline]
     pub(crate) fn after(self, delay: Duration) -> Moment {
-        let later = i64::try_from(delay.as_nanos()).ok().and_then(|nanos| self.0.checked_add(nanos));
+        let later = nanos_in(delay).and_then(|nanos| self.0.checked_add(nanos));
         later.map_or(Moment::NEVER, Moment)
     }
 
@@ -98,8 +99,17 @@ pub(crate) enum Clock {
 
 impl Clock {
     /// The time now, for comparing with deadlines.
+    #[inline]
     pub(crate) fn now(&self) -> Moment {
-        Moment::from_instant(self.instant())
+        match self {
+            Clock::System => {
+                // Before the clock is read, so that what it shows is not earlier.
+                let origin = *ORIGIN;
+                Moment(0).after(read_system_clock().saturating_duration_since(origin))
+            }
+            #[cfg(any(test, feature = "testing"))]
+            Clock::Virtual(_) => Moment::from_instant(self.instant()),
+        }
     }
 
     /// The time now, for users.
@@ -184,6 +194,13 @@ impl Coarse {
         let shown = nanos_of(time::clock_gettime(Coarse::ID).ok()?)?;
         Some((Moment(shown - most), Moment(shown - least + COARSE_LAG)))
     }
+}
+
+/// The length of a time, unless it is longer than the axis.
+#[inline]
+fn nanos_in(duration: Duration) -> Option<i64> {
+    // In less time than `as_nanos`, which has 128 bits.
+    i64::try_from(duration.as_secs()).ok()?.checked_mul(1_000_000_000)?.checked_add(i64::from(duration.subsec_nanos()))
 }
 
 fn nanos_of(time: TimeSpec) -> Option<i64> {

@@ -2,7 +2,7 @@
 //!
 //! Most messages are posted to run after all others that are due: they stand one behind the other and need no sorting.
 //! A heap sorts those with a delay or a time. Each is found again in the queue's arena; what was taken out there is
-//! *stale* here, passed over when it comes to the front, and swept out before it is the greater part.
+//! *stale* here, passed over when it comes to the front, and swept out before it is three quarters.
 
 use std::{
     cmp::Reverse,
@@ -161,7 +161,8 @@ impl Line {
             Lane::Front => self.front.len(),
             Lane::Timed => self.timed.len(),
         };
-        if *stale > COMMON_STALE && *stale > length / 2 {
+        // A sweep looks at each message, and where many are cancelled, most of them miss the cache.
+        if *stale > COMMON_STALE && *stale > length / 4 * 3 {
             self.sweep(lane, nodes);
         }
     }
