@@ -4,13 +4,15 @@
 //! in one named way, and a control in `src/models/mod.rs` runs each model once more with the bug that it exists to
 //! catch.
 
-/// A way in which the wake protocol could be wrong.
+/// A way in which the wake protocol, or the lock of the queue, could be wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Bug {
     /// The looper publishes its sleep without looking at what was left meanwhile (C1).
     SettleWithoutLooking,
     /// The looper looks at the queue and publishes its sleep under two locks of the queue instead of one.
     SettleWithoutTheQueue,
+    /// Mail is taken to be known to a looper that has mail, also if that looper is asleep (C1).
+    RaiseOnce,
     /// Who finds the looper asleep does not take its published sleep back, so that everybody writes the eventfd (C3).
     SignalEveryTime,
     /// The eventfd is written before the message can be seen (C2).
@@ -27,6 +29,24 @@ pub(crate) enum Bug {
     RunHeld,
     /// A removal by predicate passes over what another one looks at (R1).
     PassHeld,
+    /// The owner of the queue's lock has no fence between its word and the look at the others'.
+    BiasedWithoutFence,
+    /// The others have none between theirs and the look at the owner's.
+    OthersWithoutFence,
+    /// The owner goes in without looking whether others are inside.
+    StepInAnyway,
+    /// The others go in without looking whether the owner is inside.
+    EnterUnseen,
+    /// The owner acquires nothing of what the others did inside.
+    EnterUnacquired,
+    /// The owner releases nothing of what it did inside.
+    LeaveUnreleased,
+    /// The owner tells nobody when it leaves.
+    LeaveSilently,
+    /// The owner tells nobody when it steps back and goes through the door.
+    StepBackSilently,
+    /// Those who have left still count as others.
+    StayCounted,
 }
 
 /// Whether the code should have `bug`.

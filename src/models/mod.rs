@@ -15,13 +15,19 @@ use crate::{
     },
 };
 
+mod biased;
 mod messages;
 mod wake;
 
 /// Checks `model` in all interleavings with at most three preemptions.
 fn check(model: impl Fn() + Send + Sync + 'static) {
+    check_within(3, model);
+}
+
+/// Checks `model` in all interleavings with at most so many preemptions: fewer for one with many threads.
+fn check_within(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(3);
+    builder.preemption_bound = Some(preemptions);
     builder.check(model);
 }
 
@@ -92,6 +98,16 @@ mod controls {
     }
 
     #[test]
+    fn p1_a_poster_that_relies_on_mail_that_the_looper_sleeps_over_is_caught() {
+        catches("wake::c1_c9_a_post_behind_mail_that_a_looper_sleeps_over_wakes_it", Bug::RaiseOnce, "deadlock");
+    }
+
+    #[test]
+    fn p1_settling_over_a_wake_is_caught() {
+        catches("wake::c1_a_wake_ends_a_sleep", Bug::SettleWithoutLooking, "deadlock");
+    }
+
+    #[test]
     fn p57_checking_and_then_pushing_is_caught() {
         catches("wake::c57_quit_against_two_posters_loses_nothing", Bug::CheckThenPush, "ends in one way");
     }
@@ -135,5 +151,49 @@ mod controls {
             Bug::PassHeld,
             "whoever has returned",
         );
+    }
+
+    /// What two accesses are that nothing puts in an order.
+    const RACE: &str = "Causality violation";
+
+    #[test]
+    fn a_lock_without_one_of_its_fences_is_caught() {
+        for bug in [Bug::BiasedWithoutFence, Bug::OthersWithoutFence] {
+            catches("biased::the_owner_and_another_thread_exclude_each_other", bug, RACE);
+            catches("biased::another_thread_that_goes_to_sleep_is_told_that_the_owner_leaves", bug, "deadlock");
+        }
+    }
+
+    #[test]
+    fn going_into_a_lock_without_looking_is_caught() {
+        for bug in [Bug::StepInAnyway, Bug::EnterUnseen] {
+            catches("biased::the_owner_and_another_thread_exclude_each_other", bug, RACE);
+            catches("biased::the_owner_that_comes_again_and_two_other_threads_exclude_each_other", bug, RACE);
+        }
+    }
+
+    #[test]
+    fn a_lock_that_does_not_show_what_was_done_inside_is_caught() {
+        catches("biased::the_owner_that_comes_later_sees_what_another_thread_did", Bug::EnterUnacquired, RACE);
+        catches("biased::another_thread_that_comes_later_sees_what_the_owner_did", Bug::LeaveUnreleased, RACE);
+    }
+
+    #[test]
+    fn leaving_a_lock_silently_is_caught() {
+        let models = [
+            "biased::another_thread_that_goes_to_sleep_is_told_that_the_owner_leaves",
+            "biased::two_other_threads_that_go_to_sleep_are_both_told_that_the_owner_leaves",
+        ];
+        models.iter().for_each(|model| catches(model, Bug::LeaveSilently, "deadlock"));
+        let steps_back = "biased::another_thread_that_sleeps_is_told_that_the_owner_steps_back";
+        catches(steps_back, Bug::StepBackSilently, "deadlock");
+        let ordinary = "biased::a_lock_whose_fences_the_kernel_does_not_make_is_an_ordinary_one";
+        catches(ordinary, Bug::StepBackSilently, "deadlock");
+    }
+
+    #[test]
+    fn others_that_count_though_they_have_left_are_caught() {
+        let model = "biased::the_owners_way_is_short_again_after_others_have_left";
+        catches(model, Bug::StayCounted, "all others have left");
     }
 }

@@ -32,9 +32,12 @@ use std::{
     },
 };
 
-use crate::sys::{
-    membarrier,
-    sync::{AtomicBool, AtomicU32, Condvar, Here, Mutex, MutexGuard, ThreadNumber, UnsafeCell, fence},
+use crate::{
+    planted::{self, Bug},
+    sys::{
+        membarrier,
+        sync::{AtomicBool, AtomicU32, Condvar, Here, Mutex, MutexGuard, ThreadNumber, UnsafeCell, fence},
+    },
 };
 
 #[derive(Debug)]
@@ -58,11 +61,16 @@ unsafe impl<T: Send> Sync for Biased<T> {}
 impl<T> Biased<T> {
     /// Makes a lock that is cheap for `owner`.
     pub(crate) fn new(owner: ThreadNumber, value: T) -> Biased<T> {
+        Biased::with(owner, value, membarrier::register())
+    }
+
+    /// As [`new`](Biased::new), if the kernel makes fences or does not.
+    pub(crate) fn with(owner: ThreadNumber, value: T, has_membarrier: bool) -> Biased<T> {
         Biased {
             owner,
             inside: AtomicBool::new(false),
             // One who is not there keeps the owner from ever going the short way, if the kernel makes no fences.
-            others: AtomicU32::new(u32::from(!membarrier::register())),
+            others: AtomicU32::new(u32::from(!has_membarrier)),
             door: Mutex::new(()),
             left: Condvar::new(),
             value: UnsafeCell::new(value),
@@ -92,7 +100,8 @@ impl<T> Biased<T> {
         self.inside.store(true, Relaxed);
         light_fence();
         // Acquires what the last of the others did.
-        if self.others.load(Acquire) != 0 {
+        let acquire = if planted::is(Bug::EnterUnacquired) { Relaxed } else { Acquire };
+        if self.others.load(acquire) != 0 && !planted::is(Bug::StepInAnyway) {
             return self.enter_through_the_door();
         }
         Guard { lock: self, way: Way::Short, not_send: PhantomData }
@@ -103,7 +112,7 @@ impl<T> Biased<T> {
         // Those who have seen the owner inside sleep until this is told.
         self.inside.store(false, Release);
         let door = self.door.lock();
-        self.left.notify_all();
+        self.notify();
         // Nobody looks at it while the door is closed, but the owner, who must not come in twice.
         self.inside.store(true, Relaxed);
         Guard { lock: self, way: Way::Door(door), not_send: PhantomData }
@@ -116,7 +125,7 @@ impl<T> Biased<T> {
         self.others.store(self.others.load(Relaxed) + 1, Relaxed);
         heavy_fence();
         // Acquires what the owner did inside.
-        while self.inside.load(Acquire) {
+        while self.inside.load(Acquire) && !planted::is(Bug::EnterUnseen) {
             door = self.left.wait(door);
         }
         Guard { lock: self, way: Way::FromAfar(door), not_send: PhantomData }
@@ -125,10 +134,17 @@ impl<T> Biased<T> {
     #[inline(always)]
     fn leave(&self) {
         // Releases what the owner did inside.
-        self.inside.store(false, Release);
+        self.inside.store(false, if planted::is(Bug::LeaveUnreleased) { Relaxed } else { Release });
         light_fence();
-        if self.others.load(Relaxed) != 0 {
+        if self.others.load(Relaxed) != 0 && !planted::is(Bug::LeaveSilently) {
             self.tell();
+        }
+    }
+
+    /// Tells those who sleep, behind the door, that the owner does not come in the short way.
+    fn notify(&self) {
+        if !planted::is(Bug::StepBackSilently) {
+            self.left.notify_all();
         }
     }
 
@@ -143,6 +159,9 @@ impl<T> Biased<T> {
 /// The owner's fence: the models have no kernel to make it a full one.
 #[inline(always)]
 fn light_fence() {
+    if planted::is(Bug::BiasedWithoutFence) {
+        return;
+    }
     if cfg!(all(test, alooper_loom)) {
         fence(SeqCst);
     } else {
@@ -151,6 +170,9 @@ fn light_fence() {
 }
 
 fn heavy_fence() {
+    if planted::is(Bug::OthersWithoutFence) {
+        return;
+    }
     fence(SeqCst);
     membarrier::issue();
 }
@@ -170,6 +192,14 @@ pub(crate) struct Guard<'a, T> {
     way: Way<'a>,
     /// It has to be dropped on the thread that it was made on.
     not_send: PhantomData<*const ()>,
+}
+
+#[cfg(all(test, alooper_loom))]
+impl<T> Guard<'_, T> {
+    /// Whether its owner did not have to go through the door.
+    pub(crate) fn is_short(&self) -> bool {
+        matches!(self.way, Way::Short)
+    }
 }
 
 impl<T> Deref for Guard<'_, T> {
@@ -199,8 +229,9 @@ impl<T> Drop for Guard<'_, T> {
             Way::Short => self.lock.leave(),
             Way::Door(_) => {
                 self.lock.inside.store(false, Release);
-                self.lock.left.notify_all();
+                self.lock.notify();
             }
+            Way::FromAfar(_) if planted::is(Bug::StayCounted) => {}
             // Still behind the door, which closes after this. Releases what was done inside.
             Way::FromAfar(_) => self.lock.others.store(self.lock.others.load(Relaxed) - 1, Release),
         }
