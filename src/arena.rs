@@ -6,6 +6,9 @@
 /// How many values stand in one piece of memory.
 const CHUNK: usize = 256;
 
+/// How many chunks may be empty.
+const COMMON_EMPTY: usize = 8;
+
 /// No slot.
 pub(crate) const NOWHERE: u32 = u32::MAX;
 
@@ -30,6 +33,8 @@ pub(crate) struct Arena<T> {
     /// How many of the chunks are empty and were not given back.
     empty: usize,
     len: usize,
+    /// How many values there were at most since somebody [asked](Arena::take_peak), more or less.
+    peak: usize,
 }
 
 #[derive(Debug)]
@@ -42,7 +47,7 @@ struct Chunk<T> {
 
 impl<T> Default for Arena<T> {
     fn default() -> Self {
-        Arena { chunks: Vec::new(), roomy: Vec::new(), empty: 0, len: 0 }
+        Arena { chunks: Vec::new(), roomy: Vec::new(), empty: 0, len: 0, peak: 0 }
     }
 }
 
@@ -81,6 +86,7 @@ impl<T: Tenant> Arena<T> {
         self.len += 1;
         if chunk.vacant == NOWHERE {
             self.roomy.pop();
+            self.peak = self.peak.max(self.len);
         }
         (number * CHUNK as u32 + position as u32, entry)
     }
@@ -131,21 +137,19 @@ impl<T: Tenant> Arena<T> {
         Some(taken)
     }
 
-    /// Whether there is more room that is not used than one chunk.
+    /// How many values there were at most since this was asked last: to within a chunk, and not less than there are.
+    pub(crate) fn take_peak(&mut self) -> usize {
+        std::mem::take(&mut self.peak).max(self.len)
+    }
+
+    /// Whether there is much room that is not used.
     #[inline]
     pub(crate) fn is_roomy(&self) -> bool {
-        self.empty > 1
+        self.empty > COMMON_EMPTY
     }
 
-    /// Gives back the room that is not used, but for one chunk.
+    /// Gives back the room that is not used.
     pub(crate) fn trim(&mut self) {
-        if self.is_roomy() {
-            self.give_back();
-        }
-    }
-
-    #[cold]
-    fn give_back(&mut self) {
         if self.len == 0 {
             *self = Arena::default();
             return;

@@ -573,22 +573,25 @@ impl<T: Queued> Queue<T> {
         self.account().posted - self.from_afar
     }
 
-    /// Gives back the room that a burst has left.
+    /// Whether a burst has left room.
     #[inline]
-    pub(crate) fn trim(&mut self) {
+    pub(crate) fn is_roomy(&self) -> bool {
         let is_roomy = |length, capacity| capacity > COMMON_EXTRAS && length < capacity / 4;
-        if self.nodes.is_roomy()
+        self.nodes.is_roomy()
             || self.synchronous.is_roomy()
             || self.asynchronous.is_roomy()
             || is_roomy(self.afar.len(), self.afar.capacity())
             || is_roomy(self.extras.0.len(), self.extras.0.capacity())
-        {
-            self.give_back();
-        }
     }
 
+    /// How many messages were pending at most since this was asked last, more or less.
+    pub(crate) fn take_peak(&mut self) -> usize {
+        self.nodes.take_peak()
+    }
+
+    /// Gives back the room that a burst has left.
     #[cold]
-    fn give_back(&mut self) {
+    pub(crate) fn trim(&mut self) {
         self.nodes.trim();
         self.synchronous.trim();
         self.asynchronous.trim();

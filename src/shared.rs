@@ -40,6 +40,9 @@ use crate::{
 /// How much mail there is still room for after a burst.
 const COMMON_MAIL: usize = 1024;
 
+/// For how long the room that a burst has taken stays for the next one.
+const ROOM_STAYS: Duration = Duration::from_secs(1);
+
 /// How to quit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Quit {
@@ -108,6 +111,8 @@ struct Desk {
     room: Mail<Item>,
     /// How much room the inbox has at least.
     room_in_inbox: usize,
+    /// When the looper has to come back to give back room, if it has to.
+    trim_at: Option<Moment>,
     /// The looper has looked at the clock since it last waited, more or less: [`Queue::latest`] is not long ago.
     is_fresh: bool,
 }
@@ -411,14 +416,39 @@ impl Shared {
         desk.room = mail;
     }
 
-    /// Gives back the room that a burst has left.
+    /// Gives back the room that a burst has left, if no other one has followed for a while: to take it from the kernel
+    /// again costs more than to run what lies there. When that is to be tried again, if it is.
     #[inline]
-    fn trim(&self, desk: &mut Desk) {
-        desk.queue.trim();
-        if desk.room.capacity().max(desk.room_in_inbox) > COMMON_MAIL {
+    fn trim(&self, desk: &mut Desk) -> Option<Moment> {
+        let has_room = desk.queue.is_roomy() || desk.room.capacity().max(desk.room_in_inbox) > COMMON_MAIL;
+        if has_room { self.trim_room(desk) } else { None }
+    }
+
+    #[cold]
+    fn trim_room(&self, desk: &mut Desk) -> Option<Moment> {
+        let now = self.clock.now();
+        let has_waited = match desk.trim_at {
+            Some(at) if at > now => return Some(at),
+            Some(_) => desk.queue.take_peak() <= COMMON_MAIL,
+            // A test's time does not pass by itself.
+            None => self.clock.is_virtual(),
+        };
+        if has_waited {
+            desk.trim_at = None;
+            desk.queue.trim();
             desk.room.shrink_to(COMMON_MAIL);
             desk.room_in_inbox = self.inbox.shrink_to(COMMON_MAIL);
+        } else {
+            desk.trim_at = Some(now.after(ROOM_STAYS));
+            desk.queue.take_peak();
         }
+        desk.trim_at
+    }
+
+    /// Gives back the room that a burst has left, before the looper sleeps until `until`: until when it may sleep,
+    /// since it has to come back for what it keeps for now.
+    pub(crate) fn trim_before_sleep(&self, until: Moment) -> Moment {
+        self.trim(&mut self.desk.lock()).map_or(until, |trim_at| until.min(trim_at))
     }
 
     /// Leaves what `arrival` makes of `value` for the looper's thread to keep; gives it back if the inbox is closed.
@@ -557,8 +587,8 @@ impl Shared {
         self.with_queue(Queue::next_place)
     }
 
-    /// As [`next_place`](Shared::next_place), at the end of a turn in which none has run: gives back the room that a burst
-    /// has left.
+    /// As [`next_place`](Shared::next_place), at the end of a turn in which none has run: gives back the room that a
+    /// burst has left.
     pub(crate) fn next_place_when_idle(&self) -> Option<Place> {
         let mut desk = self.desk();
         self.trim(&mut desk);
@@ -663,7 +693,6 @@ impl Shared {
             return false;
         }
         self.inbox.set_timed_from(desk.queue.timed_from());
-        self.trim(&mut desk);
         true
     }
 

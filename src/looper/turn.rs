@@ -237,6 +237,7 @@ impl Looper {
         if self.has_passed(until) {
             return Ok(false);
         }
+        let until = self.shared().trim_before_sleep(until);
         self.core.poller.borrow_mut().arm(until)?;
         Ok(self.shared().settle(until))
     }

@@ -47,6 +47,8 @@ pub(crate) struct Biased<T> {
     inside: AtomicBool,
     /// How many of the others are inside or sleep until they may be. Written behind the door.
     others: AtomicU32,
+    /// Whether the kernel makes fences: if not, the owner never goes the short way, and none are needed.
+    has_membarrier: bool,
     door: Mutex<()>,
     /// The owner has left, and others were waiting for that.
     left: Condvar,
@@ -71,6 +73,7 @@ impl<T> Biased<T> {
             inside: AtomicBool::new(false),
             // One who is not there keeps the owner from ever going the short way, if the kernel makes no fences.
             others: AtomicU32::new(u32::from(!has_membarrier)),
+            has_membarrier,
             door: Mutex::new(()),
             left: Condvar::new(),
             value: UnsafeCell::new(value),
@@ -123,7 +126,9 @@ impl<T> Biased<T> {
         let mut door = self.door.lock();
         // Behind the door, so that nobody else counts meanwhile.
         self.others.store(self.others.load(Relaxed) + 1, Relaxed);
-        heavy_fence();
+        if self.has_membarrier {
+            heavy_fence();
+        }
         // Acquires what the owner did inside.
         while self.inside.load(Acquire) && !planted::is(Bug::EnterUnseen) {
             door = self.left.wait(door);

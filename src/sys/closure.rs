@@ -1,11 +1,11 @@
 //! Closures by value: a small one needs no heap, and one that is not `Send` crosses threads unopened.
 //!
-//! A `Box<dyn FnOnce>` costs an allocation for each post, which is most of what a post costs. A [`Closure`] has room for
-//! [`WORDS`] words in itself and boxes only what is larger.
+//! A `Box<dyn FnOnce>` costs an allocation for each post, which is most of what a post costs. A [`Closure`] has room
+//! for [`WORDS`] words in itself and boxes only what is larger.
 //!
-//! The crate `smallbox` does that, too, and as fast. What it does not have would need `unsafe` around it all the same: a
-//! closure that is not `Send` lies in a queue that all threads share, and one that was refused is given back as the type
-//! that it was. So all of it is here.
+//! The crate `smallbox` does that, too, and as fast. What it does not have would need `unsafe` around it all the same:
+//! a closure that is not `Send` lies in a queue that all threads share, and one that was refused is given back as the
+//! type that it was. So all of it is here.
 
 use std::{
     any::TypeId,
