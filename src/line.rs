@@ -64,7 +64,7 @@ impl Line {
     }
 
     fn push_timed(&mut self, entry: Entry) {
-        // A quarter more, since many timers may stand for long; the heap would double its room.
+        // An eighth more, since many timers may stand for long; the heap would double its room.
         let length = self.timed.len();
         if length == self.timed.capacity() && length >= COMMON_LENGTH {
             self.timed.reserve_exact(length / 8);

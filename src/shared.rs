@@ -274,11 +274,7 @@ impl Shared {
             drop(desk);
             return Err(self.rejected(value));
         }
-        self.collect(&mut desk);
-        let number = match desk.numbers.next(when.lane(), asynchronous) {
-            Some(number) => number,
-            None => self.next_number(&mut desk, when.lane(), asynchronous),
-        };
+        // Before the mail is collected: what comes in between has a later time.
         let time = match when {
             When::Now => self.plain_time(&mut desk, extra.posted),
             When::At(time) => {
@@ -286,6 +282,11 @@ impl Shared {
                 time
             }
             When::Front => Moment::FRONT,
+        };
+        self.collect(&mut desk);
+        let number = match desk.numbers.next(when.lane(), asynchronous) {
+            Some(number) => number,
+            None => self.next_number(&mut desk, when.lane(), asynchronous),
         };
         let name = desk.queue.insert(number, time, extra, |item| {
             item.origin = origin;
@@ -360,7 +361,8 @@ impl Shared {
     /// due since it was looked at.
     #[inline]
     fn plain_time(&self, desk: &mut Desk, posted: Option<Moment>) -> Moment {
-        let timed_from = desk.queue.timed_from();
+        // There may be anything in the mail.
+        let timed_from = if self.inbox.has_mail() { Moment::EARLIEST } else { desk.queue.timed_from() };
         let is_fresh = mem::replace(&mut desk.is_fresh, !self.clock.is_virtual());
         match posted {
             Some(now) => now,
@@ -617,8 +619,9 @@ impl Shared {
 
     /// Puts up a barrier.
     pub(crate) fn add_barrier(&self, origin: Origin) -> Result<Place, Reason> {
-        let mut desk = self.desk();
+        // Before the mail is collected: what comes in between has a later time.
         let now = self.clock.now();
+        let mut desk = self.desk();
         let number = self.inbox.number_barrier(&mut desk.numbers)?;
         let place = desk.queue.add_barrier(number, now, origin);
         self.inbox.set_barrier(desk.queue.first_barrier());

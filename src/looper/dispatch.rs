@@ -93,14 +93,15 @@ impl Looper {
             started: started.to_instant(),
             place: item.origin,
         };
-        watching.look_at_delivery(label, &dispatch);
         // One and the same from beginning to end, also if the message sets another.
         let kept = Kept(watching.observer());
         let observer = kept.0.as_deref();
         let body = &mut item.body;
-        if let Some(observer) = observer
-            && let Err(panic) = panic::catch_unwind(AssertUnwindSafe(|| observer.started(&dispatch)))
-        {
+        let begin = || {
+            watching.look_at_delivery(label, &dispatch);
+            observer.inspect(|observer| observer.started(&dispatch));
+        };
+        if let Err(panic) = panic::catch_unwind(AssertUnwindSafe(begin)) {
             // The message is consumed by this panic as by its own.
             let dropped = panic::catch_unwind(AssertUnwindSafe(|| match (mem::take(body), target) {
                 (Body::Sent(sent), Some(target)) => target.discard(sent.letter),
