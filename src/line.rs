@@ -7,6 +7,7 @@
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, VecDeque},
+    mem,
 };
 
 use crate::{
@@ -18,6 +19,12 @@ use crate::{
 /// How many stale ones are not worth a sweep.
 const COMMON_STALE: usize = 32;
 
+/// How many timed messages are not worth sorting at once.
+const COMMON_DUE: usize = 64;
+
+/// How many of them are looked at to see whether many are due.
+const SAMPLES: usize = 16;
+
 /// For how many messages there is still room after a burst.
 const COMMON_LENGTH: usize = 1024;
 
@@ -27,6 +34,11 @@ pub(crate) struct Line {
     front: Vec<Spot>,
     plain: VecDeque<Spot>,
     timed: BinaryHeap<Reverse<Entry>>,
+    /// Timed messages that were due together and have left the heap; the last one is the first to run. To sort many at
+    /// once costs less than to take each out of a heap.
+    due: Vec<Entry>,
+    /// How many have come into the heap or gone since it was last gone through: what pays for going through it.
+    credit: usize,
     /// How many of each lane are stale.
     stale: [usize; 3],
 }
@@ -70,6 +82,47 @@ impl Line {
             self.timed.reserve_exact(length / 8);
         }
         self.timed.push(Reverse(entry));
+        self.credit += 1;
+    }
+
+    /// Sorts the timed messages that are due at `now`, if they seem to be many of those that there are.
+    #[inline]
+    pub(crate) fn gather(&mut self, now: Moment) {
+        let length = self.timed.len();
+        if self.due.is_empty() && length >= COMMON_DUE && self.credit >= length / 4 {
+            self.gather_due(now);
+        }
+    }
+
+    #[cold]
+    fn gather_due(&mut self, now: Moment) {
+        let is_due = |Reverse(entry): &Reverse<Entry>| entry.place.when <= now;
+        self.credit = 0;
+        let some = self.timed.iter().step_by(self.timed.len() / SAMPLES);
+        if some.filter(|entry| is_due(entry)).count() < SAMPLES / 4 {
+            return;
+        }
+        let (due, later): (Vec<_>, Vec<_>) = mem::take(&mut self.timed).into_iter().partition(is_due);
+        self.timed = later.into();
+        self.due = due.into_iter().map(|Reverse(entry)| entry).collect();
+        self.due.sort_unstable_by(|one, other| other.cmp(one));
+    }
+
+    /// The first timed message.
+    #[inline]
+    fn first_timed(&self) -> Option<Entry> {
+        let waiting = self.timed.peek().map(|Reverse(entry)| *entry);
+        match (self.due.last(), waiting) {
+            (Some(due), Some(waiting)) => Some(waiting.min(*due)),
+            (due, waiting) => due.copied().or(waiting),
+        }
+    }
+
+    /// Takes out the first timed message.
+    #[inline]
+    fn pop_timed(&mut self) {
+        self.credit += 1;
+        if self.due.last().copied() == self.first_timed() { _ = self.due.pop() } else { _ = self.timed.pop() }
     }
 
     /// As [`push`](Line::push), of a plain message.
@@ -94,11 +147,11 @@ impl Line {
 
     /// Whether there are none but plain messages, and none that is stale.
     pub(crate) fn is_plain(&self) -> bool {
-        self.front.is_empty() && self.timed.is_empty() && self.stale == [0; 3]
+        self.front.is_empty() && self.timed.is_empty() && self.due.is_empty() && self.stale == [0; 3]
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.front.is_empty() && self.plain.is_empty() && self.timed.is_empty()
+        self.front.is_empty() && self.plain.is_empty() && self.timed.is_empty() && self.due.is_empty()
     }
 
     /// The first message.
@@ -117,8 +170,8 @@ impl Line {
         while self.plain.pop_front_if(|spot| !spot.is_live(nodes)).is_some() {
             self.stale[Lane::Plain as usize] -= 1;
         }
-        while self.timed.peek().is_some_and(|Reverse(entry)| !entry.spot().is_live(nodes)) {
-            self.timed.pop();
+        while self.first_timed().is_some_and(|entry| !entry.spot().is_live(nodes)) {
+            self.pop_timed();
             self.stale[Lane::Timed as usize] -= 1;
         }
         match self.front.last() {
@@ -129,7 +182,7 @@ impl Line {
 
     /// The first message, if none is at the front and the first ones are not stale.
     fn first<T: Queued>(&self, nodes: &Nodes<T>) -> Option<Head> {
-        let timed = self.timed.peek().map(|Reverse(entry)| Head { place: entry.place, spot: entry.spot() });
+        let timed = self.first_timed().map(|entry| Head { place: entry.place, spot: entry.spot() });
         match (self.first_plain(nodes), timed) {
             (Some(plain), Some(timed)) => Some(plain.min(timed)),
             (plain, timed) => plain.or(timed),
@@ -142,14 +195,14 @@ impl Line {
         match lane {
             Lane::Plain => _ = self.plain.pop_front(),
             Lane::Front => _ = self.front.pop(),
-            Lane::Timed => _ = self.timed.pop(),
+            Lane::Timed => self.pop_timed(),
         }
     }
 
     /// When the first timed message is due, or an earlier time, since it may be stale.
     #[inline]
     pub(crate) fn timed_from(&self) -> Moment {
-        self.timed.peek().map_or(Moment::NEVER, |Reverse(entry)| entry.place.when)
+        self.first_timed().map_or(Moment::NEVER, |entry| entry.place.when)
     }
 
     /// Notes that a message of a `lane` was taken out of the arena.
@@ -159,7 +212,7 @@ impl Line {
         let length = match lane {
             Lane::Plain => self.plain.len(),
             Lane::Front => self.front.len(),
-            Lane::Timed => self.timed.len(),
+            Lane::Timed => self.timed.len() + self.due.len(),
         };
         // A sweep looks at each message, and where many are cancelled, most of them miss the cache.
         if *stale > COMMON_STALE && *stale > length / 4 * 3 {
@@ -174,7 +227,10 @@ impl Line {
         match lane {
             Lane::Plain => self.plain.retain(|spot| spot.is_live(nodes)),
             Lane::Front => self.front.retain(|spot| spot.is_live(nodes)),
-            Lane::Timed => self.timed.retain(|Reverse(entry)| entry.spot().is_live(nodes)),
+            Lane::Timed => {
+                self.timed.retain(|Reverse(entry)| entry.spot().is_live(nodes));
+                self.due.retain(|entry| entry.spot().is_live(nodes));
+            }
         }
     }
 
@@ -184,6 +240,7 @@ impl Line {
         is_roomy(self.plain.len(), self.plain.capacity())
             || is_roomy(self.front.len(), self.front.capacity())
             || is_roomy(self.timed.len(), self.timed.capacity())
+            || is_roomy(self.due.len(), self.due.capacity())
     }
 
     /// Gives back the room that a burst has left.
@@ -196,6 +253,9 @@ impl Line {
         }
         if is_roomy(self.timed.len(), self.timed.capacity()) {
             self.timed.shrink_to(COMMON_LENGTH);
+        }
+        if is_roomy(self.due.len(), self.due.capacity()) {
+            self.due.shrink_to(COMMON_LENGTH);
         }
     }
 
@@ -216,13 +276,14 @@ impl Line {
 
     /// All messages, in no order, also those that are stale.
     pub(crate) fn spots(&self) -> impl Iterator<Item = Spot> {
-        let timed = self.timed.iter().map(|Reverse(entry)| entry.spot());
+        let timed = self.timed.iter().map(|Reverse(entry)| entry).chain(&self.due).map(|entry| entry.spot());
         self.front.iter().rev().copied().chain(self.plain.iter().copied()).chain(timed)
     }
 
     /// Takes out the messages that are due later than `now`, in no order.
     pub(crate) fn split_later<T: Queued>(&mut self, now: Moment, nodes: &Nodes<T>) -> Vec<Spot> {
         self.sweep(Lane::Timed, nodes);
+        // What has been due still is.
         let later: Vec<Spot> = self
             .timed
             .iter()

@@ -236,7 +236,11 @@ impl<T: Queued> Queue<T> {
         if lane == Lane::Timed && head.place.when > now {
             return Err(Some(head.place.when));
         }
-        self.line(head.spot.number).pop(lane);
+        let line = self.line(head.spot.number);
+        if lane == Lane::Timed {
+            line.gather(now);
+        }
+        line.pop(lane);
         let extra = self.take_extra(head.spot.number);
         let begun = self.begin(head.spot, extra.token, place);
         self.look_whether_plain();
@@ -720,6 +724,43 @@ mod tests {
         }
 
         assert_eq!(expected, 1_000_001);
+    }
+
+    /// C37: many that are due together are sorted at once; what comes or goes meanwhile is in its place all the same.
+    #[test]
+    fn m1_c37_many_that_are_due_at_once_run_in_order_with_what_comes_and_goes_meanwhile() {
+        let t = t();
+        let ns = |nanos| t.after(Duration::from_nanos(nanos));
+        let mut queue = Queue::default();
+        let mut order = 0;
+        let mut put = |queue: &mut Queue<i64>, nanos: u64| {
+            order += 1;
+            let number = Number::new(order, Lane::Timed, order % 7 == 0);
+            (order, nanos, queue.insert(number, ns(nanos), Extra::default(), |place| *place = order))
+        };
+        let mut pending: Vec<_> = (0..3000_u64).map(|step| put(&mut queue, step * 7919 % 1000)).collect();
+        let mut ran = Vec::new();
+        let mut message = 0;
+        for step in 0..3000_u64 {
+            if step % 5 == 0 {
+                pending.push(put(&mut queue, step * 31 % 1500));
+            }
+            if step % 3 == 0 {
+                let (_, _, name) = pending.swap_remove(step as usize * 17 % pending.len());
+                queue.cancel_name(name);
+            }
+            if queue.pop_due(ns(900), &mut message).is_ok() {
+                let expected = pending
+                    .iter()
+                    .filter(|(_, nanos, _)| *nanos <= 900)
+                    .min_by_key(|(order, nanos, _)| (*nanos, *order));
+                assert_eq!(Some(message), expected.map(|(order, ..)| *order));
+                pending.retain(|(order, ..)| *order != message);
+                ran.push(message);
+            }
+        }
+        assert!(ran.len() > 1000);
+        assert_eq!(queue.len(), pending.len());
     }
 
     #[test]

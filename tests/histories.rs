@@ -74,7 +74,7 @@ fn any_history_goes_as_the_rules_say() {
 /// What random histories have found, made short.
 #[track_caller]
 fn assert_goes_as_the_rules_say(steps: impl Into<Vec<Op>>) {
-    let history = History { budget: 256, steps: steps.into() };
+    let history = History { budget: 256, is_afar: false, looks_each: 1, steps: steps.into() };
     watched(move || driver::compare(&history)).unwrap();
 }
 

@@ -136,12 +136,22 @@ pub(crate) enum Which {
 #[derive(Clone)]
 pub(crate) struct History {
     pub(crate) budget: usize,
+    /// Handles post from another thread, and so do handlers what bears mark 1.
+    pub(crate) is_afar: bool,
+    /// After how many steps the whole state is looked at, which moves the mail into the queue; callbacks do so, too, if
+    /// that is after each.
+    pub(crate) looks_each: usize,
     pub(crate) steps: Vec<Op>,
 }
 
 impl Debug for History {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        writeln!(f, "the history of a looper with a budget of {}", self.budget)?;
+        let afar = if self.is_afar { ", used from another thread" } else { "" };
+        writeln!(
+            f,
+            "the history of a looper with a budget of {}{afar}, looked at each {}",
+            self.budget, self.looks_each
+        )?;
         for (number, step) in self.steps.iter().enumerate() {
             writeln!(f, "{number:>3}  {step}")?;
         }

@@ -73,6 +73,8 @@ enum Ticket {
 #[derive(Default)]
 pub(crate) struct Model {
     budget: usize,
+    /// Callbacks look at everything.
+    looks: bool,
     now: i64,
     list: Vec<Entry>,
     repeats: Vec<Repeat>,
@@ -99,7 +101,7 @@ pub(crate) struct Model {
 
 impl Model {
     pub(crate) fn new(history: &History) -> Model {
-        let mut model = Model { budget: history.budget, ..Model::default() };
+        let mut model = Model { budget: history.budget, looks: history.looks_each == 1, ..Model::default() };
         model.slots = [0; HANDLERS].map(|_| model.add_handler(By::Looper));
         model
     }

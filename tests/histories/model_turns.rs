@@ -180,10 +180,16 @@ impl Model {
 
     /// M8: everything may be done from inside a callback.
     fn follow(&mut self, script: &Script) {
-        self.events.push(Event::Saw(self.glance()));
+        self.look();
         for op in script.iter() {
             let outcome = self.apply(op);
             self.events.push(Event::Did(outcome));
+            self.look();
+        }
+    }
+
+    fn look(&mut self) {
+        if self.looks {
             self.events.push(Event::Saw(self.glance()));
         }
     }

@@ -33,6 +33,8 @@ impl Real {
         looper.allow_leftovers();
         let world = Arc::new(World {
             handle: looper.handle(),
+            is_afar: history.is_afar,
+            looks: history.looks_each == 1,
             start: looper.now(),
             tokens: [(); TOKENS].map(|()| Token::new()),
             handlers: Mutex::default(),

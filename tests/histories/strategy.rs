@@ -8,6 +8,8 @@ use crate::history::{By, HANDLERS, History, Labels, MARKS, Op, Passes, Script, T
 
 /// How deep scripts post messages that have scripts.
 const DEPTH: u32 = 2;
+/// More than the looper's own thread numbers at a time, and than lie in one piece of memory.
+const MANY: usize = 300;
 /// So many steps, with it, may follow a quit that is added.
 const AFTER: usize = 8;
 
@@ -15,9 +17,33 @@ const AFTER: usize = 8;
 pub(crate) fn histories(most: usize) -> impl Strategy<Value = History> {
     let budget = prop_oneof![Just(256_usize), Just(1), Just(2), Just(3)];
     let quit = prop_oneof![1 => Just(vec![]), 2 => Just(vec![Op::Quit]), 1 => Just(vec![Op::QuitSafely])];
-    let steps = (vec(step(), 1..=most - AFTER), quit, vec(step(), 0..AFTER));
-    (budget, steps)
-        .prop_map(|(budget, (before, quit, after))| History { budget, steps: [before, quit, after].concat() })
+    let steps = (vec(step_or_burst(), 1..=most - AFTER), quit, vec(step(), 0..AFTER));
+    let looks_each = prop_oneof![3 => Just(1_usize), 1 => Just(2), 2 => Just(7), 2 => Just(1000)];
+    let afar = prop_oneof![1 => Just(false), 2 => Just(true)];
+    (budget, afar, looks_each, steps).prop_map(|(budget, is_afar, looks_each, (before, quit, after))| {
+        let before = before.concat();
+        // What is looked at after each step of a long history takes long.
+        let looks_each = if before.len() > 2 * MANY { looks_each.max(100) } else { looks_each };
+        History { budget, is_afar, looks_each, steps: [before, quit, after].concat() }
+    })
+}
+
+/// A step, or so many that numbers and rooms run out.
+fn step_or_burst() -> impl Strategy<Value = Vec<Op>> {
+    let once = prop_oneof![
+        5 => (by(), when()).prop_map(|(by, when)| Op::Post { by, when, script: Script::from([]) }),
+        3 => (0..HANDLERS, labels(), passes(), when()).prop_map(|(to, labels, passes, when)| {
+            Op::Send { to, labels, passes, when, script: Script::from([]) }
+        }),
+        1 => back().prop_map(|back| Op::Cancel { back }),
+    ];
+    let burst = (once, prop_oneof![3 => 5..40_usize, 1 => MANY..3 * MANY]);
+    // Those from other threads take long.
+    let burst = burst.prop_map(|(op, count)| match op {
+        Op::Post { by: By::Handle | By::AsynchronousHandle, .. } | Op::Send { .. } => vec![op; count.min(20)],
+        op => vec![op; count],
+    });
+    prop_oneof![60 => step().prop_map(|op| vec![op]), 1 => burst]
 }
 
 fn step() -> impl Strategy<Value = Op> {

@@ -5,6 +5,7 @@ use std::{
     mem,
     ops::ControlFlow,
     sync::{Arc, Mutex},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -22,6 +23,10 @@ const AGE: Duration = Duration::from_secs(1800);
 /// What belongs to the looper, for the test and for its callbacks. Nothing here is locked while the library is called.
 pub(crate) struct World {
     pub(crate) handle: LooperHandle,
+    /// Handles post from another thread.
+    pub(crate) is_afar: bool,
+    /// Callbacks look at everything.
+    pub(crate) looks: bool,
     pub(crate) start: Instant,
     pub(crate) tokens: [Token; TOKENS],
     pub(crate) handlers: Mutex<Vec<Handler<Letter>>>,
@@ -148,10 +153,16 @@ impl World {
     }
 
     fn follow(self: &Arc<World>, looper: &Looper, script: &Script) {
-        self.note(Event::Saw(self.glance()));
+        self.look();
         for op in script.iter() {
             let outcome = self.apply(looper, op);
             self.note(Event::Did(outcome));
+            self.look();
+        }
+    }
+
+    fn look(&self) {
+        if self.looks {
             self.note(Event::Saw(self.glance()));
         }
     }
@@ -206,8 +217,10 @@ impl World {
                 let closure = self.once(number, script);
                 let posted = match by {
                     By::Looper => post!(looper, *when, closure),
-                    By::Handle => post!(&self.handle, *when, closure),
-                    By::AsynchronousHandle => post!(&self.handle.asynchronous(), *when, closure),
+                    By::Handle => self.from(self.is_afar, || post!(&self.handle, *when, closure)),
+                    By::AsynchronousHandle => {
+                        self.from(self.is_afar, || post!(&self.handle.asynchronous(), *when, closure))
+                    }
                 };
                 self.accept(number, posted, Ticket::Closure)
             }
@@ -217,8 +230,10 @@ impl World {
                 let closure = self.repeat(number, *runs, script);
                 let posted = match by {
                     By::Looper => looper.post_every(nanos(*period), closure),
-                    By::Handle => self.handle.post_every(nanos(*period), closure),
-                    By::AsynchronousHandle => self.handle.asynchronous().post_every(nanos(*period), closure),
+                    By::Handle => self.from(self.is_afar, || self.handle.post_every(nanos(*period), closure)),
+                    By::AsynchronousHandle => {
+                        self.from(self.is_afar, || self.handle.asynchronous().post_every(nanos(*period), closure))
+                    }
                 };
                 self.accept(number, posted, Ticket::Closure)
             }
@@ -295,6 +310,14 @@ impl World {
         back_from(back, tickets.len()).map(|index| tickets[index].clone())
     }
 
+    /// Does something here, or on another thread.
+    fn from<R: Send>(&self, is_afar: bool, act: impl FnOnce() -> R + Send) -> R {
+        if !is_afar {
+            return act();
+        }
+        thread::scope(|scope| scope.spawn(act).join()).unwrap()
+    }
+
     pub(crate) fn send(self: &Arc<World>, op: &Op) -> Outcome {
         let Op::Send { to, labels, passes, when, script } = op else { unreachable!("it sends") };
         let number = self.number();
@@ -303,30 +326,33 @@ impl World {
         if *passes == Passes::ByView {
             handler = handler.asynchronous();
         }
-        let sent = if (labels.what, labels.token) == (0, None) && *passes != Passes::ByDraft {
-            match *when {
-                When::Now => handler.send(letter),
-                When::After(delay) => handler.send_delayed(nanos(delay), letter),
-                When::Never => handler.send_delayed(Duration::MAX, letter),
-                When::At(offset) => handler.send_at(shifted(self.handle.now(), offset), letter),
-                When::AtFront => handler.send_at_front(letter),
-            }
-        } else {
-            let mut draft = handler.message(letter).what(labels.what);
-            if let Some(token) = labels.token {
-                draft = draft.token(self.tokens[token]);
-            }
-            if *passes == Passes::ByDraft {
-                draft = draft.asynchronous();
-            }
-            match *when {
-                When::Now => draft.send(),
-                When::After(delay) => draft.send_delayed(nanos(delay)),
-                When::Never => draft.send_delayed(Duration::MAX),
-                When::At(offset) => draft.send_at(shifted(self.handle.now(), offset)),
-                When::AtFront => draft.send_at_front(),
+        let send = || {
+            if (labels.what, labels.token) == (0, None) && *passes != Passes::ByDraft {
+                match *when {
+                    When::Now => handler.send(letter),
+                    When::After(delay) => handler.send_delayed(nanos(delay), letter),
+                    When::Never => handler.send_delayed(Duration::MAX, letter),
+                    When::At(offset) => handler.send_at(shifted(self.handle.now(), offset), letter),
+                    When::AtFront => handler.send_at_front(letter),
+                }
+            } else {
+                let mut draft = handler.message(letter).what(labels.what);
+                if let Some(token) = labels.token {
+                    draft = draft.token(self.tokens[token]);
+                }
+                if *passes == Passes::ByDraft {
+                    draft = draft.asynchronous();
+                }
+                match *when {
+                    When::Now => draft.send(),
+                    When::After(delay) => draft.send_delayed(nanos(delay)),
+                    When::Never => draft.send_delayed(Duration::MAX),
+                    When::At(offset) => draft.send_at(shifted(self.handle.now(), offset)),
+                    When::AtFront => draft.send_at_front(),
+                }
             }
         };
+        let sent = self.from(self.is_afar && labels.mark == 1, send);
         self.accept(number, sent, Ticket::Letter)
     }
 

@@ -457,6 +457,10 @@ fn burst_memory(meter: &Meter, growth: fn(&mut dyn FnMut()) -> f64) -> Sample {
             looper.post(move |_| work.run()).expect("the looper runs");
         }
         drain(&looper, tally, count);
+        // A looper that rests gives back after a second what it keeps for the next burst.
+        for _ in 0..2 {
+            looper.poll_once(Duration::from_millis(1100)).expect("the looper polls");
+        }
     });
     tally.settle_below(Duration::ZERO, count);
     Sample::of(value, meter.size)
