@@ -272,6 +272,8 @@ impl LooperHandle {
         }
     }
 
+    /// Not a part of its caller, whose stack would have to have room for the closure also where it is not run.
+    #[inline(never)]
     fn call_here<F, R>(&self, callback: F) -> Result<R, CallError<F>>
     where
         F: FnOnce(&Looper) -> R,

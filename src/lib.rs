@@ -51,6 +51,7 @@ mod item;
 mod line;
 mod index;
 mod queue;
+mod mail;
 mod inbox;
 mod fd;
 mod shared;

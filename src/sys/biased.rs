@@ -242,3 +242,55 @@ impl<T> Drop for Guard<'_, T> {
         }
     }
 }
+
+#[cfg(all(test, not(alooper_loom)))]
+mod tests {
+    use std::{
+        panic::{AssertUnwindSafe, catch_unwind},
+        thread,
+    };
+
+    use super::*;
+
+    /// A second guard would be a second `&mut` to the same.
+    #[test]
+    fn m9_the_owner_is_not_let_in_twice_by_whichever_way_it_came() {
+        let lock = Biased::new(ThreadNumber::assign().unwrap(), 0);
+
+        for enter in [Biased::enter, Biased::enter_through_the_door] {
+            let first = enter(&lock);
+            assert!(catch_unwind(AssertUnwindSafe(|| drop(lock.lock()))).is_err());
+            drop(first);
+            drop(lock.lock());
+        }
+    }
+
+    /// Also where the kernel makes no fences.
+    #[test]
+    fn m9_one_at_a_time_is_inside_whoever_comes() {
+        const EACH: u64 = 100_000;
+        for has_membarrier in [true, false] {
+            let has_membarrier = has_membarrier && membarrier::register();
+            let lock = Biased::with(ThreadNumber::assign().unwrap(), [0_u64; 2], has_membarrier);
+            let count = |lock: &Biased<[u64; 2]>| {
+                let mut guard = lock.lock();
+                let [first, second] = *guard;
+                assert_eq!(first, second);
+                guard[0] = first + 1;
+                std::hint::spin_loop();
+                guard[1] = second + 1;
+            };
+
+            let mut own = 0;
+            thread::scope(|scope| {
+                let others: Vec<_> = (0..2).map(|_| scope.spawn(|| (0..EACH).for_each(|_| count(&lock)))).collect();
+                while others.iter().any(|other| !other.is_finished()) {
+                    count(&lock);
+                    own += 1;
+                }
+            });
+
+            assert_eq!(*lock.lock(), [own + 2 * EACH; 2]);
+        }
+    }
+}

@@ -138,8 +138,8 @@ pub(crate) struct History {
     pub(crate) budget: usize,
     /// Handles post from another thread, and so do handlers what bears mark 1.
     pub(crate) is_afar: bool,
-    /// After how many steps the whole state is looked at, which moves the mail into the queue; callbacks do so, too, if
-    /// that is after each.
+    /// After how many steps the whole state is looked at, which moves the mail into the queue; callbacks do so, too,
+    /// if that is after each.
     pub(crate) looks_each: usize,
     pub(crate) steps: Vec<Op>,
 }

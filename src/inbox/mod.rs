@@ -14,8 +14,10 @@
 //! queue, the looper looks at the queue and settles under one lock of the queue: see `Shared::settle`. `src/models/`
 //! checks all this in all interleavings.
 
+#[cfg(all(test, not(alooper_loom)))]
+mod tests;
+
 use std::{
-    collections::VecDeque,
     mem,
     sync::atomic::{
         AtomicU64,
@@ -27,6 +29,7 @@ use crate::{
     clock::Moment,
     error::Reason,
     item::{Arrival, Leftover},
+    mail::{BLOCK_BITS, Mail, Numbers},
     node::Extra,
     place::{Lane, Number, Place},
     planted::{self, Bug},
@@ -44,10 +47,6 @@ const CHORES: u32 = 4;
 const ASLEEP: u32 = 8;
 /// Nothing is accepted any more. Set once, under the lock.
 const CLOSED: u32 = 16;
-
-/// How many posts of the looper's own thread are numbered between two of others: each has the number of the last post
-/// from afar, and counts on from there.
-const BLOCK_BITS: u32 = 8;
 
 /// What was left for the looper, and whether it sleeps.
 #[derive(Debug)]
@@ -88,32 +87,6 @@ struct Left<T> {
     wakes: Wakes,
 }
 
-/// Messages from other threads, in posting order.
-#[derive(Debug)]
-pub(crate) struct Mail<T> {
-    pub(crate) messages: Vec<(Number, Moment, T)>,
-    /// What few of them have besides.
-    pub(crate) extras: VecDeque<(Number, Extra)>,
-}
-
-impl<T> Mail<T> {
-    pub(crate) fn capacity(&self) -> usize {
-        self.messages.capacity().max(self.extras.capacity())
-    }
-
-    /// Gives back what room there is for more than `count` messages, if there are not more.
-    pub(crate) fn shrink_to(&mut self, count: usize) {
-        self.messages.shrink_to(count);
-        self.extras.shrink_to(count);
-    }
-}
-
-impl<T> Default for Mail<T> {
-    fn default() -> Self {
-        Mail { messages: Vec::new(), extras: VecDeque::new() }
-    }
-}
-
 /// How often the eventfd had to be written for what was left, and how often not.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Wakes {
@@ -136,32 +109,6 @@ pub(crate) enum Signal {
     Needed,
     /// The looper is awake, is being woken, or sleeps no longer than that.
     Saved,
-}
-
-/// Numbers for the posts of the looper's own thread, which need not ask for each of them.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Numbers {
-    block: i64,
-    used: i64,
-}
-
-impl Numbers {
-    /// A number that is higher than all before, if there is one left in the block.
-    #[inline]
-    pub(crate) fn next(&mut self, lane: Lane, asynchronous: bool) -> Option<Number> {
-        if self.used + 1 >= 1 << BLOCK_BITS {
-            return None;
-        }
-        self.used += 1;
-        Some(Number::new((self.block << BLOCK_BITS) + self.used, lane, asynchronous))
-    }
-
-    /// Goes on in `block`.
-    fn move_to(&mut self, block: i64) {
-        if self.block != block {
-            *self = Numbers { block, used: 0 };
-        }
-    }
 }
 
 impl<T> Inbox<T> {
@@ -545,108 +492,5 @@ impl<T> Inbox<T> {
         } else {
             self.raise(MAIL, due)
         }
-    }
-}
-
-#[cfg(all(test, not(alooper_loom)))]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-    use crate::clock::Clock;
-
-    fn push(inbox: &Inbox<char>, when: Moment) -> Signal {
-        let lane = if when == Moment::FRONT { Lane::Front } else { Lane::Timed };
-        inbox.open().unwrap().push(lane, false, when, Extra::default(), 'm', |_| ()).1
-    }
-
-    fn empty(inbox: &Inbox<char>) {
-        inbox.take_mail(Mail::default(), &mut Numbers::default());
-    }
-
-    /// An inbox whose mail the looper has taken.
-    fn emptied() -> Inbox<char> {
-        let inbox = Inbox::new();
-        empty(&inbox);
-        inbox
-    }
-
-    #[test]
-    fn m5_numbers_grow_whoever_posts() {
-        let inbox = Inbox::new();
-        let mut numbers = Numbers::default();
-        let mut last = Number::new(0, Lane::Plain, false);
-        let mut grows = |number: Number| {
-            assert!(number > last, "{number:?} after {last:?}");
-            last = number;
-        };
-
-        for round in 0..2000 {
-            if round % 700 == 3 {
-                grows(
-                    inbox.open().unwrap().push(Lane::Plain, false, Moment::EARLIEST, Extra::default(), 'm', |_| ()).0,
-                );
-                assert_eq!(inbox.take_mail(Mail::default(), &mut numbers).messages.len(), 1);
-            }
-            grows(numbers.next(Lane::Plain, false).unwrap_or_else(|| {
-                inbox.take_mail_and_begin_block(Mail::default(), &mut numbers);
-                numbers.next(Lane::Plain, false).expect("a new block has numbers")
-            }));
-            if round % 500 == 7 {
-                grows(inbox.number_barrier(&mut numbers).unwrap());
-            }
-        }
-    }
-
-    #[test]
-    fn c8_c9_a_wake_is_needed_only_for_what_is_due_before_the_looper_gets_up() {
-        let due = Clock::System.now();
-        let (earlier, later) = (due, due.after(Duration::from_nanos(2)));
-        let until = due.after(Duration::from_nanos(1));
-        let inbox = emptied();
-        assert!(inbox.settle(until));
-
-        assert_eq!(push(&inbox, later), Signal::Saved);
-        assert_eq!(push(&inbox, until), Signal::Saved);
-        assert_eq!(push(&inbox, earlier), Signal::Needed);
-        assert_eq!(push(&inbox, Moment::FRONT), Signal::Saved, "a wake is on its way");
-    }
-
-    #[test]
-    fn c3_only_the_first_of_many_wakes_needs_the_eventfd() {
-        let inbox = emptied();
-        assert!(inbox.settle(Moment::NEVER));
-
-        assert_eq!(inbox.wake(), Signal::Needed);
-        assert!((0..1_000_000).all(|_| inbox.wake() == Signal::Saved));
-
-        assert!(inbox.rise());
-        assert!(!inbox.rise());
-    }
-
-    #[test]
-    fn c1_the_looper_does_not_settle_over_something_left() {
-        let inbox = emptied();
-        assert_eq!(push(&inbox, Moment::NEVER), Signal::Saved);
-        assert!(!inbox.settle(Moment::NEVER));
-        empty(&inbox);
-        assert_eq!(inbox.wake(), Signal::Saved);
-        assert!(!inbox.settle(Moment::NEVER));
-        inbox.rise();
-        assert_eq!(inbox.leave_chores(), Signal::Saved);
-        assert!(!inbox.settle(Moment::NEVER));
-        assert!(inbox.take_chores().is_some());
-        assert!(inbox.settle(Moment::NEVER));
-    }
-
-    #[test]
-    fn q2_a_closed_inbox_refuses_and_the_first_close_wins() {
-        let inbox = emptied();
-        assert!(inbox.settle(Moment::NEVER));
-
-        assert_eq!(inbox.close(Reason::Quit), Some(Signal::Needed));
-
-        assert_eq!(inbox.close(Reason::Dropped), None);
-        assert_eq!(inbox.open().err(), Some(Reason::Quit));
     }
 }

@@ -1,0 +1,99 @@
+//! What the inbox does, without anything around it.
+
+use std::time::Duration;
+
+use super::*;
+use crate::clock::Clock;
+
+fn push(inbox: &Inbox<char>, when: Moment) -> Signal {
+    let lane = if when == Moment::FRONT { Lane::Front } else { Lane::Timed };
+    inbox.open().unwrap().push(lane, false, when, Extra::default(), 'm', |_| ()).1
+}
+
+fn empty(inbox: &Inbox<char>) {
+    inbox.take_mail(Mail::default(), &mut Numbers::default());
+}
+
+/// An inbox whose mail the looper has taken.
+fn emptied() -> Inbox<char> {
+    let inbox = Inbox::new();
+    empty(&inbox);
+    inbox
+}
+
+#[test]
+fn m5_numbers_grow_whoever_posts() {
+    let inbox = Inbox::new();
+    let mut numbers = Numbers::default();
+    let mut last = Number::new(0, Lane::Plain, false);
+    let mut grows = |number: Number| {
+        assert!(number > last, "{number:?} after {last:?}");
+        last = number;
+    };
+
+    for round in 0..2000 {
+        if round % 700 == 3 {
+            grows(inbox.open().unwrap().push(Lane::Plain, false, Moment::EARLIEST, Extra::default(), 'm', |_| ()).0);
+            assert_eq!(inbox.take_mail(Mail::default(), &mut numbers).messages.len(), 1);
+        }
+        grows(numbers.next(Lane::Plain, false).unwrap_or_else(|| {
+            inbox.take_mail_and_begin_block(Mail::default(), &mut numbers);
+            numbers.next(Lane::Plain, false).expect("a new block has numbers")
+        }));
+        if round % 500 == 7 {
+            grows(inbox.number_barrier(&mut numbers).unwrap());
+        }
+    }
+}
+
+#[test]
+fn c8_c9_a_wake_is_needed_only_for_what_is_due_before_the_looper_gets_up() {
+    let due = Clock::System.now();
+    let (earlier, later) = (due, due.after(Duration::from_nanos(2)));
+    let until = due.after(Duration::from_nanos(1));
+    let inbox = emptied();
+    assert!(inbox.settle(until));
+
+    assert_eq!(push(&inbox, later), Signal::Saved);
+    assert_eq!(push(&inbox, until), Signal::Saved);
+    assert_eq!(push(&inbox, earlier), Signal::Needed);
+    assert_eq!(push(&inbox, Moment::FRONT), Signal::Saved, "a wake is on its way");
+}
+
+#[test]
+fn c3_only_the_first_of_many_wakes_needs_the_eventfd() {
+    let inbox = emptied();
+    assert!(inbox.settle(Moment::NEVER));
+
+    assert_eq!(inbox.wake(), Signal::Needed);
+    assert!((0..1_000_000).all(|_| inbox.wake() == Signal::Saved));
+
+    assert!(inbox.rise());
+    assert!(!inbox.rise());
+}
+
+#[test]
+fn c1_the_looper_does_not_settle_over_something_left() {
+    let inbox = emptied();
+    assert_eq!(push(&inbox, Moment::NEVER), Signal::Saved);
+    assert!(!inbox.settle(Moment::NEVER));
+    empty(&inbox);
+    assert_eq!(inbox.wake(), Signal::Saved);
+    assert!(!inbox.settle(Moment::NEVER));
+    inbox.rise();
+    assert_eq!(inbox.leave_chores(), Signal::Saved);
+    assert!(!inbox.settle(Moment::NEVER));
+    assert!(inbox.take_chores().is_some());
+    assert!(inbox.settle(Moment::NEVER));
+}
+
+#[test]
+fn q2_a_closed_inbox_refuses_and_the_first_close_wins() {
+    let inbox = emptied();
+    assert!(inbox.settle(Moment::NEVER));
+
+    assert_eq!(inbox.close(Reason::Quit), Some(Signal::Needed));
+
+    assert_eq!(inbox.close(Reason::Dropped), None);
+    assert_eq!(inbox.open().err(), Some(Reason::Quit));
+}

@@ -1,0 +1,91 @@
+//! What holds up messages: barriers, and predicates that look at one.
+
+use super::*;
+
+impl<T: Queued> Queue<T> {
+    /// Holds a message, so that it does not run while `thread` looks at it.
+    pub(crate) fn hold(&mut self, spot: Spot, thread: ThreadId) -> Hold {
+        match self.held.get(&spot.number) {
+            Some(holder) if *holder == thread => Hold::Mine,
+            Some(_) => Hold::Busy,
+            None if !spot.is_live(&self.nodes) => Hold::Gone,
+            None => {
+                self.is_plain = false;
+                self.held.insert(spot.number, thread);
+                Hold::Held
+            }
+        }
+    }
+
+    /// Holds a message no longer. Whether the looper waits for that.
+    pub(crate) fn release(&mut self, spot: Spot) -> bool {
+        self.held.remove(&spot.number);
+        mem::take(&mut self.is_blocked)
+    }
+
+    /// Puts up a barrier: its place.
+    pub(crate) fn add_barrier(&mut self, number: Number, now: Moment, origin: Origin) -> Place {
+        // What is posted from now on is given no earlier time, and stands behind it.
+        self.stamp_no_earlier_than(now);
+        self.is_plain = false;
+        let place = Place::new(now, number);
+        self.barriers.insert(place, origin);
+        self.unreported.insert(place);
+        place
+    }
+
+    /// Takes a barrier away. Whether it stood.
+    pub(crate) fn remove_barrier(&mut self, place: Place) -> bool {
+        self.unreported.remove(&place);
+        self.barriers.remove(&place).is_some()
+    }
+
+    /// The first barrier that stands.
+    pub(crate) fn first_barrier(&self) -> Option<Place> {
+        self.barriers.first_key_value().map(|(place, _)| *place)
+    }
+
+    /// All barriers that stand, the first one first: since when, and where each was put up.
+    pub(crate) fn barriers(&self) -> impl Iterator<Item = (Moment, Origin)> {
+        self.barriers.iter().map(|(place, origin)| (place.when, *origin))
+    }
+
+    /// When the first barrier will have stood for `age` and was not reported.
+    pub(crate) fn next_alarm(&self, age: Duration) -> Option<Moment> {
+        self.unreported.first().map(|place| place.when.after(age))
+    }
+
+    /// Marks the barriers that have stood for `age` as reported, and tells where they were put up.
+    pub(crate) fn report_barriers(&mut self, now: Moment, age: Duration) -> Vec<Origin> {
+        let mut overdue = Vec::new();
+        while let Some(first) = self.unreported.first().copied()
+            && first.when.after(age) <= now
+        {
+            self.unreported.remove(&first);
+            overdue.extend(self.barriers.get(&first).copied());
+        }
+        overdue
+    }
+
+    /// Whether nothing is due, and no barrier stands.
+    pub(crate) fn is_idle(&mut self, now: Moment) -> bool {
+        if self.is_plain {
+            return self.nodes.len() == 0;
+        }
+        let synchronous = self.synchronous.head(&self.nodes);
+        let asynchronous = self.asynchronous.head(&self.nodes);
+        let is_due = synchronous.into_iter().chain(asynchronous).any(|head| head.place.when <= now);
+        !is_due && self.barriers.is_empty()
+    }
+
+    /// As [`is_idle`](Queue::is_idle), and notes that this is awaited if a barrier stands.
+    pub(crate) fn await_idle(&mut self, now: Moment) -> bool {
+        self.is_idle_awaited = !self.barriers.is_empty();
+        self.is_idle(now)
+    }
+
+    /// Whether the looper may be idle now that a barrier has gone, and awaits that.
+    pub(crate) fn ends_await(&mut self) -> bool {
+        self.barriers.is_empty() && mem::take(&mut self.is_idle_awaited)
+    }
+}

@@ -1,0 +1,67 @@
+//! Barriers, as all threads put them up and take them away.
+
+use super::*;
+
+impl Shared {
+    /// Puts up a barrier.
+    pub(crate) fn add_barrier(&self, origin: Origin) -> Result<Place, Reason> {
+        // Before the mail is collected: what comes in between has a later time.
+        let now = self.clock.now();
+        let mut desk = self.desk();
+        let number = self.inbox.number_barrier(&mut desk.numbers)?;
+        let place = desk.queue.add_barrier(number, now, origin);
+        self.inbox.set_barrier(desk.queue.first_barrier());
+        // A looper that is asleep has to get up for the alarm.
+        let alarm = self.next_alarm(&desk.queue);
+        let signal = alarm.map_or(Signal::Saved, |alarm| self.inbox.rouse_for(alarm));
+        drop(desk);
+        self.signal_if(signal);
+        Ok(place)
+    }
+
+    pub(super) fn next_alarm(&self, queue: &Queue<Item>) -> Option<Moment> {
+        if self.barrier_alarm.is_zero() { None } else { queue.next_alarm(self.barrier_alarm) }
+    }
+
+    /// Takes a barrier away, and wakes the looper for what it has held up.
+    pub(crate) fn remove_barrier(&self, place: Place) {
+        if planted::is(Bug::RouseBeforeRelease) {
+            self.signal_if(self.inbox.rouse_for(Moment::FRONT));
+        }
+        let mut desk = self.desk.lock();
+        if !desk.queue.remove_barrier(place) {
+            return;
+        }
+        if planted::is(Bug::CollectBeforeRelease) {
+            self.collect(&mut desk);
+        }
+        self.inbox.set_barrier(desk.queue.first_barrier());
+        // Only now: who posted before that has left the wake to this.
+        if !planted::is(Bug::CollectBeforeRelease) {
+            self.collect(&mut desk);
+        }
+        let due = desk.queue.next_due().filter(|_| !planted::is(Bug::RouseBeforeRelease));
+        let signal = match due {
+            // Also one that is about to sleep has to look again.
+            _ if desk.queue.ends_await() => self.inbox.leave_chores(),
+            Some(due) => self.inbox.rouse_for(due),
+            None => Signal::Saved,
+        };
+        drop(desk);
+        self.signal_if(signal);
+    }
+
+    /// Logs the barriers that have stood for too long, each once.
+    pub(crate) fn report_barriers(&self) {
+        let now = self.clock.now();
+        let overdue = self.with_queue(|queue| queue.report_barriers(now, self.barrier_alarm));
+        for origin in overdue {
+            log::warn!(
+                "a barrier has held up {} for {:?} and longer: it was put up at {}; drop it to let messages run",
+                self.label,
+                self.barrier_alarm,
+                origin
+            );
+        }
+    }
+}
