@@ -59,7 +59,7 @@ impl LooperHandle {
     /// The kernel's, if the eventfd cannot be written; the looper still reports it when it gets up for another reason.
     ///
     /// # Thread safety
-    /// Callable from any thread; not from a signal handler, since it takes a short lock.
+    /// Callable from any thread; takes no lock. That a signal handler may call it is not promised.
     ///
     /// # Guarantees
     /// It is reported by exactly one turn, whatever else happens in that turn (T3). A system call is made only if the
