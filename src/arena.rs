@@ -9,6 +9,9 @@ const CHUNK: usize = 256;
 /// How many chunks may be empty.
 const COMMON_EMPTY: usize = 8;
 
+/// How many chunks are not worth a thought.
+const COMMON_CHUNKS: usize = 4;
+
 /// No slot.
 pub(crate) const NOWHERE: u32 = u32::MAX;
 
@@ -116,6 +119,12 @@ impl<T: Tenant> Arena<T> {
         (!entry.is_vacant()).then_some(entry)
     }
 
+    /// All values with their slots.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
+        let chunks = (0..).step_by(CHUNK).zip(&self.chunks).filter_map(|(first, chunk)| Some((first, chunk.as_ref()?)));
+        chunks.flat_map(|(first, chunk)| (first..).zip(&*chunk.entries)).filter(|(_, entry)| !entry.is_vacant())
+    }
+
     /// Vacates `slot`, after `take` has taken out of the value what there is in it.
     #[inline(always)]
     pub(crate) fn vacate<R>(&mut self, slot: u32, take: impl FnOnce(&mut T) -> R) -> Option<R> {
@@ -146,6 +155,12 @@ impl<T: Tenant> Arena<T> {
     #[inline]
     pub(crate) fn is_roomy(&self) -> bool {
         self.empty > COMMON_EMPTY
+    }
+
+    /// Whether there never was much in it since it last gave back its room.
+    #[inline]
+    pub(crate) fn is_small(&self) -> bool {
+        self.chunks.len() <= COMMON_CHUNKS
     }
 
     /// Gives back the room that is not used.

@@ -16,7 +16,7 @@ use crate::{
     drops::drop_each,
     error::Rejected,
     home,
-    item::{Arrival, Target},
+    item::{Arrival, Callee, Target},
     looper::Looper,
     posted::Posted,
     recipient::Recipient,
@@ -115,8 +115,8 @@ impl<M, F> Drop for Receiver<M, F> {
 }
 
 impl<M: 'static, F: FnMut(&Looper, M) + 'static> Receiver<M, F> {
-    fn at_home(passport: Passport<M>, callback: Box<F>) -> Rc<dyn Target> {
-        Rc::new(Receiver { passport, callback: Cell::new(Some(callback)) })
+    fn at_home(passport: Passport<M>, callback: Box<F>) -> Callee {
+        Rc::new(Box::new(Receiver { passport, callback: Cell::new(Some(callback)) }))
     }
 }
 

@@ -17,7 +17,7 @@ use crate::{
     fd::{CLOSED_UNDER_IT, Watched, registrations::Ended, sources::Sources, warn_of_end},
     idlers::{IdleCallback, Idlers},
     inbox::Chores,
-    item::{Arrival, Body, Item, Leftover, Posting, Target},
+    item::{Arrival, Body, Callee, Item, Leftover, Posting, Target},
     looper::Core,
     queue::Taken,
     shared::{LooperId, Shared},
@@ -37,7 +37,13 @@ pub(crate) struct Home {
     /// The looper itself, once it is whole.
     pub(crate) core: OnceCell<Weak<Core>>,
     /// The handlers' closures, by the handlers' keys in the queue's index.
-    targets: RefCell<Annex<Rc<dyn Target>>>,
+    targets: RefCell<Annex<Callee>>,
+    /// The handler whose message ran last, which often is the next one's, too; `None` while it runs.
+    latest: Cell<Option<Callee>>,
+    /// Which one that is.
+    latest_key: Cell<Option<Key>>,
+    /// How often handlers' closures were taken out.
+    departed: Cell<u64>,
     /// Somebody drops what the home has ended, and goes on until there is nothing left of that.
     clearing: Cell<bool>,
     /// Whether a turn is under way, or a source is lent: whether polling has to be refused.
@@ -54,10 +60,10 @@ impl Debug for Home {
 enum Debris {
     Closure(#[expect(dead_code, reason = "is dropped")] Posting),
     Source(#[expect(dead_code, reason = "is dropped")] Box<dyn Watched>),
-    Target(#[expect(dead_code, reason = "is dropped")] Rc<dyn Target>),
+    Target(#[expect(dead_code, reason = "is dropped")] Callee),
     Idle(#[expect(dead_code, reason = "is dropped")] IdleCallback),
     /// A message, for which its handler has the passport.
-    Sent(Rc<dyn Target>, Letter),
+    Sent(Callee, Letter),
 }
 
 impl Drop for Debris {
@@ -78,6 +84,9 @@ impl Home {
             idlers: Idlers::default(),
             core: OnceCell::new(),
             targets: RefCell::default(),
+            latest: Cell::default(),
+            latest_key: Cell::default(),
+            departed: Cell::new(0),
             clearing: Cell::new(false),
             busy: Cell::new(false),
         });
@@ -104,12 +113,51 @@ impl Home {
 
     /// Keeps a handler's closure. Gives what has to be dropped for that.
     #[must_use = "it has to be dropped, with nothing borrowed"]
-    pub(crate) fn keep_target(&self, key: Key, target: Rc<dyn Target>) -> Option<Rc<dyn Target>> {
-        self.targets.borrow_mut().insert(key, target)
+    pub(crate) fn keep_target(&self, key: Key, target: Callee) -> Option<Callee> {
+        let displaced = self.targets.borrow_mut().insert(key, target);
+        if displaced.is_some() {
+            self.forget_latest();
+        }
+        displaced
+    }
+
+    /// Takes out a handler's closure.
+    fn take_target(&self, key: Key) -> Option<Callee> {
+        let target = self.targets.borrow_mut().remove(key);
+        self.forget_latest();
+        target
+    }
+
+    /// Lets go of the handler whose message ran last, also if it is still running. Drops nothing for good: whoever has
+    /// just taken its closure out still has that.
+    fn forget_latest(&self) {
+        self.departed.set(self.departed.get() + 1);
+        self.latest_key.set(None);
+        self.latest.take();
+    }
+
+    /// A handler's closure, to be called. Kept until it has run: what is called in between may end the handler.
+    #[inline(always)]
+    pub(crate) fn lend_target(&self, key: Key) -> Option<Lent<'_>> {
+        let is_latest = self.latest_key.get() == Some(key);
+        let target = if is_latest { self.latest.take() } else { None };
+        let target = match target {
+            Some(target) => target,
+            None => self.exchange_latest(key)?,
+        };
+        Some(Lent { home: self, departed: self.departed.get(), target: Some(target) })
+    }
+
+    #[inline(never)]
+    fn exchange_latest(&self, key: Key) -> Option<Callee> {
+        let target = self.target(key)?;
+        self.latest.take();
+        self.latest_key.set(Some(key));
+        Some(target)
     }
 
     /// A handler's closure, also one that another thread has just made.
-    pub(crate) fn target(&self, key: Key) -> Option<Rc<dyn Target>> {
+    pub(crate) fn target(&self, key: Key) -> Option<Callee> {
         let present = self.targets.borrow().get(key).cloned();
         if present.is_some() {
             return present;
@@ -159,7 +207,7 @@ impl Home {
         // While they are found.
         let left: Vec<Debris> =
             leftovers.into_iter().filter_map(|leftover| self.debris_of_leftover(leftover)).collect();
-        let targets = ended.into_iter().filter_map(|key| self.targets.borrow_mut().remove(key)).map(Debris::Target);
+        let targets = ended.into_iter().filter_map(|key| self.take_target(key)).map(Debris::Target);
         displaced.into_iter().chain(left).chain(targets).collect()
     }
 
@@ -191,6 +239,7 @@ impl Home {
 
     /// Ends the home: everything that is left is dropped, on this thread.
     pub(crate) fn clear(&self) {
+        self.forget_latest();
         let _ = HOMES.try_with(|homes| homes.borrow_mut().retain(|home| !ptr::eq(home.as_ptr(), self)));
         let displaced = self.admit(self.shared.inbox.take_arrivals());
         let exchanged = self.sources.admit(self.shared.fds.take_traffic().0).into_iter().map(Debris::Source);
@@ -222,6 +271,37 @@ impl Home {
                 }
                 self.idlers.remove(id).map(Debris::Idle)
             }
+        }
+    }
+}
+
+/// A handler's closure that is being called.
+pub(crate) struct Lent<'a> {
+    home: &'a Home,
+    /// How often closures had been taken out when this was lent.
+    departed: u64,
+    /// `None` once it is given back.
+    target: Option<Callee>,
+}
+
+impl Lent<'_> {
+    #[inline]
+    pub(crate) fn target(&self) -> &dyn Target {
+        self.target.as_deref().expect("it is given back when this is dropped").as_ref()
+    }
+}
+
+impl Drop for Lent<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        let Some(target) = self.target.take() else {
+            return;
+        };
+        // If some have been taken out meanwhile, this one may have been, too.
+        if self.departed == self.home.departed.get() {
+            self.home.latest.set(Some(target));
+        } else {
+            drop_each([target]);
         }
     }
 }

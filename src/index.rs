@@ -1,7 +1,8 @@
 //! Which messages are whose: the messages of each handler, and those among them with a given label.
 //!
-//! A handler's messages are linked with each other, always; they are listed by label only from the first time that
-//! somebody asks for one of that kind, so that who never asks pays nothing.
+//! How many messages each handler has is always known. They are linked with each other only from the first time that
+//! somebody wants those of one handler, and listed by label only from the first time that somebody asks for one of that
+//! kind: who never asks pays nothing.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -28,6 +29,8 @@ pub(crate) enum Filter {
 #[derive(Debug, Default)]
 pub(crate) struct Index {
     targets: Slots<Own>,
+    /// Somebody has wanted the messages of one handler: those of each are linked from then on.
+    is_linked: bool,
     /// Handlers that are gone for good, until the looper's thread drops what it has of them.
     ended: Vec<Key>,
 }
@@ -35,9 +38,11 @@ pub(crate) struct Index {
 /// What there is of one handler.
 #[derive(Debug)]
 struct Own {
+    /// The handler's own.
+    key: Key,
     /// The type of its messages.
     name: &'static str,
-    /// The one that was posted last, from which the others are reached.
+    /// The one that was linked last, from which the others are reached.
     newest: u32,
     count: usize,
     by_label: HashMap<Filter, BTreeSet<Spot>>,
@@ -75,13 +80,28 @@ impl Listed {
     }
 }
 
-impl Listed {
-    fn is_any(self) -> bool {
-        self.what || self.token || self.both
-    }
-}
-
 impl Own {
+    /// Links the message in `slot` with the others.
+    fn link<T: Queued>(&mut self, slot: u32, nodes: &mut Nodes<T>) {
+        let older = mem::replace(&mut self.newest, slot);
+        set_links(nodes, slot, |links| *links = Links { older, newer: NOWHERE });
+        if older != NOWHERE {
+            set_links(nodes, older, |links| links.newer = slot);
+        }
+    }
+
+    /// Links with each other what a message that was taken out was linked with.
+    fn unlink<T: Queued>(&mut self, Links { older, newer }: Links, nodes: &mut Nodes<T>) {
+        if newer == NOWHERE {
+            self.newest = older;
+        } else {
+            set_links(nodes, newer, |links| links.older = older);
+        }
+        if older != NOWHERE {
+            set_links(nodes, older, |links| links.newer = newer);
+        }
+    }
+
     fn list(&mut self, spot: Spot, labels: Labels, listed: Listed) {
         for filter in listed.lists_of(labels) {
             self.by_label.entry(filter).or_default().insert(spot);
@@ -99,7 +119,7 @@ impl Own {
         }
     }
 
-    /// All its messages, the newest one first.
+    /// All its messages, the one that was linked last first.
     fn all<T: Queued>(&self, nodes: &mut Nodes<T>) -> Vec<Spot> {
         let mut next = self.newest;
         let step = || {
@@ -135,7 +155,8 @@ pub(crate) trait Tokens {
 impl Index {
     /// Notes a new handler.
     pub(crate) fn add_target(&mut self, name: &'static str) -> Key {
-        let own = Own {
+        let own = |key| Own {
+            key,
             name,
             newest: NOWHERE,
             count: 0,
@@ -144,7 +165,7 @@ impl Index {
             is_abandoned: false,
             has_ended: false,
         };
-        self.targets.insert(own)
+        self.targets.insert_with(own)
     }
 
     /// Notes that nobody can send the handler anything any more. Whether it is gone for good by that.
@@ -167,44 +188,47 @@ impl Index {
         let Some(own) = self.targets.at_mut(address.target) else {
             return;
         };
-        let older = mem::replace(&mut own.newest, spot.slot);
         own.count += 1;
-        if own.listed.is_any() {
+        if self.is_linked {
+            own.link(spot.slot, nodes);
             own.list(spot, Labels { what: address.what, token }, own.listed);
-        }
-        set_links(nodes, spot.slot, |links| *links = Links { older, newer: NOWHERE });
-        if older != NOWHERE {
-            set_links(nodes, older, |links| links.newer = spot.slot);
         }
     }
 
-    /// Forgets a message that was taken out, with what it was linked with. Whether its handler is gone for good by
-    /// that.
+    /// Forgets a message that was taken out, with what it was linked with. Gives its handler, and whether that is gone
+    /// for good by this.
     #[inline]
     pub(crate) fn remove<T: Queued>(
         &mut self,
         spot: Spot,
         address: Address,
         token: Option<Token>,
-        Links { older, newer }: Links,
+        links: Links,
         nodes: &mut Nodes<T>,
-    ) -> bool {
+    ) -> (Option<Key>, bool) {
         let Some(own) = self.targets.at_mut(address.target) else {
-            return false;
+            return (None, false);
         };
         own.count -= 1;
-        if own.listed.is_any() {
+        if self.is_linked {
+            own.unlink(links, nodes);
             own.unlist(spot, Labels { what: address.what, token });
         }
-        if newer == NOWHERE {
-            own.newest = older;
-        } else {
-            set_links(nodes, newer, |links| links.older = older);
+        (Some(own.key), own.is_abandoned && self.end_if_done(address.target))
+    }
+
+    /// Links the messages of each handler, in one pass over all that is pending, unless that was done before.
+    fn link_all<T: Queued>(&mut self, nodes: &mut Nodes<T>) {
+        if mem::replace(&mut self.is_linked, true) {
+            return;
         }
-        if older != NOWHERE {
-            set_links(nodes, older, |links| links.newer = newer);
+        let of_handlers = nodes.iter().filter_map(|(slot, node)| Some((slot, node.value.address()?.target)));
+        let of_handlers: Vec<(u32, u32)> = of_handlers.collect();
+        for (slot, target) in of_handlers {
+            if let Some(own) = self.targets.at_mut(target) {
+                own.link(slot, nodes);
+            }
         }
-        own.is_abandoned && self.end_if_done(address.target)
     }
 
     fn end_if_done(&mut self, target: u32) -> bool {
@@ -214,7 +238,7 @@ impl Index {
         };
         let is_new = !mem::replace(&mut own.has_ended, true);
         if is_new {
-            self.ended.extend(self.targets.key_at(target));
+            self.ended.push(own.key);
         }
         is_new
     }
@@ -237,6 +261,7 @@ impl Index {
         nodes: &mut Nodes<T>,
         tokens: &dyn Tokens,
     ) -> Vec<Spot> {
+        self.link_all(nodes);
         let Some(own) = self.targets.get_mut(target) else {
             return Vec::new();
         };
@@ -255,6 +280,9 @@ impl Index {
         nodes: &mut Nodes<T>,
         tokens: &dyn Tokens,
     ) -> usize {
+        if filter != Filter::All {
+            self.link_all(nodes);
+        }
         let Some(own) = self.targets.get_mut(target) else {
             return 0;
         };
@@ -265,15 +293,9 @@ impl Index {
         }
     }
 
-    /// The key of the handler at a position.
-    #[inline]
-    pub(crate) fn key_at(&self, target: u32) -> Option<Key> {
-        self.targets.key_at(target)
-    }
-
     /// The type of a handler's messages.
     pub(crate) fn name(&self, target: u32) -> &'static str {
-        self.targets.key_at(target).and_then(|target| self.targets.get(target)).map_or("", |own| own.name)
+        self.targets.at(target).map_or("", |own| own.name)
     }
 
     /// How many handlers there are.

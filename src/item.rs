@@ -214,15 +214,19 @@ impl Queued for Item {
     }
 
     #[inline(always)]
-    fn move_to(&mut self, other: &mut Item) {
+    fn move_to(&mut self, other: &mut Item) -> Option<(Address, Links)> {
         other.origin = self.origin;
         match &mut self.body {
-            Body::Closure(closure) => closure.move_to(other.body.as_closure()),
-            Body::Sent(sent) => {
+            Body::Closure(closure) => {
+                closure.move_to(other.body.as_closure());
+                None
+            }
+            Body::Sent(Sent { target, what, links, letter }) => {
                 let place = other.body.as_sent();
-                place.target = sent.target;
-                place.what = sent.what;
-                sent.letter.move_to(&mut place.letter);
+                place.target = *target;
+                place.what = *what;
+                letter.move_to(&mut place.letter);
+                Some((Address { target: *target, what: *what }, *links))
             }
         }
     }
@@ -238,12 +242,15 @@ pub(crate) trait Target {
     fn name(&self) -> &'static str;
 }
 
+/// A handler that several places have. It is one word, since it is taken from place to place for each message.
+pub(crate) type Callee = Rc<Box<dyn Target>>;
+
 /// As [`IdleCallback`](crate::idlers::IdleCallback), from another thread.
 pub(crate) type SendIdleCallback = Box<dyn FnMut(&Looper) -> Option<IdleNext> + Send>;
 
 /// What another thread has made for the looper's thread to keep.
 pub(crate) enum Arrival {
-    Target(Key, Box<dyn FnOnce() -> Rc<dyn Target> + Send>),
+    Target(Key, Box<dyn FnOnce() -> Callee + Send>),
     Idle(u64, SendIdleCallback),
 }
 

@@ -92,8 +92,9 @@ pub(crate) trait Queued {
     fn links(&mut self) -> Option<&mut Links>;
     /// A place for one, with nothing in it that runs.
     fn none() -> Self;
-    /// Moves what runs to `other`, in which nothing is left to run.
-    fn move_to(&mut self, other: &mut Self);
+    /// Moves what runs to `other`, in which nothing is left to run. Gives whose it is, and the handler's other
+    /// messages, if it is a handler's.
+    fn move_to(&mut self, other: &mut Self) -> Option<(Address, Links)>;
 }
 
 /// What few messages have, and what therefore does not lie with them.

@@ -53,21 +53,27 @@ impl<T> Default for Slots<T> {
 impl<T> Slots<T> {
     /// Stores `value` under a fresh key.
     pub(crate) fn insert(&mut self, value: T) -> Key {
-        let position = self.entries.insert(Some(value));
+        self.insert_with(|_| value)
+    }
+
+    /// Stores what `make` makes, which may have its own key in it.
+    pub(crate) fn insert_with(&mut self, make: impl FnOnce(Key) -> T) -> Key {
+        let entry = self.entries.vacant_entry();
+        let position = entry.key();
         let index = u32::try_from(position).ok().filter(|index| *index < u32::MAX);
         let index = index.expect("memory ends before 2^32 entries do");
         if position == self.generations.len() {
             self.generations.push(0);
         }
+        let key = Key { index, generation: self.generations[position] };
+        entry.insert(Some(make(key)));
         self.len += 1;
-        Key { index, generation: self.generations[position] }
+        key
     }
 
-    /// The key of the entry at a position.
-    #[inline]
-    pub(crate) fn key_at(&self, index: u32) -> Option<Key> {
-        self.entries.get(index as usize)?.as_ref()?;
-        Some(Key { index, generation: self.generations[index as usize] })
+    /// The entry at a position.
+    pub(crate) fn at(&self, index: u32) -> Option<&T> {
+        self.entries.get(index as usize)?.as_ref()
     }
 
     /// The entry at a position, for changing it.

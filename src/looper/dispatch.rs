@@ -10,6 +10,7 @@ use std::{
 use crate::{
     clock::Moment,
     drops::drop_each,
+    home::Lent,
     item::{Body, Item, Target},
     looper::Looper,
     node::Queued,
@@ -46,28 +47,28 @@ impl Looper {
         self.shared().set_watched(self.core.watching.is_on());
     }
 
-    /// Runs a message that was taken out of the queue, and leaves nothing of it in `item` that runs.
+    /// Runs a message that was taken out of the queue, and leaves nothing of it in `begun` that runs.
     #[inline(always)]
-    pub(super) fn run_message(&self, item: &mut Item, begun: Begun) {
+    pub(super) fn run_message(&self, begun: &mut Begun<Item>) {
         // Also if the message panics.
         let _end = if begun.ends_target { Some(EndTargets(self.shared())) } else { None };
         if self.core.watching.is_on() {
-            self.run_watched(item, begun);
+            self.run_watched(begun);
         } else {
-            let target = self.target_of(begun.target);
-            self.run_body(&mut item.body, target);
+            let lent = self.lend(begun.target);
+            self.run_body(&mut begun.value.body, lent.as_ref().map(Lent::target));
         }
     }
 
-    /// The handler that a message is for. Kept until it has run: what is called in between may end the handler.
-    #[inline]
-    fn target_of(&self, target: Option<Key>) -> Option<Rc<dyn Target>> {
-        target.and_then(|target| self.core.home.target(target))
+    /// The handler that a message is for.
+    #[inline(always)]
+    fn lend(&self, target: Option<Key>) -> Option<Lent<'_>> {
+        target.and_then(|target| self.core.home.lend_target(target))
     }
 
     /// Runs what is in `body`, and leaves nothing in it.
     #[inline(always)]
-    fn run_body(&self, body: &mut Body, target: Option<Rc<dyn Target>>) {
+    fn run_body(&self, body: &mut Body, target: Option<&dyn Target>) {
         match body {
             Body::Closure(closure) => closure.call(self.core.here, self),
             Body::Sent(sent) => {
@@ -79,14 +80,16 @@ impl Looper {
     }
 
     #[cold]
-    fn run_watched(&self, item: &mut Item, begun: Begun) {
+    fn run_watched(&self, begun: &mut Begun<Item>) {
         let watching = &self.core.watching;
         let label = &self.shared().label;
-        let Begun { when, posted, .. } = begun;
-        let target = self.target_of(begun.target);
+        let Begun { value: item, when, posted, .. } = begun;
+        let (when, posted) = (*when, *posted);
+        let lent = self.lend(begun.target);
+        let target = lent.as_ref().map(Lent::target);
         let started = self.clock().now();
         let dispatch = Dispatch {
-            handler: target.as_ref().map(|target| target.name()),
+            handler: target.map(Target::name),
             what: item.address().map(|address| address.what),
             due: (when != Moment::FRONT).then(|| when.to_instant()),
             posted: posted.map(Moment::to_instant),

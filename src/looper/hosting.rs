@@ -53,7 +53,7 @@ impl Looper {
 
     /// Makes the epoll set readable when there is something to do: now, or when the next message is due.
     pub(super) fn publish(&self) {
-        let (next, alarm) = self.shared().next_stops();
+        let (next, alarm) = self.shared().next_stops(self.core.here);
         let due = next.map(|next| next.when);
         let until = due.into_iter().chain(alarm).min().unwrap_or(Moment::NEVER);
         let until = self.shared().trim_before_sleep(until);

@@ -16,10 +16,9 @@ use crate::{
     error::Misuse,
     fd::registrations::{Claim, Reported, Served},
     home::Busy,
-    item::Item,
     looper::Looper,
-    node::Queued,
     place::{Lane, Place},
+    queue::Begun,
     report::{ExitReport, ReadyIdent, Turn},
     slots::Key,
     sys::{
@@ -55,8 +54,10 @@ impl Looper {
     #[doc(alias = "ALooper_pollOnce")]
     pub fn poll_once(&self, timeout: impl Into<Option<Duration>>) -> io::Result<Turn> {
         let _polling = self.enter()?;
-        let turn = self.turn(self.deadline_of(timeout.into()))?;
-        Ok(self.report(turn))
+        let mut turn = Turn::default();
+        self.turn(self.deadline_of(timeout.into()), &mut turn)?;
+        self.report(&mut turn);
+        Ok(turn)
     }
 
     /// Polls again and again until nothing is due and no fd is ready, an ident is, or `timeout` has passed, and reports
@@ -82,16 +83,19 @@ impl Looper {
     pub fn poll_all(&self, timeout: impl Into<Option<Duration>>) -> io::Result<Turn> {
         let _polling = self.enter()?;
         let deadline = self.deadline_of(timeout.into());
-        let mut sum = self.turn(deadline)?;
+        let mut sum = Turn::default();
+        self.turn(deadline, &mut sum)?;
         let mut has_worked = sum.names_something() || self.core.woken.get() || self.core.rebuilt.get();
         while has_worked && !sum.quit && sum.idents.is_empty() && !self.has_passed(deadline) {
-            let Ok(next) = self.turn(PASSED) else {
+            let mut next = Turn::default();
+            if self.turn(PASSED, &mut next).is_err() {
                 break;
-            };
+            }
             has_worked = next.names_something();
             sum.add(next);
         }
-        Ok(self.report(sum))
+        self.report(&mut sum);
+        Ok(sum)
     }
 
     /// Polls until the looper quits, and reports how all its messages have ended.
@@ -166,8 +170,7 @@ impl Looper {
         next.is_some_and(|next| next.number().lane() != Lane::Timed || self.has_passed(next.when))
     }
 
-    fn turn(&self, deadline: Moment) -> io::Result<Turn> {
-        let mut turn = Turn::default();
+    fn turn(&self, deadline: Moment, turn: &mut Turn) -> io::Result<()> {
         self.shared().counters.turns.add(1);
         loop {
             self.core.home.tidy();
@@ -175,21 +178,21 @@ impl Looper {
             if self.shared().is_quitting() {
                 break;
             }
-            self.run_idle(&mut turn);
+            self.run_idle(turn);
             let may_block = self.settle_until(deadline)?;
-            let ready = self.wait(may_block, &mut turn)?;
+            let ready = self.wait(may_block, turn)?;
             let had_events = !ready.is_empty();
             let had_chores = self.core.home.tidy();
-            self.run_messages(self.core.budget, &mut turn);
-            self.serve_fds(ready, &mut turn);
+            self.run_messages(self.core.budget, turn);
+            self.serve_fds(ready, turn);
             self.deal_with_strays();
-            self.count_wake(may_block && !had_events && !had_chores, &turn, deadline);
+            self.count_wake(may_block && !had_events && !had_chores, turn, deadline);
             if self.core.woken.get() || self.core.rebuilt.get() || turn.names_something() || self.has_passed(deadline) {
                 break;
             }
         }
-        self.conclude(&mut turn);
-        Ok(turn)
+        self.conclude(turn);
+        Ok(())
     }
 
     /// Phase "deadline", first half: runs the idle handlers that have not run since there was something to do, if
@@ -224,7 +227,7 @@ impl Looper {
         if self.core.woken.get() || self.is_idle_awaited() {
             return Ok(false);
         }
-        let (next, alarm) = self.shared().next_stops();
+        let (next, alarm) = self.shared().next_stops(self.core.here);
         if alarm.is_some_and(|alarm| self.has_passed(alarm)) {
             self.shared().report_barriers();
             return Ok(false);
@@ -264,14 +267,17 @@ impl Looper {
 
     /// Phase "messages": runs what is due, also what is posted meanwhile, while the budget lasts.
     fn run_messages(&self, budget: usize, turn: &mut Turn) {
+        if self.shared().is_calm(self.core.here) {
+            return;
+        }
         // Read when a timed message comes to the front: what is plain is due.
         let mut now = PASSED;
-        let mut item = Item::none();
+        let mut begun = Begun::none();
         let (shared, here) = (self.shared(), self.core.here);
         let mut has_begun = false;
         while turn.messages < budget {
-            match shared.next_message(here, now, &mut item) {
-                Ok(begun) => {
+            match shared.next_message(here, now, &mut begun) {
+                Ok(()) => {
                     if !has_begun {
                         has_begun = true;
                         self.core.home.idlers.note_work();
@@ -279,7 +285,7 @@ impl Looper {
                     turn.messages += 1;
                     // One that panicked may have left it.
                     self.core.skipped.set(0);
-                    self.run_message(&mut item, begun);
+                    self.run_message(&mut begun);
                     if self.core.skipped.get() > 0 {
                         turn.messages -= self.core.skipped.take();
                     }
@@ -372,17 +378,20 @@ impl Looper {
             }
         } else {
             let shared = self.shared();
-            let next = if turn.messages == 0 { shared.next_place_when_idle() } else { shared.next_place() };
+            let next = match turn.messages {
+                0 if shared.is_calm(self.core.here) => None,
+                0 => shared.next_place_when_idle(),
+                _ => shared.next_place(),
+            };
             turn.more = self.is_due(next);
         }
     }
 
     /// Completes a turn's report: takes what no turn that fails or panics may lose.
-    fn report(&self, mut turn: Turn) -> Turn {
+    fn report(&self, turn: &mut Turn) {
         turn.woken = self.core.woken.take();
         turn.rebuilt = self.core.rebuilt.take();
         turn.timed_out = !turn.names_something();
-        turn
     }
 }
 

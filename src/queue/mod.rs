@@ -84,9 +84,11 @@ pub(crate) struct Taken<T> {
     pub(crate) ends_target: bool,
 }
 
-/// What there is to know of a message that was taken out to be run.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Begun {
+/// A message that was taken out to be run, or nothing that runs: made once and filled for each message, since to hand
+/// one out would cost more than to find it.
+#[derive(Debug)]
+pub(crate) struct Begun<T> {
+    pub(crate) value: T,
     pub(crate) when: Moment,
     /// The handler that it is for.
     pub(crate) target: Option<Key>,
@@ -94,6 +96,12 @@ pub(crate) struct Begun {
     pub(crate) ends_target: bool,
     /// When it was posted, if somebody watched.
     pub(crate) posted: Option<Moment>,
+}
+
+impl<T: Queued> Begun<T> {
+    pub(crate) fn none() -> Begun<T> {
+        Begun { value: T::none(), when: Moment::EARLIEST, target: None, ends_target: false, posted: None }
+    }
 }
 
 /// What comes of the wish to look at a message.
@@ -145,6 +153,13 @@ impl<T: Queued> Queue<T> {
         self.is_plain && self.nodes.len() > 0
     }
 
+    /// Whether there is nothing, and no burst has left room. No more than a burst leaves in the arena can be anywhere
+    /// else: all messages come through it.
+    #[inline]
+    pub(crate) fn is_calm(&self) -> bool {
+        self.is_plain && self.nodes.len() == 0 && self.nodes.is_small()
+    }
+
     /// As [`insert`](Queue::insert), for a plain message without anything besides that barriers hold up, in a queue
     /// that has nothing else; it gets the time of the one before.
     #[inline(always)]
@@ -189,7 +204,7 @@ impl<T: Queued> Queue<T> {
     /// Puts a message from another thread at its place, so that it is found by its number alone.
     pub(crate) fn insert_from_afar(&mut self, number: Number, when: Moment, mut value: T, extra: Extra) {
         self.from_afar += 1;
-        let Name { slot, .. } = self.insert(number, when, extra, |place| value.move_to(place));
+        let Name { slot, .. } = self.insert(number, when, extra, |place| _ = value.move_to(place));
         if number.lane() == Lane::Timed {
             self.afar.insert(number, slot);
         }
@@ -220,19 +235,19 @@ impl<T: Queued> Queue<T> {
         if number.is_asynchronous() { &mut self.asynchronous } else { &mut self.synchronous }
     }
 
-    /// Takes out the first message that may run, if it is due at `now`, to be run, and moves it to `place`, in which
+    /// Takes out the first message that may run, if it is due at `now`, to be run, and moves it to `begun`, in which
     /// nothing is left to run; otherwise tells when it is due. A plain one is always due.
     #[inline(always)]
-    pub(crate) fn pop_due(&mut self, now: Moment, place: &mut T) -> Result<Begun, Option<Moment>> {
+    pub(crate) fn pop_due(&mut self, now: Moment, begun: &mut Begun<T>) -> Result<(), Option<Moment>> {
         if !self.is_plain {
-            return self.pop_any(now, place);
+            return self.pop_any(now, begun);
         }
         let spot = self.synchronous.pop_plain().ok_or(None)?;
-        self.begin(spot, None, place).ok_or(None)
+        self.begin(spot, None, begun).ok_or(None)
     }
 
     #[inline(never)]
-    fn pop_any(&mut self, now: Moment, place: &mut T) -> Result<Begun, Option<Moment>> {
+    fn pop_any(&mut self, now: Moment, begun: &mut Begun<T>) -> Result<(), Option<Moment>> {
         let Some(head) = self.next() else {
             self.look_whether_plain();
             return Err(None);
@@ -247,24 +262,23 @@ impl<T: Queued> Queue<T> {
         }
         line.pop(lane);
         let extra = self.take_extra(head.spot.number);
-        let begun = self.begin(head.spot, extra.token, place);
+        let is_there = self.begin(head.spot, extra.token, begun);
+        begun.posted = extra.posted;
         self.look_whether_plain();
-        begun.map(|begun| Begun { posted: extra.posted, ..begun }).ok_or(None)
+        is_there.ok_or(None)
     }
 
     /// Takes out a message that is in no line any more, to be run.
     #[inline(always)]
-    fn begin(&mut self, spot: Spot, token: Option<Token>, place: &mut T) -> Option<Begun> {
-        let (when, address, links) = self.nodes.vacate(spot.slot, |node| {
-            node.value.move_to(place);
-            (node.when, node.value.address(), node.value.links().copied())
+    fn begin(&mut self, spot: Spot, token: Option<Token>, begun: &mut Begun<T>) -> Option<()> {
+        let own = self.nodes.vacate(spot.slot, |node| {
+            begun.when = node.when;
+            node.value.move_to(&mut begun.value)
         })?;
         self.account.run += 1;
-        let (target, ends_target) = match (address, links) {
-            (Some(address), Some(links)) => self.leave_index(spot, address, links, token),
-            _ => (None, false),
-        };
-        Some(Begun { when, target, ends_target, posted: None })
+        (begun.target, begun.ends_target) = self.leave_index(spot, own, token);
+        begun.posted = None;
+        Some(())
     }
 
     fn look_whether_plain(&mut self) {
@@ -275,11 +289,13 @@ impl<T: Queued> Queue<T> {
             && self.extras.0.is_empty();
     }
 
-    /// Takes a message that was taken out off the list of its handler, which it was linked in by `links`.
+    /// Takes a message that was taken out off the list of its handler, if it has one.
     #[inline(always)]
-    fn leave_index(&mut self, spot: Spot, address: Address, links: Links, token: Option<Token>) -> (Option<Key>, bool) {
-        let target = self.index.key_at(address.target);
-        (target, self.index.remove(spot, address, token, links, &mut self.nodes))
+    fn leave_index(&mut self, spot: Spot, own: Option<(Address, Links)>, token: Option<Token>) -> (Option<Key>, bool) {
+        match own {
+            Some((address, links)) => self.index.remove(spot, address, token, links, &mut self.nodes),
+            None => (None, false),
+        }
     }
 
     /// The place of the first message that may run; `None` when there is none.
@@ -333,14 +349,8 @@ impl<T: Queued> Queue<T> {
     fn take_from_arena(&mut self, spot: Spot) -> Option<Taken<T>> {
         let mut value = T::none();
         let extra = self.take_extra(spot.number);
-        let (address, links) = self.nodes.vacate(spot.slot, |node| {
-            node.value.move_to(&mut value);
-            (node.value.address(), node.value.links().copied())
-        })?;
-        let (target, ends_target) = match (address, links) {
-            (Some(address), Some(links)) => self.leave_index(spot, address, links, extra.token),
-            _ => (None, false),
-        };
+        let own = self.nodes.vacate(spot.slot, |node| node.value.move_to(&mut value))?;
+        let (target, ends_target) = self.leave_index(spot, own, extra.token);
         Some(Taken { value, target, ends_target })
     }
 

@@ -22,8 +22,9 @@ macro_rules! plain {
                 <$type>::default()
             }
 
-            fn move_to(&mut self, other: &mut Self) {
+            fn move_to(&mut self, other: &mut Self) -> Option<(Address, Links)> {
                 *other = mem::take(self);
+                None
             }
         }
     )*};
@@ -49,8 +50,8 @@ impl Numbered {
     }
 
     fn pop(&mut self, now: Moment) -> Option<&'static str> {
-        let mut message = "";
-        self.queue.pop_due(now, &mut message).ok().map(|_| message)
+        let mut begun = Begun::none();
+        self.queue.pop_due(now, &mut begun).ok().map(|()| begun.value)
     }
 
     fn run_all(&mut self, now: Moment) -> Vec<&'static str> {
@@ -111,9 +112,9 @@ fn c37_a_million_with_the_same_deadline_are_fifo() {
     }
 
     let mut expected = 1;
-    let mut message = 0;
-    while queue.pop_due(t, &mut message).is_ok() {
-        assert_eq!(message, expected);
+    let mut begun = Begun::none();
+    while queue.pop_due(t, &mut begun).is_ok() {
+        assert_eq!(begun.value, expected);
         expected += 1;
     }
 
@@ -134,7 +135,7 @@ fn m1_c37_many_that_are_due_at_once_run_in_order_with_what_comes_and_goes_meanwh
     };
     let mut pending: Vec<_> = (0..3000_u64).map(|step| put(&mut queue, step * 7919 % 1000)).collect();
     let mut ran = Vec::new();
-    let mut message = 0;
+    let mut begun = Begun::none();
     for step in 0..3000_u64 {
         if step % 5 == 0 {
             pending.push(put(&mut queue, step * 31 % 1500));
@@ -143,12 +144,12 @@ fn m1_c37_many_that_are_due_at_once_run_in_order_with_what_comes_and_goes_meanwh
             let (_, _, name) = pending.swap_remove(step as usize * 17 % pending.len());
             queue.cancel_name(name);
         }
-        if queue.pop_due(ns(900), &mut message).is_ok() {
+        if queue.pop_due(ns(900), &mut begun).is_ok() {
             let expected =
                 pending.iter().filter(|(_, nanos, _)| *nanos <= 900).min_by_key(|(order, nanos, _)| (*nanos, *order));
-            assert_eq!(Some(message), expected.map(|(order, ..)| *order));
-            pending.retain(|(order, ..)| *order != message);
-            ran.push(message);
+            assert_eq!(Some(begun.value), expected.map(|(order, ..)| *order));
+            pending.retain(|(order, ..)| *order != begun.value);
+            ran.push(begun.value);
         }
     }
     assert!(ran.len() > 1000);
@@ -212,8 +213,8 @@ fn r1_any_order_of_cancelling_leaves_the_others_in_order() {
 
         let mut expected: Vec<i64> = left.into_iter().map(|(order, _)| order).collect();
         expected.sort_by_key(|order| if order % 3 == 2 { -*order } else { 1000 + *order });
-        let mut message = 0;
-        let ran: Vec<i64> = std::iter::from_fn(|| queue.pop_due(t, &mut message).ok().map(|_| message)).collect();
+        let mut begun = Begun::none();
+        let ran: Vec<i64> = std::iter::from_fn(|| queue.pop_due(t, &mut begun).ok().map(|()| begun.value)).collect();
         assert_eq!(ran, expected);
         assert_eq!(queue.len(), 0);
     }

@@ -351,8 +351,32 @@ impl Shared {
         desk.queue.next_place()
     }
 
+    /// Whether nothing is pending, no barrier stands, and no burst has left room. That is what most turns find that
+    /// serve fds, so to find it costs little; `false` where it would cost more.
+    #[inline]
+    pub(crate) fn is_calm(&self, here: Here) -> bool {
+        self.desk.lock_here(here).is_ok_and(|desk| self.is_calm_at(&desk))
+    }
+
+    #[inline]
+    fn is_calm_at(&self, desk: &Desk) -> bool {
+        desk.queue.is_calm() && !self.inbox.has_mail()
+    }
+
     /// The place of the first message that may run, and when a barrier will have stood for too long.
-    pub(crate) fn next_stops(&self) -> (Option<Place>, Option<Moment>) {
+    #[inline]
+    pub(crate) fn next_stops(&self, here: Here) -> (Option<Place>, Option<Moment>) {
+        if let Ok(mut desk) = self.desk.lock_here(here)
+            && self.is_calm_at(&desk)
+        {
+            desk.is_fresh = false;
+            return (None, None);
+        }
+        self.next_stops_of_any()
+    }
+
+    #[inline(never)]
+    fn next_stops_of_any(&self) -> (Option<Place>, Option<Moment>) {
         let mut desk = self.desk();
         desk.is_fresh = false;
         (desk.queue.next_place(), self.next_alarm(&desk.queue))
@@ -391,18 +415,33 @@ impl Shared {
         true
     }
 
-    /// Takes the first message if it is due at `now`, to be run, and moves it to `place`, in which nothing is left to
+    /// Takes the first message if it is due at `now`, to be run, and moves it to `begun`, in which nothing is left to
     /// run; otherwise tells when the first one is due. A plain one is always due.
     ///
     /// The mail is collected only if some of it may come first: not for each message while others post without end.
     #[inline(always)]
-    pub(crate) fn next_message(&self, here: Here, now: Moment, place: &mut Item) -> Result<Begun, Option<Moment>> {
-        let mut desk = self.desk.lock_here(here);
-        // Plain mail comes after what is plain already, however much others post.
+    pub(crate) fn next_message(&self, here: Here, now: Moment, begun: &mut Begun<Item>) -> Result<(), Option<Moment>> {
+        match self.desk.lock_here(here) {
+            // Plain mail comes after what is plain already, however much others post.
+            Ok(mut desk) if !self.inbox.has_mail() || desk.queue.begins_plain() && self.inbox.is_plain() => {
+                desk.queue.pop_due(now, begun)
+            }
+            Ok(desk) => self.next_message_or_mail(desk.into(), now, begun),
+            Err(desk) => self.next_message_or_mail(desk, now, begun),
+        }
+    }
+
+    #[inline(never)]
+    fn next_message_or_mail(
+        &self,
+        mut desk: OwnersGuard<'_, Desk>,
+        now: Moment,
+        begun: &mut Begun<Item>,
+    ) -> Result<(), Option<Moment>> {
         if self.inbox.has_mail() && !(desk.queue.begins_plain() && self.inbox.is_plain()) {
             self.collect_what_may_precede(&mut desk);
         }
-        desk.queue.pop_due(now, place)
+        desk.queue.pop_due(now, begun)
     }
 
     #[cold]

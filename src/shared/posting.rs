@@ -42,21 +42,27 @@ impl Shared {
         token: Option<Token>,
         fill: impl FnOnce(&mut Body, T),
     ) -> Result<(Name, Signal), Rejected<T>> {
-        let mut desk = self.desk.lock_here(here);
-        if stamp.when != When::Now || stamp.asynchronous || token.is_some() || self.is_watched() {
-            return self.leave_here(desk, stamp, value, token, fill);
-        }
+        let mut desk = match self.desk.lock_here(here) {
+            Ok(desk) => desk,
+            Err(desk) => return self.leave_here(desk, stamp, value, token, fill),
+        };
         // The common case: nothing but plain messages far and near.
-        match desk.numbers.next(Lane::Plain, false) {
-            Some(number) if desk.is_fresh && desk.queue.is_plain() && self.inbox.is_quiet() => {
-                let name = desk.queue.insert_plain(number, |item| {
-                    item.origin = stamp.origin;
-                    fill(&mut item.body, value);
-                });
-                Ok((name, Signal::Saved))
-            }
-            _ => self.leave_here(desk, stamp, value, token, fill),
-        }
+        let is_common = stamp.when == When::Now
+            && !stamp.asynchronous
+            && token.is_none()
+            && !self.is_watched()
+            && desk.is_fresh
+            && desk.queue.is_plain()
+            && self.inbox.is_quiet();
+        let number = if is_common { desk.numbers.next(Lane::Plain, false) } else { None };
+        let Some(number) = number else {
+            return self.leave_here(desk.into(), stamp, value, token, fill);
+        };
+        let name = desk.queue.insert_plain(number, |item| {
+            item.origin = stamp.origin;
+            fill(&mut item.body, value);
+        });
+        Ok((name, Signal::Saved))
     }
 
     /// On the looper's thread, messages go into the queue at once; after the mail, which came earlier.

@@ -25,6 +25,7 @@
 
 use std::{
     marker::PhantomData,
+    mem::ManuallyDrop,
     ops::{Deref, DerefMut},
     sync::atomic::{
         Ordering::{Acquire, Relaxed, Release, SeqCst},
@@ -86,18 +87,18 @@ impl<T> Biased<T> {
     /// If the owner is inside already.
     #[inline]
     pub(crate) fn lock(&self) -> Guard<'_, T> {
-        if self.owner.is_here() { self.enter() } else { self.enter_from_afar() }
+        if self.owner.is_here() { self.enter().map_or_else(|guard| guard, Guard::from) } else { self.enter_from_afar() }
     }
 
-    /// As [`lock`](Biased::lock), on the owner's thread.
+    /// As [`lock`](Biased::lock), on the owner's thread: by the short way, or, if others came, through the door.
     #[inline(always)]
-    pub(crate) fn lock_here(&self, here: Here) -> Guard<'_, T> {
+    pub(crate) fn lock_here(&self, here: Here) -> Result<ShortGuard<'_, T>, Guard<'_, T>> {
         assert!(here.number() == self.owner, "it is the owner's thread");
         self.enter()
     }
 
     #[inline(always)]
-    fn enter(&self) -> Guard<'_, T> {
+    fn enter(&self) -> Result<ShortGuard<'_, T>, Guard<'_, T>> {
         // Only the owner writes it, so this is what it wrote last.
         assert!(!self.inside.load(Relaxed), "a looper's lock is not taken twice");
         self.inside.store(true, Relaxed);
@@ -105,9 +106,9 @@ impl<T> Biased<T> {
         // Acquires what the last of the others did.
         let acquire = if planted::is(Bug::EnterUnacquired) { Relaxed } else { Acquire };
         if self.others.load(acquire) != 0 && !planted::is(Bug::StepInAnyway) {
-            return self.enter_through_the_door();
+            return Err(self.enter_through_the_door());
         }
-        Guard { lock: self, way: Way::Short, not_send: PhantomData }
+        Ok(ShortGuard { lock: self, not_send: PhantomData })
     }
 
     #[cold]
@@ -190,6 +191,49 @@ enum Way<'a> {
     FromAfar(#[expect(dead_code, reason = "is held")] MutexGuard<'a, ()>),
 }
 
+/// What its owner has locked by the short way: costs less to drop than a [`Guard`].
+#[derive(Debug)]
+pub(crate) struct ShortGuard<'a, T> {
+    lock: &'a Biased<T>,
+    /// It has to be dropped on the thread that it was made on.
+    not_send: PhantomData<*const ()>,
+}
+
+impl<T> Deref for ShortGuard<'_, T> {
+    type Target = T;
+
+    #[inline]
+    #[allow(unsafe_code, reason = "the queue's lock: see docs/performance.md")]
+    fn deref(&self) -> &T {
+        // SAFETY: there is one guard at a time, and this borrows it.
+        self.lock.value.with(|value| unsafe { &*value })
+    }
+}
+
+impl<T> DerefMut for ShortGuard<'_, T> {
+    #[inline]
+    #[allow(unsafe_code, reason = "the queue's lock: see docs/performance.md")]
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: there is one guard at a time, and this borrows it for as long as the value is.
+        self.lock.value.with_mut(|value| unsafe { &mut *value })
+    }
+}
+
+impl<T> Drop for ShortGuard<'_, T> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        self.lock.leave();
+    }
+}
+
+impl<'a, T> From<ShortGuard<'a, T>> for Guard<'a, T> {
+    fn from(short: ShortGuard<'a, T>) -> Self {
+        // It is this one that leaves.
+        let ShortGuard { lock, .. } = *ManuallyDrop::new(short);
+        Guard { lock, way: Way::Short, not_send: PhantomData }
+    }
+}
+
 /// What is locked, for as long as this lives.
 #[derive(Debug)]
 pub(crate) struct Guard<'a, T> {
@@ -257,8 +301,8 @@ mod tests {
     fn m9_the_owner_is_not_let_in_twice_by_whichever_way_it_came() {
         let lock = Biased::new(ThreadNumber::assign().unwrap(), 0);
 
-        for enter in [Biased::enter, Biased::enter_through_the_door] {
-            let first = enter(&lock);
+        for first in [Biased::lock, Biased::enter_through_the_door] {
+            let first = first(&lock);
             assert!(catch_unwind(AssertUnwindSafe(|| drop(lock.lock()))).is_err());
             drop(first);
             drop(lock.lock());

@@ -66,8 +66,8 @@ mod plain {
             self.0.lock()
         }
 
-        pub(crate) fn lock_here(&self, _here: Here) -> MutexGuard<'_, T> {
-            self.0.lock()
+        pub(crate) fn lock_here(&self, _here: Here) -> Result<MutexGuard<'_, T>, MutexGuard<'_, T>> {
+            Ok(self.0.lock())
         }
     }
 }

@@ -5,10 +5,7 @@
 use std::ops::ControlFlow;
 
 use super::*;
-use crate::{
-    item::{Body, Item},
-    node::Queued,
-};
+use crate::{item::Body, queue::Begun};
 
 #[test]
 fn post_every_runs_on_its_grid_and_skips_what_was_missed() {
@@ -152,10 +149,10 @@ fn r1_q4_a_run_that_is_cancelled_before_it_begins_does_not_begin_and_counts_as_r
     let tick = |_: &Looper| panic!("it was cancelled");
     let posted = looper.handle().post_every(ms(10), tick).unwrap();
     kernel.advance(ms(10));
-    let mut item = Item::none();
+    let mut begun = Begun::none();
     let here = looper.shared().owner.here().unwrap();
-    looper.shared().next_message(here, looper.clock().now(), &mut item).expect("it is due");
-    let Body::Closure(mut run) = item.body else { panic!("it is a closure") };
+    looper.shared().next_message(here, looper.clock().now(), &mut begun).expect("it is due");
+    let Body::Closure(mut run) = begun.value.body else { panic!("it is a closure") };
 
     assert!(posted.cancel());
     run.call(here, &looper);
