@@ -111,6 +111,14 @@ impl Body {
         Body::Closure(posting)
     }
 
+    /// Becomes a closure that may cross threads.
+    #[inline(always)]
+    pub(crate) fn fill_send<F: FnOnce(&Looper) + Send + 'static>(&mut self, closure: F) {
+        let place = self.as_closure();
+        place.tag = Kind::Post;
+        place.fill(closure);
+    }
+
     /// Becomes a closure that stays on the calling thread.
     #[inline(always)]
     pub(crate) fn fill_local<F: FnOnce(&Looper) + 'static>(&mut self, closure: F, here: Here) {

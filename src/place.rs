@@ -41,6 +41,12 @@ impl Number {
         }
     }
 
+    /// Whether it is a plain message's that barriers hold up.
+    #[inline]
+    pub(crate) const fn is_common(self) -> bool {
+        self.0 & ((1 << LANE_BITS) - 1) == 0
+    }
+
     /// Whether barriers let the message pass.
     #[inline]
     pub(crate) const fn is_asynchronous(self) -> bool {

@@ -19,7 +19,7 @@ use crate::{
     fd_source::FdHandle,
     home,
     interest::{Events, Interest},
-    item::{Body, Stamp, When},
+    item::{Body, Posting, Stamp, When},
     looper::Looper,
     posted::Posted,
     repeat::{Repetition, Tick},
@@ -173,7 +173,11 @@ impl LooperHandle {
         F: FnOnce(&Looper) + Send + 'static,
     {
         let stamp = Stamp { asynchronous: self.asynchronous, ..stamp };
-        // Made before anything is locked, since a large closure is boxed.
+        if Posting::has_room_for::<F>() {
+            let name = self.shared.post(stamp, callback, None, Body::fill_send)?;
+            return Ok(Posted::once(self.shared.id, name));
+        }
+        // Boxed before anything is locked.
         match self.shared.post(stamp, Body::send(callback), None, |place, body| *place = body) {
             Ok(name) => Ok(Posted::once(self.shared.id, name)),
             Err(Rejected { value, reason }) => Err(Rejected { value: value.into_closure(), reason }),

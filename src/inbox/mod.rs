@@ -30,7 +30,7 @@ use crate::{
     error::Reason,
     item::{Arrival, Leftover},
     mail::{BLOCK_BITS, Mail, Numbers},
-    node::Extra,
+    node::{Extra, Queued},
     place::{Lane, Number, Place},
     planted::{self, Bug},
     sys::sync::{AtomicI64, AtomicU32, Mutex, MutexGuard},
@@ -412,7 +412,7 @@ pub(crate) struct Open<'a, T> {
     inbox: &'a Inbox<T>,
 }
 
-impl<T> Open<'_, T> {
+impl<T: Queued> Open<'_, T> {
     /// No timed message is due before this, in the queue or in the mail.
     pub(crate) fn timed_from(&self) -> Moment {
         let queue = Moment::from_nanos(self.inbox.timed_from.load(Acquire));
@@ -421,17 +421,17 @@ impl<T> Open<'_, T> {
 
     /// Whether the last message that the queue does not have yet is a plain one.
     pub(crate) fn ends_plain(&self) -> bool {
-        self.left.mail.messages.last().is_some_and(|(number, ..)| number.lane() == Lane::Plain)
+        self.left.mail.last().is_some_and(|number| number.lane() == Lane::Plain)
     }
 
-    /// Leaves a message that is due at `when`, and that `fill` completes where it lies.
+    /// Leaves a message that is due at `when`, and that `fill` makes where it lies.
+    #[inline]
     pub(crate) fn push(
         mut self,
         lane: Lane,
         asynchronous: bool,
         when: Moment,
         extra: Extra,
-        message: T,
         fill: impl FnOnce(&mut T),
     ) -> (Number, Signal) {
         let left = &mut *self.left;
@@ -442,13 +442,7 @@ impl<T> Open<'_, T> {
             Lane::Front => false,
         };
         let is_barred = !asynchronous && left.barrier.is_some_and(is_behind);
-        left.mail.messages.push((number, when, message));
-        if let Some((_, _, message)) = left.mail.messages.last_mut() {
-            fill(message);
-        }
-        if !extra.is_empty() {
-            left.mail.extras.push_back((number, extra));
-        }
+        left.mail.push(number, when, extra, fill);
         if lane != Lane::Plain {
             self.note_earliest(lane, when);
         }

@@ -7,7 +7,7 @@ use crate::clock::Clock;
 
 fn push(inbox: &Inbox<char>, when: Moment) -> Signal {
     let lane = if when == Moment::FRONT { Lane::Front } else { Lane::Timed };
-    inbox.open().unwrap().push(lane, false, when, Extra::default(), 'm', |_| ()).1
+    inbox.open().unwrap().push(lane, false, when, Extra::default(), |_| ()).1
 }
 
 fn empty(inbox: &Inbox<char>) {
@@ -33,8 +33,9 @@ fn m5_numbers_grow_whoever_posts() {
 
     for round in 0..2000 {
         if round % 700 == 3 {
-            grows(inbox.open().unwrap().push(Lane::Plain, false, Moment::EARLIEST, Extra::default(), 'm', |_| ()).0);
-            assert_eq!(inbox.take_mail(Mail::default(), &mut numbers).messages.len(), 1);
+            let inbox: &Inbox<char> = &inbox;
+            grows(inbox.open().unwrap().push(Lane::Plain, false, Moment::EARLIEST, Extra::default(), |_| ()).0);
+            assert_eq!(inbox.take_mail(Mail::default(), &mut numbers).len(), 1);
         }
         grows(numbers.next(Lane::Plain, false).unwrap_or_else(|| {
             inbox.take_mail_and_begin_block(Mail::default(), &mut numbers);

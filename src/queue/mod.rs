@@ -201,9 +201,14 @@ impl<T: Queued> Queue<T> {
         Name { number, slot }
     }
 
-    /// Puts a message from another thread at its place, so that it is found by its number alone.
-    pub(crate) fn insert_from_afar(&mut self, number: Number, when: Moment, mut value: T, extra: Extra) {
+    /// Moves a message from another thread to its place, so that it is found by its number alone.
+    pub(crate) fn insert_from_afar(&mut self, number: Number, when: Moment, value: &mut T, extra: Extra) {
         self.from_afar += 1;
+        if self.is_plain && number.is_common() && extra.is_empty() {
+            self.stamp_no_earlier_than(when);
+            self.insert_plain(number, |place| _ = value.move_to(place));
+            return;
+        }
         let Name { slot, .. } = self.insert(number, when, extra, |place| _ = value.move_to(place));
         if number.lane() == Lane::Timed {
             self.afar.insert(number, slot);

@@ -155,9 +155,10 @@ impl Shared {
             When::At(time) => time,
             When::Front => Moment::FRONT,
         };
-        let item = Item { origin, body: Body::default() };
-        let fill = |item: &mut Item| fill(&mut item.body, value);
-        let (number, signal) = inbox.push(when.lane(), asynchronous, time, extra, item, fill);
+        let (number, signal) = inbox.push(when.lane(), asynchronous, time, extra, |item| {
+            item.origin = origin;
+            fill(&mut item.body, value);
+        });
         let signal = if planted::is(Bug::SignalBeforePush) { Signal::Saved } else { signal };
         Ok((Name::from_afar(number), signal))
     }

@@ -20,11 +20,7 @@ impl Shared {
     }
 
     pub(super) fn sort(desk: &mut Desk, mut mail: Mail<Item>) {
-        for (number, when, item) in mail.messages.drain(..) {
-            let extra =
-                mail.extras.pop_front_if(|(with, _)| *with == number).map_or(Extra::default(), |(_, extra)| extra);
-            desk.queue.insert_from_afar(number, when, item, extra);
-        }
+        mail.empty(|number, when, item, extra| desk.queue.insert_from_afar(number, when, item, extra));
         desk.room = mail;
     }
 

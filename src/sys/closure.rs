@@ -52,6 +52,11 @@ impl<C: ?Sized + 'static, T> Closure<C, T> {
         Closure { methods: None, room: Room::uninit(), home: 0, tag }
     }
 
+    /// Whether an `F` has room without a box.
+    pub(crate) const fn has_room_for<F>() -> bool {
+        fits::<F>()
+    }
+
     /// Keeps `closure` in place of nothing, for any thread to call or to drop. It is written where it is to lie: to
     /// make one and move it there costs as much as all the rest of posting it.
     #[inline(always)]
