@@ -19,6 +19,7 @@ use crate::{
     inbox::Chores,
     item::{Arrival, Body, Callee, Item, Leftover, Posting, Target},
     looper::Core,
+    planted::{self, Bug},
     queue::Taken,
     shared::{LooperId, Shared},
     slots::{Annex, Key},
@@ -371,6 +372,10 @@ pub(crate) fn drop_ended(shared: &Shared, key: Key) {
             drop_each(displaced.into_iter().chain(home.sources.remove(key)));
         }
         None => {
+            if planted::is(Bug::TellBeforeLeaving) {
+                shared.signal_if(shared.inbox.leave_chores());
+                return shared.fds.leave_departure(key);
+            }
             shared.fds.leave_departure(key);
             shared.signal_if(shared.inbox.leave_chores());
         }

@@ -11,6 +11,8 @@ pub(crate) enum Bug {
     SettleWithoutLooking,
     /// The looper looks at the queue and publishes its sleep under two locks of the queue instead of one.
     SettleWithoutTheQueue,
+    /// The looper takes back the flag that there is mail when it has unlocked the mail that it took (C1).
+    ForgetMailLate,
     /// Mail is taken to be known to a looper that has mail, also if that looper is asleep (C1).
     RaiseOnce,
     /// Who finds the looper asleep does not take its published sleep back, so that everybody writes the eventfd (C3).
@@ -19,6 +21,10 @@ pub(crate) enum Bug {
     SignalBeforePush,
     /// Whether the inbox is closed is looked at under one lock, and the message pushed under the next (C57).
     CheckThenPush,
+    /// Whether a message is pending is looked at under one lock, and it is cancelled under the next (C53).
+    CheckThenCancel,
+    /// The looper is told to tidy up before what has ended is left for it (C30).
+    TellBeforeLeaving,
     /// Who takes a barrier away wakes the looper before the barrier is gone (C56).
     RouseBeforeRelease,
     /// Who takes a barrier away collects the mail before posters see that it is gone (C56).

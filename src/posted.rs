@@ -9,6 +9,7 @@ use crate::{
     drops::drop_each,
     home,
     place::Name,
+    planted::{self, Bug},
     recipient,
     repeat::Repetition,
     shared::{LooperId, Shared},
@@ -85,8 +86,9 @@ impl<M> Posted<M> {
     fn cancel_on(&self, shared: &Shared) -> bool {
         let (taken, kept) = match &self.target {
             Target::Once(name) => {
+                let was_pending = planted::is(Bug::CheckThenCancel) && shared.is_pending(*name);
                 let taken = shared.cancel(*name);
-                let kept = taken.is_some();
+                let kept = was_pending || taken.is_some();
                 (taken, kept)
             }
             Target::Repeating(repetition) => repetition.cancel(shared),

@@ -288,7 +288,11 @@ impl<T> Inbox<T> {
 
     /// Takes all mail, and leaves `room` for more. `numbers` goes on behind it.
     pub(crate) fn take_mail(&self, room: Mail<T>, numbers: &mut Numbers) -> Mail<T> {
-        self.take_mail_of(&mut self.left.lock(), room, numbers)
+        let mail = self.take_mail_of(&mut self.left.lock(), room, numbers);
+        if planted::is(Bug::ForgetMailLate) {
+            self.state.fetch_and(!MAIL, AcqRel);
+        }
+        mail
     }
 
     /// As [`take_mail`](Inbox::take_mail), and lets `numbers` go on in a new block.

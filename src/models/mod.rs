@@ -16,6 +16,7 @@ use crate::{
 };
 
 mod biased;
+mod fds;
 mod messages;
 mod wake;
 
@@ -90,6 +91,7 @@ mod controls {
     #[test]
     fn p2_a_signal_before_the_message_is_caught() {
         catches("wake::c1_one_post_ends_a_sleep", Bug::SignalBeforePush, "deadlock");
+        catches("wake::c2_whoever_is_woken_for_a_message_finds_it", Bug::SignalBeforePush, "deadlock");
     }
 
     #[test]
@@ -108,8 +110,47 @@ mod controls {
     }
 
     #[test]
+    fn p1_forgetting_mail_that_came_after_the_looper_took_it_is_caught() {
+        catches("wake::c1_two_posts_of_one_thread_both_run", Bug::ForgetMailLate, "deadlock");
+        catches("wake::c1_posts_of_two_threads_both_run", Bug::ForgetMailLate, "deadlock");
+        catches("wake::c1_two_posts_of_each_of_two_threads_all_run", Bug::ForgetMailLate, "deadlock");
+    }
+
+    #[test]
+    fn p8_sleeping_over_an_earlier_message_is_caught() {
+        catches("wake::c8_an_earlier_message_shortens_a_sleep", Bug::SettleWithoutLooking, "deadlock");
+        catches("wake::c8_an_earlier_message_shortens_a_sleep", Bug::SignalBeforePush, "deadlock");
+    }
+
+    #[test]
+    fn p30_telling_the_looper_of_a_removal_too_early_is_caught() {
+        let models = [
+            "fds::f4_c30_a_removal_while_the_fd_is_served_lets_no_call_begin_and_the_source_is_dropped_at_home",
+            "fds::f11_c30_one_that_another_thread_adds_and_removes_is_dropped_at_home_whatever_the_looper_does",
+        ];
+        models.iter().for_each(|model| catches(model, Bug::TellBeforeLeaving, "left == right"));
+    }
+
+    #[test]
+    fn p53_looking_and_then_cancelling_is_caught() {
+        catches("wake::c53_a_message_is_either_run_or_cancelled", Bug::CheckThenCancel, "left == right");
+    }
+
+    #[test]
     fn p57_checking_and_then_pushing_is_caught() {
         catches("wake::c57_quit_against_two_posters_loses_nothing", Bug::CheckThenPush, "ends in one way");
+    }
+
+    #[test]
+    fn p57_sleeping_over_a_quit_is_caught() {
+        let model = "wake::c57_quit_safely_against_a_poster_runs_all_it_accepted";
+        catches(model, Bug::SettleWithoutLooking, "deadlock");
+    }
+
+    #[test]
+    fn p77_checking_and_then_pushing_to_a_looper_that_ends_is_caught() {
+        let model = "wake::c77_a_post_against_the_end_of_the_looper_is_dropped_or_refused";
+        catches(model, Bug::CheckThenPush, "left == right");
     }
 
     #[test]

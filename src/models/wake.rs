@@ -1,6 +1,6 @@
 //! Posts, wakes and quits against a looper that goes to sleep.
 //!
-//! Holds M10, R1, O1, C1, C3, C8, C9, C53, C57, C77.
+//! Holds M10, R1, O1, C1, C2, C3, C8, C9, C11, C53, C57, C77.
 
 use std::sync::{
     Arc,
@@ -45,6 +45,25 @@ fn c1_two_posts_of_one_thread_both_run() {
 #[test]
 fn c1_posts_of_two_threads_both_run() {
     check(|| posters_and_a_sleeping_looper(2, 1));
+}
+
+#[test]
+fn c1_two_posts_of_each_of_two_threads_all_run() {
+    check(|| posters_and_a_sleeping_looper(2, 2));
+}
+
+#[test]
+fn c2_whoever_is_woken_for_a_message_finds_it() {
+    check(|| {
+        let (looper, kernel) = looper();
+        let handle = looper.handle();
+        let poster = thread::spawn(move || drop(handle.post(|_| ()).unwrap()));
+
+        assert_eq!(looper.poll_once(None).unwrap().messages, 1);
+
+        assert_eq!(kernel.calls(Call::EpollWait), 1, "no wait ends with nothing to be found");
+        poster.join().unwrap();
+    });
 }
 
 #[test]
@@ -268,6 +287,25 @@ fn c77_a_post_against_the_end_of_the_looper_is_dropped_or_refused() {
         let report = handle.exit_report();
         assert_eq!((report.posted, report.dropped), (accepted, accepted));
         assert_eq!(Arc::strong_count(&ran), 1, "nothing is left behind");
+    });
+}
+
+// Whose handle it is keeps the eventfd open: after the looper, its fds wait for the last of them.
+
+#[test]
+fn c11_a_wake_against_the_end_of_the_looper_succeeds_and_all_is_closed_after_both() {
+    check(|| {
+        let (looper, kernel) = looper();
+        // Counts as asleep for those who wake it.
+        looper.as_fd();
+        looper.poll_once(Duration::ZERO).unwrap();
+        let handle = looper.handle();
+        let waker = thread::spawn(move || handle.wake().unwrap());
+
+        drop(looper);
+
+        waker.join().unwrap();
+        assert_eq!(kernel.open_objects(), 0);
     });
 }
 
