@@ -31,6 +31,19 @@ use crate::{error::Rejected, looper::Looper, place::Place, remote::LooperHandle,
 /// # }
 /// ```
 ///
+/// It cannot be released twice:
+///
+/// ```compile_fail,E0382
+/// # // C55: a barrier that was released does not exist any more.
+/// # fn main() -> std::io::Result<()> {
+/// let looper = alooper::Looper::new()?;
+/// let barrier = looper.barrier()?;
+/// drop(barrier);
+/// drop(barrier);
+/// # Ok(())
+/// # }
+/// ```
+///
 /// # Thread safety
 /// `Send` and `Sync`: any thread may drop it, which wakes the looper if something may run now.
 ///

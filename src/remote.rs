@@ -96,6 +96,18 @@ impl LooperHandle {
     /// that was accepted runs, is cancelled, or is counted as dropped in the [`ExitReport`]: exactly one of these
     /// (M6).
     ///
+    /// What may not leave its thread does not come this way, but by [`Looper::post`]:
+    ///
+    /// ```compile_fail,E0277
+    /// # // C62: a payload that is not `Send`.
+    /// # fn main() -> std::io::Result<()> {
+    /// let looper = alooper::Looper::new()?;
+    /// let payload = std::rc::Rc::new(1);
+    /// looper.handle().post(move |_| drop(payload))?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Android
     /// `Handler.post`.
     #[track_caller]

@@ -72,6 +72,23 @@ use crate::{
 /// needs_send::<alooper::Looper>();
 /// ```
 ///
+/// ```compile_fail,E0277
+/// # // C76: nor can one thread use a looper that another one runs.
+/// fn needs_sync<T: Sync>() {}
+/// needs_sync::<alooper::Looper>();
+/// ```
+///
+/// A callback cannot drop the looper that runs it, since it is lent to it, and whoever polls has it borrowed:
+///
+/// ```compile_fail,E0505
+/// # // C78: a looper cannot go into its own message.
+/// # fn main() -> std::io::Result<()> {
+/// let looper = alooper::Looper::new()?;
+/// looper.post(move |_| drop(looper))?;
+/// # Ok(())
+/// # }
+/// ```
+///
 /// # Android
 /// `ALooper`, and `android.os.Looper` with its `MessageQueue`.
 #[doc(alias = "ALooper")]
