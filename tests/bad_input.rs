@@ -18,6 +18,10 @@ use std::{
         unix::{fs::OpenOptionsExt, net::UnixStream},
     },
     rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread,
     time::Duration,
 };
@@ -91,6 +95,41 @@ fn c20_f11_from_another_thread_it_is_the_same() {
         assert!(other.join().unwrap());
         assert_works(&looper);
     });
+}
+
+#[test]
+fn c20_a_refused_callback_is_dropped_once_in_all_ways_of_adding() {
+    watched(|| {
+        let looper = Looper::new().unwrap();
+        let handle = looper.handle();
+        let directory = File::open(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let drops = Arc::new(AtomicUsize::new(0));
+        let callback = || {
+            let counted = CountsDrop(drops.clone());
+            move |_: &Looper, _: &mut File, _| panic!("it was refused, with {counted:?}")
+        };
+
+        let directory = looper.add_fd(directory, Interest::INPUT, callback()).unwrap_err().source;
+        assert_eq!(drops.load(Ordering::Relaxed), 1);
+        let directory = looper.replace_fd(directory, Interest::INPUT, callback()).unwrap_err().source;
+        assert_eq!(drops.load(Ordering::Relaxed), 2);
+        let directory = handle.add_fd(directory, Interest::INPUT, callback()).unwrap_err().source;
+        assert_eq!(drops.load(Ordering::Relaxed), 3);
+        handle.replace_fd(directory, Interest::INPUT, callback()).unwrap_err();
+        assert_eq!(drops.load(Ordering::Relaxed), 4);
+
+        drop(looper);
+        assert_eq!(drops.load(Ordering::Relaxed), 4);
+    });
+}
+
+#[derive(Debug)]
+struct CountsDrop(Arc<AtomicUsize>);
+
+impl Drop for CountsDrop {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 /// A path's fd is open, and yet no file to wait for.

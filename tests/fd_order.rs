@@ -150,7 +150,7 @@ fn t7_a_message_that_posts_itself_for_ever_leaves_every_turn_to_its_fds() {
 #[test]
 fn t9_c32_a_turn_serves_every_fd_that_is_ready() {
     watched(|| {
-        let count = if may_open(8000) { 5000 } else { 500 };
+        let count = if may_open(12_000) { 10_000 } else { 500 };
         let looper = Looper::new().unwrap();
         let (near, mut far) = UnixStream::pair().unwrap();
         let calls = Rc::new(RefCell::new(vec![0; count]));

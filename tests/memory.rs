@@ -1,6 +1,6 @@
 //! What a burst has taken goes back, whoever posted it and however it ended.
 //!
-//! Holds R5, C11. All memory of the process is counted, so each test is in a process of its own.
+//! Holds C44. All memory of the process is counted, so each test is in a process of its own.
 
 #[path = "support/alone.rs"]
 mod own_process;
@@ -74,16 +74,16 @@ fn afar(looper: &Looper, posts: impl FnOnce(&alooper::LooperHandle) + Send) {
 }
 
 #[test]
-fn c11_of_plain_posts_from_here_nothing_stays() {
-    alone("c11_of_plain_posts_from_here_nothing_stays", || {
+fn c44_of_plain_posts_from_here_nothing_stays() {
+    alone("c44_of_plain_posts_from_here_nothing_stays", || {
         let stays = stays_after(|looper| (0..MANY).for_each(|_| drop(looper.post(|_| ()).unwrap())));
         assert!(stays < LITTLE, "{stays}");
     });
 }
 
 #[test]
-fn c11_of_plain_posts_from_afar_nothing_stays() {
-    alone("c11_of_plain_posts_from_afar_nothing_stays", || {
+fn c44_of_plain_posts_from_afar_nothing_stays() {
+    alone("c44_of_plain_posts_from_afar_nothing_stays", || {
         let stays = stays_after(|looper| {
             afar(looper, |handle| (0..MANY).for_each(|_| drop(handle.post(|_| ()).unwrap())));
         });
@@ -92,8 +92,8 @@ fn c11_of_plain_posts_from_afar_nothing_stays() {
 }
 
 #[test]
-fn c11_of_two_bursts_from_afar_nothing_stays() {
-    alone("c11_of_two_bursts_from_afar_nothing_stays", || {
+fn c44_of_two_bursts_from_afar_nothing_stays() {
+    alone("c44_of_two_bursts_from_afar_nothing_stays", || {
         let stays = stays_after(|looper| {
             for _ in 0..2 {
                 afar(looper, |handle| (0..MANY).for_each(|_| drop(handle.post(|_| ()).unwrap())));
@@ -105,8 +105,8 @@ fn c11_of_two_bursts_from_afar_nothing_stays() {
 }
 
 #[test]
-fn c11_of_timers_from_here_nothing_stays() {
-    alone("c11_of_timers_from_here_nothing_stays", || {
+fn c44_of_timers_from_here_nothing_stays() {
+    alone("c44_of_timers_from_here_nothing_stays", || {
         let stays = stays_after(|looper| {
             let posted: Vec<_> =
                 (0..MANY).map(|_| looper.post_delayed(Duration::from_secs(60), |_| ()).unwrap()).collect();
@@ -117,8 +117,8 @@ fn c11_of_timers_from_here_nothing_stays() {
 }
 
 #[test]
-fn c11_of_timers_from_afar_nothing_stays() {
-    alone("c11_of_timers_from_afar_nothing_stays", || {
+fn c44_of_timers_from_afar_nothing_stays() {
+    alone("c44_of_timers_from_afar_nothing_stays", || {
         let stays = stays_after(|looper| {
             afar(looper, |handle| {
                 let posted: Vec<_> =
@@ -131,8 +131,8 @@ fn c11_of_timers_from_afar_nothing_stays() {
 }
 
 #[test]
-fn c11_of_messages_with_tokens_nothing_stays() {
-    alone("c11_of_messages_with_tokens_nothing_stays", || {
+fn c44_of_messages_with_tokens_nothing_stays() {
+    alone("c44_of_messages_with_tokens_nothing_stays", || {
         let stays = stays_after(|looper| {
             let handler = Handler::new(looper, |_, ()| ());
             let token = Token::new();
@@ -145,8 +145,8 @@ fn c11_of_messages_with_tokens_nothing_stays() {
 }
 
 #[test]
-fn c11_of_asynchronous_ones_and_those_at_the_front_nothing_stays() {
-    alone("c11_of_asynchronous_ones_and_those_at_the_front_nothing_stays", || {
+fn c44_of_asynchronous_ones_and_those_at_the_front_nothing_stays() {
+    alone("c44_of_asynchronous_ones_and_those_at_the_front_nothing_stays", || {
         let stays = stays_after(|looper| {
             let asynchronous = looper.handle().asynchronous();
             for _ in 0..MANY {

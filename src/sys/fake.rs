@@ -124,6 +124,11 @@ impl FakeKernel {
         self.changed.notify_all();
     }
 
+    /// Whether `fd` is ready for anything.
+    pub(crate) fn is_ready(&self, fd: RawFd) -> bool {
+        self.state.lock().ready.get(&fd).is_some_and(|flags| !flags.is_empty())
+    }
+
     /// Closes `fd` without taking it out of the epoll sets first. With a duplicate, they keep it and its events.
     pub(crate) fn close(&self, fd: RawFd, has_duplicate: bool) {
         let mut state = self.state.lock();

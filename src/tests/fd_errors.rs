@@ -24,6 +24,23 @@ fn f2_c18_a_second_registration_is_refused_and_the_first_one_stays() {
 }
 
 #[test]
+fn f2_c18_a_registration_is_known_by_its_number_whatever_becomes_of_others() {
+    let (looper, kernel) = fake();
+    let source = Rc::new(source());
+    kernel.set_ready(number(&source), IN);
+    let (other, _) = add(&looper, |_, _| Next::Keep);
+    let old = looper.add_fd(source.clone(), Interest::INPUT, |_, _, _| panic!("it was replaced")).unwrap();
+
+    other.remove().unwrap();
+
+    let refused = looper.add_fd(source.clone(), Interest::INPUT, |_, _, _| Next::Keep).unwrap_err();
+    assert_eq!(refused.error.raw_os_error(), Some(Errno::EEXIST as i32));
+    looper.replace_fd(source, Interest::INPUT, |_, _, _| Next::Keep).unwrap();
+    assert!(!old.is_registered());
+    assert_eq!(looper.poll_once(None).unwrap(), served(1));
+}
+
+#[test]
 fn c31_c66_after_a_failed_add_the_source_is_back_and_the_same_fd_can_be_added() {
     use Errno::*;
     for errno in [ENOSPC, ENOMEM, EPERM, EBADF, ELOOP, EINVAL, EEXIST] {

@@ -247,6 +247,36 @@ fn c27_a_change_of_interest_from_another_thread_takes_effect_within_that_sleep()
 }
 
 #[test]
+fn f4_c27_an_interest_that_a_callback_takes_from_another_of_its_batch_is_not_reported_any_more() {
+    for interest in [Interest::OUTPUT, Interest::empty()] {
+        let (looper, kernel) = fake();
+        let log = Log::new();
+        let other: Later<FdSource<OwnedFd>> = Rc::default();
+        let held = other.clone();
+        let (_changer, changer) = add(&looper, move |_, _| {
+            held.take().expect("it is called once").set_interest(interest).unwrap();
+            Next::Remove
+        });
+        let noted = log.clone();
+        let (source, fd) = add(&looper, move |_, events| {
+            noted.note(events);
+            Next::Keep
+        });
+        other.replace(Some(source));
+        for fd in [changer, fd] {
+            kernel.set_ready(fd, IN);
+        }
+
+        assert_eq!(looper.poll_once(None).unwrap(), served(1), "{interest:?}");
+        assert_eq!(looper.poll_once(Duration::ZERO).unwrap(), timed_out());
+        kernel.set_ready(fd, IN | HUP);
+        assert_eq!(looper.poll_once(None).unwrap(), served(1));
+
+        assert_eq!(log.take(), [Events::HANGUP]);
+    }
+}
+
+#[test]
 fn f11_an_fd_that_another_thread_adds_is_served_within_that_sleep() {
     let (looper, kernel) = fake();
     let start = looper.now();

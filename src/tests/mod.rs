@@ -34,6 +34,7 @@ mod barrier_alarm;
 mod barrier_host;
 mod faults;
 mod fd_errors;
+mod fd_histories;
 mod fds;
 mod gaps;
 mod hosting;

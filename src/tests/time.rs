@@ -240,7 +240,8 @@ fn c42_a_message_that_an_earlier_one_cancels_does_not_run_though_both_are_due() 
 
 #[test]
 fn c37_c47_a_suspended_looper_runs_all_that_is_overdue_once_in_order_and_serves_fds_between() {
-    const COUNT: u64 = 100_000;
+    // A debug build takes microseconds for each.
+    const COUNT: u64 = if cfg!(debug_assertions) { 100_000 } else { 1_000_000 };
     let (looper, kernel) = fake();
     let log = Log::new();
     for i in 0..COUNT {
@@ -262,6 +263,6 @@ fn c37_c47_a_suspended_looper_runs_all_that_is_overdue_once_in_order_and_serves_
     let runs = log.take();
     assert_eq!(runs.len(), COUNT as usize);
     assert!(runs.is_sorted(), "by due time, and then by posting order");
-    assert_eq!(turns, 390);
+    assert_eq!(turns as u64, COUNT / 256);
     assert!(served.take().windows(2).all(|pair| pair[1] - pair[0] <= 256));
 }
