@@ -213,22 +213,37 @@ fn nanos_of(time: TimeSpec) -> Option<i64> {
 pub(crate) struct VirtualClock {
     /// Nanoseconds since [`ORIGIN`]; only ever grows, so that no reader sees time go back.
     elapsed: AtomicI64,
+    /// How often it was read.
+    #[cfg(test)]
+    readings: AtomicI64,
 }
 
 #[cfg(any(test, feature = "testing"))]
 impl VirtualClock {
     /// A clock that starts an hour after the origin, so that tests can also name the past.
     pub(crate) fn new() -> Arc<VirtualClock> {
-        Arc::new(VirtualClock { elapsed: AtomicI64::new(3_600_000_000_000) })
+        Arc::new(VirtualClock {
+            elapsed: AtomicI64::new(3_600_000_000_000),
+            #[cfg(test)]
+            readings: AtomicI64::new(0),
+        })
     }
 
     fn elapsed(&self) -> u64 {
+        #[cfg(test)]
+        self.readings.fetch_add(1, Ordering::Relaxed);
         u64::try_from(self.elapsed.load(Ordering::Acquire)).unwrap_or(0)
     }
 
     /// Moves the clock to `moment`, unless it is there already.
     pub(crate) fn advance_to(&self, moment: Moment) {
         self.elapsed.fetch_max(moment.0, Ordering::AcqRel);
+    }
+
+    /// How often it was read.
+    #[cfg(test)]
+    pub(crate) fn readings(&self) -> i64 {
+        self.readings.load(Ordering::Relaxed)
     }
 
     /// Moves the clock by `delay`.

@@ -117,6 +117,11 @@ impl FakeKernel {
         self.clock.advance(delay);
     }
 
+    /// How often the clock was read.
+    pub(crate) fn clock_readings(&self) -> i64 {
+        self.clock.readings()
+    }
+
     /// Makes `fd` ready for `flags` from now on; with empty flags, not ready.
     pub(crate) fn set_ready(&self, fd: RawFd, flags: EpollFlags) {
         let mut state = self.state.lock();

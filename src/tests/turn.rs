@@ -1,6 +1,6 @@
 //! A turn: what it does, in which order, how much of it, and what it reports and costs.
 //!
-//! Holds T2, T3, T7, T8, T9, T10, C48, C50, C51, C75.
+//! Holds T2, T3, T7, T8, T9, T10, W4, C48, C50, C51, C75.
 
 use std::{io::ErrorKind, panic::Location};
 
@@ -284,6 +284,23 @@ fn a_thousand_messages_to_a_busy_looper_cost_at_most_eight_system_calls() {
         assert!(cost <= 8, "{cost}");
         assert_eq!(kernel.calls(Call::EventfdWrite), 0);
     }
+}
+
+#[test]
+fn w4_a_looper_that_nobody_watches_reads_no_clock_for_the_messages_that_it_runs() {
+    fn readings(count: usize, set: fn(Builder) -> Builder) -> i64 {
+        let (looper, kernel) = fake_with(set);
+        (0..count).for_each(|_| drop(looper.post(|_| ()).unwrap()));
+        let before = kernel.clock_readings();
+
+        assert_eq!(looper.poll_once(None).unwrap().messages, count);
+
+        kernel.clock_readings() - before
+    }
+    let watched = |builder: Builder| builder.slow_dispatch(ms(1));
+
+    assert_eq!(readings(200, |builder| builder), readings(1, |builder| builder));
+    assert_eq!(readings(200, watched), readings(1, watched) + 2 * 199, "whoever watches pays for two");
 }
 
 #[test]
