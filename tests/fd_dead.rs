@@ -72,6 +72,27 @@ fn f7_c13_a_source_exchanged_without_a_duplicate_ends_its_registration() {
     });
 }
 
+/// The kernel's set still has it, though nobody is registered: to be watched anew is not to be watched twice (F2).
+#[test]
+fn f2_f7_a_file_that_was_away_when_it_was_removed_and_came_back_can_be_watched_again() {
+    watched(|| {
+        let looper = logged_looper();
+        let (fd, _writer) = ready_pipe();
+        let original = fd.try_clone().unwrap();
+        let (quiet, _quiet_writer) = io::pipe().unwrap();
+        let (source, _) = watch(&looper, fd, |_, _, _| panic!("it was removed"));
+        source.with(|fd| dup2(&quiet, fd).unwrap());
+        let mut fd = source.remove().unwrap();
+        dup2(&original, &mut fd).unwrap();
+
+        looper.add_fd(fd, Interest::INPUT, |_, _, _| Next::Remove).unwrap();
+
+        assert_eq!(poll_now(&looper).fds, 1);
+        assert_eq!(count_rebuilds(&looper), 0);
+        assert_sleeps(&looper);
+    });
+}
+
 /// The number stays open, for a quiet pipe: nothing tells the looper, until somebody asks.
 #[test]
 fn f7_c13_a_number_that_was_given_to_another_file_has_no_event_and_can_be_removed_and_used_again() {

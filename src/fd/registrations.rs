@@ -176,10 +176,13 @@ impl Registrations {
         if old_is_parked && duplicate == Duplicate::Refuse {
             return Err(Errno::EEXIST.into());
         }
-        let replace = old.is_some() && !old_is_parked && duplicate == Duplicate::Replace;
-
         let key = self.slots.insert(new);
-        if let Err(error) = self.enter(new, key, replace) {
+        let entered = match old {
+            Some(_) if duplicate == Duplicate::Refuse => self.add_new(new.fd, new.interest, key),
+            Some(_) if !old_is_parked => self.take_over(new.fd, new.interest, key),
+            _ => self.add_unregistered(new.fd, new.interest, key),
+        };
+        if let Err(error) = entered {
             self.slots.remove(key);
             return Err(error);
         }
@@ -192,16 +195,27 @@ impl Registrations {
         Ok(Added { key, ended })
     }
 
-    /// Tells epoll of a registration. One that replaces another takes over its place, unless that has died.
-    fn enter(&self, new: Registration, key: Key, replace: bool) -> io::Result<()> {
-        let flags = epoll::flags_of(new.interest);
-        if replace {
-            match self.set()?.modify(new.fd, flags, key.to_bits()) {
-                Err(error) if has_died(&error) => {}
-                result => return result,
-            }
+    /// Tells epoll of an fd that it must not have already.
+    fn add_new(&self, fd: RawFd, interest: Interest, key: Key) -> io::Result<()> {
+        self.set()?.add(fd, epoll::flags_of(interest), key.to_bits())
+    }
+
+    /// Tells epoll that an fd is watched by another registration from now on, unless it has died: then it is added.
+    fn take_over(&self, fd: RawFd, interest: Interest, key: Key) -> io::Result<()> {
+        match self.set()?.modify(fd, epoll::flags_of(interest), key.to_bits()) {
+            Err(error) if has_died(&error) => self.add_unregistered(fd, interest, key),
+            result => result,
         }
-        self.set()?.add(new.fd, flags, key.to_bits())
+    }
+
+    /// Tells epoll of an fd that nobody has registered. It may have it all the same: when the fd was to be taken out,
+    /// the kernel may have refused, or another file had its number, while a duplicate kept this one in the set.
+    fn add_unregistered(&self, fd: RawFd, interest: Interest, key: Key) -> io::Result<()> {
+        self.add_new(fd, interest, key).or_else(|error| {
+            let is_left_over = error.raw_os_error() == Some(Errno::EEXIST as i32)
+                && self.set()?.modify(fd, epoll::flags_of(interest), key.to_bits()).is_ok();
+            if is_left_over { Ok(()) } else { Err(error) }
+        })
     }
 
     pub(super) fn remove(&mut self, key: Key) -> Option<Registration> {
@@ -227,11 +241,10 @@ impl Registrations {
     /// Tells epoll what a registration is watched for. One that was parked is watched again.
     pub(super) fn watch_for(&mut self, key: Key, interest: Interest) -> io::Result<()> {
         let registration = *self.slots.get(key).ok_or(Misuse::RegistrationEnded)?;
-        let flags = epoll::flags_of(interest);
         if registration.parked {
-            self.set()?.add(registration.fd, flags, key.to_bits())?;
+            self.add_unregistered(registration.fd, interest, key)?;
         } else {
-            self.set()?.modify(registration.fd, flags, key.to_bits())?;
+            self.set()?.modify(registration.fd, epoll::flags_of(interest), key.to_bits())?;
         }
         if let Some(registration) = self.slots.get_mut(key) {
             registration.interest = interest;

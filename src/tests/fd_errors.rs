@@ -70,6 +70,35 @@ fn c31_c66_after_a_failed_add_the_source_is_back_and_the_same_fd_can_be_added() 
     }
 }
 
+/// Without a registration, an fd that is in the set after all is nobody's.
+#[test]
+fn c31_f2_after_a_removal_that_the_kernel_refused_the_same_fd_can_be_added() {
+    let (looper, kernel) = fake();
+    let (removed, fd) = add(&looper, |_, _| panic!("it was removed"));
+    kernel.fail(Call::EpollDelete, Errno::ENOMEM);
+    let source = removed.remove().unwrap();
+    kernel.set_ready(fd, IN);
+
+    looper.add_fd(source, Interest::INPUT, |_, _, _| Next::Remove).unwrap();
+
+    assert_eq!(looper.poll_once(None).unwrap(), served(1));
+    kernel.set_ready(fd, NOT_READY);
+    assert_quiet(&looper, &kernel);
+}
+
+#[test]
+fn c31_f8_an_fd_whose_parking_the_kernel_refused_can_be_repolled() {
+    let (looper, kernel) = fake_with(|builder| builder.spin_limit(1));
+    let (source, fd) = add(&looper, |_, _| Next::Keep);
+    kernel.set_ready(fd, HUP);
+    kernel.fail(Call::EpollDelete, Errno::ENOMEM);
+    assert_eq!(looper.poll_once(None).unwrap(), served(1));
+
+    source.repoll().unwrap();
+
+    assert_eq!(looper.poll_once(None).unwrap(), served(1));
+}
+
 #[test]
 fn c31_after_a_failed_replacement_the_old_registration_is_as_it_was() {
     let (looper, kernel) = fake();
