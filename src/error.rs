@@ -61,6 +61,9 @@ fn advice(operation: &str, errno: i32) -> &'static str {
         (Errno::EMFILE, _) => "this process has too many files open: close some, or raise its limit (`ulimit -n`)",
         (Errno::ENFILE, _) => "the machine has too many files open: close some, or raise the sysctl fs.file-max",
         (Errno::ENOMEM, _) => "the kernel is out of memory for this: free some and try again",
+        (Errno::EAGAIN, "pthread_create") => {
+            "there are too many threads, or no room for its stack: end some, raise the limit (`ulimit -u`), or ask for less"
+        }
         (Errno::ENOSPC, _) => {
             "this user watches too many fds: watch fewer, or raise the sysctl fs.epoll.max_user_watches"
         }

@@ -11,7 +11,12 @@ use std::{
 };
 
 use crate::{
-    builder::Builder, drops::drop_quietly, error::Misuse, looper::Looper, remote::LooperHandle, report::ExitReport,
+    builder::Builder,
+    drops::drop_quietly,
+    error::{Misuse, OsError},
+    looper::Looper,
+    remote::LooperHandle,
+    report::ExitReport,
     select,
 };
 
@@ -252,7 +257,8 @@ impl HandlerThreadBuilder {
             // Nobody listens only if the spawner is gone, and it waits.
             let _ = sender.send(outcome);
             looper.map_or(Ok(ExitReport::default()), |looper| looper.run())
-        })?;
+        });
+        let thread = thread.map_err(|error| OsError::wrap("pthread_create", error))?;
         match receiver.recv() {
             Ok(Ok(Ok(handle))) => Ok(HandlerThread { handle, thread: Some(thread) }),
             Ok(Ok(Err(error))) => {

@@ -246,12 +246,14 @@ fn l5_c65_without_free_fds_the_error_reaches_the_spawner_and_nothing_leaks() {
 }
 
 #[test]
-fn l5_a_thread_that_the_kernel_does_not_start_is_an_error() {
+fn l5_c65_a_thread_that_cannot_be_made_is_an_error_that_says_which_call_failed_and_what_to_do() {
     let impossible = 1 << 60;
 
     let error = HandlerThread::builder().stack_size(impossible).spawn().unwrap_err();
 
-    assert!(error.raw_os_error().is_some(), "the kernel's: {error:?}");
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<OsError>()).unwrap();
+    assert_eq!((inner.operation(), inner.raw_os_error()), ("pthread_create", Errno::EAGAIN as i32));
+    assert!(error.to_string().contains("ulimit -u"), "{error}");
 }
 
 /// In a process of its own: a stack that is too small ends it.
