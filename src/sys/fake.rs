@@ -146,6 +146,11 @@ impl FakeKernel {
         }
     }
 
+    /// Closes the duplicates of all fds that were closed before.
+    pub(crate) fn close_duplicates(&self) {
+        self.state.lock().sets.values_mut().for_each(|watches| watches.retain(|watch| watch.fd.is_some()));
+    }
+
     /// Lets the next wait report `flags` for whatever `fd` is registered as now, even if that has ended by then.
     pub(crate) fn inject(&self, fd: RawFd, flags: EpollFlags) {
         let mut state = self.state.lock();
@@ -180,6 +185,11 @@ impl FakeKernel {
     /// Runs `action` before the next call of this kind, as another thread might just then.
     pub(crate) fn before_next(&self, call: Call, action: impl FnOnce() + Send + 'static) {
         self.state.lock().before_calls.entry(call).or_default().push_back(Box::new(action));
+    }
+
+    /// Fills the eventfd's counter, so that the next write finds no room. This is no call.
+    pub(crate) fn fill_eventfd(&self) {
+        self.state.lock().counter = u64::MAX - 1;
     }
 
     /// How many calls of this kind there were.

@@ -49,6 +49,35 @@ fn wait_instead() {
 #[cfg(not(all(test, alooper_loom)))]
 #[allow(unsafe_code, reason = "there is no safe wrapper for this system call")]
 fn command(command: libc::c_int) -> bool {
+    #[cfg(test)]
+    if faults::is_next() {
+        return false;
+    }
     // SAFETY: the call reads and writes no memory of ours; it has the three arguments that it takes.
     unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) == 0 }
+}
+
+/// The calls of one thread that a test lets fail, with whatever errno: nobody looks at it.
+#[cfg(all(test, not(alooper_loom)))]
+pub(crate) mod faults {
+    use std::{cell::RefCell, collections::VecDeque};
+
+    thread_local! {
+        static FAULTS: RefCell<VecDeque<bool>> = const { RefCell::new(VecDeque::new()) };
+    }
+
+    /// Lets `failures` calls of this thread fail after `successes` that do not.
+    pub(crate) fn fail_after(successes: usize, failures: usize) {
+        let faults = std::iter::repeat_n(false, successes).chain(std::iter::repeat_n(true, failures));
+        FAULTS.replace(faults.collect());
+    }
+
+    /// How many calls of this thread are still to come until all that were to fail have failed.
+    pub(crate) fn left() -> usize {
+        FAULTS.with_borrow(VecDeque::len)
+    }
+
+    pub(super) fn is_next() -> bool {
+        FAULTS.with_borrow_mut(|faults| faults.pop_front()).unwrap_or(false)
+    }
 }

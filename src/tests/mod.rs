@@ -42,6 +42,7 @@ mod idle;
 mod idle_ends;
 mod idle_rounds;
 mod lost_fds;
+mod matrix;
 mod quit;
 mod rebuild;
 mod repeat;
