@@ -1,7 +1,7 @@
 //! What a looper takes from the system, and that it gives it back. All in processes of
 //! their own.
 //!
-//! Holds L1, C11, C65, C70, C77, C80.
+//! Holds L1, C11, C65, C69, C70, C77, C80.
 
 mod support;
 #[path = "support/alone.rs"]
@@ -9,8 +9,10 @@ mod own_process;
 
 use std::{
     collections::BTreeMap,
+    fmt::Debug,
     fs,
-    io::{ErrorKind, Read},
+    io::{self, ErrorKind, Read},
+    mem::ManuallyDrop,
     os::{
         fd::{AsFd, AsRawFd},
         unix::net::UnixStream,
@@ -30,9 +32,10 @@ use nix::{
     fcntl::{FcntlArg, FdFlag, OFlag, fcntl},
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::resource::{Resource, getrlimit, setrlimit},
-    unistd::dup,
+    unistd::{close, dup},
 };
 use own_process::{alone, resident_bytes};
+use support::until_polling;
 
 /// The fds of this process, and what they are; without the one that the listing itself opens.
 fn open_fds() -> BTreeMap<i32, String> {
@@ -226,6 +229,81 @@ fn c11_handles_of_a_dropped_looper_write_to_no_fd_that_is_not_theirs() {
             assert_eq!(stream.read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
         }
     });
+}
+
+/// Makes a looper and closes one of its fds, as code does that closes an fd which it does not own. It must not be
+/// dropped: that would close somebody else's fd, or, in a debug build, end the process.
+fn robbed(kind: &str) -> ManuallyDrop<Looper> {
+    let before = open_fds();
+    let looper = ManuallyDrop::new(Looper::new().unwrap());
+    let stolen = opened_since(&before).into_iter().find(|(_, target)| target.contains(kind)).unwrap();
+    close(stolen.0).unwrap();
+    looper
+}
+
+/// What an error says of the call that failed, which has to be that its fd is closed.
+#[track_caller]
+fn closed_in<T: Debug>(result: io::Result<T>) -> &'static str {
+    let error = result.unwrap_err();
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<OsError>()).unwrap();
+    assert_eq!(inner.raw_os_error(), Errno::EBADF as i32);
+    inner.operation()
+}
+
+#[test]
+fn c69_a_looper_whose_epoll_set_was_closed_from_outside_says_so_in_each_turn_and_does_not_spin() {
+    alone("c69_a_looper_whose_epoll_set_was_closed_from_outside_says_so_in_each_turn_and_does_not_spin", || {
+        // Made before: it would have the number that becomes free.
+        let (near, _far) = UnixStream::pair().unwrap();
+        let looper = robbed("[eventpoll]");
+        looper.post(|_| ()).unwrap();
+
+        for turns in 1..=3 {
+            assert_eq!(closed_in(looper.poll_once(None)), "epoll_wait");
+            assert_eq!(looper.stats().waits, turns);
+        }
+        assert_eq!(closed_in(looper.run()), "epoll_wait");
+
+        let refused = looper.add_fd(near, Interest::INPUT, |_, _, _| Next::Keep).unwrap_err();
+        assert_eq!(closed_in(io::Result::<()>::Err(refused.into())), "epoll_ctl");
+        looper.quit();
+        assert_eq!((looper.exit_report().posted, looper.exit_report().dropped), (1, 1));
+    });
+}
+
+#[test]
+fn c69_a_looper_whose_timer_was_closed_from_outside_does_not_sleep_past_it_and_runs_what_is_due() {
+    alone("c69_a_looper_whose_timer_was_closed_from_outside_does_not_sleep_past_it_and_runs_what_is_due", || {
+        let looper = robbed("[timerfd]");
+        looper.post_delayed(Duration::from_secs(60), |_| ()).unwrap();
+
+        assert_eq!(closed_in(looper.poll_once(None)), "timerfd_settime");
+
+        looper.post(|_| ()).unwrap();
+        assert_eq!(looper.poll_once(None).unwrap().messages, 1);
+        assert_eq!(looper.stats().waits, 1);
+    });
+}
+
+#[test]
+fn c69_a_wake_whose_eventfd_was_closed_from_outside_is_an_error_and_is_reported_when_the_looper_gets_up() {
+    alone(
+        "c69_a_wake_whose_eventfd_was_closed_from_outside_is_an_error_and_is_reported_when_the_looper_gets_up",
+        || {
+            let looper = robbed("[eventfd]");
+            let handle = ManuallyDrop::new(looper.handle());
+            let waker = thread::spawn(move || {
+                until_polling(&handle);
+                assert_eq!(closed_in(handle.wake()), "write (eventfd)");
+                handle.post(|_| ()).unwrap();
+            });
+
+            let turn = looper.poll_once(Duration::from_millis(500)).unwrap();
+
+            waker.join().unwrap();
+            assert_eq!((turn.woken, turn.messages, turn.timed_out), (true, 1, false));
+        },
+    );
 }
 
 /// Wakes and posts until it is refused; how many posts were accepted. Lets others run, or one core would not be enough.
