@@ -142,7 +142,10 @@ impl Drop for HandlerThread {
             return;
         };
         self.handle.quit_safely();
-        if !self.handle.is_current()
+        // A quit that could not be signalled leaves the thread asleep. One that cannot be woken cannot be waited for.
+        let can_end = self.handle.wake().is_ok();
+        if can_end
+            && !self.handle.is_current()
             && !select::is_looking()
             && let Err(panic) = thread.join()
         {

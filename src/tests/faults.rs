@@ -1,11 +1,11 @@
 //! The kernel's refusals: a typed error, nothing leaked, nothing lost, usable again.
 //!
-//! Holds L1, T4, X1, C4, C5, C65, C68, C69, C77.
+//! Holds L1, L5, T4, X1, C4, C5, C65, C68, C69, C77.
 
-use std::{io, panic};
+use std::{io, panic, sync::mpsc};
 
 use super::*;
-use crate::OsError;
+use crate::{HandlerThread, OsError, Reason};
 
 fn os_error(error: &io::Error) -> OsError {
     *error.get_ref().and_then(|inner| inner.downcast_ref()).expect("it names the system call")
@@ -256,4 +256,36 @@ fn c5_an_interrupted_write_or_read_of_the_eventfd_is_tried_again() {
     assert_eq!(looper.poll_once(None).unwrap(), woken());
 
     assert_eq!(kernel.calls(Call::EventfdRead), 3, "interrupted, emptied by somebody else, and done");
+}
+
+/// Drops a [`HandlerThread`] that sleeps, and whose eventfd fails `failures` times. Whether the thread has ended.
+fn drop_a_thread_that_cannot_be_signalled(failures: usize) -> bool {
+    let kernel = FakeKernel::new(Stuck::Wait);
+    let thread = HandlerThread::builder().looper(builder_on(&kernel)).spawn().unwrap();
+    let handle = thread.handle().clone();
+    while !handle.is_polling() {
+        thread::yield_now();
+    }
+    (0..failures).for_each(|_| kernel.fail(Call::EventfdWrite, Errno::EIO));
+    let (dropped, is_dropped) = mpsc::channel();
+
+    thread::spawn(move || {
+        drop(thread);
+        dropped.send(()).unwrap();
+    });
+
+    is_dropped.recv_timeout(Duration::from_secs(10)).expect("it does not wait for a thread that nobody wakes");
+    let has_ended = handle.post(|_| ()).is_err_and(|refused| refused.reason == Reason::Dropped);
+    handle.wake().unwrap();
+    has_ended
+}
+
+#[test]
+fn l5_c69_dropping_a_thread_whose_quit_could_not_be_signalled_signals_again() {
+    assert!(drop_a_thread_that_cannot_be_signalled(1));
+}
+
+#[test]
+fn l5_c69_dropping_a_thread_that_cannot_be_woken_does_not_wait_for_it() {
+    assert!(!drop_a_thread_that_cannot_be_signalled(2));
 }
