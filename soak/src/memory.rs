@@ -6,6 +6,8 @@ use std::{
     sync::atomic::{AtomicI64, AtomicUsize, Ordering},
 };
 
+use nix::libc;
+
 /// Threads that count in places of their own do not wait for each other.
 const PLACES: usize = 64;
 
@@ -34,6 +36,13 @@ fn count(bytes: i64) {
 /// How many bytes are allocated: exact while no thread allocates.
 pub fn allocated() -> i64 {
     LIVE.iter().map(|place| place.0.load(Ordering::Relaxed)).sum()
+}
+
+/// Gives back to the system what is free: glibc keeps it for later allocations, more or less of it by chance.
+#[allow(unsafe_code, reason = "only the C library can do that")]
+pub fn give_back() {
+    // SAFETY: it may be called at any time.
+    unsafe { libc::malloc_trim(0) };
 }
 
 struct Counting;

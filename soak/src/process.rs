@@ -4,28 +4,25 @@ use std::{env, fs, io, os::unix::process::CommandExt, process::Command};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-/// glibc keeps what a thread has freed for that thread's next needs, and stacks for the next threads, so that what is
-/// in RAM grows with how many threads there ever were at a time. With these, it has one heap and gives back what is
-/// free.
-const SPARING: [(&str, &str); 4] = [
-    ("MALLOC_ARENA_MAX", "1"),
-    ("MALLOC_TRIM_THRESHOLD_", "65536"),
-    ("MALLOC_MMAP_THRESHOLD_", "65536"),
-    ("GLIBC_TUNABLES", "glibc.pthread.stack_cache_size=0"),
-];
+/// glibc keeps a heap for each few threads, whose end it does not give back, and the stacks of threads that have ended
+/// for the next ones. So what is in RAM depends on how many threads there ever were at a time. With these, it has one
+/// heap, and no stacks of nobody.
+const TUNABLES: (&str, &str) = ("GLIBC_TUNABLES", "glibc.malloc.arena_max=1:glibc.pthread.stack_cache_size=0");
 
-/// Starts this program again with an allocator that keeps little, unless it has one.
-pub fn spare_memory() -> io::Result<()> {
-    if SPARING.iter().all(|(name, _)| env::var_os(name).is_some()) {
+/// Starts this program again with tunables, unless it has been started with some.
+pub fn tune() -> io::Result<()> {
+    let (name, value) = TUNABLES;
+    if env::var_os(name).is_some() {
         return Ok(());
     }
-    Err(Command::new(env::current_exe()?).args(env::args_os().skip(1)).envs(SPARING).exec())
+    Err(Command::new(env::current_exe()?).args(env::args_os().skip(1)).env(name, value).exec())
 }
 
-/// The memory that is in RAM.
+/// The memory that is in RAM: by the pages, since what is in `statm` may lag behind.
 pub fn resident_kib() -> u64 {
-    let pages = fs::read_to_string("/proc/self/statm").unwrap();
-    pages.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4
+    let rollup = fs::read_to_string("/proc/self/smaps_rollup").unwrap();
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Rss:")?.strip_suffix("kB"));
+    line.unwrap().trim().parse().unwrap()
 }
 
 pub fn open_fds() -> usize {

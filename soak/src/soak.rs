@@ -40,7 +40,7 @@ const REPORT_EVERY: Duration = Duration::from_secs(10);
 const HUNG_AFTER: u32 = 12;
 
 pub fn run(options: &Soak) -> Result<(), Failure> {
-    process::spare_memory()?;
+    process::tune()?;
     let limit = process::raise_fd_limit()?;
     let fds = options.fds.min(limit.saturating_sub(SPARE_FDS) as usize);
     if fds < options.fds {
@@ -140,6 +140,7 @@ struct Memory {
 
 impl Memory {
     fn grown_kib(&mut self, is_warm: bool) -> u64 {
+        memory::give_back();
         let resident = process::resident_kib();
         if !is_warm {
             self.warm_kib = self.warm_kib.max(resident);
