@@ -17,12 +17,12 @@ use handlers::HOUR;
 use support::watched;
 
 /// How many messages stand in the way.
-const MANY: u32 = 50_000;
+const MANY: u32 = 20_000;
 /// How often few are sent and removed.
 const ROUNDS: u32 = 100;
 /// How many these are.
 const FEW: usize = 10;
-/// How many times as much it may cost. What is seen is less than 3; one pass over the many is a thousand and more.
+/// How many times as much it may cost. What is seen is less than 3; one pass over the many is hundreds.
 const SLACK: u32 = 20;
 
 /// A handler that is sent what never runs here.

@@ -8,7 +8,7 @@ mod dice;
 mod support;
 
 use std::{
-    env,
+    env, panic,
     rc::Rc,
     sync::mpsc,
     thread,
@@ -405,18 +405,25 @@ fn history(seed: u64, other: &Other) -> Result<(), String> {
     Ok(())
 }
 
-/// 150 histories, or as many as the variable REAL_HISTORIES says.
+/// 150 histories, or as many as the variable REAL_HISTORIES says, some at the same time.
 #[test]
 fn m2_nothing_runs_before_what_has_to_come_before_it() {
     let count: u64 = env::var("REAL_HISTORIES").ok().and_then(|text| text.parse().ok()).unwrap_or(150);
-    for first in (0..count).step_by(50) {
-        watched(move || {
-            let other = Other::new();
-            for seed in first..first + 50 {
-                if let Err(difference) = history(seed, &other) {
-                    panic!("seed {seed}: {difference}");
-                }
+    let threads = (0..3).map(|thread| {
+        thread::spawn(move || {
+            for first in (0..count).step_by(10).skip(thread).step_by(3) {
+                watched(move || {
+                    let other = Other::new();
+                    for seed in first..first + 10 {
+                        if let Err(difference) = history(seed, &other) {
+                            panic!("seed {seed}: {difference}");
+                        }
+                    }
+                });
             }
-        });
+        })
+    });
+    for thread in threads.collect::<Vec<_>>() {
+        thread.join().unwrap_or_else(|panic| panic::resume_unwind(panic));
     }
 }

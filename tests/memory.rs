@@ -1,6 +1,6 @@
 //! What a burst has taken goes back, whoever posted it and however it ended.
 //!
-//! Holds C44. All memory of the process is counted, so each test is in a process of its own.
+//! Holds R5, C44. All memory of the process is counted, so the test is in a process of its own.
 
 #[path = "support/alone.rs"]
 mod own_process;
@@ -15,6 +15,7 @@ use std::{
 
 use alooper::{Handler, Looper, Token};
 use own_process::alone;
+use support::ms;
 
 /// How much is allocated.
 static LIVE: AtomicUsize = AtomicUsize::new(0);
@@ -40,30 +41,54 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-const MANY: usize = 200_000;
-/// What may stay: room for as many as are common.
-const LITTLE: usize = 300_000;
+const MANY: usize = 100_000;
+/// What may stay of each: room for as many as are common. The many take tens of times as much.
+const LITTLE: isize = 300_000;
 
-/// Posts with `post`, which is given a looper that stays, and sees what memory stays after a rest.
-fn stays_after(burst: impl FnOnce(&Looper)) -> usize {
+fn live() -> isize {
+    LIVE.load(Ordering::Relaxed) as isize
+}
+
+/// A looper that a burst has gone over.
+struct Burst {
+    name: &'static str,
+    looper: Looper,
+    /// What it has left allocated.
+    left: isize,
+}
+
+/// Posts with `burst`, which is given a looper that stays, and runs what is due of it.
+fn go((name, burst): (&'static str, fn(&Looper))) -> Burst {
     let looper = Looper::new().unwrap();
     looper.post_delayed(Duration::from_secs(3600), |_| ()).unwrap();
     looper.poll_once(Duration::from_nanos(1)).unwrap();
-    let before = LIVE.load(Ordering::Relaxed);
+    let before = live();
     burst(&looper);
     looper.poll_all(Duration::ZERO).unwrap();
     while looper.poll_once(Duration::ZERO).unwrap().messages > 0 {}
-    rest(&looper);
-    let after = LIVE.load(Ordering::Relaxed);
-    assert_eq!(looper.len(), 1);
-    after.saturating_sub(before)
+    Burst { name, left: live() - before, looper }
 }
 
-/// Lets the looper sleep.
-fn rest(looper: &Looper) {
+/// Lets all loopers sleep until none has had a burst for a second. It takes no longer than for one of them, since the
+/// time of all others has passed with that of the first.
+fn rest(bursts: &mut [Burst]) {
+    for burst in &mut *bursts {
+        burst.sleep(ms(0));
+    }
     for _ in 0..2 {
-        // What a burst has taken stays for a second.
-        assert!(looper.poll_once(Duration::from_millis(1100)).unwrap().timed_out);
+        let mut time = ms(1100);
+        for burst in &mut *bursts {
+            burst.sleep(time);
+            time = ms(1);
+        }
+    }
+}
+
+impl Burst {
+    fn sleep(&mut self, time: Duration) {
+        let before = live();
+        assert!(self.looper.poll_once(time).unwrap().timed_out);
+        self.left += live() - before;
     }
 }
 
@@ -73,87 +98,53 @@ fn afar(looper: &Looper, posts: impl FnOnce(&alooper::LooperHandle) + Send) {
     thread::scope(|scope| scope.spawn(|| posts(&handle)).join().unwrap());
 }
 
-#[test]
-fn c44_of_plain_posts_from_here_nothing_stays() {
-    alone("c44_of_plain_posts_from_here_nothing_stays", || {
-        let stays = stays_after(|looper| (0..MANY).for_each(|_| drop(looper.post(|_| ()).unwrap())));
-        assert!(stays < LITTLE, "{stays}");
-    });
-}
-
-#[test]
-fn c44_of_plain_posts_from_afar_nothing_stays() {
-    alone("c44_of_plain_posts_from_afar_nothing_stays", || {
-        let stays = stays_after(|looper| {
+const BURSTS: [(&str, fn(&Looper)); 7] = [
+    ("plain posts from here", |looper| (0..MANY).for_each(|_| drop(looper.post(|_| ()).unwrap()))),
+    ("plain posts from afar", |looper| {
+        afar(looper, |handle| (0..MANY).for_each(|_| drop(handle.post(|_| ()).unwrap())));
+    }),
+    ("two bursts from afar", |looper| {
+        for _ in 0..2 {
             afar(looper, |handle| (0..MANY).for_each(|_| drop(handle.post(|_| ()).unwrap())));
-        });
-        assert!(stays < LITTLE, "{stays}");
-    });
-}
-
-#[test]
-fn c44_of_two_bursts_from_afar_nothing_stays() {
-    alone("c44_of_two_bursts_from_afar_nothing_stays", || {
-        let stays = stays_after(|looper| {
-            for _ in 0..2 {
-                afar(looper, |handle| (0..MANY).for_each(|_| drop(handle.post(|_| ()).unwrap())));
-                assert!(looper.len() > MANY);
-            }
-        });
-        assert!(stays < LITTLE, "{stays}");
-    });
-}
-
-#[test]
-fn c44_of_timers_from_here_nothing_stays() {
-    alone("c44_of_timers_from_here_nothing_stays", || {
-        let stays = stays_after(|looper| {
+            assert!(looper.len() > MANY);
+        }
+    }),
+    ("timers from here", |looper| {
+        let posted: Vec<_> = (0..MANY).map(|_| looper.post_delayed(Duration::from_secs(60), |_| ()).unwrap()).collect();
+        assert!(posted.iter().all(|posted| posted.cancel()));
+    }),
+    ("timers from afar", |looper| {
+        afar(looper, |handle| {
             let posted: Vec<_> =
-                (0..MANY).map(|_| looper.post_delayed(Duration::from_secs(60), |_| ()).unwrap()).collect();
+                (0..MANY).map(|_| handle.post_delayed(Duration::from_secs(60), |_| ()).unwrap()).collect();
             assert!(posted.iter().all(|posted| posted.cancel()));
         });
-        assert!(stays < LITTLE, "{stays}");
-    });
-}
+    }),
+    ("messages with tokens", |looper| {
+        let handler = Handler::new(looper, |_, ()| ());
+        let token = Token::new();
+        assert!(!handler.has_token(token));
+        (0..MANY).for_each(|_| drop(handler.message(()).token(token).send().unwrap()));
+        assert_eq!(handler.remove_token(token), MANY);
+    }),
+    ("asynchronous ones and those at the front", |looper| {
+        let asynchronous = looper.handle().asynchronous();
+        for _ in 0..MANY {
+            asynchronous.post(|_| ()).unwrap();
+            looper.post_at_front(|_| ()).unwrap();
+        }
+    }),
+];
 
 #[test]
-fn c44_of_timers_from_afar_nothing_stays() {
-    alone("c44_of_timers_from_afar_nothing_stays", || {
-        let stays = stays_after(|looper| {
-            afar(looper, |handle| {
-                let posted: Vec<_> =
-                    (0..MANY).map(|_| handle.post_delayed(Duration::from_secs(60), |_| ()).unwrap()).collect();
-                assert!(posted.iter().all(|posted| posted.cancel()));
-            });
-        });
-        assert!(stays < LITTLE, "{stays}");
-    });
-}
+fn c44_what_a_burst_has_taken_goes_back() {
+    alone("c44_what_a_burst_has_taken_goes_back", || {
+        let mut bursts = BURSTS.map(go);
+        rest(&mut bursts);
 
-#[test]
-fn c44_of_messages_with_tokens_nothing_stays() {
-    alone("c44_of_messages_with_tokens_nothing_stays", || {
-        let stays = stays_after(|looper| {
-            let handler = Handler::new(looper, |_, ()| ());
-            let token = Token::new();
-            assert!(!handler.has_token(token));
-            (0..MANY).for_each(|_| drop(handler.message(()).token(token).send().unwrap()));
-            assert_eq!(handler.remove_token(token), MANY);
-        });
-        assert!(stays < LITTLE, "{stays}");
-    });
-}
-
-#[test]
-fn c44_of_asynchronous_ones_and_those_at_the_front_nothing_stays() {
-    alone("c44_of_asynchronous_ones_and_those_at_the_front_nothing_stays", || {
-        let stays = stays_after(|looper| {
-            let asynchronous = looper.handle().asynchronous();
-            for _ in 0..MANY {
-                asynchronous.post(|_| ()).unwrap();
-                looper.post_at_front(|_| ()).unwrap();
-            }
-        });
-        assert!(stays < LITTLE, "{stays}");
+        for Burst { name, looper, left } in &bursts {
+            assert!(*left < LITTLE, "of {name}: {left}");
+            assert_eq!(looper.len(), 1);
+        }
     });
 }
