@@ -114,16 +114,21 @@ pub fn run(options: &Soak) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Has `messages` posted, and ends all loopers.
+/// Has `messages` posted, and ends all loopers: on a thread of its own, so that what the C library keeps for a thread
+/// that frees much goes with it.
 fn portion(options: &Soak, seed: u64, messages: u64, cells: &'static [Cell]) {
-    let site = Site::new(options.loopers, options.threads, cells, &mut Dice::new(seed));
     thread::scope(|scope| {
-        for number in 0..options.threads {
-            let producer = Producer::new(&site, number, seed, messages.div_ceil(options.threads as u64));
-            scope.spawn(move || producer.run());
-        }
+        scope.spawn(|| {
+            let site = Site::new(options.loopers, options.threads, cells, &mut Dice::new(seed));
+            thread::scope(|scope| {
+                for number in 0..options.threads {
+                    let producer = Producer::new(&site, number, seed, messages.div_ceil(options.threads as u64));
+                    scope.spawn(move || producer.run());
+                }
+            });
+            site.close();
+        });
     });
-    site.close();
     cells.iter().for_each(Cell::check_is_whole);
     fds::check_sources();
 }
