@@ -11,13 +11,11 @@ use std::{
     collections::HashMap,
     io, mem,
     sync::{
-        Arc, LazyLock, Weak,
+        Arc, LazyLock, PoisonError, RwLock, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
-
-use parking_lot::RwLock;
 
 use crate::{
     clock::{Clock, Moment},
@@ -96,7 +94,7 @@ static LOOPERS: LazyLock<RwLock<HashMap<LooperId, Weak<Shared>>>> = LazyLock::ne
 impl LooperId {
     /// The looper, from any thread, as long as it lives.
     pub(crate) fn find(self) -> Option<Arc<Shared>> {
-        LOOPERS.read().get(&self)?.upgrade()
+        LOOPERS.read().unwrap_or_else(PoisonError::into_inner).get(&self)?.upgrade()
     }
 
     fn next() -> LooperId {
@@ -174,7 +172,7 @@ impl Shared {
             ids: AtomicU64::new(0),
             counters: Counters::default(),
         });
-        LOOPERS.write().insert(shared.id, Arc::downgrade(&shared));
+        LOOPERS.write().unwrap_or_else(PoisonError::into_inner).insert(shared.id, Arc::downgrade(&shared));
         shared
     }
 
@@ -522,7 +520,7 @@ impl Shared {
 
     /// Gives up everything and refuses all from now on, because the looper is dropped.
     pub(crate) fn shut(&self) {
-        LOOPERS.write().remove(&self.id);
+        LOOPERS.write().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
         self.fds.shut();
         let mut desk = self.desk.lock();
         self.inbox.shut();

@@ -3,16 +3,15 @@
 use std::{cell::Cell, marker::PhantomData, num::NonZeroU32};
 
 #[cfg(not(all(test, alooper_loom)))]
-pub(crate) use parking_lot::{Mutex, MutexGuard};
-#[cfg(not(all(test, alooper_loom)))]
 pub(crate) use std::{
     sync::atomic::{AtomicBool, AtomicI64, AtomicU32, fence},
     thread::{ThreadId, current as current_thread, yield_now},
 };
 #[cfg(not(all(test, alooper_loom)))]
 pub(crate) use std_cell::UnsafeCell;
+
 #[cfg(not(all(test, alooper_loom)))]
-pub(crate) use std_condvar::Condvar;
+pub(crate) use crate::sys::lock::{Condvar, Mutex, MutexGuard};
 
 #[cfg(all(test, alooper_loom))]
 pub(crate) use loom::{
@@ -150,46 +149,7 @@ mod std_cell {
     }
 }
 
-/// parking_lot's condition variable in the form that loom's has.
-#[cfg(not(all(test, alooper_loom)))]
-mod std_condvar {
-    use std::time::Instant;
-
-    use super::MutexGuard;
-
-    #[derive(Debug, Default)]
-    pub(crate) struct Condvar(parking_lot::Condvar);
-
-    impl Condvar {
-        pub(crate) fn new() -> Condvar {
-            Condvar::default()
-        }
-
-        pub(crate) fn wait<'a, T>(&self, mut guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
-            self.0.wait(&mut guard);
-            guard
-        }
-
-        /// Waits until `deadline` at most; whether it has passed.
-        pub(crate) fn wait_until<'a, T>(
-            &self,
-            mut guard: MutexGuard<'a, T>,
-            deadline: Option<Instant>,
-        ) -> (MutexGuard<'a, T>, bool) {
-            let Some(deadline) = deadline else {
-                return (self.wait(guard), false);
-            };
-            let has_passed = self.0.wait_until(&mut guard, deadline).timed_out();
-            (guard, has_passed)
-        }
-
-        pub(crate) fn notify_all(&self) {
-            self.0.notify_all();
-        }
-    }
-}
-
-/// loom's locks in the form that parking_lot's have.
+/// loom's locks in the form that ours have.
 #[cfg(all(test, alooper_loom))]
 mod modelled {
     use super::MutexGuard;
