@@ -17,7 +17,10 @@ use crate::{
     looper::Looper,
     remote::LooperHandle,
     select,
-    sys::sync::{Condvar, Mutex},
+    sys::{
+        fork::Process,
+        sync::{Condvar, Mutex},
+    },
 };
 
 /// Why a synchronous call brought no value.
@@ -86,6 +89,8 @@ impl<F> From<CallError<F>> for io::Error {
 
 /// What caller and looper share of a call.
 struct Call<F, R> {
+    /// If the closure forks, the child does not lock this: the caller, whom it does not have, may have it locked.
+    process: Process,
     state: Mutex<State<F, R>>,
     changed: Condvar,
 }
@@ -138,6 +143,9 @@ where
 
 impl<F, R> Drop for Side<F, R> {
     fn drop(&mut self) {
+        if !self.0.process.is_current() {
+            return;
+        }
         let mut state = self.0.state.lock();
         match mem::replace(&mut *state, State::Left) {
             State::Waiting(run) => *state = State::Dropped(run),
@@ -156,6 +164,9 @@ struct End<'a, F, R> {
 
 impl<F, R> Drop for End<'_, F, R> {
     fn drop(&mut self) {
+        if !self.call.process.is_current() {
+            return;
+        }
         let mut state = self.call.state.lock();
         if !matches!(*state, State::Left) {
             *state = self.value.take().map_or(State::Panicked, State::Done);
@@ -231,6 +242,9 @@ impl LooperHandle {
         F: FnOnce(&Looper) -> R + Send + 'static,
         R: Send + 'static,
     {
+        if self.shared.is_inherited() {
+            return Err(CallError::Rejected(Rejected { value: callback, reason: Reason::Forked }));
+        }
         if self.is_current() {
             return self.call_here(callback);
         }
@@ -239,7 +253,11 @@ impl LooperHandle {
         }
         // A time that the clock cannot say does not come.
         let deadline = timeout.and_then(|timeout| Clock::System.instant().checked_add(timeout));
-        let call = Arc::new(Call { state: Mutex::new(State::Waiting(callback)), changed: Condvar::new() });
+        let call = Arc::new(Call {
+            process: Process::current(),
+            state: Mutex::new(State::Waiting(callback)),
+            changed: Condvar::new(),
+        });
         let side = Side(call.clone());
         // One that is refused is dropped at once, and says so.
         let stamp = Stamp { asynchronous: self.asynchronous, ..Stamp::new(When::Now) };
@@ -251,7 +269,7 @@ impl LooperHandle {
                 State::Done(value) => return Ok(value),
                 State::Panicked => return Err(CallError::Panicked),
                 State::Dropped(value) => {
-                    let reason = self.shared.inbox.closed().unwrap_or(Reason::Quit);
+                    let reason = self.shared.closed().unwrap_or(Reason::Quit);
                     return Err(CallError::Rejected(Rejected { value, reason }));
                 }
                 other => *state = other,
@@ -279,12 +297,37 @@ impl LooperHandle {
         F: FnOnce(&Looper) -> R,
     {
         let looper = Home::of(&self.shared).and_then(|home| Looper::of(&home));
-        match (self.shared.inbox.closed(), looper) {
+        match (self.shared.closed(), looper) {
             (None, Some(looper)) => Ok(callback(&looper)),
             (reason, _) => {
                 let reason = reason.unwrap_or(Reason::Dropped);
                 Err(CallError::Rejected(Rejected { value: callback, reason }))
             }
         }
+    }
+}
+
+#[cfg(all(test, not(alooper_loom)))]
+mod tests {
+    use std::{sync::mpsc, thread};
+
+    use super::*;
+
+    /// X2, C71: the caller, whom a forked child does not have, may have had it locked.
+    #[test]
+    fn c71_the_ends_of_a_parents_call_are_not_locked() {
+        let (done, is_done) = mpsc::channel();
+        thread::spawn(move || {
+            let state = Mutex::new(State::Waiting(|_: &Looper| ()));
+            let call = Arc::new(Call { process: Process::parent(), state, changed: Condvar::new() });
+            let _locked = call.state.lock();
+
+            drop(End { call: &call, value: Some(()) });
+            drop(Side(call.clone()));
+
+            done.send(()).unwrap();
+        });
+
+        is_done.recv_timeout(Duration::from_secs(10)).expect("it waits for nobody");
     }
 }

@@ -21,6 +21,12 @@ use nix::{
 /// Where the axis of all moments has its zero: the first use of the clock in this process.
 static ORIGIN: LazyLock<Instant> = LazyLock::new(read_system_clock);
 
+/// Begins the axis, and finds out whether there is a coarse clock, unless that was done.
+pub(crate) fn begin() {
+    LazyLock::force(&ORIGIN);
+    LazyLock::force(&COARSE);
+}
+
 /// A point in time, in nanoseconds since [`ORIGIN`]; `i64` reaches 292 years to both sides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Moment(i64);

@@ -7,7 +7,9 @@ use std::{
     sync::{Mutex, OnceLock, PoisonError},
 };
 
-use crate::{builder::Builder, drops::drop_quietly, error::Misuse, looper::Looper, remote::LooperHandle};
+use crate::{
+    builder::Builder, drops::drop_quietly, error::Misuse, looper::Looper, remote::LooperHandle, sys::fork::PerProcess,
+};
 
 thread_local! {
     /// This thread's looper. Its destructor runs when the thread ends: from then on there is none, even before it is dropped.
@@ -27,17 +29,23 @@ impl Drop for Own {
     }
 }
 
-/// The handle of the process's main looper.
-static MAIN: OnceLock<LooperHandle> = OnceLock::new();
+/// The process's main looper. A forked child does not have its parent's.
+static MAIN: PerProcess<Main> = PerProcess::new();
 
-/// Held while a thread makes its looper the main one, so that a second thread does not prepare one in vain.
-static PREPARING_MAIN: Mutex<()> = Mutex::new(());
+#[derive(Default)]
+struct Main {
+    handle: OnceLock<LooperHandle>,
+    /// Held while a thread makes its looper the main one, so that a second thread does not prepare one in vain.
+    preparing: Mutex<()>,
+}
 
 impl Looper {
     /// Gives the calling thread's looper, and makes it the first time.
     ///
     /// The thread keeps it until it ends, also after it has quit. When the thread ends, [`Looper::current`] becomes
     /// `None` first, and then the looper is dropped.
+    ///
+    /// A forked child does not have its parent's looper: it is given one of its own here, and lets go of the other.
     ///
     /// # Errors
     /// As [`Looper::new`]; of kind `Unsupported` if the thread is ending.
@@ -52,7 +60,7 @@ impl Looper {
         }
     }
 
-    /// The calling thread's looper, if it was prepared.
+    /// The calling thread's looper, if it was prepared; in a forked child, if it was prepared there.
     ///
     /// # Android
     /// `ALooper_forThread`, `Looper.myLooper`.
@@ -60,7 +68,8 @@ impl Looper {
     #[doc(alias = "myLooper")]
     #[must_use]
     pub fn current() -> Option<Rc<Looper>> {
-        CURRENT.try_with(|current| current.0.borrow().clone()).ok().flatten()
+        let current = CURRENT.try_with(|current| current.0.borrow().clone()).ok().flatten();
+        current.filter(|looper| !looper.shared().is_inherited())
     }
 
     /// Prepares the calling thread's looper as the main looper of the process, which any thread reaches by
@@ -73,24 +82,35 @@ impl Looper {
     /// `Looper.prepareMainLooper`.
     #[doc(alias = "prepareMainLooper")]
     pub fn prepare_main() -> io::Result<Rc<Looper>> {
-        let _preparing = PREPARING_MAIN.lock().unwrap_or_else(PoisonError::into_inner);
+        let main = MAIN.get();
+        let _preparing = main.preparing.lock().unwrap_or_else(PoisonError::into_inner);
         if Looper::main_handle().is_some() {
             return Err(Misuse::SecondMain.into());
         }
         let looper = Looper::prepare()?;
-        MAIN.set(looper.handle()).map_err(|_| Misuse::SecondMain)?;
+        main.handle.set(looper.handle()).map_err(|_| Misuse::SecondMain)?;
         Ok(looper)
     }
 
-    /// A handle to the main looper of the process, once there is one.
+    /// A handle to the main looper of the process, once there is one. A forked child has none until it prepares one.
     ///
     /// # Android
     /// `Looper.getMainLooper`.
     #[doc(alias = "getMainLooper")]
     #[must_use]
     pub fn main_handle() -> Option<LooperHandle> {
-        MAIN.get().cloned()
+        MAIN.get().handle.get().cloned()
     }
+}
+
+/// Makes `looper` the calling thread's own, which has none but perhaps, in a forked child, its parent's.
+fn install(looper: &Rc<Looper>) -> io::Result<()> {
+    let install = |current: &Own| current.0.replace(Some(looper.clone()));
+    let inherited = CURRENT.try_with(install).map_err(|_| Misuse::ThreadEnding)?;
+    if drop_quietly(inherited) {
+        log::error!("something that the parent process's looper held panicked when a forked child dropped it");
+    }
+    Ok(())
 }
 
 /// Makes `looper` the calling thread's own until it is taken back.
@@ -99,8 +119,7 @@ pub(crate) fn lend(looper: &Rc<Looper>) -> io::Result<()> {
     if Looper::current().is_some() {
         return Err(Misuse::SecondPrepare.into());
     }
-    CURRENT.try_with(|current| *current.0.borrow_mut() = Some(looper.clone())).map_err(|_| Misuse::ThreadEnding)?;
-    Ok(())
+    install(looper)
 }
 
 /// Takes back a looper that was lent as the calling thread's own.
@@ -127,7 +146,7 @@ impl Builder {
             return Err(Misuse::ThreadEnding.into());
         }
         let looper = Rc::new(self.build()?);
-        CURRENT.with(|current| *current.0.borrow_mut() = Some(looper.clone()));
+        install(&looper)?;
         Ok(looper)
     }
 }

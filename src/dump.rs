@@ -66,6 +66,7 @@ impl Display for Pending {
 #[derive(Clone)]
 pub struct Dump {
     label: Box<str>,
+    is_inherited: bool,
     is_polling: bool,
     has_quit: bool,
     now: Moment,
@@ -112,6 +113,7 @@ impl LooperHandle {
         });
         Dump {
             label: shared.label.clone(),
+            is_inherited: shared.is_inherited(),
             is_polling: self.is_polling(),
             has_quit: self.has_quit(),
             now,
@@ -131,6 +133,9 @@ impl LooperHandle {
     #[must_use]
     pub fn stats(&self) -> Stats {
         let shared = &self.shared;
+        if shared.is_inherited() {
+            return Stats::default();
+        }
         let wakes = shared.wakes();
         Stats {
             turns: shared.counters.turns.get(),
@@ -185,6 +190,7 @@ fn rounded(duration: Duration) -> Duration {
 impl Display for Dump {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let state = match (self.has_quit, self.is_polling) {
+            _ if self.is_inherited => "is the parent process's",
             (true, _) => "has quit",
             (false, true) => "waits in epoll",
             (false, false) => "does not wait",

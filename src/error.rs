@@ -24,7 +24,8 @@ pub struct OsError {
 }
 
 impl OsError {
-    /// The system call that failed, such as `"epoll_create1"`.
+    /// The system call that failed, such as `"epoll_create1"`; `"fork"` if none was tried, because the looper is the
+    /// parent process's.
     #[must_use]
     pub fn operation(&self) -> &'static str {
         self.operation
@@ -36,6 +37,11 @@ impl OsError {
         self.errno
     }
 
+    /// The error of using a looper in a process that has it from its parent.
+    fn forked() -> io::Error {
+        OsError::wrap(FORK, io::Error::from_raw_os_error(nix::errno::Errno::ECHILD as i32))
+    }
+
     /// Puts the name of `operation` and what to do about it around the kernel's `error`.
     pub(crate) fn wrap(operation: &'static str, error: io::Error) -> io::Error {
         match error.raw_os_error() {
@@ -45,8 +51,14 @@ impl OsError {
     }
 }
 
+/// What stands in for an operation where none was tried, because the process was forked.
+const FORK: &str = "fork";
+
 impl Display for OsError {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        if self.operation == FORK {
+            return Display::fmt(&Reason::Forked, f);
+        }
         let error = io::Error::from_raw_os_error(self.errno);
         write!(f, "{} failed: {error}; {}", self.operation, advice(self.operation, self.errno))
     }
@@ -91,6 +103,8 @@ pub enum Reason {
     Quit,
     /// The looper was dropped.
     Dropped,
+    /// The looper is the parent process's, and this process was forked since it was made.
+    Forked,
 }
 
 impl Display for Reason {
@@ -98,13 +112,17 @@ impl Display for Reason {
         f.write_str(match self {
             Reason::Quit => "the looper has quit and takes nothing more: use another looper",
             Reason::Dropped => "the looper was dropped: keep it alive for as long as it is used",
+            Reason::Forked => {
+                "the looper is the parent process's, which has forked this one: make another looper here (ECHILD)"
+            }
         })
     }
 }
 
 /// A value that a looper did not take, and why.
 ///
-/// Turns into an [`io::Error`] of kind `BrokenPipe` with `?`, which drops the value.
+/// Turns into an [`io::Error`] of kind `BrokenPipe` with `?`, which drops the value; in a forked child, into an
+/// [`OsError`] with `ECHILD`.
 ///
 /// # Android
 /// `Handler.post` and `sendMessage` return `false` instead, and the message is lost.
@@ -138,7 +156,10 @@ impl<T> From<Rejected<T>> for io::Error {
 
 impl From<Reason> for io::Error {
     fn from(reason: Reason) -> io::Error {
-        io::Error::new(ErrorKind::BrokenPipe, Refusal(reason))
+        match reason {
+            Reason::Quit | Reason::Dropped => io::Error::new(ErrorKind::BrokenPipe, Refusal(reason)),
+            Reason::Forked => OsError::forked(),
+        }
     }
 }
 
@@ -158,7 +179,8 @@ impl Error for Refusal {}
 ///
 /// Turns into an [`io::Error`] with `?`, which drops the source and keeps the error's kind.
 pub struct AddFdError<S> {
-    /// The kernel's error (`raw_os_error` is set), or one of kind `BrokenPipe` when the looper has quit.
+    /// The kernel's error (`raw_os_error` is set), or one of kind `BrokenPipe` when the looper has quit,
+    /// or one of [`Reason::Forked`].
     pub error: io::Error,
     /// The source, as it was passed in.
     pub source: S,
@@ -272,6 +294,15 @@ mod tests {
     }
 
     #[test]
+    fn x2_what_a_forked_child_is_refused_turns_into_echild() {
+        let error = io::Error::from(Rejected { value: Opaque, reason: Reason::Forked });
+
+        let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<OsError>()).unwrap();
+        assert_eq!((inner.operation(), inner.raw_os_error()), ("fork", nix::libc::ECHILD));
+        assert!(error.to_string().contains("make another looper here"), "{error}");
+    }
+
+    #[test]
     fn every_error_says_what_to_do() {
         use nix::errno::Errno::*;
         for errno in [EMFILE, ENFILE, ENOMEM, ENOSPC, EPERM, EEXIST, EBADF, ENOENT, EINVAL, ELOOP, EIO] {
@@ -292,7 +323,7 @@ mod tests {
         for misuse in misuses {
             assert!(io::Error::from(misuse).to_string().contains(':'), "{misuse}");
         }
-        for reason in [Reason::Quit, Reason::Dropped] {
+        for reason in [Reason::Quit, Reason::Dropped, Reason::Forked] {
             assert!(io::Error::from(reason).to_string().contains(':'), "{reason}");
         }
     }

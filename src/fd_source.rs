@@ -60,6 +60,9 @@ impl<S: 'static> FdSource<S> {
     /// # }
     /// ```
     pub fn with<R>(&self, look: impl FnOnce(&mut S) -> R) -> Option<R> {
+        if self.shared.is_inherited() {
+            return None;
+        }
         let home = self.home.upgrade()?;
         let _busy = home.occupy();
         home.sources.with(&self.shared.fds, self.key, |source| source.downcast_mut().map(look)).flatten()

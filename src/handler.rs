@@ -22,6 +22,7 @@ use crate::{
     recipient::Recipient,
     remote::LooperHandle,
     shared::Shared,
+    slots::Key,
     sys::letter::{Letter, Passport},
 };
 
@@ -165,6 +166,10 @@ impl<M: 'static> Handler<M> {
     {
         let shared = looper.shared();
         let (handler, recipient) = Handler::announce(shared);
+        if shared.is_inherited() {
+            // As for a looper that has quit, but that nobody would drop the closure later.
+            return handler;
+        }
         let target = Receiver::at_home(recipient.passport, Box::new(callback));
         drop_each(looper.home().keep_target(recipient.target, target));
         handler
@@ -172,7 +177,9 @@ impl<M: 'static> Handler<M> {
 
     /// Makes the front of a handler that the queue knows from now on.
     fn announce(shared: &Arc<Shared>) -> (Handler<M>, Arc<Recipient<M>>) {
-        let target = shared.with_queue(|queue| queue.add_target(any::type_name::<M>()));
+        let target = shared.with_queue(|queue| Some(queue.add_target(any::type_name::<M>())));
+        // In a forked child, nobody looks for it.
+        let target = target.unwrap_or(Key::from_bits(u64::MAX));
         let recipient = Recipient::new(shared, target);
         (Handler { front: Arc::new(Front { recipient: recipient.clone() }), asynchronous: false }, recipient)
     }
@@ -339,7 +346,7 @@ impl LooperHandle {
         M: Send + 'static,
         F: FnMut(&Looper, M) + Send + 'static,
     {
-        if let Some(reason) = self.shared.inbox.closed() {
+        if let Some(reason) = self.shared.closed() {
             return Err(Rejected { value: callback, reason });
         }
         let (mut handler, recipient) = Handler::announce(&self.shared);

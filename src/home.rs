@@ -160,7 +160,7 @@ impl Home {
     /// A handler's closure, also one that another thread has just made.
     pub(crate) fn target(&self, key: Key) -> Option<Callee> {
         let present = self.targets.borrow().get(key).cloned();
-        if present.is_some() {
+        if present.is_some() || self.shared.is_inherited() {
             return present;
         }
         drop_each(self.admit(self.shared.inbox.take_arrivals()));
@@ -220,6 +220,9 @@ impl Home {
     ///
     /// Whether there was anything.
     pub(crate) fn tidy(&self) -> bool {
+        if self.shared.is_inherited() {
+            return false;
+        }
         let Some(Chores { arrivals, leftovers }) = self.shared.inbox.take_chores() else {
             return false;
         };
@@ -241,7 +244,7 @@ impl Home {
     /// Ends the home: everything that is left is dropped, on this thread.
     pub(crate) fn clear(&self) {
         self.forget_latest();
-        let _ = HOMES.try_with(|homes| homes.borrow_mut().retain(|home| !ptr::eq(home.as_ptr(), self)));
+        self.be_forgotten();
         let displaced = self.admit(self.shared.inbox.take_arrivals());
         let exchanged = self.sources.admit(self.shared.fds.take_traffic().0).into_iter().map(Debris::Source);
         let leftovers = self.shared.inbox.take_chores().map_or(Vec::new(), |chores| chores.leftovers);
@@ -254,6 +257,21 @@ impl Home {
         drop(self.shared.with_queue(|queue| queue.index().take_ended()));
         let posted = leftovers.chain(given_up);
         drop_each(displaced.into_iter().chain(exchanged).chain(posted).chain(sources).chain(idlers).chain(targets));
+    }
+
+    /// Ends the home in a forked child: what only its own thread could reach is dropped. What others could is not
+    /// looked at.
+    pub(crate) fn clear_inherited(&self) {
+        self.be_forgotten();
+        let sources = self.sources.take_all().map(Debris::Source);
+        let idlers = self.idlers.take_all().map(Debris::Idle);
+        let targets = iter::once_with(|| self.targets.borrow_mut().take_all()).flatten().map(Debris::Target);
+        drop_each(sources.chain(idlers).chain(targets));
+    }
+
+    /// Lets its thread know it no more.
+    fn be_forgotten(&self) {
+        let _ = HOMES.try_with(|homes| homes.borrow_mut().retain(|home| !ptr::eq(home.as_ptr(), self)));
     }
 
     fn debris_of(&self, taken: Taken<Item>) -> Option<Debris> {
@@ -329,7 +347,8 @@ impl Drop for Busy<'_> {
     }
 }
 
-/// Runs `use_it` on a looper, if it lives: at once on the looper's thread, which need not ask the others.
+/// Runs `use_it` on a looper, if it lives: at once on the looper's thread, which need not ask the
+/// others.
 pub(crate) fn with_looper<R>(id: LooperId, use_it: impl FnOnce(&Shared) -> R) -> Option<R> {
     let find = |homes: &RefCell<Vec<Weak<Home>>>| {
         homes.borrow().iter().filter_map(Weak::upgrade).find(|home| home.shared.id == id)
@@ -347,6 +366,9 @@ pub(crate) fn drop_at_home(shared: &Shared, leftover: Leftover) -> Result<(), Le
         drop_each(home.debris_of_leftover(leftover));
         return Ok(());
     }
+    if shared.is_inherited() {
+        return Err(leftover);
+    }
     shared.signal_if(shared.inbox.leave(leftover)?);
     Ok(())
 }
@@ -357,9 +379,8 @@ pub(crate) fn drop_ended_targets(shared: &Shared) {
     match Home::of(shared) {
         Some(home) => home.drop_ended_targets(),
         // The home was cleared: nobody else takes them any more.
-        None if shared.inbox.closed() == Some(Reason::Dropped) => {
-            _ = shared.with_queue(|queue| queue.index().take_ended())
-        }
+        None if shared.is_inherited() => {}
+        None if shared.closed() == Some(Reason::Dropped) => _ = shared.with_queue(|queue| queue.index().take_ended()),
         None => shared.signal_if(shared.inbox.leave_chores()),
     }
 }

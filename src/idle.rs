@@ -49,6 +49,9 @@ impl IdleHandler {
     /// `MessageQueue.removeIdleHandler`.
     #[doc(alias = "removeIdleHandler")]
     pub fn remove(&self) -> bool {
+        if self.shared.is_inherited() {
+            return false;
+        }
         let was_removed = self.is_removed.swap(true, Ordering::AcqRel);
         if !was_removed {
             // Without a home, it was dropped with that.
@@ -60,7 +63,7 @@ impl IdleHandler {
     /// Whether the handler is still there.
     #[must_use]
     pub fn is_added(&self) -> bool {
-        !self.is_removed.load(Ordering::Acquire)
+        !self.shared.is_inherited() && !self.is_removed.load(Ordering::Acquire)
     }
 
     /// Turns this into a guard that removes the handler when it is dropped.
@@ -184,7 +187,7 @@ impl Looper {
     {
         let shared = self.shared();
         // Closed under its feet by another thread, it is kept and never runs, as if it had been added just before.
-        if let Some(reason) = shared.inbox.closed() {
+        if let Some(reason) = shared.closed() {
             return Err(Rejected { value: callback, reason });
         }
         let id = shared.next_id();

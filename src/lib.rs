@@ -29,6 +29,36 @@
 //! # }
 //! ```
 //!
+//! # Fork
+//!
+//! A child of `fork` has its parent's loopers in its memory, but not their threads, and shares their epoll sets. They
+//! stay the parent's (X2): in the child, what can fail returns [`Reason::Forked`], as an [`io::Error`](std::io::Error)
+//! an [`OsError`] with `ECHILD`; whatever is asked or removed is answered with zero, false or `None`; nothing is waited
+//! for, and the parent does not notice. A child that is forked in a callback and returns from it goes on behind
+//! [`Looper::run`] with that error.
+//!
+//! A child makes loopers of its own, with [`Looper::new`] or [`Looper::prepare`]. Dropping an inherited one closes its
+//! fds, and drops what its thread had of it: sources, callbacks, handlers. A child in which their `Drop` must not run
+//! ends by `_exit` or `exec`, or forgets the looper. What was queued is forgotten, and what it holds stays open.
+//!
+//! ```
+//! use alooper::Looper;
+//!
+//! # fn main() -> std::io::Result<()> {
+//! fn serve() -> std::io::Result<()> {
+//!     // In a forked child, this is another looper than the parent's.
+//!     let looper = Looper::prepare()?;
+//!     looper.post(|looper| looper.quit())?;
+//!     looper.run().map(drop)
+//! }
+//! # serve()
+//! # }
+//! ```
+//!
+//! This holds for children of libc's `fork`, which std's `pre_exec` runs in; one that bypasses it (`clone`,
+//! `vfork`, `_Fork`) must execute a program or end. So must, by the rules of `fork`, whoever uses anything else in a
+//! child of several threads that may be locked: an allocator other than libc's, for instance, or a logger.
+//!
 //! What is promised, rule by rule, is in `docs/semantics.md`; the ids in these pages (`F4`) are that page's. How the
 //! library is built is in `docs/design.md`.
 #![deny(unsafe_code)]

@@ -348,7 +348,7 @@ impl LooperHandle {
     /// Whether the looper has quit, is draining, or was dropped: whether posts are refused.
     #[must_use]
     pub fn has_quit(&self) -> bool {
-        self.shared.is_quitting()
+        !self.shared.is_inherited() && self.shared.is_quitting()
     }
 
     /// The time on the looper's clock.

@@ -4,20 +4,25 @@ use std::{ops::ControlFlow, sync::Arc, time::Duration};
 
 use crate::{
     clock::Moment,
-    error::Rejected,
+    error::{Reason, Rejected},
     inbox::Signal,
     item::{Item, Stamp, When},
     looper::Looper,
     place::Name,
     queue::Taken,
     shared::Shared,
-    sys::sync::Mutex,
+    sys::{
+        fork::Process,
+        sync::{Mutex, MutexGuard},
+    },
 };
 
 /// What a repeating post and its [`Posted`](crate::Posted) share: where the next run stands, and whether there is to be
 /// one.
 #[derive(Debug)]
 pub(crate) struct Repetition {
+    /// A forked child does not lock this, and knows of no run.
+    process: Process,
     state: Mutex<State>,
 }
 
@@ -31,12 +36,18 @@ struct State {
 
 impl Repetition {
     pub(crate) fn new() -> Arc<Repetition> {
-        Arc::new(Repetition { state: Mutex::new(State { next: None, over: false }) })
+        Arc::new(Repetition { process: Process::current(), state: Mutex::new(State { next: None, over: false }) })
+    }
+
+    fn lock(&self) -> Option<MutexGuard<'_, State>> {
+        if self.process.is_current() { Some(self.state.lock()) } else { None }
     }
 
     /// Lets there be no further run. Gives the pending one, to be dropped, and whether this call is what ended it.
     pub(crate) fn cancel(&self, shared: &Shared) -> (Option<Taken<Item>>, bool) {
-        let mut state = self.state.lock();
+        let Some(mut state) = self.lock() else {
+            return (None, false);
+        };
         let was_over = std::mem::replace(&mut state.over, true);
         let pending = state.next.take().and_then(|next| shared.cancel(next));
         // One that is not pending runs, or is about to, unless a quit gave it up.
@@ -46,7 +57,7 @@ impl Repetition {
 
     /// The name of the next run.
     pub(crate) fn next(&self) -> Option<Name> {
-        self.state.lock().next
+        self.lock()?.next
     }
 
     /// Leaves the next run in the inbox, unless there is to be none. `leave` does only that: it runs under the lock.
@@ -56,7 +67,9 @@ impl Repetition {
         value: T,
         leave: impl FnOnce(T) -> Result<(Name, Signal), Rejected<T>>,
     ) -> Result<(), Rejected<T>> {
-        let mut state = self.state.lock();
+        let Some(mut state) = self.lock() else {
+            return Err(Rejected { value, reason: Reason::Forked });
+        };
         if state.over {
             // Unlocked first, since the user's closure goes with the value.
             drop(state);
@@ -74,13 +87,16 @@ impl Repetition {
 
     /// Begins a run, unless there is to be none.
     fn begin_run(&self) -> bool {
-        let mut state = self.state.lock();
-        state.next = None;
-        !state.over
+        self.lock().is_some_and(|mut state| {
+            state.next = None;
+            !state.over
+        })
     }
 
     fn end(&self) {
-        self.state.lock().over = true;
+        if let Some(mut state) = self.lock() {
+            state.over = true;
+        }
     }
 }
 
@@ -112,7 +128,7 @@ where
         }
         self.due = self.due.next_on_grid(self.period, looper.clock().now());
         self.stamp.when = When::At(self.due);
-        // A looper that has quit drops it.
+        // A looper that has quit drops it, and so does a child if the closure has forked.
         let _ = looper.post_tick(self);
     }
 }

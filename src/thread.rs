@@ -4,7 +4,7 @@ use std::{
     any::Any,
     error::Error,
     fmt::{self, Debug, Display, Formatter},
-    io,
+    io, mem,
     panic::{self, AssertUnwindSafe},
     sync::mpsc,
     thread::{self, JoinHandle},
@@ -84,7 +84,7 @@ impl HandlerThread {
     /// `HandlerThread.getThreadId`.
     #[must_use]
     pub fn thread(&self) -> Option<&thread::Thread> {
-        self.thread.as_ref().map(JoinHandle::thread)
+        if self.is_inherited() { None } else { self.thread.as_ref().map(JoinHandle::thread) }
     }
 
     /// Quits the looper, which ends the thread. See [`LooperHandle::quit`].
@@ -107,7 +107,12 @@ impl HandlerThread {
     /// Whether the loop has ended, by quitting or by a panic. Then [`join`](HandlerThread::join) hardly waits.
     #[must_use]
     pub fn is_finished(&self) -> bool {
-        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+        !self.is_inherited() && self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// Whether a forked child has this from its parent, but not the thread.
+    fn is_inherited(&self) -> bool {
+        self.handle.shared.is_inherited()
     }
 
     /// Waits until the thread ends, and gives the exit report of its looper.
@@ -115,13 +120,14 @@ impl HandlerThread {
     /// It does not quit the looper: somebody else has to, or has.
     ///
     /// # Errors
-    /// [`JoinError::Panicked`] with the panic of the thread, [`JoinError::Io`] if polling failed, or if it is called on
-    /// the thread itself or in a predicate of [`Handler::remove_if`](crate::Handler::remove_if); then the looper quits
-    /// safely.
+    /// [`JoinError::Panicked`] with the panic of the thread, [`JoinError::Io`] if polling failed, in a forked child, or
+    /// if it is called on the thread itself or in a predicate of [`Handler::remove_if`](crate::Handler::remove_if);
+    /// then the looper quits safely.
     ///
     /// # Android
     /// `Thread.join`.
     pub fn join(mut self) -> Result<ExitReport, JoinError> {
+        self.handle.shared.check_process().map_err(JoinError::Io)?;
         if self.handle.is_current() {
             return Err(JoinError::Io(Misuse::JoinsItself.into()));
         }
@@ -141,6 +147,11 @@ impl Drop for HandlerThread {
         let Some(thread) = self.thread.take() else {
             return;
         };
+        if self.is_inherited() {
+            // libc has taken back what it knew of the thread, which is not to be joined or let go a second time.
+            mem::forget(thread);
+            return;
+        }
         self.handle.quit_safely();
         // A quit that could not be signalled leaves the thread asleep. One that cannot be woken cannot be waited for.
         let can_end = self.handle.wake().is_ok();

@@ -2,7 +2,13 @@
 //!
 //! Everything here happens under the lock of the [`table`](super::table).
 
-use std::{collections::HashMap, io, os::fd::RawFd, panic::Location, sync::Arc};
+use std::{
+    collections::HashMap,
+    io,
+    os::fd::RawFd,
+    panic::Location,
+    sync::{Arc, Weak},
+};
 
 use nix::errno::Errno;
 
@@ -112,8 +118,9 @@ pub(crate) struct Served {
 /// All registrations of a looper.
 #[derive(Debug)]
 pub(super) struct Registrations {
-    /// The epoll set; `None` once the looper was dropped.
-    set: Option<Arc<Epoll>>,
+    /// The epoll set, which the poller keeps: it goes with the looper, also in a forked child, which does not come
+    /// here.
+    set: Weak<Epoll>,
     slots: Slots<Registration>,
     /// The registration of each fd number. There is one at most: a second one of the same number ends the first.
     by_fd: HashMap<RawFd, Key>,
@@ -122,8 +129,8 @@ pub(super) struct Registrations {
 }
 
 impl Registrations {
-    pub(super) fn new(set: Arc<Epoll>) -> Registrations {
-        Registrations { set: Some(set), slots: Slots::default(), by_fd: HashMap::new(), closed: None }
+    pub(super) fn new(set: &Arc<Epoll>) -> Registrations {
+        Registrations { set: Arc::downgrade(set), slots: Slots::default(), by_fd: HashMap::new(), closed: None }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -147,15 +154,15 @@ impl Registrations {
     /// Ends all and lets go of the epoll set.
     pub(super) fn shut(&mut self) {
         self.closed = Some(Reason::Dropped);
-        self.set = None;
+        self.set = Weak::new();
         self.by_fd.clear();
         self.slots.take_all();
     }
 
     /// Moves all to `new`, or none. Gives those whose fd turned out to have died.
-    pub(super) fn move_to(&mut self, new: Arc<Epoll>) -> io::Result<Vec<(Key, Registration)>> {
-        let dead = self.copy_to(&new)?;
-        self.set = Some(new);
+    pub(super) fn move_to(&mut self, new: &Arc<Epoll>) -> io::Result<Vec<(Key, Registration)>> {
+        let dead = self.copy_to(new)?;
+        self.set = Arc::downgrade(new);
         for (key, registration) in &dead {
             self.slots.remove(*key);
             self.by_fd.remove(&registration.fd);
@@ -163,8 +170,8 @@ impl Registrations {
         Ok(dead)
     }
 
-    fn set(&self) -> io::Result<&Epoll> {
-        self.set.as_deref().ok_or_else(|| Reason::Dropped.into())
+    fn set(&self) -> io::Result<Arc<Epoll>> {
+        self.set.upgrade().ok_or_else(|| Reason::Dropped.into())
     }
 
     pub(super) fn add(&mut self, new: Registration, duplicate: Duplicate) -> io::Result<Added> {
@@ -229,7 +236,7 @@ impl Registrations {
 
     /// Takes an fd out of epoll. That it was closed before is as good; if a duplicate keeps it in, strays will tell.
     fn leave(&self, fd: RawFd) {
-        if let Some(set) = &self.set {
+        if let Ok(set) = self.set() {
             let _ = set.delete(fd);
         }
     }

@@ -17,7 +17,11 @@ use crate::{
     },
     interest::Interest,
     slots::Key,
-    sys::{epoll::Epoll, sync::Mutex},
+    sys::{
+        epoll::Epoll,
+        fork::Process,
+        sync::{Mutex, MutexGuard},
+    },
 };
 
 /// The source and callback of a registration that another thread has made.
@@ -25,6 +29,8 @@ pub(crate) type Arrival = (Key, Box<dyn Watched + Send>);
 
 #[derive(Debug)]
 pub(crate) struct FdTable {
+    /// Whose it is. A forked child neither locks it nor touches the epoll set, which is the parent's.
+    process: Process,
     state: Mutex<State>,
     /// How many registrations there are, for those who need no exact answer. Written under the lock.
     len: AtomicUsize,
@@ -45,15 +51,25 @@ impl Debug for State {
 }
 
 impl FdTable {
-    pub(crate) fn new(set: Arc<Epoll>) -> FdTable {
+    pub(crate) fn new(set: &Arc<Epoll>) -> FdTable {
         let registrations = Registrations::new(set);
         let state = State { registrations, arrivals: Vec::new(), departures: Vec::new() };
-        FdTable { state: Mutex::new(state), len: AtomicUsize::new(0) }
+        FdTable { process: Process::current(), state: Mutex::new(state), len: AtomicUsize::new(0) }
+    }
+
+    /// Locks the table, unless it is the parent's and this is a forked child.
+    fn lock(&self) -> io::Result<MutexGuard<'_, State>> {
+        if self.process.is_current() { Ok(self.state.lock()) } else { Err(Reason::Forked.into()) }
+    }
+
+    /// In a forked child, forgets what other threads have added: it is neither called nor dropped.
+    pub(crate) fn forget(&mut self) {
+        mem::forget(mem::take(&mut self.state.get_mut().arrivals));
     }
 
     /// Makes a registration, whole or not at all.
     pub(crate) fn add(&self, new: Registration, duplicate: Duplicate) -> io::Result<Added> {
-        let mut state = self.state.lock();
+        let mut state = self.lock()?;
         let added = state.registrations.add(new, duplicate)?;
         self.len.store(state.registrations.len(), Ordering::Relaxed);
         Ok(added)
@@ -69,7 +85,10 @@ impl FdTable {
     where
         W: Watched + Send + 'static,
     {
-        let mut state = self.state.lock();
+        let mut state = match self.lock() {
+            Ok(state) => state,
+            Err(error) => return Err((error, watch)),
+        };
         match state.registrations.add(new, duplicate) {
             Ok(added) => {
                 state.arrivals.push((added.key, watch));
@@ -82,7 +101,7 @@ impl FdTable {
 
     /// Ends a registration; its key is never claimed again. `None` if it had ended before.
     pub(crate) fn remove(&self, key: Key) -> Option<Registration> {
-        let mut state = self.state.lock();
+        let mut state = self.lock().ok()?;
         let removed = state.registrations.remove(key);
         self.len.store(state.registrations.len(), Ordering::Relaxed);
         removed
@@ -90,25 +109,27 @@ impl FdTable {
 
     /// Leaves an ended registration for the looper to drop its source and callback.
     pub(crate) fn leave_departure(&self, key: Key) {
-        self.state.lock().departures.push(key);
+        if let Ok(mut state) = self.lock() {
+            state.departures.push(key);
+        }
     }
 
     /// Sets what a registration is watched for, and looks at its fd anew.
     pub(crate) fn set_interest(&self, key: Key, interest: Interest) -> io::Result<()> {
-        self.state.lock().registrations.watch_for(key, interest)
+        self.lock()?.registrations.watch_for(key, interest)
     }
 
     /// Does what a callback has answered. To name the interest that it has already is no change, and ends no pause
     /// (F8).
     pub(crate) fn answer_interest(&self, key: Key, interest: Interest) -> io::Result<()> {
-        let mut state = self.state.lock();
+        let mut state = self.lock()?;
         let registrations = &mut state.registrations;
         if registrations.interest(key)? == interest { Ok(()) } else { registrations.watch_for(key, interest) }
     }
 
     /// Looks at a registration's fd anew.
     pub(crate) fn repoll(&self, key: Key) -> io::Result<()> {
-        let mut state = self.state.lock();
+        let mut state = self.lock()?;
         let interest = state.registrations.interest(key)?;
         state.registrations.watch_for(key, interest)
     }
@@ -125,7 +146,9 @@ impl FdTable {
     }
 
     fn claim(&self, reported: Reported, idents: bool, spin_limit: u32) -> Claim {
-        let mut state = self.state.lock();
+        let Ok(mut state) = self.lock() else {
+            return Claim::Pass;
+        };
         let claim = state.registrations.claim(reported, idents, spin_limit);
         self.len.store(state.registrations.len(), Ordering::Relaxed);
         claim
@@ -133,19 +156,19 @@ impl FdTable {
 
     /// All registrations, by fd number.
     pub(crate) fn all(&self) -> Vec<Registration> {
-        let mut all = self.state.lock().registrations.all();
+        let mut all = self.lock().map_or(Vec::new(), |state| state.registrations.all());
         all.sort_by_key(|registration| registration.fd);
         all
     }
 
     /// Parks the registrations without callback that `is_meant`. Gives those that were not parked before.
     pub(crate) fn park_idents(&self, is_meant: impl Fn(u32) -> bool) -> Vec<Registration> {
-        self.state.lock().registrations.park_idents(is_meant)
+        self.lock().map_or(Vec::new(), |mut state| state.registrations.park_idents(is_meant))
     }
 
     /// Whether a registration exists.
     pub(crate) fn contains(&self, key: Key) -> bool {
-        self.state.lock().registrations.contains(key)
+        self.lock().is_ok_and(|state| state.registrations.contains(key))
     }
 
     /// How many registrations there are, or were a moment ago.
@@ -155,30 +178,35 @@ impl FdTable {
 
     /// Takes what other threads have added. It may have ended again: then its departure is still to come.
     pub(crate) fn take_arrivals(&self) -> Vec<Arrival> {
-        mem::take(&mut self.state.lock().arrivals)
+        self.lock().map_or(Vec::new(), |mut state| mem::take(&mut state.arrivals))
     }
 
     /// Takes what other threads have added and ended, in one step: no departure comes before its arrival.
     pub(crate) fn take_traffic(&self) -> (Vec<Arrival>, Vec<Key>) {
-        let mut state = self.state.lock();
+        let Ok(mut state) = self.lock() else {
+            return Default::default();
+        };
         (mem::take(&mut state.arrivals), mem::take(&mut state.departures))
     }
 
     /// Lets nothing be added and nobody be called from now on; registrations stay.
     pub(crate) fn close(&self, reason: Reason) {
-        self.state.lock().registrations.close(reason);
+        if let Ok(mut state) = self.lock() {
+            state.registrations.close(reason);
+        }
     }
 
     /// Ends all registrations and lets go of the epoll set, because the looper is dropped.
     pub(crate) fn shut(&self) {
-        let mut state = self.state.lock();
-        state.registrations.shut();
-        self.len.store(0, Ordering::Relaxed);
+        if let Ok(mut state) = self.lock() {
+            state.registrations.shut();
+            self.len.store(0, Ordering::Relaxed);
+        }
     }
 
     /// Moves all registrations to `new`, or none. Gives those whose fd turned out to have died.
-    pub(crate) fn move_to(&self, new: Arc<Epoll>) -> io::Result<Vec<(Key, Registration)>> {
-        let mut state = self.state.lock();
+    pub(crate) fn move_to(&self, new: &Arc<Epoll>) -> io::Result<Vec<(Key, Registration)>> {
+        let mut state = self.lock()?;
         let dead = state.registrations.move_to(new)?;
         self.len.store(state.registrations.len(), Ordering::Relaxed);
         Ok(dead)

@@ -14,6 +14,7 @@
 //! queue, the looper looks at the queue and settles under one lock of the queue: see `Shared::settle`. `src/models/`
 //! checks all this in all interleavings.
 
+mod forget;
 #[cfg(all(test, not(alooper_loom)))]
 mod tests;
 

@@ -114,6 +114,10 @@ impl Looper {
             panic::resume_unwind(panic);
         }
         let result = panic::catch_unwind(AssertUnwindSafe(|| self.run_body(body, target)));
+        if self.shared().is_inherited() {
+            // The message has forked: it is the parent's that ends there. A log may be locked for ever here.
+            return result.unwrap_or_else(|panic| panic::resume_unwind(panic));
+        }
         let took = started.until(self.clock().now());
         watching.look_at_dispatch(label, &dispatch, took);
         match (result, observer) {

@@ -39,6 +39,10 @@ impl Looper {
             return host;
         }
         let set = self.core.poller.borrow().set().clone();
+        if self.shared().is_inherited() {
+            // Nothing is ready there for a forked child, and nothing is told to the parent's set.
+            return self.core.host.get_or_init(|| Host::Direct(set));
+        }
         let (host, error) = Host::new(&self.core.kernel, set);
         let host = self.core.host.get_or_init(|| host);
         if let Some(error) = error {
@@ -53,6 +57,9 @@ impl Looper {
 
     /// Makes the epoll set readable when there is something to do: now, or when the next message is due.
     pub(super) fn publish(&self) {
+        if self.shared().is_inherited() {
+            return;
+        }
         let (next, alarm) = self.shared().next_stops(self.core.here);
         let due = next.map(|next| next.when);
         let until = due.into_iter().chain(alarm).min().unwrap_or(Moment::NEVER);

@@ -30,7 +30,7 @@ use crate::{
     report::ExitReport,
     shared::{Quit, Shared},
     sys::{
-        Kernel,
+        Kernel, fork,
         host::Host,
         poller::{Poller, Ready},
         sync::{Here, ThreadNumber},
@@ -145,6 +145,7 @@ impl Looper {
     }
 
     pub(crate) fn assemble(builder: Builder) -> io::Result<Looper> {
+        fork::notice()?;
         let Builder { name, budget, spin_limit, barrier_alarm, watch, clock, kernel } = builder;
         let owner = ThreadNumber::assign();
         let (Some(owner), Some(here)) = (owner, owner.and_then(ThreadNumber::here)) else {
@@ -152,7 +153,7 @@ impl Looper {
         };
         let waker = Waker::new(&kernel)?;
         let poller = Poller::new(kernel.clone(), clock.clone(), &waker)?;
-        let shared = Shared::new(name, clock, owner, barrier_alarm, waker, poller.set().clone());
+        let shared = Shared::new(name, clock, owner, barrier_alarm, waker, poller.set());
         let core = Rc::new(Core {
             home: Home::new(shared),
             here,
@@ -229,7 +230,7 @@ impl Looper {
     /// Whether the looper has quit or is draining: whether posts are refused.
     #[must_use]
     pub fn has_quit(&self) -> bool {
-        self.shared().is_quitting()
+        !self.shared().is_inherited() && self.shared().is_quitting()
     }
 
     /// How many messages are pending: exact at the moment of the call. One that is running is not pending.
@@ -273,12 +274,18 @@ impl Debug for Looper {
 }
 
 /// Dropping a looper gives up what is pending, ends all registrations, and drops their closures and sources, all on
-/// this thread. Handles stay valid; what is posted through them is refused from then on.
+/// this thread. Handles stay valid; what is posted through them is refused from then on. In a forked child it drops
+/// what is on this thread and closes its fds, no more.
 struct Life(Rc<Core>);
 
 impl Drop for Life {
     fn drop(&mut self) {
-        self.0.home.shared.shut();
-        self.0.home.clear();
+        let home = &self.0.home;
+        if home.shared.is_inherited() {
+            home.clear_inherited();
+        } else {
+            home.shared.shut();
+            home.clear();
+        }
     }
 }

@@ -58,6 +58,9 @@ impl Looper {
             }
             strays.patience
         };
+        if self.shared().is_inherited() {
+            return;
+        }
         match self.rebuild() {
             Ok(dead) => {
                 self.core.strays.replace(Strays::default());
@@ -82,7 +85,7 @@ impl Looper {
         if let Some(host) = self.core.host.get() {
             host.add(&new)?;
         }
-        let moved = self.shared().fds.move_to(new.clone());
+        let moved = self.shared().fds.move_to(&new);
         if let Some(host) = self.core.host.get() {
             host.delete(if moved.is_ok() { &old } else { &new });
         }

@@ -39,7 +39,8 @@ impl Looper {
     ///
     /// # Errors
     /// The kernel's; nothing is lost then, and polling again is possible. An error of kind `Deadlock` if it is called
-    /// from inside one of this looper's callbacks.
+    /// from inside one of this looper's callbacks. [`Reason::Forked`](crate::Reason::Forked) in a forked child, also if
+    /// it was forked in one of these callbacks.
     ///
     /// # Panics
     /// Goes on with a panic of a callback. That message is consumed, that fd's registration has ended, everything else
@@ -56,7 +57,7 @@ impl Looper {
         let _polling = self.enter()?;
         let mut turn = Turn::default();
         self.turn(self.deadline_of(timeout.into()), &mut turn)?;
-        self.report(&mut turn);
+        self.report(&mut turn)?;
         Ok(turn)
     }
 
@@ -94,7 +95,7 @@ impl Looper {
             has_worked = next.names_something();
             sum.add(next);
         }
-        self.report(&mut sum);
+        self.report(&mut sum)?;
         Ok(sum)
     }
 
@@ -186,11 +187,14 @@ impl Looper {
             self.run_messages(self.core.budget, turn);
             self.serve_fds(ready, turn);
             self.deal_with_strays();
+            // A callback may have forked.
+            self.shared().check_process()?;
             self.count_wake(may_block && !had_events && !had_chores, turn, deadline);
             if self.core.woken.get() || self.core.rebuilt.get() || turn.names_something() || self.has_passed(deadline) {
                 break;
             }
         }
+        self.shared().check_process()?;
         self.conclude(turn);
         Ok(())
     }
@@ -199,7 +203,8 @@ impl Looper {
     /// nothing is due.
     fn run_idle(&self, turn: &mut Turn) {
         if self.is_idle_awaited() {
-            turn.idles += self.core.home.idlers.run(self, || !self.shared().is_quitting());
+            turn.idles +=
+                self.core.home.idlers.run(self, || !self.shared().is_quitting() && !self.shared().is_inherited());
         }
     }
 
@@ -218,12 +223,15 @@ impl Looper {
     }
 
     fn enter(&self) -> io::Result<Polling<'_>> {
+        self.shared().check_process()?;
         let busy = self.core.home.occupy().ok_or(Misuse::NestedPoll)?;
         Ok(Polling { looper: self, busy: Some(busy) })
     }
 
     /// Phase "deadline": publishes until when this turn may sleep. `false` if it must not sleep at all.
     fn settle_until(&self, deadline: Moment) -> io::Result<bool> {
+        // An idle handler may have forked.
+        self.shared().check_process()?;
         if self.core.woken.get() || self.is_idle_awaited() {
             return Ok(false);
         }
@@ -248,6 +256,7 @@ impl Looper {
     /// Phase "wait": gives what is ready.
     pub(super) fn wait(&self, block: bool, turn: &mut Turn) -> io::Result<Vec<Ready>> {
         let shared = self.shared();
+        shared.check_process()?;
         let mut ready = self.core.ready.take();
         shared.counters.waits.add(1);
         shared.set_polling(true);
@@ -387,11 +396,14 @@ impl Looper {
         }
     }
 
-    /// Completes a turn's report: takes what no turn that fails or panics may lose.
-    fn report(&self, turn: &mut Turn) {
+    /// Completes a turn's report: takes what no turn that fails or panics may lose. If a callback has forked, the
+    /// child has nothing to report.
+    fn report(&self, turn: &mut Turn) -> io::Result<()> {
+        self.shared().check_process()?;
         turn.woken = self.core.woken.take();
         turn.rebuilt = self.core.rebuilt.take();
         turn.timed_out = !turn.names_something();
+        Ok(())
     }
 }
 

@@ -7,7 +7,7 @@ impl Shared {
     pub(crate) fn add_barrier(&self, origin: Origin) -> Result<Place, Reason> {
         // Before the mail is collected: what comes in between has a later time.
         let now = self.clock.now();
-        let mut desk = self.desk();
+        let mut desk = self.desk(self.ours().ok_or(Reason::Forked)?);
         let number = self.inbox.number_barrier(&mut desk.numbers)?;
         let place = desk.queue.add_barrier(number, now, origin);
         self.inbox.set_barrier(desk.queue.first_barrier());
@@ -28,7 +28,10 @@ impl Shared {
         if planted::is(Bug::RouseBeforeRelease) {
             self.signal_if(self.inbox.rouse_for(Moment::FRONT));
         }
-        let mut desk = self.desk.lock();
+        let Some(ours) = self.ours() else {
+            return;
+        };
+        let mut desk = self.raw_desk(ours);
         if !desk.queue.remove_barrier(place) {
             return;
         }

@@ -1,22 +1,26 @@
 //! What all threads reach of a looper: the inbox, the queue, the waker and the table of fds.
 //!
 //! Locks are taken in this order: queue, inbox. The fd table's is taken alone. No user code runs and nothing of a
-//! user's is dropped under any of them: what has to be dropped is handed out.
+//! user's is dropped under any of them: what has to be dropped is handed out. A forked child locks none of them, and
+//! does not touch the fds: whatever comes here asks first whether it may (X2, [`inherited`]).
 
 mod barriers;
+mod inherited;
+mod names;
 mod posting;
 mod room;
+mod turns;
 
 use std::{
-    collections::HashMap,
     io, mem,
     sync::{
-        Arc, LazyLock, PoisonError, RwLock, Weak,
+        Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
+pub(crate) use self::names::LooperId;
 use crate::{
     clock::{Clock, Moment},
     error::{Reason, Rejected},
@@ -34,6 +38,7 @@ use crate::{
     slots::Key,
     sys::{
         epoll::Epoll,
+        fork::Process,
         letter::Letter,
         sync::{Condvar, Here, Mutex, OwnersGuard, OwnersLock, ThreadNumber, current_thread},
         waker::Waker,
@@ -65,6 +70,8 @@ pub(crate) struct Shared {
     pub(crate) id: LooperId,
     /// The thread that the looper is bound to.
     pub(crate) owner: ThreadNumber,
+    /// The process that made it: a forked child locks nothing of it.
+    process: Process,
     pub(crate) inbox: Inbox<Item>,
     desk: OwnersLock<Desk>,
     /// How often messages were not held any more, and who waits for that.
@@ -81,27 +88,6 @@ pub(crate) struct Shared {
     /// The next number of something that has to have one.
     ids: AtomicU64,
     pub(crate) counters: Counters,
-}
-
-/// Names a looper, for ever.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct LooperId(u64);
-
-/// The loopers that live, by their names: who posts keeps no reference, since counting those would cost more than
-/// posting does.
-static LOOPERS: LazyLock<RwLock<HashMap<LooperId, Weak<Shared>>>> = LazyLock::new(RwLock::default);
-
-impl LooperId {
-    /// The looper, from any thread, as long as it lives.
-    pub(crate) fn find(self) -> Option<Arc<Shared>> {
-        LOOPERS.read().unwrap_or_else(PoisonError::into_inner).get(&self)?.upgrade()
-    }
-
-    fn next() -> LooperId {
-        static LAST: AtomicU64 = AtomicU64::new(0);
-        // Nobody counts to 2^64.
-        LooperId(LAST.fetch_add(1, Ordering::Relaxed))
-    }
 }
 
 /// The queue, with what is needed to fill it.
@@ -151,7 +137,7 @@ impl Shared {
         owner: ThreadNumber,
         barrier_alarm: Duration,
         waker: Waker,
-        set: Arc<Epoll>,
+        set: &Arc<Epoll>,
     ) -> Arc<Shared> {
         let label = name.as_ref().map_or_else(|| "a looper".into(), |name| format!("looper {name:?}").into());
         let shared = Arc::new(Shared {
@@ -160,6 +146,7 @@ impl Shared {
             clock,
             id: LooperId::next(),
             owner,
+            process: Process::current(),
             inbox: Inbox::new(),
             desk: OwnersLock::new(owner, Desk::default()),
             releases: Mutex::new(0),
@@ -172,18 +159,18 @@ impl Shared {
             ids: AtomicU64::new(0),
             counters: Counters::default(),
         });
-        LOOPERS.write().unwrap_or_else(PoisonError::into_inner).insert(shared.id, Arc::downgrade(&shared));
+        shared.id.list(&shared);
         shared
     }
 
-    /// Whether the calling thread is the looper's.
+    /// Whether the calling thread is the looper's. A forked child has no such thread.
     #[inline]
     pub(crate) fn is_current(&self) -> bool {
-        self.owner.is_here()
+        self.owner.is_here() && !self.is_inherited()
     }
 
     pub(crate) fn is_polling(&self) -> bool {
-        self.polling.load(Ordering::Relaxed)
+        self.polling.load(Ordering::Relaxed) && !self.is_inherited()
     }
 
     pub(crate) fn set_polling(&self, polling: bool) {
@@ -207,6 +194,9 @@ impl Shared {
 
     /// Leaves what `arrival` makes of `value` for the looper's thread to keep; gives it back if the inbox is closed.
     pub(crate) fn admit<T>(&self, value: T, arrival: impl FnOnce(T) -> Arrival) -> Result<(), Rejected<T>> {
+        if self.is_inherited() {
+            return Err(Rejected { value, reason: Reason::Forked });
+        }
         let signal = match self.inbox.open() {
             Ok(inbox) => inbox.admit(arrival(value)),
             Err(reason) => return Err(Rejected { value, reason }),
@@ -215,25 +205,12 @@ impl Shared {
         Ok(())
     }
 
-    /// Locks the queue as it is now, mail included.
-    #[inline]
-    fn desk(&self) -> OwnersGuard<'_, Desk> {
-        let mut desk = self.desk.lock();
-        self.collect(&mut desk);
-        desk
-    }
-
-    /// Runs `look` on the queue as it is now, mail included.
-    pub(crate) fn with_queue<R>(&self, look: impl FnOnce(&mut Queue<Item>) -> R) -> R {
-        look(&mut self.desk().queue)
-    }
-
     /// Takes a message out of the queue; the caller drops it, where it may be dropped.
     ///
     /// A closure that has to be dropped on the looper's thread stays in the queue, apart from what is pending, until
     /// that thread drops it: in the caller's hands it could outlive the looper.
     pub(crate) fn cancel(&self, name: Name) -> Option<Taken<Item>> {
-        let mut desk = self.desk();
+        let mut desk = self.desk(self.ours()?);
         let mut taken = desk.queue.cancel_name(name)?;
         if taken.value.is_here() {
             return Some(taken);
@@ -266,10 +243,11 @@ impl Shared {
     ///
     /// Waits while another thread holds it, if it may; otherwise it gives none.
     pub(crate) fn hold(&self, spot: Spot, may_wait: bool) -> Option<Letter> {
+        let ours = self.ours()?;
         let thread = current_thread().id();
         loop {
             let seen = *self.releases.lock();
-            let mut desk = self.desk.lock();
+            let mut desk = self.raw_desk(ours);
             match desk.queue.hold(spot, thread) {
                 Hold::Held => return desk.queue.get_mut(spot).and_then(|item| item.letter()).map(mem::take),
                 Hold::Gone | Hold::Mine => return None,
@@ -292,7 +270,10 @@ impl Shared {
         remove: bool,
         letter: Letter,
     ) -> (bool, Option<Taken<Item>>, Option<Letter>) {
-        let mut desk = self.desk.lock();
+        let Some(ours) = self.ours() else {
+            return (false, None, Some(letter));
+        };
+        let mut desk = self.raw_desk(ours);
         let is_pending = desk.queue.contains(spot);
         let removed = if remove { desk.queue.cancel(spot) } else { None };
         let place = desk.queue.get_mut(spot).and_then(|item| item.letter());
@@ -318,9 +299,12 @@ impl Shared {
 
     /// How often the eventfd had to be written, and how often not.
     pub(crate) fn wakes(&self) -> Wakes {
+        let Some(ours) = self.ours() else {
+            return Wakes::default();
+        };
         let Wakes { sent, saved } = self.inbox.wakes();
         // Posts of the looper's own thread need none.
-        Wakes { sent, saved: saved + self.desk.lock().queue.posted_at_home() }
+        Wakes { sent, saved: saved + self.raw_desk(ours).queue.posted_at_home() }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -336,132 +320,21 @@ impl Shared {
         self.with_queue(Queue::count_as_cancelled);
     }
 
-    /// The place of the first message that may run.
-    pub(crate) fn next_place(&self) -> Option<Place> {
-        self.with_queue(Queue::next_place)
-    }
-
-    /// As [`next_place`](Shared::next_place), at the end of a turn in which none has run: gives back the room that a
-    /// burst has left.
-    pub(crate) fn next_place_when_idle(&self) -> Option<Place> {
-        let mut desk = self.desk();
-        self.trim(&mut desk);
-        desk.queue.next_place()
-    }
-
-    /// Whether nothing is pending, no barrier stands, and no burst has left room. That is what most turns find that
-    /// serve fds, so to find it costs little; `false` where it would cost more.
-    #[inline]
-    pub(crate) fn is_calm(&self, here: Here) -> bool {
-        self.desk.lock_here(here).is_ok_and(|desk| self.is_calm_at(&desk))
-    }
-
-    #[inline]
-    fn is_calm_at(&self, desk: &Desk) -> bool {
-        desk.queue.is_calm() && !self.inbox.has_mail()
-    }
-
-    /// The place of the first message that may run, and when a barrier will have stood for too long.
-    #[inline]
-    pub(crate) fn next_stops(&self, here: Here) -> (Option<Place>, Option<Moment>) {
-        if let Ok(mut desk) = self.desk.lock_here(here)
-            && self.is_calm_at(&desk)
-        {
-            desk.is_fresh = false;
-            return (None, None);
-        }
-        self.next_stops_of_any()
-    }
-
-    #[inline(never)]
-    fn next_stops_of_any(&self) -> (Option<Place>, Option<Moment>) {
-        let mut desk = self.desk();
-        desk.is_fresh = false;
-        (desk.queue.next_place(), self.next_alarm(&desk.queue))
-    }
-
-    /// As [`is_idle`](Shared::is_idle), for idle handlers that have still to run: if it is a barrier that keeps them
-    /// from it, the looper is woken when the last one goes.
-    pub(crate) fn await_idle(&self) -> bool {
-        let now = self.clock.now();
-        self.with_queue(|queue| queue.await_idle(now))
-    }
-
-    /// Whether no message is due and no barrier stands.
-    pub(crate) fn is_idle(&self) -> bool {
-        let now = self.clock.now();
-        self.with_queue(|queue| queue.is_idle(now))
-    }
-
-    /// Publishes that the looper sleeps until `until`, unless a message is due before that, a barrier is to be
-    /// reported, or something was left.
-    ///
-    /// Both are looked at under one lock of the queue: in between, somebody who asks or cancels could move a new
-    /// message from the inbox, where [`Inbox::settle`] looks, to the queue.
-    pub(crate) fn settle(&self, until: Moment) -> bool {
-        if planted::is(Bug::SettleWithoutTheQueue) {
-            return self.inbox.settle(until);
-        }
-        let mut desk = self.desk();
-        let is_early = |stop: Moment| stop < until;
-        let has_stop =
-            desk.queue.next_due().is_some_and(is_early) || self.next_alarm(&desk.queue).is_some_and(is_early);
-        if has_stop || !self.inbox.settle(until) {
-            return false;
-        }
-        self.inbox.set_timed_from(desk.queue.timed_from());
-        true
-    }
-
-    /// Takes the first message if it is due at `now`, to be run, and moves it to `begun`, in which nothing is left to
-    /// run; otherwise tells when the first one is due. A plain one is always due.
-    ///
-    /// The mail is collected only if some of it may come first: not for each message while others post without end.
-    #[inline(always)]
-    pub(crate) fn next_message(&self, here: Here, now: Moment, begun: &mut Begun<Item>) -> Result<(), Option<Moment>> {
-        match self.desk.lock_here(here) {
-            // Plain mail comes after what is plain already, however much others post.
-            Ok(mut desk) if !self.inbox.has_mail() || desk.queue.begins_plain() && self.inbox.is_plain() => {
-                desk.queue.pop_due(now, begun)
-            }
-            Ok(desk) => self.next_message_or_mail(desk.into(), now, begun),
-            Err(desk) => self.next_message_or_mail(desk, now, begun),
-        }
-    }
-
-    #[inline(never)]
-    fn next_message_or_mail(
-        &self,
-        mut desk: OwnersGuard<'_, Desk>,
-        now: Moment,
-        begun: &mut Begun<Item>,
-    ) -> Result<(), Option<Moment>> {
-        if self.inbox.has_mail() && !(desk.queue.begins_plain() && self.inbox.is_plain()) {
-            self.collect_what_may_precede(&mut desk);
-        }
-        desk.queue.pop_due(now, begun)
-    }
-
-    #[cold]
-    fn collect_what_may_precede(&self, desk: &mut Desk) {
-        if self.inbox.may_precede(desk.queue.next_place()) {
-            self.collect_mail(desk);
-        }
-    }
-
     /// Takes what a quit has given up.
     pub(crate) fn take_dropped(&self) -> Vec<Taken<Item>> {
-        self.desk.lock().queue.take_dropped()
+        self.ours().map_or_else(Vec::new, |ours| self.raw_desk(ours).queue.take_dropped())
     }
 
     /// Makes the next poll return at once, or the present one.
     pub(crate) fn wake(&self) -> io::Result<()> {
+        self.check_process()?;
         self.send(self.inbox.wake())
     }
 
     /// Makes the looper's epoll set readable, if that is needed. When that fails, the looper still counts as asleep.
     fn send(&self, signal: Signal) -> io::Result<()> {
         match signal {
+            Signal::Needed if self.is_inherited() => Ok(()),
             Signal::Needed => self.waker.signal().inspect_err(|_| self.inbox.lull()),
             Signal::Saved => Ok(()),
         }
@@ -484,7 +357,9 @@ impl Shared {
 
     /// Makes the looper's epoll set readable, whether or not the looper sleeps.
     pub(crate) fn signal(&self) {
-        if let Err(error) = self.waker.signal() {
+        if !self.is_inherited()
+            && let Err(error) = self.waker.signal()
+        {
             log::error!("{} could not tell its host to poll it: {error}", self.label);
         }
     }
@@ -500,8 +375,11 @@ impl Shared {
 
     /// Quits, unless the looper has quit before.
     pub(crate) fn quit(&self, how: Quit) {
+        let Some(ours) = self.ours() else {
+            return;
+        };
         self.fds.close(Reason::Quit);
-        let mut desk = self.desk.lock();
+        let mut desk = self.raw_desk(ours);
         let Some(signal) = self.inbox.close(Reason::Quit) else {
             return;
         };
@@ -520,7 +398,7 @@ impl Shared {
 
     /// Gives up everything and refuses all from now on, because the looper is dropped.
     pub(crate) fn shut(&self) {
-        LOOPERS.write().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+        self.id.strike();
         self.fds.shut();
         let mut desk = self.desk.lock();
         self.inbox.shut();

@@ -42,6 +42,9 @@ impl Shared {
         token: Option<Token>,
         fill: impl FnOnce(&mut Body, T),
     ) -> Result<(Name, Signal), Rejected<T>> {
+        if self.is_inherited() {
+            return Err(self.rejected(value));
+        }
         let mut desk = match self.desk.lock_here(here) {
             Ok(desk) => desk,
             Err(desk) => return self.leave_here(desk, stamp, value, token, fill),
@@ -141,6 +144,9 @@ impl Shared {
         token: Option<Token>,
         fill: impl FnOnce(&mut Body, T),
     ) -> Result<(Name, Signal), Rejected<T>> {
+        if self.is_inherited() {
+            return Err(self.rejected(value));
+        }
         let Stamp { when, asynchronous, origin } = stamp;
         let extra = self.extra(token);
         if planted::is(Bug::SignalBeforePush) {
@@ -198,6 +204,6 @@ impl Shared {
 
     #[cold]
     pub(super) fn rejected<T>(&self, value: T) -> Rejected<T> {
-        Rejected { value, reason: self.inbox.closed().unwrap_or(Reason::Quit) }
+        Rejected { value, reason: self.closed().unwrap_or(Reason::Quit) }
     }
 }

@@ -56,6 +56,7 @@ impl Shared {
     /// Gives back the room that a burst has left, before the looper sleeps until `until`: until when it may sleep,
     /// since it has to come back for what it keeps for now.
     pub(crate) fn trim_before_sleep(&self, until: Moment) -> Moment {
-        self.trim(&mut self.desk.lock()).map_or(until, |trim_at| until.min(trim_at))
+        let trim_at = self.ours().and_then(|ours| self.trim(&mut self.raw_desk(ours)));
+        trim_at.map_or(until, |trim_at| until.min(trim_at))
     }
 }

@@ -97,6 +97,13 @@ impl<T> Biased<T> {
         self.enter()
     }
 
+    /// What is locked, for one who needs no lock, since nobody else has this.
+    #[allow(unsafe_code, reason = "the queue's lock: see docs/performance.md")]
+    pub(crate) fn get_mut(&mut self) -> &mut T {
+        // SAFETY: this is borrowed mutably, so that there is no guard, for as long as the value is.
+        self.value.with_mut(|value| unsafe { &mut *value })
+    }
+
     #[inline(always)]
     fn enter(&self) -> Result<ShortGuard<'_, T>, Guard<'_, T>> {
         // Only the owner writes it, so this is what it wrote last.

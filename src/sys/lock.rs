@@ -91,6 +91,11 @@ impl<T> Mutex<T> {
             wake(&self.word, 1);
         }
     }
+
+    /// What is locked, for one who needs no lock, since nobody else has this.
+    pub(crate) fn get_mut(&mut self) -> &mut T {
+        self.value.get_mut()
+    }
 }
 
 impl<T: Default> Default for Mutex<T> {

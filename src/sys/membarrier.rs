@@ -1,7 +1,11 @@
 //! `membarrier(2)`: makes all running threads of the process execute a full fence.
 
 #[cfg(not(all(test, alooper_loom)))]
-use std::{sync::Once, thread, time::Duration};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
+};
 
 #[cfg(not(all(test, alooper_loom)))]
 use nix::libc;
@@ -36,13 +40,14 @@ pub(crate) fn issue() {}
 #[cold]
 #[expect(clippy::disallowed_methods, reason = "nothing else can be waited for")]
 fn wait_instead() {
-    static TOLD: Once = Once::new();
-    TOLD.call_once(|| {
+    // Nobody waits for who tells it, who may be missing after a fork.
+    static TOLD: AtomicBool = AtomicBool::new(false);
+    if !TOLD.swap(true, Ordering::Relaxed) {
         log::error!(
             "membarrier(2) was allowed when a looper was made and is not any more: what other threads remove or ask \
              takes milliseconds from now on; install filters of system calls before loopers are made"
         );
-    });
+    }
     thread::sleep(Duration::from_millis(10));
 }
 

@@ -9,7 +9,8 @@
 //! - [`host`]: the fd by which another event loop hosts a looper.
 //! - [`sync`]: the locks, atomics and threads, exchangeable for those of the model checker.
 //! - [`biased`]: a lock that is cheap for one thread, with [`membarrier`]; [`closure`] and [`letter`]: values of any
-//!   type without a box; [`lock`]: an ordinary lock. These are the places that have `unsafe`.
+//!   type without a box; [`lock`]: an ordinary lock; [`fork`]: which process something was made in. These are the
+//!   places that have `unsafe`.
 //!
 //! What is relied on: an eventfd or timerfd that is registered edge-triggered reports each write and each expiry,
 //! without being read; a timer that is set anew forgets an expiry that nobody has seen; `EPOLL_CTL_DEL`, once it has
@@ -23,6 +24,7 @@ pub(crate) mod epoll;
 pub(crate) mod eventfd;
 #[cfg(test)]
 pub(crate) mod fake;
+pub(crate) mod fork;
 pub(crate) mod host;
 pub(crate) mod letter;
 pub(crate) mod lock;

@@ -68,6 +68,11 @@ mod plain {
         pub(crate) fn lock_here(&self, _here: Here) -> Result<MutexGuard<'_, T>, MutexGuard<'_, T>> {
             Ok(self.0.lock())
         }
+
+        #[cfg(not(all(test, alooper_loom)))]
+        pub(crate) fn get_mut(&mut self) -> &mut T {
+            self.0.get_mut()
+        }
     }
 }
 
@@ -164,6 +169,10 @@ mod modelled {
 
         pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
             self.0.lock().expect("no thread panics while it holds a lock")
+        }
+
+        pub(crate) fn get_mut(&mut self) -> &mut T {
+            self.0.get_mut().expect("no thread panics while it holds a lock")
         }
     }
 

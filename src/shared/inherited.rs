@@ -1,0 +1,71 @@
+//! What a forked child has of its parent's loopers: a copy that nobody may lock, with fds that are the parent's, too.
+
+use super::*;
+
+/// The proof that a looper is this process's, without which nobody locks its queue.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ours(());
+
+impl Shared {
+    /// Whether this process has it from its parent, by a fork. To be asked before anything is locked, and before
+    /// anything of the kernel's is used.
+    #[inline(always)]
+    pub(crate) fn is_inherited(&self) -> bool {
+        !self.process.is_current()
+    }
+
+    /// The error if it is inherited.
+    #[inline]
+    pub(crate) fn check_process(&self) -> io::Result<()> {
+        if self.is_inherited() { Err(Reason::Forked.into()) } else { Ok(()) }
+    }
+
+    /// Why nothing is accepted any more, if nothing is.
+    pub(crate) fn closed(&self) -> Option<Reason> {
+        if self.is_inherited() { Some(Reason::Forked) } else { self.inbox.closed() }
+    }
+
+    /// The proof that it is not inherited, if it is not.
+    #[inline(always)]
+    pub(super) fn ours(&self) -> Option<Ours> {
+        if self.is_inherited() { None } else { Some(Ours(())) }
+    }
+
+    /// Locks the queue as it is now, mail included.
+    #[inline]
+    pub(super) fn desk(&self, ours: Ours) -> OwnersGuard<'_, Desk> {
+        let mut desk = self.raw_desk(ours);
+        self.collect(&mut desk);
+        desk
+    }
+
+    /// Locks the queue as it is.
+    #[inline]
+    pub(super) fn raw_desk(&self, _: Ours) -> OwnersGuard<'_, Desk> {
+        self.desk.lock()
+    }
+
+    /// Runs `look` on the queue as it is now, mail included. A forked child has an empty one.
+    pub(crate) fn with_queue<R: Default>(&self, look: impl FnOnce(&mut Queue<Item>) -> R) -> R {
+        match self.ours() {
+            Some(ours) => look(&mut self.desk(ours).queue),
+            None => R::default(),
+        }
+    }
+}
+
+#[cfg(not(all(test, alooper_loom)))]
+impl Drop for Shared {
+    /// In a forked child, forgets what other threads of the parent could reach behind locks, and closes the eventfd.
+    ///
+    /// That it comes to this says that no such thread was behind a lock of it when the process forked: it would be
+    /// there for ever, with a borrow of this. All the same nothing is looked at, since it is the parent's to run and to
+    /// drop.
+    fn drop(&mut self) {
+        if self.is_inherited() {
+            mem::forget(mem::take(self.desk.get_mut()));
+            self.inbox.forget();
+            self.fds.forget();
+        }
+    }
+}

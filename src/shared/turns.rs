@@ -1,0 +1,128 @@
+//! What the looper asks in each turn: what comes next, whether it may sleep, and until when.
+
+use super::{inherited::Ours, *};
+
+impl Shared {
+    /// The place of the first message that may run.
+    pub(crate) fn next_place(&self) -> Option<Place> {
+        self.with_queue(Queue::next_place)
+    }
+
+    /// As [`next_place`](Shared::next_place), at the end of a turn in which none has run: gives back the room that a
+    /// burst has left.
+    pub(crate) fn next_place_when_idle(&self) -> Option<Place> {
+        let mut desk = self.desk(self.ours()?);
+        self.trim(&mut desk);
+        desk.queue.next_place()
+    }
+
+    /// Whether nothing is pending, no barrier stands, and no burst has left room. That is what most turns find that
+    /// serve fds, so to find it costs little; `false` where it would cost more.
+    #[inline]
+    pub(crate) fn is_calm(&self, here: Here) -> bool {
+        self.is_inherited() || self.desk.lock_here(here).is_ok_and(|desk| self.is_calm_at(&desk))
+    }
+
+    #[inline]
+    fn is_calm_at(&self, desk: &Desk) -> bool {
+        desk.queue.is_calm() && !self.inbox.has_mail()
+    }
+
+    /// The place of the first message that may run, and when a barrier will have stood for too long.
+    #[inline]
+    pub(crate) fn next_stops(&self, here: Here) -> (Option<Place>, Option<Moment>) {
+        if !self.is_inherited()
+            && let Ok(mut desk) = self.desk.lock_here(here)
+            && self.is_calm_at(&desk)
+        {
+            desk.is_fresh = false;
+            return (None, None);
+        }
+        match self.ours() {
+            Some(ours) => self.next_stops_of_any(ours),
+            None => (None, None),
+        }
+    }
+
+    #[inline(never)]
+    fn next_stops_of_any(&self, ours: Ours) -> (Option<Place>, Option<Moment>) {
+        let mut desk = self.desk(ours);
+        desk.is_fresh = false;
+        (desk.queue.next_place(), self.next_alarm(&desk.queue))
+    }
+
+    /// As [`is_idle`](Shared::is_idle), for idle handlers that have still to run: if it is a barrier that keeps them
+    /// from it, the looper is woken when the last one goes.
+    pub(crate) fn await_idle(&self) -> bool {
+        let now = self.clock.now();
+        self.with_queue(|queue| queue.await_idle(now))
+    }
+
+    /// Whether no message is due and no barrier stands.
+    pub(crate) fn is_idle(&self) -> bool {
+        let now = self.clock.now();
+        self.with_queue(|queue| queue.is_idle(now))
+    }
+
+    /// Publishes that the looper sleeps until `until`, unless a message is due before that, a barrier is to be
+    /// reported, or something was left.
+    ///
+    /// Both are looked at under one lock of the queue: in between, somebody who asks or cancels could move a new
+    /// message from the inbox, where [`Inbox::settle`] looks, to the queue.
+    pub(crate) fn settle(&self, until: Moment) -> bool {
+        if planted::is(Bug::SettleWithoutTheQueue) {
+            return self.inbox.settle(until);
+        }
+        let Some(ours) = self.ours() else {
+            return false;
+        };
+        let mut desk = self.desk(ours);
+        let is_early = |stop: Moment| stop < until;
+        let has_stop =
+            desk.queue.next_due().is_some_and(is_early) || self.next_alarm(&desk.queue).is_some_and(is_early);
+        if has_stop || !self.inbox.settle(until) {
+            return false;
+        }
+        self.inbox.set_timed_from(desk.queue.timed_from());
+        true
+    }
+
+    /// Takes the first message if it is due at `now`, to be run, and moves it to `begun`, in which nothing is left to
+    /// run; otherwise tells when the first one is due. A plain one is always due.
+    ///
+    /// The mail is collected only if some of it may come first: not for each message while others post without end.
+    #[inline(always)]
+    pub(crate) fn next_message(&self, here: Here, now: Moment, begun: &mut Begun<Item>) -> Result<(), Option<Moment>> {
+        if self.is_inherited() {
+            return Err(None);
+        }
+        match self.desk.lock_here(here) {
+            // Plain mail comes after what is plain already, however much others post.
+            Ok(mut desk) if !self.inbox.has_mail() || desk.queue.begins_plain() && self.inbox.is_plain() => {
+                desk.queue.pop_due(now, begun)
+            }
+            Ok(desk) => self.next_message_or_mail(desk.into(), now, begun),
+            Err(desk) => self.next_message_or_mail(desk, now, begun),
+        }
+    }
+
+    #[inline(never)]
+    fn next_message_or_mail(
+        &self,
+        mut desk: OwnersGuard<'_, Desk>,
+        now: Moment,
+        begun: &mut Begun<Item>,
+    ) -> Result<(), Option<Moment>> {
+        if self.inbox.has_mail() && !(desk.queue.begins_plain() && self.inbox.is_plain()) {
+            self.collect_what_may_precede(&mut desk);
+        }
+        desk.queue.pop_due(now, begun)
+    }
+
+    #[cold]
+    fn collect_what_may_precede(&self, desk: &mut Desk) {
+        if self.inbox.may_precede(desk.queue.next_place()) {
+            self.collect_mail(desk);
+        }
+    }
+}
