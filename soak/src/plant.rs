@@ -16,9 +16,10 @@ pub enum Fault {
     Source,
     Fd,
     Memory,
+    Wake,
 }
 
-const FAULTS: [(&str, Fault); 10] = [
+const FAULTS: [(&str, Fault); 11] = [
     ("lose", Fault::Lose),
     ("duplicate", Fault::Duplicate),
     ("reorder", Fault::Reorder),
@@ -29,6 +30,7 @@ const FAULTS: [(&str, Fault); 10] = [
     ("source", Fault::Source),
     ("fd", Fault::Fd),
     ("memory", Fault::Memory),
+    ("wake", Fault::Wake),
 ];
 
 /// The fault that was asked for and has not been committed yet.

@@ -8,7 +8,11 @@ use nix::{
     unistd::gettid,
 };
 
-use crate::{Failure, process};
+use crate::{
+    Failure,
+    plant::{self, Fault},
+    process,
+};
 
 const FDS: usize = 1000;
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -34,6 +38,9 @@ pub fn idle(seconds: u64) -> Result<(), Failure> {
 
     // The kernel has its own count, so that the looper's need not be believed.
     let before = (thread.handle().stats().waits, process::sleeps_of(id));
+    if plant::is_due(Fault::Wake) {
+        thread.handle().wake()?;
+    }
     thread::sleep(Duration::from_secs(seconds));
     let after = (thread.handle().stats().waits, process::sleeps_of(id));
 

@@ -4,10 +4,16 @@ use std::{cell::Cell, io, rc::Rc, thread, time::Duration};
 
 use alooper::Looper;
 
-use crate::{Failure, dice::Dice};
+use crate::{
+    Failure,
+    dice::Dice,
+    plant::{self, Fault},
+};
 
 const LONGEST_NANOS: u64 = 5_000_000;
 const MOST_WAITS: u64 = 2;
+/// How much too early a planted timer is.
+const PLANTED: Duration = Duration::from_secs(3600);
 /// How many loopers have timers at the same time: they sleep nearly always.
 const LOOPERS: u64 = 64;
 
@@ -115,7 +121,8 @@ fn together(count: u64) -> io::Result<Seen> {
 
 fn post(looper: &Looper, dice: &mut Dice, seen: &Rc<Cell<Seen>>) -> io::Result<()> {
     let delay = Duration::from_nanos(dice.below(LONGEST_NANOS));
-    let (due, seen) = (looper.now() + delay, seen.clone());
+    let planted = if plant::is_due(Fault::Early) { PLANTED } else { Duration::ZERO };
+    let (due, seen) = (looper.now() + delay + planted, seen.clone());
     looper.post_delayed(delay, move |looper| {
         let now = looper.now();
         let so_far = seen.get();

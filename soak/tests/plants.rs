@@ -115,3 +115,19 @@ fn a_record_goes_on_where_it_stopped_and_is_summed_up_with_others() {
     let all = (sum(&record, "messages") + sum(&whole, "messages")).to_string();
     assert!(summed.status.success() && said.contains(&format!("{all} messages")), "{said}");
 }
+
+/// C39, C40, and the looper that sleeps.
+#[test]
+fn an_early_timer_and_a_wake_up_are_found() {
+    let cases: [(&[&str], bool); 4] = [
+        (&["timers", "--count", "500"], true),
+        (&["timers", "--count", "500", "--plant", "early"], false),
+        (&["idle", "--seconds", "1"], true),
+        (&["idle", "--seconds", "1", "--plant", "wake"], false),
+    ];
+    for (arguments, is_fine) in cases {
+        let output = Command::new(SOAK).args(arguments).output().unwrap();
+
+        assert_eq!(output.status.success(), is_fine, "{arguments:?}: {output:?}");
+    }
+}
