@@ -18,6 +18,8 @@ use std::{
 
 /// What each command of a chapter begins with.
 const COMMAND: &str = "$ cargo run -q -p alooper-guide --bin ";
+/// What stands before a program's code, with the program and the mark.
+const CODE: &str = "<!-- code: ";
 /// A program that cannot show its subject on this kernel prints this first.
 const SKIPPED: &str = "skipped: ";
 /// These have margins of a tenth of a second, which a busy machine may miss: they are tried again.
@@ -44,6 +46,11 @@ impl Chapter {
         commands.map(|command| command.split(' ').next().unwrap()).collect()
     }
 
+    /// What it shows of the programs, in its order: commands, and which code.
+    fn shows(&self) -> Vec<&str> {
+        self.text.lines().filter(|line| line.starts_with(COMMAND) || line.starts_with(CODE)).collect()
+    }
+
     /// The text as it has to be.
     fn rendered(&self) -> String {
         let mut lines = self.text.lines();
@@ -54,7 +61,7 @@ impl Chapter {
         };
         while let Some(line) = lines.next() {
             put(line);
-            if let Some(code) = line.strip_prefix("<!-- code: ").and_then(|line| line.strip_suffix(" -->")) {
+            if let Some(code) = line.strip_prefix(CODE).and_then(|line| line.strip_suffix(" -->")) {
                 let (program, mark) = code.split_once(' ').expect("a program and a mark");
                 assert_eq!(lines.next(), Some("```rust"), "{}: after {line}", self.name);
                 put("```rust");
@@ -196,9 +203,10 @@ fn what_the_text_shows_is_what_the_programs_are_and_print() {
         }
         let lines = chapter.text.lines().zip(rendered.lines()).enumerate();
         for (at, (text, program)) in lines {
-            assert_eq!(text, program, "{} line {}: left the text, right the program", chapter.name, at + 1);
+            let place = format!("{} line {}", chapter.path.display(), at + 1);
+            assert_eq!(text, program, "{place}: left the text, right the program");
         }
-        assert_eq!(chapter.text, rendered, "{}", chapter.name);
+        assert_eq!(chapter.text, rendered, "{}", chapter.path.display());
     }
 }
 
@@ -247,10 +255,10 @@ fn the_index_names_all_chapters_in_their_order() {
 }
 
 #[test]
-fn each_language_shows_the_same_programs() {
+fn each_language_shows_the_same_code_and_commands() {
     let shown = |folder: &PathBuf| -> Vec<(String, Vec<String>)> {
         let chapters = chapters(folder);
-        chapters.iter().map(|c| (c.name.clone(), c.programs().into_iter().map(str::to_owned).collect())).collect()
+        chapters.iter().map(|c| (c.name.clone(), c.shows().into_iter().map(str::to_owned).collect())).collect()
     };
     let folders = folders();
     for folder in &folders[1..] {
