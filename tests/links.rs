@@ -217,3 +217,9 @@ fn links_are_found_where_they_are_and_not_in_code() {
     assert_eq!(targets(page), ["b.md", "f.svg", "j.md"]);
     assert_eq!(anchors(page).into_iter().collect::<Vec<_>>(), ["a-thing-and-more", "a-thing-and-more-1"]);
 }
+
+#[test]
+fn a_heading_in_another_script_keeps_its_letters_and_loses_its_punctuation() {
+    assert_eq!(anchor("1. 满了的计数器，与“信号量”（Semaphore）"), "1-满了的计数器与信号量semaphore");
+    assert_eq!(anchor("`eventfd_signal` 是什么？"), "eventfd_signal-是什么");
+}
