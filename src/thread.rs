@@ -308,7 +308,8 @@ impl Debug for HandlerThreadBuilder {
 
 /// Why joining a [`HandlerThread`] gave no exit report.
 ///
-/// Turns into an [`io::Error`] with `?`.
+/// Turns into an [`io::Error`] with `?`. It is not `Sync`, since what a panic carries need not be: where the error has
+/// to be, as in `Box<dyn Error + Send + Sync>`, use `map_err(io::Error::from)`.
 #[non_exhaustive]
 pub enum JoinError {
     /// The thread has panicked, with this.

@@ -275,6 +275,11 @@ impl<T> Inbox<T> {
         self.state.load(Acquire) & MAIL != 0
     }
 
+    /// Whether anything was left for the looper.
+    pub(crate) fn has_something(&self) -> bool {
+        self.state.load(Acquire) & (MAIL | WOKEN | CHORES) != 0
+    }
+
     /// Whether all mail comes after what is plain in the queue: exact, as above.
     #[inline]
     pub(crate) fn is_plain(&self) -> bool {

@@ -248,6 +248,10 @@ impl Looper {
         if self.has_passed(until) {
             return Ok(false);
         }
+        // `settle` would see it, too, but only after a system call.
+        if self.shared().inbox.has_something() {
+            return Ok(false);
+        }
         let until = self.shared().trim_before_sleep(until);
         self.core.poller.borrow_mut().arm(until)?;
         Ok(self.shared().settle(until))

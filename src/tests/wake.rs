@@ -276,3 +276,16 @@ fn t14_f4_an_fd_removed_elsewhere_is_reaped_at_once_and_does_not_end_the_turn() 
         move || assert!(handle.remove())
     });
 }
+
+/// A sleep that does not come about costs no timer.
+#[test]
+fn t4_a_turn_that_finds_a_wake_does_not_set_the_timer() {
+    let (looper, kernel) = fake();
+
+    for _ in 0..3 {
+        looper.handle().wake().unwrap();
+        assert!(looper.poll_once(ms(1000)).unwrap().woken);
+    }
+
+    assert_eq!(kernel.calls(Call::TimerfdSet), 0);
+}
