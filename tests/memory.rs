@@ -98,7 +98,10 @@ fn afar(looper: &Looper, posts: impl FnOnce(&alooper::LooperHandle) + Send) {
     thread::scope(|scope| scope.spawn(|| posts(&handle)).join().unwrap());
 }
 
-const BURSTS: [(&str, fn(&Looper)); 7] = [
+/// What it is called, and what it does.
+type Named = (&'static str, fn(&Looper));
+
+const BURSTS: [Named; 7] = [
     ("plain posts from here", |looper| (0..MANY).for_each(|_| drop(looper.post(|_| ()).unwrap()))),
     ("plain posts from afar", |looper| {
         afar(looper, |handle| (0..MANY).for_each(|_| drop(handle.post(|_| ()).unwrap())));
