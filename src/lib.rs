@@ -110,6 +110,10 @@ mod dump;
 #[cfg(feature = "testing")]
 pub mod testing;
 
+/// The models run under shuttle as they do under loom.
+#[cfg(all(test, alooper_loom, alooper_shuttle))]
+extern crate shuttle as loom;
+
 #[cfg(all(test, alooper_loom))]
 mod models;
 #[cfg(all(test, not(alooper_loom)))]

@@ -4,6 +4,10 @@
 //! fake kernel whose waits really wait, so that a lost wake is a deadlock, which the checker reports. A control runs a
 //! model once more in a process of its own with a [planted bug](crate::planted), and fails if the model does not see
 //! it.
+//!
+//! With `--cfg alooper_shuttle` besides, shuttle takes the checker's place: it tries interleavings at random, and so also
+//! those of the models in `wide.rs`, which have too many. It knows no weak memory; that is loom's part.
+
 use std::sync::Arc;
 
 use crate::{
@@ -15,10 +19,14 @@ use crate::{
     },
 };
 
+// Shuttle knows no order of memory but one.
+#[cfg(not(alooper_shuttle))]
 mod biased;
 mod fds;
 mod messages;
 mod wake;
+#[cfg(alooper_shuttle)]
+mod wide;
 
 /// Checks `model` in all interleavings with at most three preemptions.
 fn check(model: impl Fn() + Send + Sync + 'static) {
@@ -26,10 +34,22 @@ fn check(model: impl Fn() + Send + Sync + 'static) {
 }
 
 /// Checks `model` in all interleavings with at most so many preemptions: fewer for one with many threads.
+#[cfg(not(alooper_shuttle))]
 fn check_within(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(preemptions);
     builder.check(model);
+}
+
+/// Checks `model` in as many random interleavings as the variable ALOOPER_SCHEDULES says, 1000 unless it does: half of
+/// them with few preemptions, which find what needs a certain order, half of them with any.
+#[cfg(alooper_shuttle)]
+fn check_within(_: usize, model: impl Fn() + Send + Sync + 'static) {
+    let schedules = std::env::var("ALOOPER_SCHEDULES").map_or(1000, |count| count.parse().expect("it is a number"));
+    let model = Arc::new(model);
+    let again = model.clone();
+    shuttle::check_random(move || model(), schedules / 2);
+    shuttle::check_pct(move || again(), schedules - schedules / 2, 3);
 }
 
 fn looper() -> (Looper, Arc<FakeKernel>) {
@@ -194,47 +214,65 @@ mod controls {
         );
     }
 
-    /// What two accesses are that nothing puts in an order.
-    const RACE: &str = "Causality violation";
-
+    #[cfg(alooper_shuttle)]
     #[test]
-    fn a_lock_without_one_of_its_fences_is_caught() {
-        for bug in [Bug::BiasedWithoutFence, Bug::OthersWithoutFence] {
-            catches("biased::the_owner_and_another_thread_exclude_each_other", bug, RACE);
-            catches("biased::another_thread_that_goes_to_sleep_is_told_that_the_owner_leaves", bug, "deadlock");
+    fn p_wider_models_catch_what_they_are_for() {
+        let quit = "wide::q4_c53_c57_whatever_threads_do_against_a_quit_each_message_ends_in_one_way";
+        catches(quit, Bug::CheckThenPush, "left == right");
+        catches(quit, Bug::CheckThenCancel, "left == right");
+        catches(quit, Bug::SettleWithoutLooking, "deadlock");
+        let posts = "wide::m5_c1_c63_posts_of_many_threads_all_run_and_those_of_each_in_order";
+        catches(posts, Bug::SignalBeforePush, "deadlock");
+        let barriers = "wide::c56_barriers_that_come_and_go_hold_nothing_up_for_ever";
+        catches(barriers, Bug::RouseBeforeRelease, "deadlock");
+    }
+
+    #[cfg(not(alooper_shuttle))]
+    mod lock {
+        use super::*;
+
+        /// What two accesses are that nothing puts in an order.
+        const RACE: &str = "Causality violation";
+
+        #[test]
+        fn a_lock_without_one_of_its_fences_is_caught() {
+            for bug in [Bug::BiasedWithoutFence, Bug::OthersWithoutFence] {
+                catches("biased::the_owner_and_another_thread_exclude_each_other", bug, RACE);
+                catches("biased::another_thread_that_goes_to_sleep_is_told_that_the_owner_leaves", bug, "deadlock");
+            }
         }
-    }
 
-    #[test]
-    fn going_into_a_lock_without_looking_is_caught() {
-        for bug in [Bug::StepInAnyway, Bug::EnterUnseen] {
-            catches("biased::the_owner_and_another_thread_exclude_each_other", bug, RACE);
-            catches("biased::the_owner_that_comes_again_and_two_other_threads_exclude_each_other", bug, RACE);
+        #[test]
+        fn going_into_a_lock_without_looking_is_caught() {
+            for bug in [Bug::StepInAnyway, Bug::EnterUnseen] {
+                catches("biased::the_owner_and_another_thread_exclude_each_other", bug, RACE);
+                catches("biased::the_owner_that_comes_again_and_two_other_threads_exclude_each_other", bug, RACE);
+            }
         }
-    }
 
-    #[test]
-    fn a_lock_that_does_not_show_what_was_done_inside_is_caught() {
-        catches("biased::the_owner_that_comes_later_sees_what_another_thread_did", Bug::EnterUnacquired, RACE);
-        catches("biased::another_thread_that_comes_later_sees_what_the_owner_did", Bug::LeaveUnreleased, RACE);
-    }
+        #[test]
+        fn a_lock_that_does_not_show_what_was_done_inside_is_caught() {
+            catches("biased::the_owner_that_comes_later_sees_what_another_thread_did", Bug::EnterUnacquired, RACE);
+            catches("biased::another_thread_that_comes_later_sees_what_the_owner_did", Bug::LeaveUnreleased, RACE);
+        }
 
-    #[test]
-    fn leaving_a_lock_silently_is_caught() {
-        let models = [
-            "biased::another_thread_that_goes_to_sleep_is_told_that_the_owner_leaves",
-            "biased::two_other_threads_that_go_to_sleep_are_both_told_that_the_owner_leaves",
-        ];
-        models.iter().for_each(|model| catches(model, Bug::LeaveSilently, "deadlock"));
-        let steps_back = "biased::another_thread_that_sleeps_is_told_that_the_owner_steps_back";
-        catches(steps_back, Bug::StepBackSilently, "deadlock");
-        let ordinary = "biased::a_lock_whose_fences_the_kernel_does_not_make_is_an_ordinary_one";
-        catches(ordinary, Bug::StepBackSilently, "deadlock");
-    }
+        #[test]
+        fn leaving_a_lock_silently_is_caught() {
+            let models = [
+                "biased::another_thread_that_goes_to_sleep_is_told_that_the_owner_leaves",
+                "biased::two_other_threads_that_go_to_sleep_are_both_told_that_the_owner_leaves",
+            ];
+            models.iter().for_each(|model| catches(model, Bug::LeaveSilently, "deadlock"));
+            let steps_back = "biased::another_thread_that_sleeps_is_told_that_the_owner_steps_back";
+            catches(steps_back, Bug::StepBackSilently, "deadlock");
+            let ordinary = "biased::a_lock_whose_fences_the_kernel_does_not_make_is_an_ordinary_one";
+            catches(ordinary, Bug::StepBackSilently, "deadlock");
+        }
 
-    #[test]
-    fn others_that_count_though_they_have_left_are_caught() {
-        let model = "biased::the_owners_way_is_short_again_after_others_have_left";
-        catches(model, Bug::StayCounted, "all others have left");
+        #[test]
+        fn others_that_count_though_they_have_left_are_caught() {
+            let model = "biased::the_owners_way_is_short_again_after_others_have_left";
+            catches(model, Bug::StayCounted, "all others have left");
+        }
     }
 }

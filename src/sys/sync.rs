@@ -1,4 +1,4 @@
-//! The locks, atomics and threads, exchangeable for those of the model checker.
+//! The locks, atomics and threads, exchangeable for those of the model checkers.
 
 use std::{cell::Cell, marker::PhantomData, num::NonZeroU32};
 
@@ -7,15 +7,16 @@ pub(crate) use std::{
     sync::atomic::{AtomicBool, AtomicI64, AtomicU32, fence},
     thread::{ThreadId, current as current_thread, yield_now},
 };
-#[cfg(not(all(test, alooper_loom)))]
+#[cfg(any(not(all(test, alooper_loom)), alooper_shuttle))]
 pub(crate) use std_cell::UnsafeCell;
 
 #[cfg(not(all(test, alooper_loom)))]
 pub(crate) use crate::sys::lock::{Condvar, Mutex, MutexGuard};
 
+#[cfg(all(test, alooper_loom, not(alooper_shuttle)))]
+pub(crate) use loom::cell::UnsafeCell;
 #[cfg(all(test, alooper_loom))]
 pub(crate) use loom::{
-    cell::UnsafeCell,
     sync::{
         MutexGuard,
         atomic::{AtomicBool, AtomicI64, AtomicU32, fence},
@@ -132,7 +133,7 @@ impl ThreadNumber {
 }
 
 /// std's cell in the form that loom's has.
-#[cfg(not(all(test, alooper_loom)))]
+#[cfg(any(not(all(test, alooper_loom)), alooper_shuttle))]
 mod std_cell {
     #[derive(Debug)]
     pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
