@@ -1,49 +1,57 @@
-//! The text and the programs of docs/guide are one: what a chapter shows of a program's code is that code, and what it
+//! The text and the programs of docs/guide are one: what a page shows of a program's code is that code, and what it
 //! shows of its output is what the program prints.
 //!
-//! In a chapter, `<!-- code: PROGRAM MARK -->` stands before the code between `// [MARK]` and `// [/MARK]`, and a
-//! `console` block has commands and what they print. After a change, `GUIDE_BLESS=1 cargo test -p alooper-guide` writes
-//! both into the text. Read then what it has written.
+//! A page is a chapter, whose programs are the binaries of this crate, or a how-to page, whose programs are its
+//! examples. `<!-- code: PROGRAM MARK -->` stands before the code between `// [MARK]` and `// [/MARK]`, and a `console`
+//! block has commands and what they print. After a change, `GUIDE_BLESS=1 cargo test -p alooper-guide` writes both into
+//! the text. Read then what it has written.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     env, fs,
     io::Read,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{self, Stdio},
     sync::mpsc,
     thread,
     time::Duration,
 };
 
-/// What each command of a chapter begins with.
-const COMMAND: &str = "$ cargo run -q -p alooper-guide --bin ";
+/// What each command of a page begins with; `bin` or `example` follows, and the program's name.
+const COMMAND: &str = "$ cargo run -q -p alooper-guide --";
 /// What stands before a program's code, with the program and the mark.
 const CODE: &str = "<!-- code: ";
+/// The two kinds of programs, each with the folder of its code and that of what cargo makes of it.
+const KINDS: [(&str, &str, &str); 2] = [("bin", "src/bin", "."), ("example", "examples", "examples")];
 /// A program that cannot show its subject on this kernel prints this first.
 const SKIPPED: &str = "skipped: ";
-/// These have margins of a tenth of a second, which a busy machine may miss: they are tried again.
-const TIMED: [&str; 2] = ["epoll_and_eventfd", "looper_timeouts"];
+/// These have margins of a tenth of a second, which a busy machine may miss, or see when somebody sets the clock: they
+/// are tried again.
+const TIMED: [&str; 3] = ["epoll_and_eventfd", "looper_timeouts", "wall_clock"];
 /// After this long, a program hangs.
 const WATCHDOG: Duration = Duration::from_secs(60);
 
-/// A page of the guide that has a number.
-struct Chapter {
+/// A page of the guide with programs.
+struct Page {
     path: PathBuf,
-    /// `03-waiting.md`
+    /// `03-waiting.md`, or `how-to/signals.md`
     name: String,
     text: String,
 }
 
-impl Chapter {
-    fn number(&self) -> u32 {
-        self.name[..2].parse().unwrap()
+impl Page {
+    /// How a program says that this is its page.
+    fn place(&self) -> String {
+        if !is_chapter(&self.name) {
+            return format!("//! docs/guide/{}: ", self.name);
+        }
+        let number: u32 = self.name[..2].parse().unwrap();
+        format!("//! Chapter {number} of docs/guide: ")
     }
 
-    /// The programs that it runs, in its order.
-    fn programs(&self) -> Vec<&str> {
-        let commands = self.text.lines().filter_map(|line| line.strip_prefix(COMMAND));
-        commands.map(|command| command.split(' ').next().unwrap()).collect()
+    /// The programs that it runs, in its order, each with its kind.
+    fn programs(&self) -> Vec<(&str, &str)> {
+        self.text.lines().filter_map(Command::parse).map(|command| (command.kind, command.program)).collect()
     }
 
     /// What it shows of the programs, in its order: commands, and which code.
@@ -82,22 +90,34 @@ impl Chapter {
     }
 }
 
+/// A line of a `console` block that runs a program.
+struct Command<'a> {
+    kind: &'a str,
+    program: &'a str,
+    arguments: Vec<&'a str>,
+}
+
+impl Command<'_> {
+    fn parse(line: &str) -> Option<Command<'_>> {
+        let mut words = line.strip_prefix(COMMAND)?.split(' ');
+        let (kind, program) = (words.next()?, words.next()?);
+        assert!(matches!(words.next(), None | Some("--")), "arguments come after -- in {line:?}");
+        Some(Command { kind, program, arguments: words.collect() })
+    }
+}
+
 /// What a block with commands has to show.
 fn console(block: &[&str]) -> Vec<String> {
     let mut shown = Vec::new();
     assert!(block.first().is_some_and(|line| line.starts_with(COMMAND)), "a console block begins with {COMMAND:?}");
     for (at, line) in block.iter().enumerate().filter(|(_, line)| line.starts_with("$ ")) {
-        let command = line.strip_prefix(COMMAND).unwrap_or_else(|| panic!("{line:?} is not checked"));
-        let mut words = command.split(' ');
-        let program = words.next().unwrap();
-        assert!(matches!(words.next(), None | Some("--")), "arguments come after -- in {line:?}");
-        let arguments: Vec<&str> = words.collect();
-
+        let command = Command::parse(line).unwrap_or_else(|| panic!("{line:?} is not checked"));
+        let program = command.program;
         let before: Vec<&str> = block[at + 1..].iter().take_while(|line| !line.starts_with("$ ")).copied().collect();
         let attempts = if TIMED.contains(&program) { 3 } else { 1 };
         let mut output = String::new();
         for _ in 0..attempts {
-            output = run(program, &arguments);
+            output = run(&command);
             if output.lines().eq(before.iter().copied()) {
                 break;
             }
@@ -114,9 +134,10 @@ fn console(block: &[&str]) -> Vec<String> {
 }
 
 /// Runs a program that cargo has built for this test, and gives what it prints.
-fn run(program: &str, arguments: &[&str]) -> String {
-    let path = Path::new(env!("CARGO_BIN_EXE_eventfd_between_processes")).with_file_name(program);
-    let mut command = Command::new(path);
+fn run(Command { kind, program, arguments }: &Command<'_>) -> String {
+    let (.., built) = KINDS.iter().find(|(known, ..)| known == kind).unwrap_or_else(|| panic!("--{kind} {program}"));
+    let folder = Path::new(env!("CARGO_BIN_EXE_eventfd_between_processes")).parent().unwrap();
+    let mut command = process::Command::new(folder.join(built).join(program));
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap_or_else(|error| panic!("{program}: {error}"));
     let (mut stdout, mut stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
@@ -159,16 +180,22 @@ fn mark_of(line: &str) -> Option<&str> {
 }
 
 fn source(program: &str) -> String {
-    read(programs_folder().join(program).with_extension("rs"))
+    let file =
+        |(_, folder, _): &_| Path::new(env!("CARGO_MANIFEST_DIR")).join(folder).join(program).with_extension("rs");
+    let mut files = KINDS.iter().map(file).filter(|path| path.exists());
+    let path = files.next().unwrap_or_else(|| panic!("there is no {program}"));
+    assert_eq!(files.next(), None, "two programs have one name");
+    read(path)
 }
 
-fn programs_folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("src/bin")
-}
-
-fn programs() -> BTreeSet<String> {
-    let names = file_names(&programs_folder());
-    names.iter().map(|name| name.strip_suffix(".rs").unwrap().to_owned()).collect()
+/// All programs, by kind and name. What several of them share is in a folder.
+fn programs() -> BTreeSet<(String, String)> {
+    let of_kind = |(kind, folder, _): &(&str, &str, &str)| {
+        let names = file_names(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder));
+        let program = |name: String| Some(((*kind).to_owned(), name.strip_suffix(".rs")?.to_owned()));
+        names.into_iter().filter_map(program).collect::<Vec<_>>()
+    };
+    KINDS.iter().flat_map(of_kind).collect()
 }
 
 /// The guide in each of its languages, English first.
@@ -178,10 +205,18 @@ fn folders() -> Vec<PathBuf> {
     [english, chinese].into_iter().filter(|folder| folder.is_dir()).collect()
 }
 
-fn chapters(folder: &Path) -> Vec<Chapter> {
-    let has_number = |name: &String| name.starts_with(|c: char| c.is_ascii_digit()) && name.ends_with(".md");
-    let names = file_names(folder).into_iter().filter(has_number);
-    names.map(|name| Chapter { path: folder.join(&name), text: read(folder.join(&name)), name }).collect()
+fn is_chapter(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_digit()) && name.ends_with(".md")
+}
+
+/// The chapters in their order, then the how-to pages.
+fn pages(folder: &Path) -> Vec<Page> {
+    let chapters = file_names(folder).into_iter().filter(|name| is_chapter(name));
+    let how_to = folder.join("how-to");
+    let how_to = if how_to.is_dir() { file_names(&how_to) } else { BTreeSet::new() };
+    let how_to = how_to.into_iter().filter(|name| name != "README.md" && name.ends_with(".md"));
+    let names = chapters.chain(how_to.map(|name| format!("how-to/{name}")));
+    names.map(|name| Page { path: folder.join(&name), text: read(folder.join(&name)), name }).collect()
 }
 
 fn file_names(folder: &Path) -> BTreeSet<String> {
@@ -195,49 +230,57 @@ fn read(path: impl AsRef<Path>) -> String {
 
 #[test]
 fn what_the_text_shows_is_what_the_programs_are_and_print() {
-    for chapter in folders().iter().flat_map(|folder| chapters(folder)) {
-        let rendered = chapter.rendered();
+    for page in folders().iter().flat_map(|folder| pages(folder)) {
+        let rendered = page.rendered();
         if env::var_os("GUIDE_BLESS").is_some() {
-            fs::write(&chapter.path, rendered).unwrap();
+            fs::write(&page.path, rendered).unwrap();
             continue;
         }
-        let lines = chapter.text.lines().zip(rendered.lines()).enumerate();
+        let lines = page.text.lines().zip(rendered.lines()).enumerate();
         for (at, (text, program)) in lines {
-            let place = format!("{} line {}", chapter.path.display(), at + 1);
+            let place = format!("{} line {}", page.path.display(), at + 1);
             assert_eq!(text, program, "{place}: left the text, right the program");
         }
-        assert_eq!(chapter.text, rendered, "{}", chapter.path.display());
+        assert_eq!(page.text, rendered, "{}", page.path.display());
     }
 }
 
 #[test]
-fn every_program_has_its_place_in_a_chapter_and_says_so() {
-    let chapters = chapters(&folders()[0]);
+fn every_program_has_its_place_on_a_page_and_says_so() {
+    let pages = pages(&folders()[0]);
     let mut places = BTreeMap::new();
-    for chapter in &chapters {
-        for program in chapter.programs() {
-            places.entry(program.to_owned()).or_insert(chapter.number());
+    for page in &pages {
+        for (kind, program) in page.programs() {
+            places.entry((kind.to_owned(), program.to_owned())).or_insert(page);
         }
     }
     assert_eq!(places.keys().cloned().collect::<BTreeSet<_>>(), programs());
 
-    for (program, number) in places {
+    for ((kind, program), page) in places {
+        assert_eq!(kind == "bin", is_chapter(&page.name), "{program}, a {kind}, is on page {}", page.name);
         let code = source(&program);
         let first = code.lines().next().unwrap();
-        let command = format!("//! cargo run -p alooper-guide --bin {program}");
+        let command = format!("//! cargo run -p alooper-guide --{kind} {program}");
         assert!(first == command || first.starts_with(&format!("{command} -- ")), "{program} begins with {command:?}");
-        let place = format!("//! Chapter {number} of docs/guide: ");
+        let place = page.place();
         assert!(code.lines().any(|line| line.starts_with(&place)), "{program} says {place:?}");
     }
 }
 
 #[test]
+fn every_page_shows_code_and_output_of_a_program() {
+    for page in folders().iter().flat_map(|folder| pages(folder)) {
+        assert!(!page.programs().is_empty() && page.text.contains(CODE), "{}", page.name);
+    }
+}
+
+#[test]
 fn every_mark_in_a_program_is_for_code_that_is_shown() {
-    let chapters = chapters(&folders()[0]);
-    for program in programs() {
+    let pages = pages(&folders()[0]);
+    for (_, program) in programs() {
         for mark in source(&program).lines().filter_map(mark_of).filter(|mark| !mark.starts_with('/')) {
             let shown = format!("<!-- code: {program} {mark} -->");
-            assert!(chapters.iter().any(|chapter| chapter.text.contains(&shown)), "nothing shows {mark} of {program}");
+            assert!(pages.iter().any(|page| page.text.contains(&shown)), "nothing shows {mark} of {program}");
         }
     }
 }
@@ -246,8 +289,9 @@ fn every_mark_in_a_program_is_for_code_that_is_shown() {
 fn the_index_names_all_chapters_in_their_order() {
     for folder in folders() {
         let index = read(folder.join("README.md"));
-        let places: Vec<_> = chapters(&folder)
+        let places: Vec<_> = pages(&folder)
             .iter()
+            .filter(|page| is_chapter(&page.name))
             .map(|chapter| index.find(&format!("]({})", chapter.name)).unwrap_or_else(|| panic!("no {}", chapter.name)))
             .collect();
         assert!(!places.is_empty() && places.is_sorted(), "{}", folder.display());
@@ -255,10 +299,21 @@ fn the_index_names_all_chapters_in_their_order() {
 }
 
 #[test]
+fn the_index_of_the_how_to_pages_names_all_of_them() {
+    for folder in folders() {
+        for page in pages(&folder) {
+            let Some(name) = page.name.strip_prefix("how-to/") else { continue };
+            let index = read(folder.join("how-to/README.md"));
+            assert!(index.contains(&format!("]({name})")), "no {name} in the index of {}", folder.display());
+        }
+    }
+}
+
+#[test]
 fn each_language_shows_the_same_code_and_commands() {
     let shown = |folder: &PathBuf| -> Vec<(String, Vec<String>)> {
-        let chapters = chapters(folder);
-        chapters.iter().map(|c| (c.name.clone(), c.shows().into_iter().map(str::to_owned).collect())).collect()
+        let chapters = pages(folder).into_iter().filter(|page| is_chapter(&page.name));
+        chapters.map(|c| (c.name.clone(), c.shows().into_iter().map(str::to_owned).collect())).collect()
     };
     let folders = folders();
     for folder in &folders[1..] {
