@@ -3,7 +3,7 @@
 //! Inside the library a time is a [`Moment`], nanoseconds on one axis for the whole process; users see `Instant` and
 //! `Duration`. This is the only file that reads time.
 
-#[cfg(any(test, feature = "testing"))]
+#[cfg(any(test, feature = "testing", alooper_fuzz))]
 use std::sync::{
     Arc,
     atomic::{AtomicI64, Ordering},
@@ -99,7 +99,7 @@ pub(crate) enum Clock {
     /// `CLOCK_MONOTONIC`, as `std::time::Instant` reads it.
     System,
     /// Stands still until a test, or the fake kernel's sleep, moves it.
-    #[cfg(any(test, feature = "testing"))]
+    #[cfg(any(test, feature = "testing", alooper_fuzz))]
     Virtual(Arc<VirtualClock>),
 }
 
@@ -113,7 +113,7 @@ impl Clock {
                 let origin = *ORIGIN;
                 Moment(0).after(read_system_clock().saturating_duration_since(origin))
             }
-            #[cfg(any(test, feature = "testing"))]
+            #[cfg(any(test, feature = "testing", alooper_fuzz))]
             Clock::Virtual(_) => Moment::from_instant(self.instant()),
         }
     }
@@ -122,7 +122,7 @@ impl Clock {
     pub(crate) fn instant(&self) -> Instant {
         match self {
             Clock::System => read_system_clock(),
-            #[cfg(any(test, feature = "testing"))]
+            #[cfg(any(test, feature = "testing", alooper_fuzz))]
             Clock::Virtual(clock) => *ORIGIN + Duration::from_nanos(clock.elapsed()),
         }
     }
@@ -135,7 +135,7 @@ impl Clock {
                 let now = self.now();
                 (now, now)
             }),
-            #[cfg(any(test, feature = "testing"))]
+            #[cfg(any(test, feature = "testing", alooper_fuzz))]
             Clock::Virtual(_) => (self.now(), self.now()),
         }
     }
@@ -144,7 +144,7 @@ impl Clock {
     pub(crate) fn is_virtual(&self) -> bool {
         match self {
             Clock::System => false,
-            #[cfg(any(test, feature = "testing"))]
+            #[cfg(any(test, feature = "testing", alooper_fuzz))]
             Clock::Virtual(_) => true,
         }
     }
@@ -153,10 +153,10 @@ impl Clock {
     pub(crate) fn skip_to(&self, moment: Moment) {
         match self {
             Clock::System => {}
-            #[cfg(any(test, feature = "testing"))]
+            #[cfg(any(test, feature = "testing", alooper_fuzz))]
             Clock::Virtual(clock) => clock.advance_to(moment),
         }
-        #[cfg(not(any(test, feature = "testing")))]
+        #[cfg(not(any(test, feature = "testing", alooper_fuzz)))]
         let _ = moment;
     }
 
@@ -214,29 +214,29 @@ fn nanos_of(time: TimeSpec) -> Option<i64> {
 }
 
 /// A clock that moves only when told.
-#[cfg(any(test, feature = "testing"))]
+#[cfg(any(test, feature = "testing", alooper_fuzz))]
 #[derive(Debug)]
 pub(crate) struct VirtualClock {
     /// Nanoseconds since [`ORIGIN`]; only ever grows, so that no reader sees time go back.
     elapsed: AtomicI64,
     /// How often it was read.
-    #[cfg(test)]
+    #[cfg(any(test, alooper_fuzz))]
     readings: AtomicI64,
 }
 
-#[cfg(any(test, feature = "testing"))]
+#[cfg(any(test, feature = "testing", alooper_fuzz))]
 impl VirtualClock {
     /// A clock that starts an hour after the origin, so that tests can also name the past.
     pub(crate) fn new() -> Arc<VirtualClock> {
         Arc::new(VirtualClock {
             elapsed: AtomicI64::new(3_600_000_000_000),
-            #[cfg(test)]
+            #[cfg(any(test, alooper_fuzz))]
             readings: AtomicI64::new(0),
         })
     }
 
     fn elapsed(&self) -> u64 {
-        #[cfg(test)]
+        #[cfg(any(test, alooper_fuzz))]
         self.readings.fetch_add(1, Ordering::Relaxed);
         u64::try_from(self.elapsed.load(Ordering::Acquire)).unwrap_or(0)
     }
@@ -247,13 +247,13 @@ impl VirtualClock {
     }
 
     /// How often it was read.
-    #[cfg(test)]
+    #[cfg(any(test, alooper_fuzz))]
     pub(crate) fn readings(&self) -> i64 {
         self.readings.load(Ordering::Relaxed)
     }
 
     /// Moves the clock by `delay`.
-    #[cfg(test)]
+    #[cfg(any(test, alooper_fuzz))]
     pub(crate) fn advance(&self, delay: Duration) {
         self.advance_to(Moment(self.elapsed.load(Ordering::Acquire)).after(delay));
     }

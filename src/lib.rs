@@ -62,12 +62,16 @@
 //! What is promised, rule by rule, is in `docs/semantics.md`; the ids in these pages (`F4`) are that page's. How the
 //! library is built is in `docs/design.md`.
 #![deny(unsafe_code)]
-#![cfg_attr(all(test, alooper_loom), allow(dead_code, reason = "the models use a part of the fake kernel"))]
+#![cfg_attr(
+    any(all(test, alooper_loom), alooper_fuzz),
+    allow(dead_code, reason = "models and fuzz targets use a part of the fake kernel")
+)]
 #![cfg_attr(
     alooper_plain_lock,
     allow(dead_code, unfulfilled_lint_expectations, reason = "the biased lock stays unused")
 )]
 
+mod planted;
 mod error;
 mod clock;
 mod interest;
@@ -79,7 +83,6 @@ mod idlers;
 mod message;
 mod place;
 mod node;
-mod planted;
 mod sys;
 mod item;
 mod line;
@@ -109,6 +112,9 @@ mod thread;
 mod dump;
 #[cfg(feature = "testing")]
 pub mod testing;
+#[cfg(all(alooper_fuzz, feature = "testing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 
 /// The models run under shuttle as they do under loom.
 #[cfg(all(test, alooper_loom, alooper_shuttle))]

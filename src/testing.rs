@@ -402,7 +402,7 @@ impl Debug for TestLooper {
     }
 }
 
-fn pending_of(looper: &Looper) -> Vec<Pending> {
+pub(crate) fn pending_of(looper: &Looper) -> Vec<Pending> {
     let pending = looper.shared().with_queue(|queue| queue.pending_with(Pending::new));
     pending.into_iter().map(|(_, pending)| pending).collect()
 }

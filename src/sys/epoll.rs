@@ -16,7 +16,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) enum Epoll {
     Linux(nix::sys::epoll::Epoll),
-    #[cfg(test)]
+    #[cfg(any(test, alooper_fuzz))]
     Fake(crate::sys::fake::FakeEpoll),
 }
 
@@ -27,7 +27,7 @@ impl Epoll {
             Kernel::Linux => {
                 nix::sys::epoll::Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map(Epoll::Linux).map_err(io::Error::from)
             }
-            #[cfg(test)]
+            #[cfg(any(test, alooper_fuzz))]
             Kernel::Fake(fake) => crate::sys::fake::FakeEpoll::new(fake).map(Epoll::Fake),
         }
         .map_err(|error| OsError::wrap("epoll_create1", error))
@@ -57,7 +57,7 @@ impl Epoll {
                 let mut event = EpollEvent::new(flags, data);
                 nix::sys::epoll::epoll_ctl(set.0.as_raw_fd(), op, fd, &mut event).map_err(io::Error::from)
             }
-            #[cfg(test)]
+            #[cfg(any(test, alooper_fuzz))]
             Epoll::Fake(set) => set.control(op, fd, flags, data),
         }
     }
@@ -69,7 +69,7 @@ impl Epoll {
                 let timeout = if block { EpollTimeout::NONE } else { EpollTimeout::ZERO };
                 set.wait(events, timeout).map_err(io::Error::from)
             }
-            #[cfg(test)]
+            #[cfg(any(test, alooper_fuzz))]
             Epoll::Fake(set) => set.wait(events, block),
         }
     }
@@ -78,7 +78,7 @@ impl Epoll {
     pub(crate) fn raw(&self) -> RawFd {
         match self {
             Epoll::Linux(set) => set.0.as_raw_fd(),
-            #[cfg(test)]
+            #[cfg(any(test, alooper_fuzz))]
             Epoll::Fake(set) => set.raw(),
         }
     }
@@ -88,7 +88,7 @@ impl AsFd for Epoll {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
             Epoll::Linux(set) => set.0.as_fd(),
-            #[cfg(test)]
+            #[cfg(any(test, alooper_fuzz))]
             Epoll::Fake(set) => set.as_fd(),
         }
     }

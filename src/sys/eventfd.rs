@@ -9,7 +9,7 @@ use crate::{error::OsError, sys::Kernel};
 #[derive(Debug)]
 pub(crate) enum EventFd {
     Linux(nix::sys::eventfd::EventFd),
-    #[cfg(test)]
+    #[cfg(any(test, alooper_fuzz))]
     Fake(crate::sys::fake::FakeObject),
 }
 
@@ -21,7 +21,7 @@ impl EventFd {
                 let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
                 nix::sys::eventfd::EventFd::from_flags(flags).map(EventFd::Linux).map_err(io::Error::from)
             }
-            #[cfg(test)]
+            #[cfg(any(test, alooper_fuzz))]
             Kernel::Fake(fake) => crate::sys::fake::FakeObject::eventfd(fake).map(EventFd::Fake),
         }
         .map_err(|error| OsError::wrap("eventfd", error))
@@ -31,7 +31,7 @@ impl EventFd {
     pub(crate) fn write(&self, value: u64) -> io::Result<()> {
         match self {
             EventFd::Linux(fd) => fd.write(value).map(drop).map_err(io::Error::from),
-            #[cfg(test)]
+            #[cfg(any(test, alooper_fuzz))]
             EventFd::Fake(fake) => fake.write_eventfd(value),
         }
     }
@@ -40,7 +40,7 @@ impl EventFd {
     pub(crate) fn read(&self) -> io::Result<()> {
         match self {
             EventFd::Linux(fd) => fd.read().map(drop).map_err(io::Error::from),
-            #[cfg(test)]
+            #[cfg(any(test, alooper_fuzz))]
             EventFd::Fake(fake) => fake.read_eventfd(),
         }
     }
@@ -49,7 +49,7 @@ impl EventFd {
     pub(crate) fn raw(&self) -> RawFd {
         match self {
             EventFd::Linux(fd) => std::os::fd::AsRawFd::as_raw_fd(fd),
-            #[cfg(test)]
+            #[cfg(any(test, alooper_fuzz))]
             EventFd::Fake(_) => crate::sys::fake::EVENTFD,
         }
     }

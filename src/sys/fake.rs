@@ -5,6 +5,8 @@
 //! only in a wait that has nothing to report: then the clock jumps to the timer's expiry. A wait that nothing can end
 //! fails the test, or, in a model, really waits for another thread.
 
+mod files;
+
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     fmt::{self, Debug, Formatter},
@@ -19,6 +21,7 @@ use nix::{
     sys::epoll::{EpollEvent, EpollFlags, EpollOp},
 };
 
+use self::files::Files;
 use crate::{
     clock::{Clock, Moment, VirtualClock},
     sys::sync::{Condvar, Mutex, MutexGuard},
@@ -85,6 +88,7 @@ struct State {
     /// How many of the next waits that may block return at once, with nothing.
     empty_waits: usize,
     live: HashMap<&'static str, isize>,
+    files: Files,
 }
 
 /// An fd in an epoll set.
@@ -92,6 +96,8 @@ struct State {
 struct Watch {
     /// `None` when its fd was closed while a duplicate keeps it in the set.
     fd: Option<RawFd>,
+    /// What the fd stood for when it was added, in tests that have files.
+    file: Option<u64>,
     flags: EpollFlags,
     data: u64,
     /// An edge-triggered event that no wait has reported.
@@ -313,7 +319,10 @@ impl State {
             }
             Some(fd) => {
                 let always = EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP;
-                let ready = self.ready.get(&fd).copied().unwrap_or(EpollFlags::empty());
+                let ready = match watch.file {
+                    Some(file) => self.files.readiness(file),
+                    None => self.ready.get(&fd).copied().unwrap_or(EpollFlags::empty()),
+                };
                 return ready & (watch.flags | always);
             }
             None => return EpollFlags::EPOLLHUP,
@@ -378,14 +387,15 @@ impl FakeEpoll {
             _ => Call::EpollDelete,
         };
         let mut state = self.kernel.enter(call)?;
+        let file = state.files.named(fd)?;
         let watches = state.sets.get_mut(&self.raw).ok_or(Errno::EBADF)?;
-        let position = watches.iter().position(|watch| watch.fd == Some(fd));
+        let position = watches.iter().position(|watch| watch.fd == Some(fd) && watch.file == file);
         match (call, position) {
             (Call::EpollAdd, Some(_)) => return Err(Errno::EEXIST.into()),
-            (Call::EpollAdd, None) => watches.push(Watch { fd: Some(fd), flags, data, edge: true }),
+            (Call::EpollAdd, None) => watches.push(Watch { fd: Some(fd), file, flags, data, edge: true }),
             (_, None) => return Err(Errno::ENOENT.into()),
             (Call::EpollModify, Some(position)) => {
-                watches[position] = Watch { fd: Some(fd), flags, data, edge: true };
+                watches[position] = Watch { fd: Some(fd), file, flags, data, edge: true };
             }
             (_, Some(position)) => drop(watches.remove(position)),
         }

@@ -22,7 +22,7 @@ pub(crate) mod biased;
 pub(crate) mod closure;
 pub(crate) mod epoll;
 pub(crate) mod eventfd;
-#[cfg(test)]
+#[cfg(any(test, alooper_fuzz))]
 pub(crate) mod fake;
 pub(crate) mod fork;
 pub(crate) mod host;
@@ -40,6 +40,6 @@ pub(crate) enum Kernel {
     /// Linux.
     Linux,
     /// One that a test scripts.
-    #[cfg(test)]
+    #[cfg(any(test, alooper_fuzz))]
     Fake(std::sync::Arc<fake::FakeKernel>),
 }

@@ -12,7 +12,7 @@ use crate::{error::OsError, sys::Kernel};
 #[derive(Debug)]
 pub(crate) enum TimerFd {
     Linux(nix::sys::timerfd::TimerFd),
-    #[cfg(test)]
+    #[cfg(any(test, alooper_fuzz))]
     Fake(crate::sys::fake::FakeObject),
 }
 
@@ -26,7 +26,7 @@ impl TimerFd {
                     .map(TimerFd::Linux)
                     .map_err(io::Error::from)
             }
-            #[cfg(test)]
+            #[cfg(any(test, alooper_fuzz))]
             Kernel::Fake(fake) => crate::sys::fake::FakeObject::timerfd(fake).map(TimerFd::Fake),
         }
         .map_err(|error| OsError::wrap("timerfd_create", error))
@@ -42,7 +42,7 @@ impl TimerFd {
                 None => fd.unset(),
             }
             .map_err(io::Error::from),
-            #[cfg(test)]
+            #[cfg(any(test, alooper_fuzz))]
             TimerFd::Fake(fake) => fake.set_timer(delay),
         }
         .map_err(|error| OsError::wrap("timerfd_settime", error))
@@ -52,7 +52,7 @@ impl TimerFd {
     pub(crate) fn raw(&self) -> RawFd {
         match self {
             TimerFd::Linux(fd) => std::os::fd::AsRawFd::as_raw_fd(&std::os::fd::AsFd::as_fd(fd)),
-            #[cfg(test)]
+            #[cfg(any(test, alooper_fuzz))]
             TimerFd::Fake(_) => crate::sys::fake::TIMERFD,
         }
     }
