@@ -22,16 +22,17 @@ struct Values {
     given_up: HashSet<u32>,
 }
 
-/// Runs `history`, and says where the library and the model first differ.
-pub(crate) fn compare(history: &History) -> Result<(), String> {
+/// Runs `history`, and says where the library and the model first differ; otherwise, how many operations there were.
+pub(crate) fn compare(history: &History) -> Result<u64, String> {
     let mut model = Model::new(history);
     let mut real = Real::new(history);
     let mut values = Values::default();
 
     for (number, op) in history.steps.iter().enumerate() {
+        let op = &model.instead_of(op);
         let seen = real.step(op);
         let events = real.take_events();
-        let expected = model.step(op, &events);
+        let expected = model.step(op, &events, &seen);
         let looks = (number + 1) % history.looks_each == 0;
         compare_step(op, &mut model, looks.then_some(&real), &mut values, (&expected, &seen), events)
             .map_err(|difference| format!("at step {number}, `{op}`, {difference}"))?;
@@ -50,7 +51,7 @@ pub(crate) fn compare(history: &History) -> Result<(), String> {
     if !had_quit {
         same("a post to a dropped looper", &(refused.clone(), refused), &late)?;
     }
-    Ok(())
+    Ok(model.operations())
 }
 
 fn compare_step(
@@ -75,6 +76,13 @@ fn compare_step(
         ));
     }
     same("the outcome", expected, seen)?;
+    if let Some(real) = real {
+        // O1.
+        if real.is_readable() == Some(false) && model.wants_to_be_polled() {
+            return Err("its fd does not tell the host of what there is to do".to_owned());
+        }
+        model.compare_waits(real.waits())?;
+    }
     if let Some(real) = real {
         let (expected_view, view) = (model.view(), real.view());
         same("the view", &expected_view, &view)?;

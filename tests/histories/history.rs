@@ -2,6 +2,7 @@
 
 use std::{
     fmt::{self, Debug, Display, Formatter},
+    ops::Deref,
     sync::Arc,
 };
 
@@ -14,13 +15,39 @@ pub(crate) const TOKENS: usize = 2;
 pub(crate) const MARKS: u32 = 2;
 
 /// What happens when a message, a repeating closure or an idle handler runs.
-pub(crate) type Script = Arc<[Op]>;
+pub(crate) type Script = List<Op>;
+/// What an fd's callback does, call by call.
+pub(crate) type Answers = List<Answer>;
+
+/// A list that is shared. `Debug` shows the code that makes it.
+#[derive(Clone)]
+pub(crate) struct List<T>(Arc<[T]>);
+
+impl<T> Deref for List<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        &self.0
+    }
+}
+
+impl<T, L: Into<Arc<[T]>>> From<L> for List<T> {
+    fn from(list: L) -> List<T> {
+        List(list.into())
+    }
+}
+
+impl<T: Debug> Debug for List<T> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "List::from({:?})", &self.0)
+    }
+}
 
 /// One step of a history, or of what a callback does. Times are in nanoseconds.
 ///
 /// `back` counts from the latest of its kind, and goes round: an operation keeps its meaning when one before it is left
-/// out.
-#[derive(Clone)]
+/// out. `Debug` shows the code that makes it, given the names of all variants here.
+#[derive(Clone, Debug)]
 pub(crate) enum Op {
     Post {
         by: By,
@@ -84,6 +111,97 @@ pub(crate) enum Op {
         by: i64,
     },
     RunOne,
+    /// A synchronous call on the looper's own thread.
+    Call {
+        script: Script,
+    },
+    /// Opens a file, for which it gets a descriptor.
+    Open,
+    /// Gets another descriptor of the same file.
+    Dup {
+        back: usize,
+    },
+    /// Lets a descriptor go. It is closed unless a source holds it, too.
+    Close {
+        back: usize,
+    },
+    /// Makes the file of a descriptor ready for these events, by their bits, and for no others.
+    Ready {
+        back: usize,
+        events: u8,
+    },
+    /// The other end of the file is closed for ever.
+    Hang {
+        back: usize,
+    },
+    Watch {
+        by: By,
+        back: usize,
+        how: How,
+        interest: u8,
+        answers: Answers,
+    },
+    SetInterest {
+        by: By,
+        back: usize,
+        interest: u8,
+    },
+    Repoll {
+        by: By,
+        back: usize,
+    },
+    Unwatch {
+        by: By,
+        back: usize,
+    },
+    /// Looks at a source outside its callback.
+    Lend {
+        back: usize,
+        swap: Option<Swap>,
+        script: Script,
+    },
+}
+
+impl Op {
+    /// Whether callbacks may swap their sources meanwhile: not if it consists of turns whose reports nobody sees.
+    pub(crate) fn lets_swap(&self) -> bool {
+        !matches!(self, Op::PollAll { .. } | Op::Advance { .. } | Op::RunOne)
+    }
+}
+
+/// How an fd is added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum How {
+    Adding,
+    Replacing,
+    Ident(u32),
+}
+
+/// What an fd's callback does when it is called.
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    /// Reads all that there is to be read.
+    pub(crate) drains: bool,
+    pub(crate) swap: Option<Swap>,
+    pub(crate) script: Script,
+    pub(crate) next: Returns,
+}
+
+/// What takes the place of a source's fd.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Swap {
+    /// The descriptor so far back.
+    Held(usize),
+    /// A new file, opened after the old fd was let go.
+    Anew,
+}
+
+/// What an fd's callback returns, by its bits if it is an interest. The last answer always is `Remove`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Returns {
+    Keep,
+    Remove,
+    Interest(u8),
 }
 
 /// Who posts a closure or makes a handler.
@@ -141,27 +259,39 @@ pub(crate) struct History {
     /// After how many steps the whole state is looked at, which moves the mail into the queue; callbacks do so, too,
     /// if that is after each.
     pub(crate) looks_each: usize,
+    /// After how many hollow events in a row an fd is ignored.
+    pub(crate) spin_limit: u32,
+    /// Its fd was asked for, so that it says when it wants to be polled.
+    pub(crate) is_hosted: bool,
     pub(crate) steps: Vec<Op>,
+}
+
+impl History {
+    /// The code that makes it, given the names of all variants here.
+    #[allow(dead_code, reason = "the tests shrink with proptest")]
+    pub(crate) fn code(&self) -> String {
+        let History { budget, is_afar, looks_each, spin_limit, is_hosted, steps } = self;
+        let steps: String = steps.iter().map(|step| format!("        {step:?},\n")).collect();
+        format!(
+            "History {{\n    budget: {budget},\n    is_afar: {is_afar},\n    looks_each: {looks_each},\n    \
+             spin_limit: {spin_limit},\n    is_hosted: {is_hosted},\n    steps: vec![\n{steps}    ],\n}}"
+        )
+    }
 }
 
 impl Debug for History {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let afar = if self.is_afar { ", used from another thread" } else { "" };
+        let hosted = if self.is_hosted { ", hosted" } else { "" };
         writeln!(
             f,
-            "the history of a looper with a budget of {}{afar}, looked at each {}",
-            self.budget, self.looks_each
+            "the history of a looper with a budget of {}{afar}{hosted}, looked at each {}, which bears with {} hollow events",
+            self.budget, self.looks_each, self.spin_limit
         )?;
         for (number, step) in self.steps.iter().enumerate() {
             writeln!(f, "{number:>3}  {step}")?;
         }
         write!(f, "{:>3}  drop the looper", self.steps.len())
-    }
-}
-
-impl Debug for Op {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        Display::fmt(self, f)
     }
 }
 
@@ -191,6 +321,26 @@ impl Display for Op {
             Op::Advance { by } => write!(f, "advance by {by} ns"),
             Op::Oversleep { by } => write!(f, "oversleep by {by} ns"),
             Op::RunOne => write!(f, "run one"),
+            Op::Call { script } => write!(f, "call{}", Then(script)),
+            Op::Open => write!(f, "open a file"),
+            Op::Dup { back } => write!(f, "duplicate the descriptor, {back} back"),
+            Op::Close { back } => write!(f, "close the descriptor, {back} back"),
+            Op::Ready { back, events } => write!(f, "make the file ready, {back} back, for {}", Bits(*events)),
+            Op::Hang { back } => write!(f, "hang up the file, {back} back"),
+            Op::Watch { by, back, how, interest, answers } => {
+                write!(f, "watch the descriptor, {back} back, {how:?} it, for {}{by}", Bits(*interest))?;
+                answers.iter().try_for_each(|answer| write!(f, "\n       > when it is called: {answer}"))
+            }
+            Op::SetInterest { by, back, interest } => {
+                write!(f, "set the interest of the source, {back} back, to {}{by}", Bits(*interest))
+            }
+            Op::Repoll { by, back } => write!(f, "repoll the source, {back} back{by}"),
+            Op::Unwatch { by, back } => write!(f, "remove the source, {back} back{by}"),
+            Op::Lend { back, swap, script } => {
+                write!(f, "look at the source, {back} back")?;
+                swap.map_or(Ok(()), |swap| write!(f, ", swap it: {swap:?}"))?;
+                write!(f, "{}", Then(script))
+            }
         }
     }
 }
@@ -244,6 +394,31 @@ impl Display for Which {
             Which::WhatWithToken(what, token) => write!(f, "what {what} with token {token}"),
             Which::Marked(mark) => write!(f, "if it bears mark {mark}"),
         }
+    }
+}
+
+/// Readiness, by its bits.
+struct Bits(u8);
+
+impl Display for Bits {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let names = ["input", "output", "priority", "read hang-up", "error", "hang-up"];
+        let named = (0..).zip(names).filter(|(bit, _)| self.0 >> bit & 1 == 1).map(|(_, name)| name);
+        write!(f, "[{}]", named.collect::<Vec<_>>().join(", "))
+    }
+}
+
+impl Display for Answer {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        if self.drains {
+            write!(f, "read all; ")?;
+        }
+        self.swap.map_or(Ok(()), |swap| write!(f, "swap it: {swap:?}; "))?;
+        match self.next {
+            Returns::Interest(interest) => write!(f, "answer {}", Bits(interest))?,
+            next => write!(f, "answer {next:?}")?,
+        }
+        write!(f, "{}", Then(&self.script).to_string().replace('\n', "\n       "))
     }
 }
 

@@ -3,6 +3,8 @@
 //!
 //! Written from the rules alone, so that a fault of the library is not repeated here.
 
+#[path = "model_fds.rs"]
+mod fds;
 #[path = "model_ops.rs"]
 mod ops;
 #[path = "model_turns.rs"]
@@ -14,6 +16,7 @@ use crate::{
     history::{By, HANDLERS, History, Labels, MARKS, Op, Script, TOKENS, WHATS, Which},
     seen::{Due, Event, Glance, Outcome, Pending, Report, View},
 };
+use fds::Fds;
 use turns::{Turn, without_drops};
 
 /// Something that stands in the list.
@@ -84,15 +87,25 @@ pub(crate) struct Model {
     tickets: Vec<Ticket>,
     barriers: usize,
     has_quit: bool,
+    /// `wake()` was called, and no wait has ended by it since.
+    is_waking: bool,
     is_woken: bool,
     turns: u64,
     /// An idle handler runs at the end of a turn, and could as well run in the next one.
     is_vague: bool,
     report: Report,
     numbers: u32,
+    operations: u64,
+    /// How often the looper had waited when that was last looked at, and how often it has to have waited since.
+    waits: (u64, u64),
+    /// How many callbacks are under way, one in the other: turns are counted as such.
+    callbacks: u32,
     events: Vec<Event>,
     /// What the library did in this step, but for drops. Only asked where the rules leave a choice.
     seen: Vec<Event>,
+    /// What it reports of this step. Only asked likewise.
+    seen_outcome: Option<Outcome>,
+    fds: Fds,
     /// What a quit gave up and no turn has dropped yet.
     given_up: BTreeSet<u32>,
     /// What ended before it arrived: the turn after this one drops it at the latest.
@@ -102,6 +115,7 @@ pub(crate) struct Model {
 impl Model {
     pub(crate) fn new(history: &History) -> Model {
         let mut model = Model { budget: history.budget, looks: history.looks_each == 1, ..Model::default() };
+        model.fds.spin_limit = history.spin_limit;
         model.slots = [0; HANDLERS].map(|_| model.add_handler(By::Looper));
         model
     }
@@ -125,13 +139,25 @@ impl Model {
         self.numbers
     }
 
+    /// How many operations there were, those of callbacks included.
+    pub(crate) fn operations(&self) -> u64 {
+        self.operations
+    }
+
     /// Does one step of a history, in which the library did what was `seen`.
-    pub(crate) fn step(&mut self, op: &Op, seen: &[Event]) -> Outcome {
+    pub(crate) fn step(&mut self, op: &Op, seen: &[Event], outcome: &Outcome) -> Outcome {
         self.seen = without_drops(seen).cloned().collect();
+        self.seen_outcome = Some(outcome.clone());
+        self.fds.may_swap = op.lets_swap();
+        self.operations += 1;
+        self.callbacks =
+            u32::from(matches!(op, Op::Poll { .. } | Op::PollAll { .. } | Op::Advance { .. } | Op::RunOne));
         match op {
             Op::Poll { timeout } => {
                 let turn = self.turn(self.now + timeout);
-                self.outcome_of(turn)
+                let outcome = self.outcome_of(turn);
+                self.fds.is_rebuilt = false;
+                outcome
             }
             Op::PollAll { timeout } => self.poll_all(*timeout),
             Op::Advance { by } => Outcome::Ran(self.advance(*by)),
@@ -150,6 +176,41 @@ impl Model {
             },
             _ => self.apply(op),
         }
+    }
+
+    /// What takes the place of a step in this state. While the set has to be made anew, turns run one at a time: only
+    /// then is it seen which of them did it.
+    pub(crate) fn instead_of(&self, op: &Op) -> Op {
+        match op {
+            Op::PollAll { timeout } if self.fds.may_be_spoilt() => Op::Poll { timeout: *timeout },
+            Op::Advance { .. } if self.fds.may_be_spoilt() => Op::Poll { timeout: 0 },
+            op => op.clone(),
+        }
+    }
+
+    /// O1: whether the looper has to tell its host.
+    pub(crate) fn wants_to_be_polled(&self) -> bool {
+        !self.has_quit
+            && (self.is_waking
+                || self.next_due() <= Some(Due::At(self.now)) && self.next_due().is_some()
+                || self.fds.is_any_ready())
+    }
+
+    /// T14, C39: whether the looper has waited more often than it has to: for each time that the model waits, it may get
+    /// up once for something of its own.
+    pub(crate) fn compare_waits(&mut self, waits: Option<u64>) -> Result<(), String> {
+        let Some(waits) = waits else { return Ok(()) };
+        let (before, expected) = mem::replace(&mut self.waits, (waits, 0));
+        let count = waits - before;
+        if count <= 2 * expected {
+            return Ok(());
+        }
+        Err(format!("it has waited {count} times instead of {expected}"))
+    }
+
+    /// What the library did next.
+    fn next_seen(&self) -> Option<&Event> {
+        self.seen.get(without_drops(&self.events).count())
     }
 
     /// L4, Q4: dropping the looper gives up what is pending.
@@ -198,6 +259,7 @@ impl Model {
             is_idle: self.is_idle(),
             are_pending: self.tickets.iter().map(|ticket| self.is_pending(ticket)).collect(),
             are_added: self.idlers.iter().map(|idler| idler.is_added).collect(),
+            are_watched: self.fds.registrations.iter().map(|registration| registration.is_registered).collect(),
         }
     }
 }

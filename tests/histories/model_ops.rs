@@ -6,7 +6,7 @@ use alooper::Reason;
 
 use super::{Body, Entry, Handler, Idler, Model, Repeat, Ticket, back_from};
 use crate::{
-    history::{By, Labels, Op, Passes, When, Which},
+    history::{By, Labels, Op, Passes, Script, When, Which},
     seen::{Due, Event, Outcome},
 };
 
@@ -96,16 +96,30 @@ impl Model {
                 self.quit(|due| due <= now)
             }
             Op::Wake => {
-                self.is_woken = true;
+                self.is_waking = true;
                 Outcome::Done
             }
+            Op::Poll { .. } | Op::PollAll { .. } if self.callbacks == 0 => Outcome::Nothing,
             // T10.
             Op::Poll { .. } | Op::PollAll { .. } => Outcome::Nested,
+            Op::Call { script } => self.call_at_once(script),
             Op::Advance { .. } | Op::Oversleep { .. } | Op::RunOne => unreachable!("only between turns"),
+            _ => self.apply_to_fds(op),
         }
     }
 
-    fn number(&mut self) -> u32 {
+    /// S1.
+    fn call_at_once(&mut self, script: &Script) -> Outcome {
+        let number = self.number();
+        if self.has_quit {
+            return self.refuse(number);
+        }
+        self.begin(number, None, script);
+        self.events.push(Event::Dropped(number));
+        Outcome::Done
+    }
+
+    pub(super) fn number(&mut self) -> u32 {
         self.numbers += 1;
         self.numbers - 1
     }

@@ -18,50 +18,75 @@ enum Phase {
 #[derive(Default)]
 pub(super) struct Turn {
     pub(super) messages: usize,
+    pub(super) fds: usize,
+    pub(super) idents: Vec<(u32, u8)>,
     idles: usize,
     more: bool,
     quit: bool,
-    woken: bool,
+    pub(super) woken: bool,
+    rebuilt: bool,
 }
 
 impl Turn {
     fn names_something(&self) -> bool {
-        self.messages > 0 || self.quit || self.woken
+        self.messages > 0 || self.fds > 0 || !self.idents.is_empty() || self.quit || self.woken || self.rebuilt
     }
 }
 
 impl Model {
-    /// T2, T7, T14, I1, I3: idle handlers if nothing is due, the wait, the messages, until there is something to
-    /// report.
+    /// T2, T7, T14, I1, I3: idle handlers if nothing is due, the wait, the messages, the fds, until there is something
+    /// to report.
     pub(super) fn turn(&mut self, deadline: i64) -> Turn {
         let mut turn = Turn::default();
         self.turns += 1;
+        self.fds.begin_turn();
+        let mut must_rebuild = false;
         while !self.has_quit {
-            let until = self.next_due().unwrap_or(Due::Never).min(Due::At(deadline));
-            self.run_idlers(&mut turn, Phase::BeforeTheWait { sleeps: until > Due::At(self.now) && !self.is_woken });
+            self.run_idlers_before_the_wait(&mut turn, deadline);
             if self.has_quit {
                 break;
             }
             let until = self.next_due().unwrap_or(Due::Never).min(Due::At(deadline));
-            if !self.take_arrivals() && !self.is_woken {
+            if !self.take_arrivals() && self.may_sleep_until(until) {
                 self.sleep_until(until);
             }
+            self.take_wake();
+            self.waits.1 += 1;
+            let taken = self.fds.wait();
             self.run_messages(self.budget, &mut turn);
-            let is_over = self.is_woken || turn.messages > 0 || self.now >= deadline;
-            let is_last = is_over && turn.messages == 0;
-            self.run_idlers(&mut turn, Phase::AtTheEnd { is_last });
+            self.serve_fds(taken, &mut turn);
+            let has_worked = self.is_woken || turn.names_something();
+            must_rebuild = !has_worked && self.now < deadline && self.fds.must_rebuild();
+            let is_over = has_worked || must_rebuild || self.now >= deadline;
+            let is_last = is_over && turn.messages == 0 && turn.fds == 0;
+            self.run_idlers_at_the_end(&mut turn, is_last);
             if is_over {
                 break;
             }
         }
         if self.has_quit {
+            // A host is told nothing more.
+            self.waits.1 += 1;
+            self.take_wake();
             // Q5: it drains.
             self.run_messages(self.budget, &mut turn);
         }
         turn.more = self.is_due(self.next());
         turn.quit = self.has_quit && !turn.more;
         turn.woken = self.is_woken;
+        let is_seen = matches!(self.seen_outcome, Some(Outcome::Turn { rebuilt: true, .. }));
+        turn.rebuilt = must_rebuild || (is_seen && self.has_strays());
+        self.end_turn_with(turn.rebuilt);
         turn
+    }
+
+    /// T4: what wakes the looper during a turn ends its next wait.
+    fn take_wake(&mut self) {
+        self.is_woken |= mem::take(&mut self.is_waking);
+    }
+
+    fn may_sleep_until(&self, until: Due) -> bool {
+        until > Due::At(self.now) && !self.is_woken && !self.is_waking && !self.fds.is_any_ready()
     }
 
     /// T11.
@@ -69,14 +94,16 @@ impl Model {
         let deadline = self.now + timeout;
         let mut sum = self.turn(deadline);
         let mut has_worked = sum.names_something();
-        while has_worked && !sum.quit && self.now < deadline {
-            self.is_woken = false;
-            let next = self.turn(self.now);
+        while has_worked && !sum.quit && sum.idents.is_empty() && self.now < deadline {
+            let next = Turn { woken: false, ..self.turn(self.now) };
             has_worked = next.names_something();
             sum.messages += next.messages;
+            sum.fds += next.fds;
             sum.idles += next.idles;
+            sum.idents.extend(next.idents);
             (sum.more, sum.quit) = (next.more, next.quit);
         }
+        sum.woken = self.is_woken;
         self.outcome_of(sum)
     }
 
@@ -84,8 +111,9 @@ impl Model {
     pub(super) fn outcome_of(&mut self, turn: Turn) -> Outcome {
         self.is_woken = false;
         let timed_out = !turn.names_something();
-        let Turn { messages, idles, more, quit, woken } = turn;
-        Outcome::Turn { messages, idles, more, quit, timed_out, woken }
+        let Turn { messages, fds, idles, mut idents, more, quit, woken, rebuilt } = turn;
+        idents.sort_unstable();
+        Outcome::Turn { messages, fds, idles, idents, more, quit, timed_out, woken, rebuilt }
     }
 
     /// V1: from deadline to deadline.
@@ -106,7 +134,7 @@ impl Model {
             let turn = self.turn(self.now);
             self.is_woken = false;
             count += turn.messages;
-            if turn.messages == 0 && !turn.more {
+            if turn.messages == 0 && turn.fds == 0 && !turn.more {
                 return count;
             }
         }
@@ -173,15 +201,16 @@ impl Model {
         }
     }
 
-    fn begin(&mut self, number: u32, handler: Option<u32>, script: &Script) {
+    pub(super) fn begin(&mut self, number: u32, handler: Option<u32>, script: &Script) {
         self.events.push(Event::Ran { number, at: self.now, handler });
         self.follow(script);
     }
 
     /// M8: everything may be done from inside a callback.
-    fn follow(&mut self, script: &Script) {
+    pub(super) fn follow(&mut self, script: &Script) {
         self.look();
         for op in script.iter() {
+            self.operations += 1;
             let outcome = self.apply(op);
             self.events.push(Event::Did(outcome));
             self.look();
@@ -210,8 +239,8 @@ impl Model {
             return;
         }
         next += repeat.period;
-        while next < self.now && repeat.period > 0 {
-            next += repeat.period;
+        if next < self.now && repeat.period > 0 {
+            next += (self.now - next + repeat.period - 1) / repeat.period * repeat.period;
         }
         self.insert(Entry { due: Due::At(next.max(self.now)), asynchronous, body: Body::Tick(index) });
     }
@@ -223,19 +252,34 @@ impl Model {
         idlers.chain(handlers).filter_map(|is_arriving| mem::take(is_arriving).then_some(())).count() > 0
     }
 
-    /// I1, I2, I3: rounds of idle handlers, until there is none that has to run, each in its order; Q5: not after a
-    /// quit.
-    fn run_idlers(&mut self, turn: &mut Turn, phase: Phase) {
+    /// I1, I2, I3: rounds of idle handlers, until there is none that has to run.
+    fn run_idlers_before_the_wait(&mut self, turn: &mut Turn, deadline: i64) {
         let mut count = usize::MAX;
-        while self.is_idle() && mem::replace(&mut count, turn.idles) != turn.idles {
-            for index in 0..self.idlers.len() {
-                let (has_to, may) = self.has_to_run(index, phase);
-                if !self.has_quit && (has_to || may) {
-                    self.is_vague = !has_to;
-                    self.run_idler(index);
-                    self.is_vague = false;
-                    turn.idles += 1;
-                }
+        while mem::replace(&mut count, turn.idles) != turn.idles {
+            let until = self.next_due().unwrap_or(Due::Never).min(Due::At(deadline));
+            self.run_idlers(turn, Phase::BeforeTheWait { sleeps: self.may_sleep_until(until) });
+        }
+    }
+
+    fn run_idlers_at_the_end(&mut self, turn: &mut Turn, is_last: bool) {
+        let mut count = usize::MAX;
+        while mem::replace(&mut count, turn.idles) != turn.idles {
+            self.run_idlers(turn, Phase::AtTheEnd { is_last });
+        }
+    }
+
+    /// One round, each handler in its order; Q5: not after a quit.
+    fn run_idlers(&mut self, turn: &mut Turn, phase: Phase) {
+        if !self.is_idle() {
+            return;
+        }
+        for index in 0..self.idlers.len() {
+            let (has_to, may) = self.has_to_run(index, phase);
+            if !self.has_quit && (has_to || may) {
+                self.is_vague = !has_to;
+                self.run_idler(index);
+                self.is_vague = false;
+                turn.idles += 1;
             }
         }
     }
@@ -252,12 +296,13 @@ impl Model {
             Phase::BeforeTheWait { sleeps } => (sleeps || last <= self.turns, first <= self.turns),
             Phase::AtTheEnd { is_last } => (is_last && last <= self.turns, true),
         };
-        let is_seen =
-            || self.seen.get(without_drops(&self.events).count()) == Some(&Event::Idled { number, at: self.now });
+        let is_seen = || self.next_seen() == Some(&Event::Idled { number, at: self.now });
         (has_to && !is_arriving, (may || is_arriving) && is_seen())
     }
 
     fn run_idler(&mut self, index: usize) {
+        // After each round it looks whether it may sleep.
+        self.waits.1 += 1;
         let idler = &mut self.idlers[index];
         (idler.has_run, idler.is_running) = (true, true);
         let (number, script) = (idler.number, idler.script.clone());

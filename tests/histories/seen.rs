@@ -1,6 +1,8 @@
 //! What can be seen of a looper from outside: by this, library and model are compared.
 
-use alooper::{ExitReport, Reason};
+use std::io::ErrorKind;
+
+use alooper::{ExitReport, Reason, Turn};
 
 use crate::history::HANDLERS;
 
@@ -24,14 +26,31 @@ pub(crate) enum Outcome {
     Removed(usize),
     Turn {
         messages: usize,
+        fds: usize,
         idles: usize,
+        /// With their events, in order of their numbers.
+        idents: Vec<(u32, u8)>,
         more: bool,
         quit: bool,
         timed_out: bool,
         woken: bool,
+        rebuilt: bool,
     },
     Nested,
     Ran(usize),
+    Failed(ErrorKind),
+    /// Whether a source could be looked at.
+    Lent(bool),
+}
+
+impl From<Turn> for Outcome {
+    fn from(turn: Turn) -> Outcome {
+        assert!(!turn.interrupted, "{turn:?} without signals");
+        let mut idents: Vec<_> = turn.idents.iter().map(|ready| (ready.ident, ready.events.bits())).collect();
+        idents.sort_unstable();
+        let Turn { messages, fds, idles, more, quit, timed_out, woken, rebuilt, .. } = turn;
+        Outcome::Turn { messages, fds, idles, idents, more, quit, timed_out, woken, rebuilt }
+    }
 }
 
 /// What happens during a step, in its order. Numbers name what was posted, added or made.
@@ -47,6 +66,14 @@ pub(crate) enum Event {
         number: u32,
         at: i64,
     },
+    /// An fd's callback is called for these events, by their bits.
+    Called {
+        number: u32,
+        at: i64,
+        events: u8,
+    },
+    /// A descriptor was given this number.
+    Opened(i32),
     /// A predicate is asked about it.
     Asked(u32),
     GivenBack(u32),
@@ -98,6 +125,8 @@ pub(crate) struct View {
     pub(crate) are_pending: Vec<bool>,
     /// Of all idle handlers.
     pub(crate) are_added: Vec<bool>,
+    /// Of all that was ever watched.
+    pub(crate) are_watched: Vec<bool>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! Random histories.
 
-use std::sync::Arc;
+#[path = "strategy_fds.rs"]
+mod fds;
 
 use proptest::{collection::vec, option, prelude::*, strategy::Union};
 
@@ -18,14 +19,24 @@ pub(crate) fn histories(most: usize) -> impl Strategy<Value = History> {
     let budget = prop_oneof![Just(256_usize), Just(1), Just(2), Just(3)];
     let quit = prop_oneof![1 => Just(vec![]), 2 => Just(vec![Op::Quit]), 1 => Just(vec![Op::QuitSafely])];
     let steps = (vec(step_or_burst(), 1..=most - AFTER), quit, vec(step(), 0..AFTER));
+    let spin_limit = prop_oneof![Just(1000_u32), 1..4_u32];
     let looks_each = prop_oneof![3 => Just(1_usize), 1 => Just(2), 2 => Just(7), 2 => Just(1000)];
     let afar = prop_oneof![1 => Just(false), 2 => Just(true)];
-    (budget, afar, looks_each, steps).prop_map(|(budget, is_afar, looks_each, (before, quit, after))| {
-        let before = before.concat();
-        // What is looked at after each step of a long history takes long.
-        let looks_each = if before.len() > 2 * MANY { looks_each.max(100) } else { looks_each };
-        History { budget, is_afar, looks_each, steps: [before, quit, after].concat() }
-    })
+    (budget, afar, looks_each, spin_limit, steps).prop_map(
+        |(budget, is_afar, looks_each, spin_limit, (before, quit, after))| {
+            let before = before.concat();
+            // What is looked at after each step of a long history takes long.
+            let looks_each = if before.len() > 2 * MANY { looks_each.max(100) } else { looks_each };
+            History {
+                budget,
+                is_afar,
+                looks_each,
+                spin_limit,
+                is_hosted: spin_limit == 1,
+                steps: [before, quit, after].concat(),
+            }
+        },
+    )
 }
 
 /// A step, or so many that numbers and rooms run out.
@@ -70,7 +81,7 @@ fn anywhere(depth: u32) -> BoxedStrategy<Op> {
         script,
     });
     // Without a script, and with a pause, it may go on for ever.
-    let ever = (by(), 1..6_i64).prop_map(|(by, period)| Op::Every { by, period, runs: None, script: Arc::new([]) });
+    let ever = (by(), 1..6_i64).prop_map(|(by, period)| Op::Every { by, period, runs: None, script: Script::from([]) });
     let remove = (0..HANDLERS, which()).prop_map(|(from, which)| Op::Remove { from, which });
     let renew = (0..HANDLERS, by()).prop_map(|(slot, by)| Op::Renew { slot, by });
     let idle = (1..3_u8, script(depth)).prop_map(|(runs, script)| {
@@ -78,7 +89,7 @@ fn anywhere(depth: u32) -> BoxedStrategy<Op> {
         Op::AddIdle { by, runs, script }
     });
     // In which of two places of a turn one runs that a handle has added is not said: so it does nothing that shows it.
-    let idle_ever = by().prop_map(|by| Op::AddIdle { by, runs: None, script: Arc::new([]) });
+    let idle_ever = by().prop_map(|by| Op::AddIdle { by, runs: None, script: Script::from([]) });
     Union::new_weighted(vec![
         (120, post.boxed()),
         (200, send.boxed()),
@@ -95,6 +106,9 @@ fn anywhere(depth: u32) -> BoxedStrategy<Op> {
         (10, back().prop_map(|back| Op::RemoveIdle { back }).boxed()),
         (1, Just(Op::Quit).boxed()),
         (4, Just(Op::QuitSafely).boxed()),
+        (10, script(depth).prop_map(|script| Op::Call { script }).boxed()),
+        (200, fds::anywhere(depth)),
+        (3, Just(Op::Wake).boxed()),
         // From inside a callback it is an error.
         (3, Just(Op::Poll { timeout: 0 }).boxed()),
     ])

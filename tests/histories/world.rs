@@ -1,24 +1,36 @@
 //! What belongs to a looper under test: its handlers, what was posted, and what its callbacks do.
 
+#[path = "world_fds.rs"]
+mod fds;
+
 use std::{
     io::ErrorKind,
     mem,
     ops::ControlFlow,
-    sync::{Arc, Mutex},
+    os::fd::AsFd,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
 
-use alooper::{Barrier, Handler, IdleHandler, IdleNext, Looper, LooperHandle, Posted, Reason, Rejected, Token};
-
-use crate::{
-    history::{By, Op, Passes, Script, TOKENS, When, Which},
-    model::back_from,
-    seen::{Due, Event, Glance, Outcome},
+use alooper::{
+    Barrier, CallError, Handler, IdleHandler, IdleNext, Looper, LooperHandle, Posted, Reason, Rejected, Token,
 };
 
-/// So long a time that it stands for the front, or for never.
-const AGE: Duration = Duration::from_secs(1800);
+use fds::Fds;
+
+use crate::{
+    history::{By, HANDLERS, History, Labels, Op, Passes, Script, TOKENS, When, Which},
+    kernel::Kernel,
+    model::back_from,
+    seen::{Due, Event, Glance, Outcome, Pending, View},
+};
+
+/// So long a time that it stands for the front, or for never: two hundred years.
+const AGE: Duration = Duration::from_secs(200 * 365 * 24 * 3600);
 
 /// What belongs to the looper, for the test and for its callbacks. Nothing here is locked while the library is called.
 pub(crate) struct World {
@@ -35,6 +47,9 @@ pub(crate) struct World {
     pub(crate) idlers: Mutex<Vec<IdleHandler>>,
     pub(crate) numbers: Mutex<u32>,
     pub(crate) events: Arc<Mutex<Vec<Event>>>,
+    pub(crate) fds: Fds,
+    /// How many callbacks are under way, one in the other.
+    callbacks: AtomicUsize,
 }
 
 /// A value that notes when it is dropped.
@@ -115,6 +130,79 @@ fn shifted(time: Instant, by: i64) -> Instant {
 }
 
 impl World {
+    pub(crate) fn new(looper: &Looper, history: &History, kernel: Kernel) -> Arc<World> {
+        if history.is_hosted {
+            let _ = looper.as_fd();
+        }
+        let world = Arc::new(World {
+            handle: looper.handle(),
+            is_afar: history.is_afar,
+            looks: history.looks_each == 1,
+            start: looper.now(),
+            tokens: [(); TOKENS].map(|()| Token::new()),
+            handlers: Mutex::default(),
+            tickets: Mutex::default(),
+            barriers: Mutex::default(),
+            idlers: Mutex::default(),
+            numbers: Mutex::default(),
+            events: Arc::default(),
+            fds: Fds::new(kernel),
+            callbacks: AtomicUsize::new(0),
+        });
+        for _ in 0..HANDLERS {
+            let handler = Handler::new(looper, world.receiver(world.number()));
+            world.handlers.lock().unwrap().push(handler);
+        }
+        world
+    }
+
+    pub(crate) fn take_events(&self) -> Vec<Event> {
+        mem::take(&mut *self.events.lock().unwrap())
+    }
+
+    /// Does one step of a history that any looper can do.
+    pub(crate) fn step(self: &Arc<World>, looper: &Looper, op: &Op) -> Outcome {
+        self.fds.let_swap(op.lets_swap());
+        match *op {
+            Op::Poll { timeout } => self.inside(|| looper.poll_once(nanos(timeout))).unwrap().into(),
+            Op::PollAll { timeout } => self.inside(|| looper.poll_all(nanos(timeout))).unwrap().into(),
+            _ => self.apply(looper, op),
+        }
+    }
+
+    /// L4: what a handler that outlived its looper answers.
+    pub(crate) fn send_too_late(self: &Arc<World>) -> (Outcome, Outcome) {
+        let labels = Labels { what: 0, token: None, mark: 0 };
+        let script = Script::from([]);
+        let send = Op::Send { to: 0, labels, passes: Passes::AsTheHandler, when: When::Now, script };
+        let payload = self.payload(self.number());
+        let number = payload.number();
+        let posted = self.handle.post(move |_| drop(payload));
+        (self.send(&send), self.accept(number, posted, Ticket::Closure))
+    }
+
+    /// All that can be asked, given what only the test can see.
+    pub(crate) fn view(&self, looper: &Looper, pending: Vec<alooper::Pending>, next: Option<Instant>) -> View {
+        let handlers = self.handlers.lock().unwrap().clone();
+        let has = |slot: usize| Which::questions().map(|which| self.has(&handlers[slot], which)).collect();
+        let pending = pending.into_iter().map(|pending| Pending {
+            due: pending.due.map_or(Due::Front, |due| self.due(due)),
+            what: pending.what,
+            asynchronous: pending.asynchronous,
+        });
+        View {
+            now: self.time(looper.now()),
+            glance: self.glance(),
+            has: std::array::from_fn(has),
+            pending: pending.collect(),
+            next_deadline: next.map(|due| self.due(due)),
+            is_idle: looper.is_idle(),
+            are_pending: self.tickets.lock().unwrap().iter().map(Ticket::is_pending).collect(),
+            are_added: self.idlers.lock().unwrap().iter().map(IdleHandler::is_added).collect(),
+            are_watched: self.fds.are_watched(),
+        }
+    }
+
     pub(crate) fn number(&self) -> u32 {
         let mut numbers = self.numbers.lock().unwrap();
         *numbers += 1;
@@ -146,6 +234,14 @@ impl World {
     }
 
     // What callbacks do.
+
+    /// Does something as part of a callback, in which polling is an error.
+    pub(crate) fn inside<R>(&self, act: impl FnOnce() -> R) -> R {
+        self.callbacks.fetch_add(1, Ordering::Relaxed);
+        let result = act();
+        self.callbacks.fetch_sub(1, Ordering::Relaxed);
+        result
+    }
 
     fn begin(self: &Arc<World>, looper: &Looper, number: u32, handler: Option<u32>, script: &Script) {
         self.note(Event::Ran { number, at: self.time(looper.now()), handler });
@@ -293,11 +389,22 @@ impl World {
                 looper.wake().unwrap();
                 Outcome::Done
             }
+            // Allowed in a call outside of turns: that would be a step within a step.
+            Op::Poll { .. } | Op::PollAll { .. } if self.callbacks.load(Ordering::Relaxed) == 0 => Outcome::Nothing,
             Op::Poll { timeout } | Op::PollAll { timeout } => match looper.poll_once(nanos(*timeout)) {
                 Err(error) if error.kind() == ErrorKind::Deadlock => Outcome::Nested,
                 result => panic!("polled inside a callback: {result:?}"),
             },
+            Op::Call { script } => {
+                let number = self.number();
+                match self.handle.call(self.once(number, script)) {
+                    Ok(()) => Outcome::Done,
+                    Err(CallError::Rejected(Rejected { value, reason })) => self.refuse(number, value, reason),
+                    Err(error) => panic!("a call on the looper's own thread: {error}"),
+                }
+            }
             Op::Advance { .. } | Op::Oversleep { .. } | Op::RunOne => unreachable!("only between turns"),
+            _ => self.apply_to_fds(looper, op),
         }
     }
 
