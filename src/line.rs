@@ -14,6 +14,7 @@ use crate::{
     clock::Moment,
     node::{Nodes, Queued, Spot},
     place::{Lane, Number, Place},
+    planted::{self, Bug},
 };
 
 /// How many stale ones are not worth a sweep.
@@ -70,6 +71,7 @@ impl Line {
     pub(crate) fn push(&mut self, when: Moment, spot: Spot) {
         match spot.number.lane() {
             Lane::Plain => self.plain.push_back(spot),
+            Lane::Front if planted::is(Bug::FrontInOrder) => self.front.insert(0, spot),
             Lane::Front => self.front.push(spot),
             Lane::Timed => self.push_timed(Entry { place: Place::new(when, spot.number), slot: spot.slot }),
         }
@@ -184,6 +186,11 @@ impl Line {
     fn first<T: Queued>(&self, nodes: &Nodes<T>) -> Option<Head> {
         let timed = self.first_timed().map(|entry| Head { place: entry.place, spot: entry.spot() });
         match (self.first_plain(nodes), timed) {
+            (Some(plain), Some(timed))
+                if planted::is(Bug::TimedBeforePlain) && plain.place.when == timed.place.when =>
+            {
+                Some(timed)
+            }
             (Some(plain), Some(timed)) => Some(plain.min(timed)),
             (plain, timed) => plain.or(timed),
         }
@@ -283,6 +290,7 @@ impl Line {
     /// Takes out the messages that are due later than `now`, in no order.
     pub(crate) fn split_later<T: Queued>(&mut self, now: Moment, nodes: &Nodes<T>) -> Vec<Spot> {
         self.sweep(Lane::Timed, nodes);
+        let now = if planted::is(Bug::DropDue) { Moment::from_nanos(now.as_nanos() - 1) } else { now };
         // What has been due still is.
         let later: Vec<Spot> = self
             .timed

@@ -5,6 +5,7 @@ use crate::{
     clock::Moment,
     message::Token,
     place::{Number, Place},
+    planted::{self, Bug},
 };
 
 /// All messages that are pending.
@@ -59,7 +60,7 @@ impl Spot {
     /// Whether the message is still there.
     #[inline]
     pub(crate) fn is_live<T: Queued>(self, nodes: &Nodes<T>) -> bool {
-        nodes.get(self.slot).is_some_and(|node| node.number == self.number)
+        nodes.get(self.slot).is_some_and(|node| node.number == self.number || planted::is(Bug::StaleMessage))
     }
 }
 

@@ -1,10 +1,11 @@
-//! Known bugs that the models must catch; in a build for use, none of this is there.
+//! Known bugs that the models and the fuzz targets must catch; in a build for use, none of this is there.
 //!
 //! A model that passes proves nothing until it has been seen to fail. So the code asks here whether it should be wrong
 //! in one named way, and a control in `src/models/mod.rs` runs each model once more with the bug that it exists to
-//! catch.
+//! catch. `.ci/fuzz planted` does so with the bugs for the fuzz targets, in a build with `--cfg alooper_planted`.
 
-/// A way in which the wake protocol, or the lock of the queue, could be wrong.
+/// A way in which the library could be wrong: first the wake protocol and the lock of the queue, for the models, then
+/// what one thread can see, for the fuzz targets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Bug {
     /// The looper publishes its sleep without looking at what was left meanwhile (C1).
@@ -53,10 +54,81 @@ pub(crate) enum Bug {
     StepBackSilently,
     /// Those who have left still count as others.
     StayCounted,
+    /// A timed message goes before a plain one that was posted before it and is due at the same time (M1).
+    TimedBeforePlain,
+    /// What was posted at the front first runs first (M3).
+    FrontInOrder,
+    /// The clock is read as a nanosecond later than it is (T6).
+    RunEarly,
+    /// Deadlines are rounded up to microseconds (T6).
+    RoundUp,
+    /// Deadlines are rounded down to microseconds, so that the looper gets up too early, again and again (C39).
+    RoundDown,
+    /// A turn runs all that is due (T7).
+    IgnoreBudget,
+    /// A turn that ran something does not report a wake (T3).
+    SwallowWake,
+    /// A repeating closure is due a period after it has run (M1).
+    DriftingRepeat,
+    /// Synchronous messages pass barriers (B2).
+    PassBarrier,
+    /// A removal by label leaves one of several (R1).
+    MissOne,
+    /// The name of a message that is gone finds the next one in its place (C45).
+    StaleMessage,
+    /// A key that outlived its entry finds the next one in its slot (C16).
+    StaleKey,
+    /// `quit_safely` drops what comes due just then (Q1).
+    DropDue,
+    /// Idle handlers run again after a wake (I2).
+    WakeIsWork,
+    /// Quitting leaves the barriers where they are (Q3).
+    LeaveBarriers,
+    /// Callbacks of fds that are ready still start after a quit (Q5).
+    CallAfterQuit,
+    /// A host is not told that there is something to do (O1).
+    HostUntold,
+    /// An fd is called for events that its interest no longer asks for (F4).
+    ServeUnasked,
+    /// The kernel is not told of a new interest (C27).
+    LoseModify,
+    /// A callback that answers `Remove` is kept (F5).
+    KeepAnyway,
+    /// An fd that was closed while a duplicate keeps it in the set stays there (F7).
+    BearWithStrays,
+    /// An fd that reports nothing but hang-ups is served for ever (F8).
+    BearWithHollow,
 }
 
+/// Those for the fuzz targets.
+#[cfg(all(alooper_planted, not(all(test, alooper_loom))))]
+const SEEN_BY_FUZZING: [Bug; 22] = [
+    Bug::TimedBeforePlain,
+    Bug::FrontInOrder,
+    Bug::RunEarly,
+    Bug::RoundUp,
+    Bug::RoundDown,
+    Bug::IgnoreBudget,
+    Bug::SwallowWake,
+    Bug::DriftingRepeat,
+    Bug::PassBarrier,
+    Bug::MissOne,
+    Bug::StaleMessage,
+    Bug::StaleKey,
+    Bug::DropDue,
+    Bug::WakeIsWork,
+    Bug::LeaveBarriers,
+    Bug::CallAfterQuit,
+    Bug::HostUntold,
+    Bug::ServeUnasked,
+    Bug::LoseModify,
+    Bug::KeepAnyway,
+    Bug::BearWithStrays,
+    Bug::BearWithHollow,
+];
+
 /// Whether the code should have `bug`.
-#[cfg(not(all(test, alooper_loom)))]
+#[cfg(not(any(alooper_planted, all(test, alooper_loom))))]
 #[inline]
 pub(crate) const fn is(_bug: Bug) -> bool {
     false
@@ -67,5 +139,19 @@ pub(crate) const fn is(_bug: Bug) -> bool {
 pub(crate) fn is(bug: Bug) -> bool {
     static PLANTED: std::sync::LazyLock<Option<String>> =
         std::sync::LazyLock::new(|| std::env::var("ALOOPER_PLANTED").ok());
-    PLANTED.as_deref() == Some(format!("{bug:?}").as_str())
+    PLANTED.as_deref().is_some_and(|name| name == format!("{bug:?}"))
+}
+
+/// Whether the code should have `bug`: the environment says so.
+///
+/// # Panics
+/// If it names a bug that there is not: nothing would be proved then.
+#[cfg(all(alooper_planted, not(all(test, alooper_loom))))]
+pub(crate) fn is(bug: Bug) -> bool {
+    static PLANTED: std::sync::LazyLock<Option<Bug>> = std::sync::LazyLock::new(|| {
+        let name = std::env::var("ALOOPER_PLANTED").ok()?;
+        let bug = SEEN_BY_FUZZING.into_iter().find(|bug| format!("{bug:?}") == name);
+        Some(bug.unwrap_or_else(|| panic!("there is no bug {name:?}")))
+    });
+    *PLANTED == Some(bug)
 }

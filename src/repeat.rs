@@ -9,6 +9,7 @@ use crate::{
     item::{Item, Stamp, When},
     looper::Looper,
     place::Name,
+    planted::{self, Bug},
     queue::Taken,
     shared::Shared,
     sys::{
@@ -126,7 +127,8 @@ where
         if run.is_last {
             return;
         }
-        self.due = self.due.next_on_grid(self.period, looper.clock().now());
+        let last = if planted::is(Bug::DriftingRepeat) { looper.clock().now() } else { self.due };
+        self.due = last.next_on_grid(self.period, looper.clock().now());
         self.stamp.when = When::At(self.due);
         // A looper that has quit drops it, and so does a child if the closure has forked.
         let _ = looper.post_tick(self);

@@ -15,6 +15,7 @@ use nix::errno::Errno;
 use crate::{
     error::{Misuse, Reason},
     interest::{Events, Interest},
+    planted::{self, Bug},
     slots::{Key, Slots},
     sys::epoll::{self, Epoll},
 };
@@ -250,7 +251,7 @@ impl Registrations {
         let registration = *self.slots.get(key).ok_or(Misuse::RegistrationEnded)?;
         if registration.parked {
             self.add_unregistered(registration.fd, interest, key)?;
-        } else {
+        } else if !planted::is(Bug::LoseModify) {
             self.set()?.modify(registration.fd, epoll::flags_of(interest), key.to_bits())?;
         }
         if let Some(registration) = self.slots.get_mut(key) {
@@ -263,7 +264,7 @@ impl Registrations {
 
     pub(super) fn claim(&mut self, reported: Reported, idents: bool, spin_limit: u32) -> Claim {
         let Reported { key, events, wait } = reported;
-        if self.closed.is_some() {
+        if self.closed.is_some() && !planted::is(Bug::CallAfterQuit) {
             return Claim::Pass;
         }
         let Some(registration) = self.slots.get_mut(key) else {
@@ -277,7 +278,7 @@ impl Registrations {
             return Claim::Gone;
         }
         // The interest may have changed since the wait.
-        let events = events.asked_by(registration.interest);
+        let events = if planted::is(Bug::ServeUnasked) { events } else { events.asked_by(registration.interest) };
         if events.is_empty() {
             return Claim::Pass;
         }
@@ -315,7 +316,11 @@ impl Registrations {
         let registration = self.slots.get_mut(key)?;
         let asks_nothing = registration.interest.is_empty();
         let has_spun = spin_limit > 0 && registration.hollow >= spin_limit;
-        if registration.hollow == 0 || registration.parked || !(asks_nothing || has_spun) {
+        if planted::is(Bug::BearWithHollow)
+            || registration.hollow == 0
+            || registration.parked
+            || !(asks_nothing || has_spun)
+        {
             return None;
         }
         let parked = self.park(key);

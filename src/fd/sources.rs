@@ -17,6 +17,7 @@ use crate::{
     },
     interest::Events,
     looper::Looper,
+    planted::{self, Bug},
     slots::{Annex, Key},
 };
 
@@ -95,12 +96,12 @@ impl Sources {
     /// Does what the callback said, and puts back what was taken, unless its registration has ended.
     fn conclude(&self, table: &FdTable, key: Key, watched: Box<dyn Watched>, next: Next) {
         match next {
-            Next::Remove => self.end(table, key),
+            Next::Remove if !planted::is(Bug::KeepAnyway) => self.end(table, key),
             // What cannot say which fd it is, since its `AsFd` panics, is another one.
             _ if !panic::catch_unwind(AssertUnwindSafe(|| watched.is_unchanged())).unwrap_or(false) => {
                 self.end_with_warning(table, key, "its source was exchanged for another fd");
             }
-            Next::Keep => {}
+            Next::Keep | Next::Remove => {}
             Next::Interest(interest) => {
                 if let Err(error) = table.answer_interest(key, interest) {
                     self.end_with_warning(table, key, &format!("its interest could not be changed: {error}"));

@@ -2,7 +2,13 @@
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
-use crate::{clock::Moment, looper::Looper, report::Turn, sys::host::Host};
+use crate::{
+    clock::Moment,
+    looper::Looper,
+    planted::{self, Bug},
+    report::Turn,
+    sys::host::Host,
+};
 
 /// The fd by which another event loop hosts this looper.
 ///
@@ -70,7 +76,7 @@ impl Looper {
             && !self.is_idle_awaited()
             && self.arm(until)
             && self.shared().settle(until);
-        if !may_rest {
+        if !may_rest && !planted::is(Bug::HostUntold) {
             self.shared().signal();
         }
     }

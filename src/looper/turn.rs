@@ -18,6 +18,7 @@ use crate::{
     home::Busy,
     looper::Looper,
     place::{Lane, Place},
+    planted::{self, Bug},
     queue::Begun,
     report::{ExitReport, ReadyIdent, Turn},
     slots::Key,
@@ -275,6 +276,9 @@ impl Looper {
     fn rise(&self) {
         if self.shared().inbox.rise() {
             self.core.woken.set(true);
+            if planted::is(Bug::WakeIsWork) {
+                self.core.home.idlers.note_work();
+            }
         }
     }
 
@@ -288,7 +292,7 @@ impl Looper {
         let mut begun = Begun::none();
         let (shared, here) = (self.shared(), self.core.here);
         let mut has_begun = false;
-        while turn.messages < budget {
+        while turn.messages < budget || planted::is(Bug::IgnoreBudget) {
             match shared.next_message(here, now, &mut begun) {
                 Ok(()) => {
                     if !has_begun {
@@ -305,6 +309,9 @@ impl Looper {
                 }
                 Err(Some(due)) => {
                     now = self.clock().now();
+                    if planted::is(Bug::RunEarly) {
+                        now = now.after(Duration::from_nanos(1));
+                    }
                     if due > now {
                         return;
                     }
@@ -404,7 +411,7 @@ impl Looper {
     /// child has nothing to report.
     fn report(&self, turn: &mut Turn) -> io::Result<()> {
         self.shared().check_process()?;
-        turn.woken = self.core.woken.take();
+        turn.woken = self.core.woken.take() && !(planted::is(Bug::SwallowWake) && turn.messages > 0);
         turn.rebuilt = self.core.rebuilt.take();
         turn.timed_out = !turn.names_something();
         Ok(())

@@ -4,7 +4,7 @@
 //! complete: it is readable when an fd is ready, when the timer has expired and when the waker was signalled, whoever
 //! looks.
 
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::Duration};
 
 use nix::sys::epoll::{EpollEvent, EpollFlags};
 
@@ -12,6 +12,7 @@ use crate::{
     clock::{Clock, Moment},
     error::OsError,
     interest::Events,
+    planted::{self, Bug},
     slots::Key,
     sys::{
         Kernel,
@@ -90,7 +91,13 @@ impl Poller {
             return Ok(());
         }
         if !self.skips {
-            let delay = (deadline != Moment::NEVER).then(|| self.clock.now().until(deadline));
+            let mut delay = (deadline != Moment::NEVER).then(|| self.clock.now().until(deadline));
+            if planted::is(Bug::RoundDown) {
+                delay = delay.map(|delay| Duration::from_micros(delay.as_micros() as u64));
+            }
+            if planted::is(Bug::RoundUp) {
+                delay = delay.map(|delay| Duration::from_micros(delay.as_micros() as u64 + 1));
+            }
             self.timer.set(delay)?;
         }
         self.armed = deadline;
