@@ -2,7 +2,7 @@
 
 use crate::{
     Kind, compare,
-    history::{By::*, History, Labels, List, Op::*, Passes::*, When::*},
+    history::{Answer, By::*, History, How::*, Labels, List, Op::*, Passes::*, Returns, Swap, When::*},
 };
 
 #[track_caller]
@@ -32,6 +32,75 @@ fn t4_a_wake_from_a_message_is_reported_by_the_next_turn() {
             Poll { timeout: 0 },
             Post { by: Looper, when: Now, script: List::from([]) },
             Poll { timeout: 0 },
+        ],
+    });
+}
+
+/// T4: the model took the quit of an idle handler for the end of the turn's first round, whose messages still run.
+#[test]
+fn t4_a_wake_from_what_runs_in_the_turn_of_a_quit_is_reported_by_it() {
+    assert_goes_as_the_rules_say(&History {
+        budget: 256,
+        is_afar: false,
+        looks_each: 1000,
+        spin_limit: 1000,
+        is_hosted: false,
+        steps: vec![
+            AddIdle {
+                by: Looper,
+                runs: Some(2),
+                script: List::from([Post { by: Looper, when: Now, script: List::from([Wake]) }]),
+            },
+            AddIdle { by: Looper, runs: Some(1), script: List::from([QuitSafely]) },
+            Poll { timeout: 0 },
+            Poll { timeout: 0 },
+        ],
+    });
+}
+
+/// F7: a registration whose fd has died ends in a turn of `poll_all`, which then makes the set anew: the model takes
+/// one turn at a time as soon as that may be.
+#[test]
+fn f7_an_fd_that_has_died_may_end_in_a_turn_that_is_one_of_many() {
+    let answer = || Answer { drains: false, swap: None, script: List::from([]), next: Returns::Keep };
+    assert_goes_as_the_rules_say(&History {
+        budget: 256,
+        is_afar: false,
+        looks_each: 1000,
+        spin_limit: 1000,
+        is_hosted: false,
+        steps: vec![
+            Open,
+            Dup { back: 19 },
+            Post { by: Handle, when: Now, script: List::from([Dup { back: 1 }]) },
+            Poll { timeout: 11 },
+            Watch { by: Looper, back: 22, how: Adding, interest: 1, answers: List::from([]) },
+            Lend { back: 3, swap: None, script: List::from([Close { back: 1 }]) },
+            Open,
+            Lend { back: 2, swap: Some(Swap::Anew), script: List::from([]) },
+            Watch { by: Handle, back: 2, how: Replacing, interest: 7, answers: List::from([answer(), answer()]) },
+            Hang { back: 3 },
+            PollAll { timeout: 4 },
+        ],
+    });
+}
+
+/// T4: there are two wakes, one before the turn that drains and one in it, and each is reported.
+#[test]
+fn t4_a_wake_from_what_runs_after_a_quit_is_reported_by_the_next_turn() {
+    assert_goes_as_the_rules_say(&History {
+        budget: 256,
+        is_afar: false,
+        looks_each: 1000,
+        spin_limit: 1000,
+        is_hosted: false,
+        steps: vec![
+            Post { by: Looper, when: After(4), script: List::from([Wake]) },
+            Oversleep { by: 4 },
+            QuitSafely,
+            Wake,
+            Poll { timeout: 0 },
+            Poll { timeout: 6 },
         ],
     });
 }

@@ -43,11 +43,8 @@ impl Model {
         let mut must_rebuild = false;
         while !self.has_quit {
             self.run_idlers_before_the_wait(&mut turn, deadline);
-            if self.has_quit {
-                break;
-            }
             let until = self.next_due().unwrap_or(Due::Never).min(Due::At(deadline));
-            if !self.take_arrivals() && self.may_sleep_until(until) {
+            if !self.take_arrivals() && self.may_sleep_until(until) && !self.has_quit {
                 self.sleep_until(until);
             }
             self.take_wake();
