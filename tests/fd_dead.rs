@@ -4,6 +4,8 @@
 
 #[path = "support/fds.rs"]
 mod fds;
+#[path = "support/alone.rs"]
+mod own_process;
 #[path = "support/rest.rs"]
 mod rest;
 mod support;
@@ -19,6 +21,7 @@ use std::{
 use alooper::{Interest, Looper, Next};
 use fds::{poll_now, ready_pipe, ready_stream};
 use nix::unistd::dup2;
+use own_process::alone;
 use rest::{
     PATIENCE, assert_not_warned, assert_sleeps, assert_warned_once_of, assert_works, count_rebuilds, warnings, watch,
 };
@@ -147,7 +150,8 @@ fn f7_c14_a_number_given_to_another_file_while_a_duplicate_is_ready_does_not_spi
     });
 }
 
-/// Lends a number that somebody else owns, as code with raw fds does.
+/// Lends a number that somebody else owns, as code with raw fds does. Its tests run alone: among
+/// others the number is soon that of another test's file.
 struct Lent(RawFd);
 
 impl AsFd for Lent {
@@ -162,7 +166,7 @@ impl AsFd for Lent {
 
 #[test]
 fn f7_c14_a_number_that_was_lent_and_closed_does_not_spin_though_a_duplicate_is_ready() {
-    watched(|| {
+    alone("f7_c14_a_number_that_was_lent_and_closed_does_not_spin_though_a_duplicate_is_ready", || {
         let looper = logged_looper();
         let (owner, _writer) = ready_pipe();
         let duplicate = owner.try_clone().unwrap();
@@ -188,7 +192,7 @@ fn f7_c14_a_number_that_was_lent_and_closed_does_not_spin_though_a_duplicate_is_
 
 #[test]
 fn f7_c13_a_number_that_was_lent_and_closed_has_no_event_and_can_be_removed() {
-    watched(|| {
+    alone("f7_c13_a_number_that_was_lent_and_closed_has_no_event_and_can_be_removed", || {
         let looper = logged_looper();
         let (owner, _writer) = ready_pipe();
         let (source, _place) = watch(&looper, Lent(owner.as_raw_fd()), |_, _, _| panic!("it is closed"));
