@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it, from its root")]
 
 use std::{
+    env,
     panic::{self, AssertUnwindSafe},
     sync::mpsc::{self, RecvTimeoutError},
     thread,
@@ -10,17 +11,18 @@ use std::{
 
 use alooper::{Looper, LooperHandle};
 
-/// After this long a test hangs.
-const WATCHDOG: Duration = Duration::from_secs(20);
+/// After this many seconds a test hangs, unless `ALOOPER_WATCHDOG` says so: the sanitizers are slow.
+const WATCHDOG: u64 = 20;
 
 /// Runs `test` on a thread of its own, and fails if it hangs.
 pub fn watched<R: Send + 'static>(test: impl FnOnce() -> R + Send + 'static) -> R {
+    let patience = env::var("ALOOPER_WATCHDOG").ok().and_then(|seconds| seconds.parse().ok()).unwrap_or(WATCHDOG);
     let (done, is_done) = mpsc::channel::<()>();
     let thread = thread::spawn(move || {
         let _done = done;
         test()
     });
-    if is_done.recv_timeout(WATCHDOG) == Err(RecvTimeoutError::Timeout) {
+    if is_done.recv_timeout(Duration::from_secs(patience)) == Err(RecvTimeoutError::Timeout) {
         panic!("the test hangs");
     }
     thread.join().unwrap_or_else(|panic| panic::resume_unwind(panic))
