@@ -198,7 +198,8 @@ fn s2_the_longest_timeout_waits_as_if_there_was_none() {
 #[test]
 fn s3_quit_releases_the_caller_with_the_closure() {
     watched(|| {
-        let elsewhere = Elsewhere::run(|looper| std::mem::forget(looper.barrier().unwrap()));
+        let elsewhere = Elsewhere::run(|_| ());
+        let _barrier = elsewhere.handle.barrier().unwrap();
         let caller = queued_call(&elsewhere.handle, |_| 6);
 
         elsewhere.handle.quit();
