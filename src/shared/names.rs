@@ -3,12 +3,15 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, PoisonError, RwLock, Weak,
+        Arc, Weak,
         atomic::{AtomicU64, Ordering},
     },
 };
 
-use crate::{shared::Shared, sys::fork::PerProcess};
+use crate::{
+    shared::Shared,
+    sys::{fork::PerProcess, lock::Mutex},
+};
 
 /// Names a looper, for ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -16,12 +19,12 @@ pub(crate) struct LooperId(u64);
 
 /// The loopers that live, by their names: who posts keeps no reference, since counting those would cost more than
 /// posting does. A forked child knows none of its parent's.
-static LOOPERS: PerProcess<RwLock<HashMap<LooperId, Weak<Shared>>>> = PerProcess::new();
+static LOOPERS: PerProcess<Mutex<HashMap<LooperId, Weak<Shared>>>> = PerProcess::new();
 
 impl LooperId {
     /// The looper, from any thread of the process that made it, as long as it lives.
     pub(crate) fn find(self) -> Option<Arc<Shared>> {
-        LOOPERS.get().read().unwrap_or_else(PoisonError::into_inner).get(&self)?.upgrade()
+        LOOPERS.get().lock().get(&self)?.upgrade()
     }
 
     pub(super) fn next() -> LooperId {
@@ -32,11 +35,11 @@ impl LooperId {
 
     /// Lets the name be found.
     pub(super) fn list(self, shared: &Arc<Shared>) {
-        LOOPERS.get().write().unwrap_or_else(PoisonError::into_inner).insert(self, Arc::downgrade(shared));
+        LOOPERS.get().lock().insert(self, Arc::downgrade(shared));
     }
 
     /// Lets the name not be found any more.
     pub(super) fn strike(self) {
-        LOOPERS.get().write().unwrap_or_else(PoisonError::into_inner).remove(&self);
+        LOOPERS.get().lock().remove(&self);
     }
 }
