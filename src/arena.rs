@@ -283,4 +283,51 @@ mod tests {
         arena.trim();
         assert!(arena.chunks.is_empty(), "nothing is left");
     }
+
+    /// Whoever asks for room to give back asks this first.
+    #[test]
+    fn c44_it_is_known_how_much_is_empty_and_how_many_there_were() {
+        let mut arena = Arena::default();
+        let slots: Vec<u32> = (0..9 * CHUNK).map(|value| arena.insert(value)).collect();
+        assert!(!arena.is_roomy() && !arena.is_small());
+        let (first, others) = slots.split_at(CHUNK);
+
+        others.iter().for_each(|slot| _ = arena.remove(*slot));
+        assert!(!arena.is_roomy(), "eight chunks");
+        first.iter().for_each(|slot| _ = arena.remove(*slot));
+        assert!(arena.is_roomy(), "nine chunks");
+
+        assert_eq!((arena.take_peak(), arena.take_peak()), (9 * CHUNK, 0));
+        arena.insert(0);
+        assert!(!arena.is_roomy(), "one of them is used again");
+        assert_eq!(arena.take_peak(), 1, "not less than there are");
+        arena.trim();
+        assert_eq!((arena.empty, chunks_in_use(&arena)), (0, 1));
+    }
+
+    #[test]
+    fn c44_four_chunks_are_small_and_so_is_one_that_has_given_back_its_room() {
+        let mut arena = Arena::default();
+        let slots: Vec<u32> = (0..4 * CHUNK).map(|value| arena.insert(value)).collect();
+        assert!(arena.is_small());
+        let one_more = arena.insert(0);
+        assert!(!arena.is_small());
+
+        slots.into_iter().chain([one_more]).for_each(|slot| _ = arena.remove(slot));
+        arena.trim();
+
+        assert!(arena.is_small());
+    }
+
+    #[test]
+    fn all_values_are_listed_with_their_slots() {
+        let mut arena = Arena::default();
+        let slots: Vec<u32> = (0..2 * CHUNK).map(|value| arena.insert(value)).collect();
+        slots.iter().step_by(2).for_each(|slot| _ = arena.remove(*slot));
+
+        let listed: Vec<(u32, usize)> = arena.iter().map(|(slot, value)| (slot, value.unwrap())).collect();
+
+        let expected: Vec<(u32, usize)> = slots.into_iter().zip(0..).skip(1).step_by(2).collect();
+        assert_eq!(listed, expected);
+    }
 }

@@ -196,9 +196,14 @@ impl Coarse {
 
     /// A moment that is not after now, and one that is not before.
     fn now() -> Option<(Moment, Moment)> {
-        let Coarse { origin: (least, most) } = COARSE.as_ref()?;
-        let shown = nanos_of(time::clock_gettime(Coarse::ID).ok()?)?;
-        Some((Moment(shown - most), Moment(shown - least + COARSE_LAG)))
+        let coarse = COARSE.as_ref()?;
+        Some(coarse.around(nanos_of(time::clock_gettime(Coarse::ID).ok()?)?))
+    }
+
+    /// What [`now`](Coarse::now) is when the clock shows this.
+    fn around(&self, shown: i64) -> (Moment, Moment) {
+        let (least, most) = self.origin;
+        (Moment(shown - most), Moment(shown - least + COARSE_LAG))
     }
 }
 
@@ -306,6 +311,16 @@ mod tests {
             assert!(least <= after && most >= before);
             assert!(least.after(Duration::from_secs(1)) > before && most < after.after(Duration::from_secs(2)));
         }
+    }
+
+    /// M2: as above, however long ago the origin was.
+    #[test]
+    fn m2_about_now_is_as_far_off_as_the_origin_is_uncertain_and_the_coarse_clock_lags() {
+        let coarse = Coarse { origin: (7_000, 7_010) };
+
+        let (least, most) = coarse.around(60_000_000_000);
+
+        assert_eq!((least, most), (Moment(59_999_992_990), Moment(60_999_993_000)));
     }
 
     #[test]

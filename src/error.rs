@@ -305,10 +305,26 @@ mod tests {
     #[test]
     fn every_error_says_what_to_do() {
         use nix::errno::Errno::*;
-        for errno in [EMFILE, ENFILE, ENOMEM, ENOSPC, EPERM, EEXIST, EBADF, ENOENT, EINVAL, ELOOP, EIO] {
-            for operation in ["epoll_ctl", "epoll_wait"] {
-                assert!(advice(operation, errno as i32).contains(": "), "{operation} {errno}");
-            }
+        let advised = [
+            (EMFILE, "eventfd", "ulimit -n"),
+            (ENFILE, "eventfd", "fs.file-max"),
+            (ENOMEM, "epoll_ctl", "out of memory"),
+            (EAGAIN, "pthread_create", "ulimit -u"),
+            (EAGAIN, "epoll_ctl", "unexpected"),
+            (ENOSPC, "epoll_ctl", "max_user_watches"),
+            (EPERM, "epoll_ctl", "regular files"),
+            (EEXIST, "epoll_ctl", "replace_fd"),
+            (EBADF, "epoll_ctl", "keep it open"),
+            (EBADF, "epoll_wait", "closed from outside"),
+            (ENOENT, "epoll_ctl", "add the source again"),
+            (EINVAL, "epoll_ctl", "in a circle"),
+            (ELOOP, "epoll_ctl", "in a circle"),
+            (EINVAL, "epoll_wait", "closed from outside"),
+            (EIO, "epoll_wait", "unexpected"),
+        ];
+        for (errno, operation, advised) in advised {
+            let advice = advice(operation, errno as i32);
+            assert!(advice.contains(": ") && advice.contains(advised), "{operation} {errno}: {advice}");
         }
         let misuses = [
             Misuse::NestedPoll,

@@ -308,3 +308,112 @@ impl Line {
 fn is_roomy(length: usize, capacity: usize) -> bool {
     capacity > COMMON_LENGTH && length < capacity / 4
 }
+
+#[cfg(all(test, not(alooper_loom)))]
+mod tests {
+    use super::*;
+
+    fn at(nanos: i64) -> Moment {
+        Moment::from_nanos(nanos)
+    }
+
+    /// `count` messages of a lane, a nanosecond apart.
+    fn line_of(lane: Lane, count: i64) -> Line {
+        let mut line = Line::default();
+        (1..=count).for_each(|order| push(&mut line, lane, order));
+        line
+    }
+
+    fn push(line: &mut Line, lane: Lane, order: i64) {
+        line.push(at(order), Spot { number: Number::new(order, lane, false), slot: order as u32 });
+    }
+
+    /// C44: where what is needed ends, and a burst's room begins.
+    #[test]
+    fn c44_much_more_room_than_is_needed_is_more_than_four_times_and_more_than_common() {
+        assert!(!is_roomy(0, 1024), "that is common");
+        assert!(is_roomy(0, 1025));
+        assert!(is_roomy(255, 1025));
+        assert!(!is_roomy(256, 1025));
+        assert!(!is_roomy(1025, 1025));
+    }
+
+    #[test]
+    fn c44_the_room_that_a_burst_has_left_is_given_back_in_each_lane() {
+        for lane in [Lane::Plain, Lane::Front, Lane::Timed] {
+            let mut line = line_of(lane, 10_000);
+            assert!(!line.is_roomy(), "{lane:?}: it is used");
+
+            (0..10_000).for_each(|_| line.pop(lane));
+
+            assert!(line.is_roomy(), "{lane:?}");
+            line.trim();
+            assert!(!line.is_roomy(), "{lane:?}");
+        }
+    }
+
+    #[test]
+    fn c44_c47_the_room_of_those_that_were_due_at_once_is_given_back() {
+        let mut line = line_of(Lane::Timed, 10_000);
+        line.gather(at(10_000));
+        line.trim();
+        assert!(!line.is_roomy(), "they have left the heap");
+
+        (0..10_000).for_each(|_| line.pop(Lane::Timed));
+
+        assert!(line.is_roomy());
+        line.trim();
+        assert!(!line.is_roomy());
+    }
+
+    /// C44: timers may stand for long.
+    #[test]
+    fn c44_many_timers_have_an_eighth_of_room_to_spare_at_most() {
+        let mut line = Line::default();
+        let mut growths = 0;
+
+        for order in 1..=100_000 {
+            let before = line.timed.capacity();
+            push(&mut line, Lane::Timed, order);
+            growths += usize::from(line.timed.capacity() != before);
+            let most = (line.timed.len() * 9 / 8 + 1).max(2048);
+            assert!(line.timed.capacity() <= most, "{} for {order}", line.timed.capacity());
+        }
+
+        assert!(growths < 60, "they were moved {growths} times");
+    }
+
+    #[test]
+    fn c47_many_that_are_due_leave_the_heap_at_once_and_few_do_not() {
+        let mut few = line_of(Lane::Timed, 63);
+        few.gather(at(63));
+        assert_eq!((few.due.len(), few.timed.len()), (0, 63), "they are not worth it");
+
+        let mut many = line_of(Lane::Timed, 64);
+        many.gather(at(40));
+        assert_eq!((many.due.len(), many.timed.len()), (40, 24));
+        assert_eq!(many.first_timed().map(|entry| entry.place.when), Some(at(1)));
+
+        let mut early = line_of(Lane::Timed, 1000);
+        early.gather(at(10));
+        assert_eq!((early.due.len(), early.timed.len()), (0, 1000), "most are not due");
+    }
+
+    /// C47: what goes through all of the timed messages is paid for by as many that came or went.
+    #[test]
+    fn c47_timed_messages_are_not_looked_through_again_until_a_quarter_came_or_went() {
+        let mut line = line_of(Lane::Timed, 1000);
+        line.gather(at(10));
+        let all_are_due = at(2000);
+        (0..100).for_each(|_| line.pop(Lane::Timed));
+        (1001..=1129).for_each(|order| push(&mut line, Lane::Timed, order));
+
+        line.gather(all_are_due);
+        assert_eq!(line.due.len(), 0, "229 of 1029 are less than a quarter");
+
+        (1130..=1180).for_each(|order| push(&mut line, Lane::Timed, order));
+        line.gather(all_are_due);
+        assert_eq!(line.due.len(), 1080, "280 of them are more");
+        assert!(line.timed.is_empty());
+    }
+}

@@ -98,3 +98,33 @@ fn q2_a_closed_inbox_refuses_and_the_first_close_wins() {
     assert_eq!(inbox.close(Reason::Dropped), None);
     assert_eq!(inbox.open().err(), Some(Reason::Quit));
 }
+
+#[test]
+fn c7_it_is_known_whether_the_looper_is_asleep() {
+    let inbox = emptied();
+    assert!(!inbox.is_asleep());
+
+    assert!(inbox.settle(Moment::NEVER));
+
+    assert!(inbox.is_asleep());
+    assert!(!inbox.rise(), "nobody has called wake()");
+    assert!(!inbox.is_asleep());
+}
+
+/// M2: who posts without a delay asks this before it reads the clock.
+#[test]
+fn m2_it_is_known_from_when_on_timed_messages_may_be_due() {
+    let inbox = emptied();
+    let due = Clock::System.now();
+    let later = due.after(Duration::from_nanos(1));
+    let known = || Moment::from_nanos(inbox.timed_from.load(Relaxed));
+
+    inbox.set_timed_from(later);
+    assert_eq!(known(), later);
+    inbox.note_timed(due);
+    assert_eq!(known(), due);
+    inbox.note_timed(later);
+    assert_eq!(known(), due, "the first one counts");
+    inbox.set_timed_from(later);
+    assert_eq!(known(), later, "the first one is gone");
+}

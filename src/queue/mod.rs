@@ -470,7 +470,8 @@ impl<T: Queued> Queue<T> {
     /// Whether a burst has left room.
     #[inline]
     pub(crate) fn is_roomy(&self) -> bool {
-        let is_roomy = |length, capacity| capacity > COMMON_EXTRAS && length < capacity / 4;
+        // What such a map keeps when it is trimmed to a length is less than room for twice as many, but may be more.
+        let is_roomy = |length, capacity| capacity > 2 * COMMON_EXTRAS && length < capacity / 4;
         self.nodes.is_roomy()
             || self.synchronous.is_roomy()
             || self.asynchronous.is_roomy()

@@ -253,6 +253,64 @@ fn q4_every_message_is_accounted_for_once() {
 
     let expected = ExitReport { posted: 4, run: 1, removed: 1, dropped: 2 };
     assert_eq!(queue.queue.account(), expected);
+    assert_eq!(queue.queue.posted_at_home(), 4);
     assert_eq!(queue.queue.len(), 0);
     assert_eq!(queue.queue.next_due(), None);
+}
+
+/// Messages that came in order are spared the sorting, also after others.
+#[test]
+fn m1_a_queue_is_plain_again_when_all_that_is_not_has_run() {
+    let t = t();
+    for lane in [Lane::Timed, Lane::Front] {
+        let mut queue = Numbered::default();
+        queue.put_in(Lane::Plain, t, "plain");
+        assert!(queue.queue.is_plain());
+        queue.put_in(lane, if lane == Lane::Front { Moment::FRONT } else { t }, "other");
+        assert!(!queue.queue.is_plain(), "{lane:?}");
+
+        queue.run_all(t);
+
+        assert!(queue.queue.is_plain(), "{lane:?}");
+    }
+}
+
+/// C44: what was cancelled and has not come to the front yet.
+#[test]
+fn c44_at_most_three_quarters_of_a_line_are_stale() {
+    for lane in [Lane::Plain, Lane::Timed, Lane::Front] {
+        let mut queue = Numbered::default();
+        let names: Vec<Name> = (0..1000).map(|_| queue.put_in(lane, t(), "cancelled")).collect();
+
+        for name in &names[..950] {
+            queue.queue.cancel_name(*name);
+            let standing = queue.queue.synchronous.spots().count();
+            assert!(standing <= 4 * queue.queue.len() + 33, "{lane:?}: {standing} of {}", queue.queue.len());
+        }
+
+        assert_eq!(queue.run_all(t()).len(), 50);
+    }
+}
+
+/// C44: what lies beside the messages, which their own room says nothing of.
+#[test]
+fn c44_the_room_of_what_few_messages_have_is_given_back_as_well() {
+    let t = t();
+    let posted = Extra { posted: Some(t), ..Extra::default() };
+    for extra in [Extra::default(), posted] {
+        let mut queue = Queue::default();
+        for order in 1..=10_000 {
+            let lane = if extra.is_empty() { Lane::Timed } else { Lane::Plain };
+            queue.insert_from_afar(Number::new(order, lane, false), t, &mut "from afar", extra);
+        }
+        assert!(!queue.is_roomy(), "it is used");
+        let mut begun = Begun::none();
+        while queue.pop_due(t, &mut begun).is_ok() {}
+        queue.nodes.trim();
+        queue.synchronous.trim();
+
+        assert!(queue.is_roomy(), "{extra:?}");
+        queue.trim();
+        assert!(!queue.is_roomy(), "{extra:?}");
+    }
 }
