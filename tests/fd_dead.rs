@@ -1,6 +1,7 @@
 //! Watched fds that die under their registration, with and without a duplicate that keeps them in the kernel's set.
 //!
-//! Holds F6, F7, C13, C14, C25.
+//! Holds F6, F7, C13, C14, C25. Each test has a process of its own: among others, a closed number is soon another test's
+//! file, and what a program that is being started has inherited is not closed.
 
 #[path = "support/fds.rs"]
 mod fds;
@@ -25,7 +26,6 @@ use own_process::alone;
 use rest::{
     PATIENCE, assert_not_warned, assert_sleeps, assert_warned_once_of, assert_works, count_rebuilds, warnings, watch,
 };
-use support::watched;
 
 /// A looper whose warnings are kept.
 fn logged_looper() -> Looper {
@@ -35,7 +35,7 @@ fn logged_looper() -> Looper {
 
 #[test]
 fn f7_a_source_exchanged_while_it_is_lent_ends_its_registration() {
-    watched(|| {
+    alone("f7_a_source_exchanged_while_it_is_lent_ends_its_registration", || {
         let looper = logged_looper();
         let (near, _far) = ready_stream();
         let duplicate = near.try_clone().unwrap();
@@ -55,7 +55,7 @@ fn f7_a_source_exchanged_while_it_is_lent_ends_its_registration() {
 
 #[test]
 fn f7_c13_a_source_exchanged_without_a_duplicate_ends_its_registration() {
-    watched(|| {
+    alone("f7_c13_a_source_exchanged_without_a_duplicate_ends_its_registration", || {
         let looper = logged_looper();
         let (near, _far) = ready_stream();
         let (other, mut other_far) = ready_stream();
@@ -78,7 +78,7 @@ fn f7_c13_a_source_exchanged_without_a_duplicate_ends_its_registration() {
 /// The kernel's set still has it, though nobody is registered: to be watched anew is not to be watched twice (F2).
 #[test]
 fn f2_f7_a_file_that_was_away_when_it_was_removed_and_came_back_can_be_watched_again() {
-    watched(|| {
+    alone("f2_f7_a_file_that_was_away_when_it_was_removed_and_came_back_can_be_watched_again", || {
         let looper = logged_looper();
         let (fd, _writer) = ready_pipe();
         let original = fd.try_clone().unwrap();
@@ -99,7 +99,7 @@ fn f2_f7_a_file_that_was_away_when_it_was_removed_and_came_back_can_be_watched_a
 /// The number stays open, for a quiet pipe: nothing tells the looper, until somebody asks.
 #[test]
 fn f7_c13_a_number_that_was_given_to_another_file_has_no_event_and_can_be_removed_and_used_again() {
-    watched(|| {
+    alone("f7_c13_a_number_that_was_given_to_another_file_has_no_event_and_can_be_removed_and_used_again", || {
         let looper = logged_looper();
         let (fd, _writer) = ready_pipe();
         let (quiet, mut quiet_writer) = io::pipe().unwrap();
@@ -123,7 +123,7 @@ fn f7_c13_a_number_that_was_given_to_another_file_has_no_event_and_can_be_remove
 
 #[test]
 fn f7_c14_a_number_given_to_another_file_while_a_duplicate_is_ready_does_not_spin() {
-    watched(|| {
+    alone("f7_c14_a_number_given_to_another_file_while_a_duplicate_is_ready_does_not_spin", || {
         let looper = logged_looper();
         let (fd, _writer) = ready_pipe();
         let duplicate = fd.try_clone().unwrap();
@@ -150,8 +150,7 @@ fn f7_c14_a_number_given_to_another_file_while_a_duplicate_is_ready_does_not_spi
     });
 }
 
-/// Lends a number that somebody else owns, as code with raw fds does. Its tests run alone: among
-/// others the number is soon that of another test's file.
+/// Lends a number that somebody else owns, as code with raw fds does.
 struct Lent(RawFd);
 
 impl AsFd for Lent {
@@ -210,7 +209,7 @@ fn f7_c13_a_number_that_was_lent_and_closed_has_no_event_and_can_be_removed() {
 /// The old file's duplicate is ready, the new file of the same number is not: it must not get the old one's events.
 #[test]
 fn f7_f6_the_next_owner_of_the_number_does_not_get_a_duplicates_events() {
-    watched(|| {
+    alone("f7_f6_the_next_owner_of_the_number_does_not_get_a_duplicates_events", || {
         let looper = logged_looper();
         let (fd, _writer) = ready_pipe();
         let duplicate = fd.try_clone().unwrap();
@@ -239,7 +238,7 @@ fn f7_f6_the_next_owner_of_the_number_does_not_get_a_duplicates_events() {
 
 #[test]
 fn c25_a_callback_that_closes_its_fd_and_answers_remove_is_no_reason_to_warn() {
-    watched(|| {
+    alone("c25_a_callback_that_closes_its_fd_and_answers_remove_is_no_reason_to_warn", || {
         let looper = logged_looper();
         let (near, _far) = ready_stream();
         let (source, _place) = watch(&looper, OwnedFd::from(near), |_, fd, _| {
@@ -258,7 +257,7 @@ fn c25_a_callback_that_closes_its_fd_and_answers_remove_is_no_reason_to_warn() {
 
 #[test]
 fn f7_c25_a_callback_that_closes_its_fd_and_answers_remove_leaves_no_spin_behind_for_a_duplicate() {
-    watched(|| {
+    alone("f7_c25_a_callback_that_closes_its_fd_and_answers_remove_leaves_no_spin_behind_for_a_duplicate", || {
         let looper = logged_looper();
         let (fd, _writer) = ready_pipe();
         let duplicate = fd.try_clone().unwrap();
@@ -279,7 +278,7 @@ fn f7_c25_a_callback_that_closes_its_fd_and_answers_remove_leaves_no_spin_behind
 
 #[test]
 fn f7_a_source_that_is_closed_after_a_regular_removal_needs_no_new_set() {
-    watched(|| {
+    alone("f7_a_source_that_is_closed_after_a_regular_removal_needs_no_new_set", || {
         let looper = logged_looper();
         let (near, _far) = ready_stream();
         let duplicate = near.try_clone().unwrap();

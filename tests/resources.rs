@@ -1,7 +1,7 @@
 //! What a looper takes from the system, and that it gives it back. All in processes of
 //! their own.
 //!
-//! Holds L1, C11, C65, C69, C70, C77, C80.
+//! Holds L1, C11, C65, C69, C70, C77, C80. Not C67: where memory has run out, Rust ends the process.
 
 mod support;
 #[path = "support/alone.rs"]
