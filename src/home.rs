@@ -243,7 +243,6 @@ impl Home {
 
     /// Ends the home: everything that is left is dropped, on this thread.
     pub(crate) fn clear(&self) {
-        self.forget_latest();
         self.be_forgotten();
         let displaced = self.admit(self.shared.inbox.take_arrivals());
         let exchanged = self.sources.admit(self.shared.fds.take_traffic().0).into_iter().map(Debris::Source);
@@ -269,8 +268,9 @@ impl Home {
         drop_each(sources.chain(idlers).chain(targets));
     }
 
-    /// Lets its thread know it no more.
+    /// Lets its thread know it no more, and keeps no handler at hand, which would outlive the others.
     fn be_forgotten(&self) {
+        self.forget_latest();
         let _ = HOMES.try_with(|homes| homes.borrow_mut().retain(|home| !ptr::eq(home.as_ptr(), self)));
     }
 
