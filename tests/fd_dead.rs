@@ -1,7 +1,7 @@
 //! Watched fds that die under their registration, with and without a duplicate that keeps them in the kernel's set.
 //!
-//! Holds F6, F7, C13, C14, C25. Each test has a process of its own: among others, a closed number is soon another test's
-//! file, and what a program that is being started has inherited is not closed.
+//! Holds F6, F7, C13, C14, C25. Each test has a process of its own: among others, a closed number is soon another
+//! test's file, and what a program that is being started has inherited is not closed.
 
 #[path = "support/fds.rs"]
 mod fds;
@@ -21,11 +21,15 @@ use std::{
 
 use alooper::{Interest, Looper, Next};
 use fds::{poll_now, ready_pipe, ready_stream};
-use nix::unistd::dup2;
+use nix::{
+    sys::resource::{Resource, getrlimit, setrlimit},
+    unistd::dup2,
+};
 use own_process::alone;
 use rest::{
     PATIENCE, assert_not_warned, assert_sleeps, assert_warned_once_of, assert_works, count_rebuilds, warnings, watch,
 };
+use support::ms;
 
 /// A looper whose warnings are kept.
 fn logged_looper() -> Looper {
@@ -72,6 +76,36 @@ fn f7_c13_a_source_exchanged_without_a_duplicate_ends_its_registration() {
         assert_eq!(count_rebuilds(&looper), 0);
         assert_sleeps(&looper);
         assert!(other_far.read(&mut [0]).is_err(), "both streams are closed: its unread byte is lost");
+    });
+}
+
+/// No fd is left for a new set: until there is one, the looper rests in between, and everything goes on.
+#[test]
+fn f7_c14_c33_a_set_that_cannot_be_made_anew_does_not_keep_the_thread_busy() {
+    alone("f7_c14_c33_a_set_that_cannot_be_made_anew_does_not_keep_the_thread_busy", || {
+        let looper = logged_looper();
+        let (near, _far) = ready_stream();
+        let duplicate = near.try_clone().unwrap();
+        let (other, _other_far) = ready_stream();
+        let (source, _place) = watch(&looper, near, |_, _, _| panic!("it is another stream now"));
+        let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        setrlimit(Resource::RLIMIT_NOFILE, 0, hard).unwrap();
+        source.with(|near| *near = other).unwrap();
+
+        assert_eq!(count_rebuilds(&looper), 0);
+        let before = looper.stats().waits;
+        assert!(looper.poll_once(ms(50)).unwrap().timed_out);
+        let waits = looper.stats().waits - before;
+        assert!(waits <= 60, "{waits} in 50 ms");
+        let posted = looper.post_delayed(ms(5), |_| ()).unwrap();
+        assert_eq!(looper.poll_once(None).unwrap().messages, 1);
+        assert!(!posted.is_pending());
+
+        assert!(warnings().last().unwrap().contains("epoll_create1"), "the log has said why");
+        setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
+        assert!((0..10 * PATIENCE).any(|_| looper.poll_once(ms(1)).unwrap().rebuilt));
+        assert_works(&looper);
+        drop(duplicate);
     });
 }
 

@@ -43,26 +43,38 @@ impl Strays {
         self.returned += u32::from(!self.seen.insert(key));
     }
 
-    /// Ends a wait. A dead fd is always ready: after a wait without a stray there is none in the set.
-    fn end_wait(&mut self) {
-        if mem::take(&mut self.count) == 0 && !self.seen.is_empty() {
+    /// Ends a wait; whether it has reported any. A dead fd is always ready: after a wait without a stray there is none
+    /// in the set.
+    fn end_wait(&mut self) -> bool {
+        let has_reported = mem::take(&mut self.count) > 0;
+        if !has_reported && !self.seen.is_empty() {
             self.seen.clear();
             self.returned = 0;
         }
+        has_reported
+    }
+
+    /// Whether the set was to be made anew and could not be.
+    fn is_stuck(&self) -> bool {
+        self.patience > 1
     }
 }
 
 impl Looper {
-    /// Makes the epoll set anew if strays have come back.
-    pub(super) fn deal_with_strays(&self) {
-        let patience = {
+    /// Makes the epoll set anew if strays have come back. Where that fails, and they were all that a sleep has brought,
+    /// the thread rests for a moment, since they would end the next one at once.
+    pub(super) fn deal_with_strays(&self, brought_nothing: bool) {
+        let (rests, due) = {
             let mut strays = self.core.strays.borrow_mut();
-            strays.end_wait();
-            if strays.returned < strays.patience || planted::is(Bug::BearWithStrays) {
-                return;
-            }
-            strays.patience
+            let has_reported = strays.end_wait();
+            (has_reported && brought_nothing && strays.is_stuck(), strays.returned >= strays.patience)
         };
+        if rests {
+            self.core.poller.borrow().rest();
+        }
+        if !due || planted::is(Bug::BearWithStrays) {
+            return;
+        }
         if self.shared().is_inherited() {
             return;
         }
@@ -73,7 +85,7 @@ impl Looper {
                 self.core.home.sources.bury(dead);
             }
             Err(error) => {
-                let patience = patience.saturating_mul(2);
+                let patience = self.core.strays.borrow().patience.saturating_mul(2);
                 self.core.strays.replace(Strays { patience, ..Strays::default() });
                 log::warn!("an fd that was closed under its registration keeps {} busy: {error}", self.shared().label);
             }

@@ -187,7 +187,7 @@ impl Looper {
             let had_chores = self.core.home.tidy();
             self.run_messages(self.core.budget, turn);
             self.serve_fds(ready, turn);
-            self.deal_with_strays();
+            self.deal_with_strays(may_block && !turn.names_something());
             // A callback may have forked.
             self.shared().check_process()?;
             self.count_wake(may_block && !had_events && !had_chores, turn, deadline);

@@ -4,7 +4,7 @@
 //! complete: it is readable when an fd is ready, when the timer has expired and when the waker was signalled, whoever
 //! looks.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, sync::Arc, thread, time::Duration};
 
 use nix::sys::epoll::{EpollEvent, EpollFlags};
 
@@ -28,6 +28,8 @@ const WAKER: u64 = u64::MAX;
 const TIMER: u64 = (u64::MAX << 33) | u32::MAX as u64;
 /// How many events belong to the poller itself.
 const OWN_EVENTS: usize = 2;
+/// How long the thread rests where it cannot sleep in the set.
+const REST: Duration = Duration::from_millis(1);
 
 #[derive(Debug)]
 pub(crate) struct Poller {
@@ -142,6 +144,13 @@ impl Poller {
             }
         }
         Ok(Waited::Done)
+    }
+
+    /// Lets a moment pass, in which nothing wakes the thread.
+    pub(crate) fn rest(&self) {
+        if !self.clock.is_virtual() {
+            thread::sleep(REST);
+        }
     }
 
     /// Follows the number of fds: grows at once, shrinks when most of the room is unused. A wait that has used all of
