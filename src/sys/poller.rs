@@ -147,6 +147,7 @@ impl Poller {
     }
 
     /// Lets a moment pass, in which nothing wakes the thread.
+    #[expect(clippy::disallowed_methods, reason = "what could be waited for is what cannot be")]
     pub(crate) fn rest(&self) {
         if !self.clock.is_virtual() {
             thread::sleep(REST);
