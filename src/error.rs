@@ -287,7 +287,10 @@ mod tests {
 
     #[test]
     fn q2_a_refused_value_turns_into_a_broken_pipe() {
-        let error = io::Error::from(Rejected { value: Opaque, reason: Reason::Quit });
+        let rejected = Rejected { value: Opaque, reason: Reason::Quit };
+        assert_eq!(rejected.to_string(), Reason::Quit.to_string());
+
+        let error = io::Error::from(rejected);
 
         assert_eq!(error.kind(), ErrorKind::BrokenPipe);
         assert!(error.to_string().contains("the looper has quit"));

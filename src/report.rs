@@ -225,5 +225,33 @@ mod tests {
 
         let expected = Turn { woken: true, messages: 2, fds: 1, idents: ready(), timed_out: true, ..Turn::default() };
         assert_eq!(sum, expected);
+
+        let marks = || Turn { woken: true, quit: true, interrupted: true, rebuilt: true, ..Turn::default() };
+        let mut sum = Turn::default();
+        sum.add(marks());
+        assert_eq!(sum, marks(), "a mark of a later turn is one of the sum");
+        sum.add(Turn::default());
+        assert_eq!(sum, marks(), "and stays one");
+    }
+
+    #[test]
+    fn o1_a_turn_is_empty_unless_it_has_worked_or_there_is_more_to_do() {
+        let nothing = [
+            Turn::default(),
+            Turn { timed_out: true, ..Turn::default() },
+            Turn { interrupted: true, ..Turn::default() },
+            Turn { quit: true, ..Turn::default() },
+        ];
+        let something = [
+            Turn { woken: true, ..Turn::default() },
+            Turn { messages: 1, ..Turn::default() },
+            Turn { fds: 1, ..Turn::default() },
+            Turn { idents: ready(), ..Turn::default() },
+            Turn { rebuilt: true, ..Turn::default() },
+            Turn { more: true, ..Turn::default() },
+        ];
+
+        assert!(nothing.iter().all(Turn::is_empty), "{nothing:?}");
+        assert!(!something.iter().any(Turn::is_empty), "{something:?}");
     }
 }

@@ -8,7 +8,7 @@ mod diary;
 
 use std::{cell::RefCell, rc::Rc, thread, time::Duration};
 
-use alooper::{CallError, Handler, IdleNext, Looper, testing::TestLooper};
+use alooper::{CallError, Handler, IdleNext, Looper, LooperHandle, testing::TestLooper};
 use diary::{Diary, two_on_one_clock};
 use support::{ms, until_polling, watched};
 
@@ -24,6 +24,30 @@ fn v1_v3_idle_also_runs_what_an_idle_handler_posts_to_a_looper_that_was_at_rest(
         IdleNext::Remove
     });
     assert!(idle.unwrap().is_added());
+
+    assert_eq!((clock.idle(), first.len()), (1, 0));
+}
+
+/// Nor does that of a turn that only dropped what another thread has cancelled.
+#[test]
+fn v1_v3_idle_also_runs_what_a_drop_posts_to_a_looper_that_was_at_rest() {
+    struct PostsWhenDropped(LooperHandle);
+
+    impl Drop for PostsWhenDropped {
+        fn drop(&mut self) {
+            self.0.post(|_| ()).unwrap();
+        }
+    }
+
+    let (clock, first, second) = two_on_one_clock();
+    let (posts, local) = (PostsWhenDropped(first.handle()), Rc::new(()));
+    let posted = second
+        .post_delayed(HOUR, move |_| {
+            // Not `Send`, so that it is dropped at home.
+            drop((posts, local));
+        })
+        .unwrap();
+    thread::spawn(move || assert!(posted.cancel())).join().unwrap();
 
     assert_eq!((clock.idle(), first.len()), (1, 0));
 }

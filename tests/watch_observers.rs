@@ -14,7 +14,7 @@ use std::{
     panic,
     rc::Rc,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU32, Ordering},
     },
     time::Duration,
@@ -243,23 +243,38 @@ fn w1_an_observer_that_is_set_inside_a_message_sees_the_next_one() {
 }
 
 #[test]
-fn w1_an_observer_of_the_builder_sees_the_first_message() {
+fn w1_an_observer_of_the_builder_sees_the_first_message_and_a_panic() {
     #[derive(Clone, Default)]
-    struct Count(Arc<AtomicU32>);
+    struct Told(Arc<Mutex<Vec<&'static str>>>);
 
-    impl Observer for Count {
-        fn finished(&self, dispatch: &Dispatch, _: Duration) {
+    impl Told {
+        fn note(&self, word: &'static str, dispatch: &Dispatch) {
             assert!(dispatch.posted.is_some());
-            self.0.fetch_add(1, Ordering::Relaxed);
+            self.0.lock().unwrap().push(word);
         }
     }
 
-    let count = Count::default();
-    let shared = Arc::new(count.clone());
+    impl Observer for Told {
+        fn started(&self, dispatch: &Dispatch) {
+            self.note("started", dispatch);
+        }
+
+        fn finished(&self, dispatch: &Dispatch, _: Duration) {
+            self.note("finished", dispatch);
+        }
+
+        fn panicked(&self, dispatch: &Dispatch, _: Duration) {
+            self.note("panicked", dispatch);
+        }
+    }
+
+    let told = Told::default();
+    let shared = Arc::new(told.clone());
     let looper = TestClock::new().build(Looper::builder().observer(shared)).unwrap();
     looper.post(|_| ()).unwrap();
+    looper.post(|_| panic::panic_any("message")).unwrap();
 
-    looper.idle();
+    assert_eq!(panic_of(|| looper.idle()), "message");
 
-    assert_eq!(count.0.load(Ordering::Relaxed), 1);
+    assert_eq!(*told.0.lock().unwrap(), ["started", "finished", "started", "panicked"]);
 }
