@@ -3,6 +3,8 @@
 //! Holds M10, Q4, R1.
 
 mod support;
+#[path = "support/rounds.rs"]
+mod rounds;
 
 use std::{
     cell::Cell,
@@ -18,6 +20,7 @@ use std::{
 };
 
 use alooper::{Handler, Looper, Posted};
+use rounds::rounds;
 use support::watched;
 
 /// Does something when it is dropped.
@@ -77,7 +80,7 @@ fn m10_a_closure_that_is_cancelled_from_elsewhere_while_its_looper_is_dropped_is
         let place: Arc<Mutex<Option<Posted>>> = Arc::default();
         let round = Arc::new(AtomicU32::new(0));
         let done = Arc::new(AtomicU32::new(0));
-        let last = 30_000;
+        let last = rounds(30_000);
         let canceller = thread::spawn({
             let (place, round, done) = (place.clone(), round.clone(), done.clone());
             move || {
