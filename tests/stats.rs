@@ -106,8 +106,8 @@ fn w3_every_wake_is_counted_as_sent_or_as_saved() {
 #[test]
 fn w3_a_sleep_that_ends_with_nothing_to_do_is_counted_as_spurious() {
     watched(|| {
-        // Tried again if the other thread was so slow that the message ran.
-        loop {
+        // Tried again if one of the threads was so slow that the message was due, or even ran, before it was cancelled.
+        for _ in 0..100 {
             let looper = Looper::new().unwrap();
             let handle = looper.handle();
             let cancelled = handle.post_delayed(ms(50), |_| ()).unwrap();
@@ -121,10 +121,14 @@ fn w3_a_sleep_that_ends_with_nothing_to_do_is_counted_as_spurious() {
             if canceller.join().unwrap() {
                 assert!(turn.timed_out);
                 let stats = looper.stats();
-                assert_eq!((stats.spurious_wakes, stats.turns, stats.messages), (1, 1, 0));
-                return;
+                assert_eq!((stats.turns, stats.messages), (1, 0));
+                if stats.spurious_wakes == 1 {
+                    return;
+                }
+                assert_eq!(stats.spurious_wakes, 0);
             }
         }
+        panic!("none was counted");
     });
 }
 
