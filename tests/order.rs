@@ -251,17 +251,17 @@ fn m5_posts_that_happen_one_before_another_on_different_threads_keep_their_order
     const ROUNDS: u32 = 5_000;
     watched(|| {
         let elsewhere = Elsewhere::run(|_| ());
-        let next = Arc::new(Mutex::new(0));
+        let next = Arc::new((Mutex::new(()), AtomicU32::new(0)));
         let ran = Arc::new(AtomicU32::new(0));
         let threads: Vec<_> = (0..3)
             .map(|_| {
                 let (handle, next, ran) = (elsewhere.handle.clone(), next.clone(), ran.clone());
                 thread::spawn(move || {
                     for _ in 0..ROUNDS {
-                        // The lock orders the posts; the looper takes none of it.
-                        let mut next = next.lock().unwrap();
-                        let (index, ran) = (*next, ran.clone());
-                        *next += 1;
+                        // The lock orders the posts; the looper takes none of it. That the number is an atomic is for
+                        // the thread sanitizer, which does not see std's lock when threads wait for it.
+                        let _turn = next.0.lock().unwrap();
+                        let (index, ran) = (next.1.fetch_add(1, Ordering::Relaxed), ran.clone());
                         handle.post(move |_| assert_eq!(ran.fetch_add(1, Ordering::Relaxed), index)).unwrap();
                     }
                 })
