@@ -11,7 +11,10 @@ mod handlers;
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
-    sync::Mutex,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread,
     time::Duration,
 };
@@ -177,22 +180,24 @@ fn m5_threads_that_take_turns_keep_their_order_on_a_looper_that_runs() {
             let handler = elsewhere.handle.handler(move |_, number| said.say(number));
             handler.unwrap()
         });
-        let turn = Mutex::new(0);
+        // The number is an atomic for the thread sanitizer, which does not see std's lock when threads wait for it.
+        let (turn, next) = (Mutex::new(()), AtomicUsize::new(0));
 
         thread::scope(|scope| {
             for sender in 0..3 {
-                let (fronts, turn, said, handle) = (fronts.clone(), &turn, &said, &elsewhere.handle);
+                let (fronts, turn, next, said, handle) = (fronts.clone(), &turn, &next, &said, &elsewhere.handle);
                 scope.spawn(move || {
                     loop {
-                        let mut number = turn.lock().unwrap();
-                        if *number == COUNT {
+                        let _turn = turn.lock().unwrap();
+                        let number = next.load(Ordering::Relaxed);
+                        if number == COUNT {
                             break;
                         }
                         match sender {
-                            0 => drop(handle.post(said.closure(*number)).unwrap()),
-                            _ => drop(fronts[*number % 2].send(*number).unwrap()),
+                            0 => drop(handle.post(said.closure(number)).unwrap()),
+                            _ => drop(fronts[number % 2].send(number).unwrap()),
                         }
-                        *number += 1;
+                        next.store(number + 1, Ordering::Relaxed);
                     }
                 });
             }
