@@ -402,11 +402,13 @@ fn echo_server_sends_everything_back_to_a_client_that_half_closes() {
 
     let mut echo = Vec::new();
     thread::scope(|scope| {
-        scope.spawn(|| {
+        let sender = scope.spawn(|| {
             (&client).write_all(&data).unwrap();
             client.shutdown(Shutdown::Write).unwrap();
         });
         (&client).read_to_end(&mut echo).unwrap();
+        // Which the thread sanitizer sees, unlike that the scope waits.
+        sender.join().unwrap();
     });
 
     assert!(echo == data, "{} of {} bytes came back, or other bytes", echo.len(), data.len());
