@@ -1,7 +1,7 @@
 //! What barriers that stand cost: a turn looks at the first of them alone.
 //!
-//! Holds B3, B4. What is compared is the time of this thread on its processor, the least of several runs, with much
-//! slack: a look at each barrier costs more than that.
+//! Holds B3, B4. What is compared is the time of this thread on its processor, the least of runs that take turns, with
+//! much slack: a look at each barrier costs more than that.
 
 #[path = "support/costs.rs"]
 mod costs;
@@ -10,7 +10,7 @@ mod support;
 use std::time::Duration;
 
 use alooper::{Barrier, Looper};
-use costs::least_cost;
+use costs::assert_in_proportion;
 use support::watched;
 
 /// How many barriers stand.
@@ -37,10 +37,6 @@ const ACTS: [(&str, Act); 4] = [
     ("one more barrier", |looper| drop(looper.barrier().unwrap())),
 ];
 
-fn cost_of(act: Act, looper: &Looper) -> Duration {
-    least_cost(|| (0..ROUNDS).for_each(|_| act(looper)))
-}
-
 #[test]
 fn b3_b4_a_looper_on_which_many_barriers_stand_works_no_slower_than_with_one() {
     watched(|| {
@@ -49,8 +45,8 @@ fn b3_b4_a_looper_on_which_many_barriers_stand_works_no_slower_than_with_one() {
         let _many_stand = put_up(&many, MANY);
 
         for (name, act) in ACTS {
-            let (without, with) = (cost_of(act, &one), cost_of(act, &many));
-            assert!(with < without * SLACK, "{name}: {with:?}, and with one barrier {without:?}");
+            let acting = |looper: &Looper| (0..ROUNDS).for_each(|_| act(looper));
+            assert_in_proportion(name, SLACK, || acting(&one), || acting(&many));
         }
     });
 }
@@ -60,18 +56,17 @@ fn b3_b4_a_looper_on_which_many_barriers_stand_works_no_slower_than_with_one() {
 fn b3_the_end_of_a_barrier_is_no_dearer_for_the_others() {
     watched(|| {
         let looper = Looper::new().unwrap();
-        let few = least_cost(|| drop(put_up(&looper, ROUNDS)));
-        for reversed in [false, true] {
-            let many = least_cost(|| {
+        for (name, reversed) in [("from the first on", false), ("from the last on", true)] {
+            let few = || drop(put_up(&looper, ROUNDS));
+            let many = || {
                 let mut barriers = put_up(&looper, MANY);
                 if reversed {
                     barriers.reverse();
                 }
                 drop(barriers);
-            });
+            };
 
-            let each = few * (MANY / ROUNDS) as u32;
-            assert!(many < each * SLACK, "{many:?} and {each:?}, reversed: {reversed}");
+            assert_in_proportion(name, SLACK * (MANY / ROUNDS) as u32, few, many);
         }
     });
 }

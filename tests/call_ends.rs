@@ -314,7 +314,7 @@ fn s3_x1_a_panic_of_the_closure_releases_the_caller_and_goes_on_on_the_loopers_t
 #[test]
 fn s3_calls_that_race_with_a_quit_are_run_or_come_back() {
     watched(|| {
-        for round in 0..100 {
+        for round in 0..40 {
             let elsewhere = Elsewhere::run(|_| ());
             let start = Arc::new(Barrier::new(3));
             let callers = [(); 2].map(|()| {

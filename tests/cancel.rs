@@ -256,9 +256,9 @@ fn arm_and_cancel(times: usize, handle: &LooperHandle) {
 }
 
 #[test]
-fn c44_a_million_times_posted_and_cancelled_leave_no_memory_behind() {
-    alone("c44_a_million_times_posted_and_cancelled_leave_no_memory_behind", || {
-        const TIMES: usize = 1_000_000;
+fn c44_hundreds_of_thousands_posted_and_cancelled_leave_no_memory_behind() {
+    alone("c44_hundreds_of_thousands_posted_and_cancelled_leave_no_memory_behind", || {
+        const TIMES: usize = 240_000;
         let looper = Looper::new().unwrap();
         let handle = looper.handle();
         for _ in 0..100 {
@@ -274,7 +274,7 @@ fn c44_a_million_times_posted_and_cancelled_leave_no_memory_behind() {
             assert!(looper.post_delayed(HOUR, |_| ()).unwrap().cancel());
         }
 
-        // A leak of one byte each would be more.
+        // A leak of three bytes each would be more.
         let grown = resident_bytes().saturating_sub(memory);
         assert!(grown < 512 * 1024, "{grown} bytes more");
         assert_eq!(looper.len(), 100);

@@ -17,7 +17,6 @@ use std::{
         mpsc,
     },
     thread::{self, JoinHandle},
-    time::Duration,
 };
 
 use alooper::{Interest, Looper, LooperHandle, Next};
@@ -30,7 +29,7 @@ fn f4_after_a_removal_from_another_thread_at_most_the_call_under_way_is_seen() {
     watched(|| {
         let looper = Elsewhere::run(|_| ());
         let mut late_calls = Vec::new();
-        for _ in 0..300 {
+        for _ in 0..100 {
             let (near, _far) = ready_stream();
             let is_removed = Arc::new(AtomicBool::new(false));
             let [calls, late] = [(); 2].map(|()| Arc::new(AtomicUsize::new(0)));
@@ -59,7 +58,7 @@ fn f4_after_a_removal_from_another_thread_at_most_the_call_under_way_is_seen() {
 /// Three threads, one of them the looper's own, add and remove; what was not removed has to be called.
 #[test]
 fn f11_registrations_of_several_threads_at_once_are_all_served() {
-    const ROUNDS: usize = 300;
+    const ROUNDS: usize = 100;
 
     fn add_and_remove(handle: &LooperHandle, round: usize) {
         let (near, mut far) = UnixStream::pair().unwrap();
@@ -72,7 +71,7 @@ fn f11_registrations_of_several_threads_at_once_are_all_served() {
         let registered = registered.unwrap();
         if round.is_multiple_of(2) {
             far.write_all(b"x").unwrap();
-            calls.recv_timeout(Duration::from_secs(5)).expect("it is registered and ready");
+            calls.recv().expect("it is registered and ready");
         }
         assert!(registered.remove());
     }
@@ -119,7 +118,7 @@ fn f12_a_removal_gives_the_source_back_also_while_another_thread_adds() {
         let mut near = Some(near);
         let mut given_back = 0;
 
-        while let Some(source) = near.take().filter(|_| given_back < 20_000) {
+        while let Some(source) = near.take().filter(|_| given_back < 4000) {
             near = looper.add_fd(source, Interest::INPUT, |_, _, _| Next::Keep).unwrap().remove();
             given_back += usize::from(near.is_some());
             if given_back % 100 == 0 {
@@ -129,7 +128,7 @@ fn f12_a_removal_gives_the_source_back_also_while_another_thread_adds() {
 
         is_over.store(true, Ordering::Relaxed);
         other.join().unwrap();
-        assert_eq!(given_back, 20_000);
+        assert_eq!(given_back, 4000);
     });
 }
 
@@ -139,7 +138,7 @@ fn f12_a_removal_gives_the_source_back_also_while_another_thread_adds() {
 fn f6_a_hangup_that_races_with_removal_never_removes_the_next_registration_of_that_number() {
     watched(|| {
         let looper = Elsewhere::run(|_| ());
-        for _ in 0..500 {
+        for _ in 0..200 {
             let (near, far) = UnixStream::pair().unwrap();
             let registered = looper.handle.add_fd(near, Interest::INPUT, |_, _, _| Next::Remove).unwrap();
             drop(far);

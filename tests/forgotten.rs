@@ -7,12 +7,10 @@ mod support;
 mod rounds;
 
 use std::{
-    cell::Cell,
-    hint,
     rc::Rc,
     sync::{
-        Arc, Mutex,
-        atomic::{AtomicU32, Ordering},
+        Arc,
+        atomic::{AtomicUsize, Ordering},
         mpsc,
     },
     thread,
@@ -73,46 +71,40 @@ fn q4_what_a_predicate_looked_at_when_a_quit_gave_it_up_is_dropped_though_its_ha
     });
 }
 
-/// It was forgotten when the looper was dropped between the two steps of a cancel.
+/// It was forgotten when the looper was dropped between the two steps of a cancel: so many are cancelled one after the
+/// other, and the looper is dropped meanwhile.
 #[test]
 fn m10_a_closure_that_is_cancelled_from_elsewhere_while_its_looper_is_dropped_is_dropped() {
+    const EACH: usize = 200;
     watched(|| {
-        let place: Arc<Mutex<Option<Posted>>> = Arc::default();
-        let round = Arc::new(AtomicU32::new(0));
-        let done = Arc::new(AtomicU32::new(0));
-        let last = rounds(30_000);
-        let canceller = thread::spawn({
-            let (place, round, done) = (place.clone(), round.clone(), done.clone());
-            move || {
-                let mut cancelled = 0;
-                for next in 1..=last {
-                    while round.load(Ordering::Acquire) != next {
-                        thread::yield_now();
-                    }
-                    let posted = place.lock().unwrap().take().unwrap();
-                    (0..next % 53 * 4).for_each(|_| hint::spin_loop());
-                    cancelled += u32::from(posted.cancel());
-                    done.store(next, Ordering::Release);
-                }
-                cancelled
-            }
-        });
-        let mut leaked = 0;
-        for next in 1..=last {
-            let held = Rc::new(Cell::new(0));
+        let (mut leaked, mut cancelled) = (0, 0);
+        for round in 0..rounds(300) as usize {
             let looper = Looper::new().unwrap();
-            let kept = held.clone();
-            *place.lock().unwrap() = Some(looper.post(move |_| kept.set(1)).unwrap());
-            round.store(next, Ordering::Release);
-            (0..next % 61 * 4).for_each(|_| hint::spin_loop());
-            drop(looper);
-            while done.load(Ordering::Acquire) != next {
+            let held = Rc::new(());
+            let post = |_| {
+                let kept = held.clone();
+                looper.post(move |_| drop(kept)).unwrap()
+            };
+            let posted: Vec<Posted> = (0..EACH).map(post).collect();
+            let tried = Arc::new(AtomicUsize::new(0));
+            let trying = tried.clone();
+            let canceller = thread::spawn(move || {
+                let cancel = |posted: &&Posted| {
+                    trying.fetch_add(1, Ordering::Relaxed);
+                    posted.cancel()
+                };
+                posted.iter().filter(cancel).count()
+            });
+            while tried.load(Ordering::Relaxed) < round % (EACH / 4) {
                 thread::yield_now();
             }
-            leaked += usize::from(Rc::strong_count(&held) != 1);
+
+            drop(looper);
+
+            cancelled += canceller.join().unwrap();
+            leaked += Rc::strong_count(&held) - 1;
         }
 
-        let cancelled = canceller.join().unwrap();
         println!("{cancelled} cancelled");
         assert_eq!(leaked, 0, "of {cancelled} that were cancelled");
     });

@@ -332,7 +332,7 @@ fn c71_nor_for_the_looper_of_another_thread() {
 }
 
 fn hold_locks_and_fork(mut all: Everything) {
-    const ROUNDS: usize = 5;
+    const ROUNDS: usize = 2;
     let (handle, handler) = (all.handle.clone(), all.handler.clone());
     while_locked(&handle, &handler, || {
         for round in 0..ROUNDS {

@@ -244,7 +244,7 @@ fn c71_a_child_that_is_forked_in_a_call_or_a_predicate_does_not_wait_for_the_oth
         handler.send_delayed(HOUR, 7).unwrap();
         let (handle, other) = (looper.handle(), handler.clone());
         while_locked(&handle, &other, || {
-            for _ in 0..50 {
+            for _ in 0..20 {
                 let found = handler.has_if(|number| {
                     if *number == 7 {
                         fork();
@@ -350,7 +350,7 @@ fn work_in_full() {
 #[test]
 fn x2_a_childs_own_looper_works_in_full() {
     alone("x2_a_childs_own_looper_works_in_full", || {
-        const FORKS: u32 = 40;
+        const FORKS: u32 = 12;
         let inherited = Looper::prepare_main().unwrap();
         let handle = inherited.handle();
         let handler = handle.handler(|_, _: u32| ()).unwrap();

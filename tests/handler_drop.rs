@@ -247,23 +247,23 @@ fn x4_what_is_given_up_and_sends_again_is_refused() {
 
 /// Many of them, on a thread with a small stack.
 #[test]
-fn x4_a_hundred_thousand_messages_are_dropped_without_deep_recursion() {
+fn x4_thousands_of_messages_are_dropped_without_deep_recursion() {
     watched(|| {
         let small = thread::Builder::new().stack_size(64 * 1024);
         let ended = small.spawn(|| {
             let looper = Looper::new().unwrap();
             let (handler, _kept) = keeper(&looper);
-            for number in 0..100_000_u32 {
+            for number in 0..20_000_u32 {
                 handler.send_delayed(ms(u64::from(number)), Box::new(number)).unwrap();
             }
-            assert_eq!(handler.remove_if(|number| **number % 10 == 0), 10_000);
+            assert_eq!(handler.remove_if(|number| **number % 10 == 0), 2000);
             assert_eq!(handler.remove_what(1), 0);
             drop(looper);
             handler.looper().exit_report()
         });
 
         let report = ended.unwrap().join().unwrap();
-        assert_eq!((report.posted, report.removed, report.run + report.dropped), (100_000, 10_000, 90_000));
+        assert_eq!((report.posted, report.removed, report.run + report.dropped), (20_000, 2000, 18_000));
     });
 }
 

@@ -90,7 +90,7 @@ fn h1_handlers_that_are_refused_leave_nothing_behind() {
 /// C79: the end of one that is done for ends the next one, each in the turn of the one before it.
 #[test]
 fn x4_a_chain_of_handlers_that_each_hold_the_next_one_ends_without_recursion() {
-    const LENGTH: u32 = 50_000;
+    const LENGTH: u32 = 20_000;
     watched(|| {
         let small = thread::Builder::new().stack_size(64 * 1024);
         let thread = small.spawn(|| {
@@ -112,7 +112,7 @@ fn x4_a_chain_of_handlers_that_each_hold_the_next_one_ends_without_recursion() {
 /// C79: a smaller number than its ten million, but many times what recursion could do on this stack.
 #[test]
 fn x4_all_that_a_quit_gives_up_of_a_handler_without_fronts_is_dropped_on_a_small_stack() {
-    const COUNT: u64 = 300_000;
+    const COUNT: u64 = 50_000;
     watched(|| {
         let small = thread::Builder::new().stack_size(64 * 1024);
         let thread = small.spawn(|| {

@@ -25,7 +25,7 @@ mod threads;
 #[path = "histories/world.rs"]
 mod world;
 
-use std::cell::Cell;
+use std::{cell::Cell, env};
 
 use history::{By, History, Labels, Op, Passes, Script, When};
 use proptest::{
@@ -65,10 +65,14 @@ where
     }
 }
 
-/// 256 cases, or as many as the variable PROPTEST_CASES says.
+fn cases() -> u32 {
+    if env::var_os("PROPTEST_CASES").is_some() { Config::default().cases } else { 64 }
+}
+
+/// As many cases as the variable PROPTEST_CASES says, or a few: each run has others, and fuzz/ has millions.
 #[test]
 fn any_history_goes_as_the_rules_say() {
-    let config = Config { max_shrink_time: 60_000, ..Config::default() };
+    let config = Config { cases: cases(), max_shrink_time: 60_000, ..Config::default() };
 
     assert_holds_of_all(config, &strategy::histories(STEPS), |history| driver::compare(history).map(drop));
 }
@@ -121,11 +125,11 @@ fn q4_a_message_that_quit_gave_up_is_dropped_though_its_handler_had_not_arrived(
     assert_goes_as_the_rules_say([send(0, When::Now), renew_by_handle, send(0, When::Now), Op::Quit, RENEW, POLL]);
 }
 
-/// A quarter of the cases above. M5, M6, R1, R4, Q2, Q4, T6: a failure is not made smaller, since it may not
+/// Half of the cases above. M5, M6, R1, R4, Q2, Q4, T6: a failure is not made smaller, since it may not
 /// come again.
 #[test]
 fn threads_that_post_and_remove_at_once_get_what_they_were_promised() {
-    let cases = (Config::default().cases / 4).max(1);
+    let cases = (cases() / 2).max(1);
     let config = Config { cases, max_shrink_iters: 0, ..Config::default() };
 
     assert_holds_of_all(config, &plan::plans(DEEDS), threads::check);

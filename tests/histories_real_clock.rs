@@ -342,7 +342,7 @@ fn history(seed: u64, other: &Other) -> Result<(), String> {
                 world.post(from_afar, lane, asynchronous, as_message, has_token);
             }
             5 => {
-                let many = [3, 40, 300, 900][dice.roll(4)];
+                let many = [3, 40, 150, 400][dice.roll(4)];
                 let as_message = has_messages && dice.roll(2) == 0;
                 for _ in 0..many {
                     world.post(None, Lane::Plain, false, as_message, false);
@@ -405,10 +405,10 @@ fn history(seed: u64, other: &Other) -> Result<(), String> {
     Ok(())
 }
 
-/// 150 histories, or as many as the variable REAL_HISTORIES says, some at the same time.
+/// 60 histories, or as many as the variable REAL_HISTORIES says, some at the same time.
 #[test]
 fn m2_nothing_runs_before_what_has_to_come_before_it() {
-    let count: u64 = env::var("REAL_HISTORIES").ok().and_then(|text| text.parse().ok()).unwrap_or(150);
+    let count: u64 = env::var("REAL_HISTORIES").ok().and_then(|text| text.parse().ok()).unwrap_or(60);
     let threads = (0..3).map(|thread| {
         thread::spawn(move || {
             for first in (0..count).step_by(10).skip(thread).step_by(3) {

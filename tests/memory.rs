@@ -41,7 +41,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-const MANY: usize = 100_000;
+const MANY: usize = 40_000;
 /// What may stay of each: room for as many as are common. The many take tens of times as much.
 const LITTLE: isize = 300_000;
 
