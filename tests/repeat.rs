@@ -94,7 +94,7 @@ fn post_every_does_not_drift_by_what_its_runs_take() {
     watched(|| {
         let period = ms(20);
 
-        let in_time = (0..50).map(|_| second_run_after_a_long_one(period)).find(|since_start| {
+        let in_time = (0..1000).map(|_| second_run_after_a_long_one(period)).find(|since_start| {
             assert!(*since_start >= 3 * period);
             *since_start < period * 34 / 10
         });

@@ -35,6 +35,8 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// More turns than anything here needs, F7's hundred included.
 const MOST_TURNS: usize = 300;
+/// More waits in vain than another thread takes on a busy machine.
+const MOST_WAITS: usize = 3000;
 
 fn main() {
     let number = |name| env::var(name).ok().and_then(|text| text.parse().ok());
@@ -90,11 +92,15 @@ impl Life<'_> {
     /// Polls until `is_done`, as no fault may keep it from being.
     #[track_caller]
     fn poll_until(&self, is_done: impl Fn() -> bool) {
-        for _ in 0..MOST_TURNS {
+        let (mut turns, mut waits) = (0, 0);
+        while turns < MOST_TURNS && waits < MOST_WAITS {
             if is_done() {
                 return;
             }
-            self.world.insist(|| self.looper.poll_once(ms(20)));
+            match self.world.insist(|| self.looper.poll_once(ms(20))).timed_out {
+                true => waits += 1,
+                false => turns += 1,
+            }
         }
         panic!("a fault keeps it from ever being done");
     }

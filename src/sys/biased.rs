@@ -319,7 +319,7 @@ mod tests {
     /// Also where the kernel makes no fences.
     #[test]
     fn m9_one_at_a_time_is_inside_whoever_comes() {
-        const EACH: u64 = 30_000;
+        const EACH: u64 = 100_000;
         for has_membarrier in [true, false] {
             let has_membarrier = has_membarrier && membarrier::register();
             let lock = Biased::with(ThreadNumber::assign().unwrap(), [0_u64; 2], has_membarrier);
