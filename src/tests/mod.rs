@@ -43,6 +43,7 @@ mod idle_ends;
 mod idle_rounds;
 mod lost_fds;
 mod matrix;
+mod order;
 mod quit;
 mod rebuild;
 mod repeat;
