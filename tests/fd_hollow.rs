@@ -5,7 +5,7 @@
 mod support;
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     io::Write,
     net::UdpSocket,
     os::unix::net::UnixStream,
@@ -107,4 +107,26 @@ fn f4_an_interest_that_was_taken_back_in_the_same_batch_is_not_served() {
     assert_eq!(looper.poll_once(ms(0)).unwrap().fds, 1);
 
     assert_eq!(calls.get(), 1, "whichever came first has silenced the other");
+}
+
+/// With an empty interest a hang-up is reported once, and what was served before that was none.
+#[test]
+fn f8_an_fd_that_is_to_be_watched_for_nothing_any_more_still_tells_of_its_hangup() {
+    let looper = Looper::new().unwrap();
+    let (near, mut far) = UnixStream::pair().unwrap();
+    let seen: Rc<RefCell<Vec<Events>>> = Rc::default();
+    let log = seen.clone();
+    let callback = move |_: &Looper, _: &mut UnixStream, events| {
+        log.borrow_mut().push(events);
+        Next::Interest(Interest::empty())
+    };
+    looper.add_fd(near, Interest::INPUT, callback).unwrap();
+    far.write_all(b"x").unwrap();
+    assert_eq!(looper.poll_once(ms(1000)).unwrap().fds, 1);
+
+    drop(far);
+
+    assert_eq!(looper.poll_once(ms(1000)).unwrap().fds, 1);
+    let seen = seen.take();
+    assert!(seen[0] == Events::INPUT && seen[1].contains(Events::HANGUP), "{seen:?}");
 }

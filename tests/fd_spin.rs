@@ -327,3 +327,24 @@ fn f9_run_ignores_a_ready_fd_without_callback_and_says_so_once() {
         assert_warned_once_of(&format!("{}:{}", place.file(), place.line() + 1));
     });
 }
+
+/// It is only that one which is ignored.
+#[test]
+fn f9_run_goes_on_with_the_callbacks_beside_a_fd_that_it_ignores() {
+    watched(|| {
+        let looper = Looper::new().unwrap();
+        let (ident, mut far_ident) = UnixStream::pair().unwrap();
+        let (near, mut far) = UnixStream::pair().unwrap();
+        let _ident = looper.add_ident(ident, Interest::INPUT, 7).unwrap();
+        let quit = |looper: &Looper, _: &mut UnixStream, _| {
+            looper.quit();
+            Next::Remove
+        };
+        looper.add_fd(near, Interest::INPUT, quit).unwrap();
+        far_ident.write_all(b"x").unwrap();
+        // When the looper has seen the first one.
+        looper.post_delayed(ms(5), move |_| far.write_all(b"x").unwrap()).unwrap();
+
+        looper.run().unwrap();
+    });
+}
