@@ -20,7 +20,7 @@ use std::{
 
 use alooper::{Interest, Looper, Next, Token, testing::TestLooper};
 use handlers::{HOUR, assert_report, elsewhere, keeper, send_each, told_many};
-use support::{Elsewhere, until_polling, watched};
+use support::{Elsewhere, ms, until_polling, watched};
 
 /// No lock is held: what the other thread does is done before the predicate returns.
 #[test]
@@ -104,6 +104,38 @@ fn r6_the_looper_serves_fds_while_the_next_message_is_looked_at_and_goes_on_afte
             assert_eq!(remover.join().unwrap(), usize::from(answer));
             assert_eq!(kept.take(), after);
         }
+    });
+}
+
+/// Only what stands behind it waits for the answer.
+#[test]
+fn r6_what_stands_before_the_message_that_is_looked_at_runs_meanwhile() {
+    watched(|| {
+        let looper = Looper::new().unwrap();
+        let (handler, kept) = keeper(&looper);
+        send_each(&handler, [1, 2, 3]);
+        let (looks, is_looked_at) = mpsc::channel();
+        let (answer, is_answered) = mpsc::channel();
+        let remover = thread::spawn(move || {
+            handler.remove_if(|number| {
+                if *number == 2 {
+                    looks.send(()).unwrap();
+                    is_answered.recv().unwrap();
+                }
+                false
+            })
+        });
+        is_looked_at.recv().unwrap();
+
+        assert_eq!(looper.poll_once(ms(0)).unwrap().messages, 1);
+
+        answer.send(()).unwrap();
+        assert_eq!(remover.join().unwrap(), 0);
+        let mut ran = 0;
+        while ran < 2 {
+            ran += looper.poll_once(None).unwrap().messages;
+        }
+        assert_eq!(kept.take(), [1, 2, 3]);
     });
 }
 
