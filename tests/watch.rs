@@ -91,6 +91,20 @@ fn w1_what_was_posted_at_the_front_has_no_due_time() {
     assert_eq!((closure.due, closure.what, closure.posted), (None, None, Some(looper.now())));
 }
 
+/// As below, on the system's clock, which a plain post is spared as long as nobody watches.
+#[test]
+fn w1_w4_the_posting_time_is_known_of_a_plain_post_from_the_moment_on_that_somebody_watches() {
+    let looper = Looper::new().unwrap();
+    looper.post(|_| ()).unwrap();
+    let recorder = Recorder::watch(&looper);
+    looper.post(|_| ()).unwrap();
+
+    assert_eq!(looper.poll_once(ms(0)).unwrap().messages, 2);
+
+    let times: Vec<bool> = recorder.take("started").iter().map(|(dispatch, _)| dispatch.posted.is_some()).collect();
+    assert_eq!(times, [false, true]);
+}
+
 #[test]
 fn w1_w4_the_posting_time_is_known_only_of_what_was_posted_while_somebody_watched() {
     let looper = TestLooper::new().unwrap();
