@@ -314,7 +314,8 @@ fn t7_a_thread_that_posts_without_end_does_not_starve_fds() {
 fn t7_turns_end_though_other_threads_post_faster_than_the_looper_can_take_it_in() {
     // As many as keep two threads busy for far longer than the turns need.
     const POSTS: usize = 2_000_000;
-    watched(|| {
+    /// Whether three turns have ended before all was posted.
+    fn end_in_time() -> bool {
         let looper = Looper::new().unwrap();
         let posted = Arc::new(AtomicUsize::new(0));
         let posters: Vec<_> = (0..2)
@@ -328,17 +329,14 @@ fn t7_turns_end_though_other_threads_post_faster_than_the_looper_can_take_it_in(
             })
             .collect();
 
-        for turns in 1..=3 {
-            let messages = looper.poll_once(None).unwrap().messages;
-            assert!(
-                posted.load(Ordering::Relaxed) < POSTS,
-                "turn {turns} ran {messages} messages until all was posted"
-            );
-        }
+        (0..3).for_each(|_| drop(looper.poll_once(None).unwrap()));
 
-        posted.store(POSTS, Ordering::Relaxed);
+        let in_time = posted.swap(POSTS, Ordering::Relaxed) < POSTS;
         posters.into_iter().for_each(|poster| poster.join().unwrap());
-    });
+        in_time
+    }
+    // Tried again if this thread was kept waiting for a core meanwhile.
+    watched(|| assert!((0..20).any(|_| end_in_time()), "all was posted first"));
 }
 
 /// C49; that it comes after everything that is due already is M2.
