@@ -42,6 +42,26 @@ fn m2_what_another_thread_posts_before_a_timed_message_is_due_runs_before_it() {
     assert_eq!(notes.take(), ["plain", "timed"]);
 }
 
+/// As above, while a turn runs messages, of which none has to look at what has come meanwhile.
+#[test]
+fn m2_what_another_thread_posts_in_a_turn_before_a_timed_message_is_due_runs_before_it() {
+    let (looper, kernel) = fake();
+    let notes = Notes::default();
+    looper.post_delayed(ms(5), notes.noting("timed")).unwrap();
+    let (afar, clock) = (notes.clone(), kernel.clone());
+    let first = move |looper: &Looper| {
+        post_afar(looper, &afar, "plain");
+        clock.advance(ms(10));
+    };
+    looper.post(first).unwrap();
+
+    while !looper.is_empty() {
+        poll(&looper);
+    }
+
+    assert_eq!(notes.take(), ["plain", "timed"]);
+}
+
 /// Also where nothing timed was pending when they were posted, so that their times seemed not to matter.
 #[test]
 fn m1_m2_a_time_that_has_passed_is_before_what_was_posted_after_it_and_behind_what_was_before() {
