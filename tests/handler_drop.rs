@@ -8,6 +8,7 @@ mod handlers;
 
 use std::{
     panic::{self, AssertUnwindSafe},
+    rc::Rc,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -363,4 +364,19 @@ fn x3_values_and_closures_that_panic_in_drop_do_not_keep_the_others_from_being_d
             assert_report(handle.exit_report(), 6, 0, 0, 6);
         }
     });
+}
+
+/// The looper's thread is known as its home also after another looper of that thread has gone.
+#[test]
+fn h2_the_last_front_takes_the_closure_with_it_though_another_looper_of_the_thread_has_gone() {
+    let gone = Looper::new().unwrap();
+    let looper = Looper::new().unwrap();
+    let probe = Rc::new(());
+    let held = probe.clone();
+    let handler: Handler<()> = Handler::new(&looper, move |_, ()| _ = &held);
+
+    drop(gone);
+    drop(handler);
+
+    assert_eq!(Rc::strong_count(&probe), 1, "it was dropped here and now");
 }
