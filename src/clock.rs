@@ -323,6 +323,13 @@ mod tests {
         assert_eq!((least, most), (Moment(59_999_992_990), Moment(60_999_993_000)));
     }
 
+    /// M2: as above, however long the machine has run.
+    #[test]
+    fn m2_what_the_coarse_clock_shows_is_taken_to_the_nanosecond() {
+        assert_eq!(nanos_of(TimeSpec::new(3, 4)), Some(3_000_000_004));
+        assert_eq!(nanos_of(TimeSpec::new(i64::MAX / 1_000_000_000 + 1, 0)), None);
+    }
+
     #[test]
     fn the_virtual_clock_moves_only_when_told() {
         let clock = VirtualClock::new();
