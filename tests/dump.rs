@@ -229,6 +229,10 @@ fn w3_it_counts_handlers_for_as_long_as_they_live() {
 
     looper.idle();
     assert_eq!(count(), ["handlers: 0", "pending: 0"]);
+
+    let third = looper.handle().handler(|_, (): ()| ()).unwrap();
+    thread::spawn(move || drop(third)).join().unwrap();
+    assert_eq!(count(), ["handlers: 0", "pending: 0"], "one whose closure has still to be dropped lives no more");
 }
 
 #[test]

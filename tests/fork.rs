@@ -18,6 +18,7 @@ use std::{
     },
     rc::Rc,
     sync::Arc,
+    thread,
     time::Duration,
 };
 
@@ -457,6 +458,42 @@ fn x2_a_child_that_drops_a_looper_only_closes_its_fds() {
         assert_eq!(looper.poll_once(None).unwrap().fds, 1);
         assert_eq!(looper.len(), 4);
         drop((looper, handler));
+        assert_eq!(Arc::strong_count(&counted), 1);
+    });
+}
+
+/// Neither run nor dropped there: its looper is the parent's, and so are those who left it.
+#[test]
+fn x2_a_child_forgets_what_other_threads_have_left_for_a_looper() {
+    alone("x2_a_child_forgets_what_other_threads_have_left_for_a_looper", || {
+        let counted = Arc::new(());
+        let looper = Looper::new().unwrap();
+        let (near, _far) = UnixStream::pair().unwrap();
+        let handle = looper.handle();
+        let [posted, watching, handling] = [0; 3].map(|_| counted.clone());
+        let elsewhere = thread::spawn(move || {
+            handle.post(move |_| drop(posted)).unwrap();
+            let fd = handle.add_fd(near, Interest::INPUT, move |_, _, _| {
+                _ = &watching;
+                Next::Keep
+            });
+            let handler = handle.handler(move |_, (): ()| _ = &handling);
+            (handle, fd.unwrap(), handler.unwrap())
+        });
+        let left = elsewhere.join().unwrap();
+        assert_eq!(Arc::strong_count(&counted), 4);
+        let (mut looper, mut left) = (Some(looper), Some(left));
+
+        in_child("dropped", || {
+            drop(looper.take());
+            drop(left.take());
+            assert_eq!(looper_fds().len(), 0, "nothing holds it any more");
+            assert_eq!(Arc::strong_count(&counted), 4, "what was left is forgotten");
+        });
+
+        assert_eq!(looper.as_ref().unwrap().poll_once(None).unwrap().messages, 1);
+        assert_eq!(Arc::strong_count(&counted), 3, "the parent goes on");
+        drop((looper, left));
         assert_eq!(Arc::strong_count(&counted), 1);
     });
 }
