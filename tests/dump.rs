@@ -215,6 +215,21 @@ fn w3_it_sums_up_messages_and_counters() {
     assert!(after.contains(&"messages: 4 posted, 2 run, 1 removed, 1 dropped".to_owned()), "{after:#?}");
 }
 
+/// B5: also where nothing but plain ones is pending.
+#[test]
+fn w3_it_tells_an_asynchronous_post_from_the_plain_ones_around_it() {
+    let looper = Looper::new().unwrap();
+    for asynchronous in [false, true, false] {
+        let handle = if asynchronous { looper.handle().asynchronous() } else { looper.handle() };
+        handle.post(|_| ()).unwrap();
+    }
+
+    let dump = looper.dump().to_string();
+
+    let pending = dump.lines().filter(|line| line.contains("closure"));
+    assert_eq!(pending.map(|line| line.contains("asynchronous")).collect::<Vec<_>>(), [false, true, false], "{dump}");
+}
+
 #[test]
 fn w3_it_counts_handlers_for_as_long_as_they_live() {
     let looper = named("handlers");

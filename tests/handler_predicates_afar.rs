@@ -254,3 +254,36 @@ fn r6_threads_that_remove_by_predicate_at_once_remove_each_message_once() {
         }
     });
 }
+
+/// Two that wait for each other's message would wait for ever.
+#[test]
+fn r6_a_removal_inside_a_predicate_does_not_wait_for_what_another_thread_looks_at() {
+    watched(|| {
+        let looper = TestLooper::new().unwrap();
+        let (first, kept_first) = keeper(&looper);
+        let (second, kept_second) = keeper(&looper);
+        first.send(1).unwrap();
+        second.send(2).unwrap();
+        let (looks, is_looked_at) = mpsc::channel();
+        let (goes_on, may_go_on) = mpsc::channel::<()>();
+        let theirs = first.clone();
+        let other = thread::spawn(move || {
+            theirs.remove_if(|_| {
+                looks.send(()).unwrap();
+                may_go_on.recv().unwrap();
+                false
+            })
+        });
+        is_looked_at.recv().unwrap();
+
+        let removed = second.remove_if(|_| {
+            assert_eq!(first.remove_if(|_| true), 0, "it is looked at already");
+            false
+        });
+
+        goes_on.send(()).unwrap();
+        assert_eq!((removed, other.join().unwrap()), (0, 0));
+        looper.idle();
+        assert_eq!((kept_first.take(), kept_second.take()), (vec![1], vec![2]));
+    });
+}
