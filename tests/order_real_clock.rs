@@ -8,9 +8,10 @@ mod support;
 
 use std::{
     cell::RefCell,
+    hint,
     rc::Rc,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     thread,
@@ -24,7 +25,7 @@ use support::{ms, watched};
 /// Keeps this thread busy until it is `when`.
 fn busy_until(looper: &Looper, when: Instant) {
     while looper.now() < when {
-        std::hint::spin_loop();
+        hint::spin_loop();
     }
 }
 
@@ -80,5 +81,34 @@ fn m2_what_was_due_before_a_plain_post_runs_before_it_on_a_busy_machine() {
         load.into_iter().for_each(|thread| thread.join().unwrap());
 
         assert_eq!(wrong, 0, "of {rounds}");
+    });
+}
+
+/// Also from another thread, whose post before that one had still an earlier time.
+#[test]
+fn m2_what_has_become_due_runs_before_what_another_thread_posts_after_that() {
+    watched(|| {
+        let looper = Looper::new().unwrap();
+        let order: Arc<Mutex<Vec<&'static str>>> = Arc::default();
+        let note = |word| {
+            let order = order.clone();
+            move |_: &Looper| order.lock().unwrap().push(word)
+        };
+        let due = looper.now() + ms(5);
+        looper.post_at(due, note("timed")).unwrap();
+        let (handle, earlier, later) = (looper.handle(), note("earlier"), note("later"));
+        let poster = thread::spawn(move || {
+            handle.post(earlier).unwrap();
+            while Instant::now() <= due {
+                hint::spin_loop();
+            }
+            handle.post(later).unwrap();
+        });
+        poster.join().unwrap();
+
+        while looper.poll_once(Duration::ZERO).unwrap().messages > 0 {}
+
+        let order = order.lock().unwrap();
+        assert_eq!((order.len(), order[2]), (3, "later"), "{order:?}");
     });
 }
