@@ -99,7 +99,7 @@ fn m2_what_has_become_due_runs_before_what_another_thread_posts_after_that() {
         let (handle, earlier, later) = (looper.handle(), note("earlier"), note("later"));
         let poster = thread::spawn(move || {
             handle.post(earlier).unwrap();
-            while Instant::now() <= due {
+            while handle.now() <= due {
                 hint::spin_loop();
             }
             handle.post(later).unwrap();
