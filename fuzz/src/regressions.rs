@@ -104,3 +104,25 @@ fn t4_a_wake_from_what_runs_after_a_quit_is_reported_by_the_next_turn() {
         ],
     });
 }
+
+/// T4, I1: idle handlers that quit may run at the end of a turn of `poll_all` or at the start of its next one, and only
+/// that one tells of a wake by what runs after the quit.
+#[test]
+fn t4_a_wake_from_what_runs_after_idle_handlers_have_quit_is_reported_by_that_turn_or_the_next() {
+    let labels = Labels { what: 0, token: Some(1), mark: 0 };
+    let wake = List::from([Wake]);
+    let send = Send { to: 1, labels, passes: ByView, when: Now, script: wake };
+    assert_goes_as_the_rules_say(&History {
+        budget: 256,
+        is_afar: false,
+        looks_each: 1000,
+        spin_limit: 1000,
+        is_hosted: false,
+        steps: vec![
+            AddIdle { by: Looper, runs: Some(2), script: List::from([send]) },
+            AddIdle { by: Looper, runs: Some(2), script: List::from([QuitSafely]) },
+            Post { by: Looper, when: At(-4), script: List::from([]) },
+            PollAll { timeout: 7 },
+        ],
+    });
+}

@@ -100,6 +100,10 @@ impl Model {
             sum.idents.extend(next.idents);
             (sum.more, sum.quit) = (next.more, next.quit);
         }
+        // Idle handlers that quit may also have run in the next turn, which takes what the last messages wake.
+        if sum.quit && matches!(self.seen_outcome, Some(Outcome::Turn { woken: true, .. })) {
+            self.take_wake();
+        }
         sum.woken = self.is_woken;
         self.outcome_of(sum)
     }
