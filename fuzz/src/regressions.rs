@@ -105,10 +105,10 @@ fn t4_a_wake_from_what_runs_after_a_quit_is_reported_by_the_next_turn() {
     });
 }
 
-/// T4, I1: idle handlers that quit may run at the end of a turn of `poll_all` or at the start of its next one, and only
-/// that one tells of a wake by what runs after the quit.
+/// T4, I1: the model let idle handlers run at the end of a turn of `poll_all`, too, which no longer sees a wake by what
+/// runs after they have quit; they run before a wait.
 #[test]
-fn t4_a_wake_from_what_runs_after_idle_handlers_have_quit_is_reported_by_that_turn_or_the_next() {
+fn t4_i1_a_wake_from_what_runs_after_idle_handlers_have_quit_is_reported_by_their_turn() {
     let labels = Labels { what: 0, token: Some(1), mark: 0 };
     let wake = List::from([Wake]);
     let send = Send { to: 1, labels, passes: ByView, when: Now, script: wake };

@@ -61,8 +61,8 @@ struct Idler {
     has_run: bool,
     is_running: bool,
     is_added: bool,
-    /// The turn in which it may run, by number, and the one in which it has to.
-    turns: (u64, u64),
+    /// The turn from which on it has to run, by number.
+    turn: u64,
     /// It was added by a handle, and no wait has taken it home since.
     is_arriving: bool,
 }

@@ -72,7 +72,7 @@ impl Model {
                     has_run: false,
                     is_running: false,
                     is_added: true,
-                    turns: (self.turns + 1, self.turns + 1 + u64::from(self.is_vague)),
+                    turn: self.turns + 1 + u64::from(self.is_vague),
                     is_arriving: *by != By::Looper,
                 });
                 Outcome::Accepted

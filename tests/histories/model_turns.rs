@@ -8,13 +8,6 @@ use crate::{
     seen::{Due, Event, Outcome},
 };
 
-/// The places in a turn where idle handlers run.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    BeforeTheWait { sleeps: bool },
-    AtTheEnd { is_last: bool },
-}
-
 #[derive(Default)]
 pub(super) struct Turn {
     pub(super) messages: usize,
@@ -42,7 +35,7 @@ impl Model {
         self.fds.begin_turn();
         let mut must_rebuild = false;
         while !self.has_quit {
-            self.run_idlers_before_the_wait(&mut turn, deadline);
+            self.run_idlers(&mut turn, deadline);
             let until = self.next_due().unwrap_or(Due::Never).min(Due::At(deadline));
             if !self.take_arrivals() && self.may_sleep_until(until) && !self.has_quit {
                 self.sleep_until(until);
@@ -55,8 +48,6 @@ impl Model {
             let has_worked = self.is_woken || turn.names_something();
             must_rebuild = !has_worked && self.now < deadline && self.fds.must_rebuild();
             let is_over = has_worked || must_rebuild || self.now >= deadline;
-            let is_last = is_over && turn.messages == 0 && turn.fds == 0;
-            self.run_idlers_at_the_end(&mut turn, is_last);
             if is_over {
                 break;
             }
@@ -99,10 +90,6 @@ impl Model {
             sum.idles += next.idles;
             sum.idents.extend(next.idents);
             (sum.more, sum.quit) = (next.more, next.quit);
-        }
-        // Idle handlers that quit may also have run in the next turn, which takes what the last messages wake.
-        if sum.quit && matches!(self.seen_outcome, Some(Outcome::Turn { woken: true, .. })) {
-            self.take_wake();
         }
         sum.woken = self.is_woken;
         self.outcome_of(sum)
@@ -253,29 +240,22 @@ impl Model {
         idlers.chain(handlers).filter_map(|is_arriving| mem::take(is_arriving).then_some(())).count() > 0
     }
 
-    /// I1, I2, I3: rounds of idle handlers, until there is none that has to run.
-    fn run_idlers_before_the_wait(&mut self, turn: &mut Turn, deadline: i64) {
+    /// I1, I2, I3: rounds of idle handlers before the wait, until there is none that has to run.
+    fn run_idlers(&mut self, turn: &mut Turn, deadline: i64) {
         let mut count = usize::MAX;
         while mem::replace(&mut count, turn.idles) != turn.idles {
             let until = self.next_due().unwrap_or(Due::Never).min(Due::At(deadline));
-            self.run_idlers(turn, Phase::BeforeTheWait { sleeps: self.may_sleep_until(until) });
-        }
-    }
-
-    fn run_idlers_at_the_end(&mut self, turn: &mut Turn, is_last: bool) {
-        let mut count = usize::MAX;
-        while mem::replace(&mut count, turn.idles) != turn.idles {
-            self.run_idlers(turn, Phase::AtTheEnd { is_last });
+            self.run_round(turn, self.may_sleep_until(until));
         }
     }
 
     /// One round, each handler in its order; Q5: not after a quit.
-    fn run_idlers(&mut self, turn: &mut Turn, phase: Phase) {
+    fn run_round(&mut self, turn: &mut Turn, sleeps: bool) {
         if !self.is_idle() {
             return;
         }
         for index in 0..self.idlers.len() {
-            let (has_to, may) = self.has_to_run(index, phase);
+            let (has_to, may) = self.has_to_run(index, sleeps);
             if !self.has_quit && (has_to || may) {
                 self.is_vague = !has_to;
                 self.run_idler(index);
@@ -285,20 +265,17 @@ impl Model {
         }
     }
 
-    /// Whether an idle handler has to run now, and whether it may and did. It has to before the looper sleeps, and in a
-    /// turn that has nothing else to report, unless it was added in that turn or still arrives. It may at the end of
-    /// any turn, and one that arrives may at any time (it does nothing by which one could tell).
-    fn has_to_run(&self, index: usize, phase: Phase) -> (bool, bool) {
-        let Idler { number, is_added, has_run, turns: (first, last), is_arriving, .. } = self.idlers[index];
+    /// Whether an idle handler has to run now, and whether it may and did. It has to before the looper sleeps, and in
+    /// any turn but the one in which it was added, unless it still arrives. It may whenever the looper gets up for
+    /// something of its own.
+    fn has_to_run(&self, index: usize, sleeps: bool) -> (bool, bool) {
+        let Idler { number, is_added, has_run, turn, is_arriving, .. } = self.idlers[index];
         if !is_added || has_run {
             return (false, false);
         }
-        let (has_to, may) = match phase {
-            Phase::BeforeTheWait { sleeps } => (sleeps || last <= self.turns, first <= self.turns),
-            Phase::AtTheEnd { is_last } => (is_last && last <= self.turns, true),
-        };
+        let has_to = !is_arriving && (sleeps || turn <= self.turns);
         let is_seen = || self.next_seen() == Some(&Event::Idled { number, at: self.now });
-        (has_to && !is_arriving, (may || is_arriving) && is_seen())
+        (has_to, is_seen())
     }
 
     fn run_idler(&mut self, index: usize) {
