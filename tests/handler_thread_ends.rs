@@ -67,7 +67,7 @@ fn l5_join_gives_the_panic_of_the_thread_and_later_posts_are_refused() {
 }
 
 #[test]
-fn l5_a_join_error_says_what_the_panic_said() {
+fn l5_a_join_error_says_what_the_panic_or_the_error_said() {
     let panicked = |panic: Box<dyn std::any::Any + Send>| JoinError::Panicked(panic);
 
     let texts = [
@@ -81,8 +81,9 @@ fn l5_a_join_error_says_what_the_panic_said() {
         let error = io::Error::from(error);
         assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::Other, text));
     }
-    let error = io::Error::from(JoinError::Io(ErrorKind::OutOfMemory.into()));
-    assert_eq!(error.kind(), ErrorKind::OutOfMemory);
+    let error = JoinError::Io(ErrorKind::OutOfMemory.into());
+    assert_eq!((error.to_string().as_str(), format!("{error:?}").as_str()), ("out of memory", "Io(Kind(OutOfMemory))"));
+    assert_eq!(io::Error::from(error).kind(), ErrorKind::OutOfMemory);
 }
 
 #[test]
