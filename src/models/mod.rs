@@ -157,14 +157,41 @@ mod controls {
     }
 
     #[test]
+    fn p11_an_eventfd_that_is_closed_too_early_is_caught() {
+        let model = "wake::c11_a_wake_against_the_end_of_the_looper_succeeds_and_all_is_closed_after_both";
+        catches(model, Bug::CloseWithTheLooper, "write (eventfd)");
+    }
+
+    #[test]
+    fn p1_sleeping_over_what_the_last_handle_has_posted_is_caught() {
+        let model = "wake::c1_c11_a_post_ends_a_sleep_though_its_handle_goes_and_is_the_last";
+        catches(model, Bug::SettleWithoutLooking, "deadlock");
+        catches(model, Bug::SignalBeforePush, "deadlock");
+    }
+
+    #[test]
+    fn p1_sleeping_over_anything_else_is_caught() {
+        let models = [
+            "wake::c9_a_wake_behind_mail_that_a_looper_sleeps_over_ends_the_sleep",
+            "wake::m10_a_local_closure_that_another_thread_cancels_is_dropped_at_home",
+            "messages::i4_an_idle_handler_from_another_thread_runs_though_the_looper_falls_asleep",
+            "messages::h1_a_handler_from_another_thread_handles_what_is_sent_to_it",
+        ];
+        models.iter().for_each(|model| catches(model, Bug::SettleWithoutLooking, "deadlock"));
+    }
+
+    #[test]
     fn p57_checking_and_then_pushing_is_caught() {
+        catches("wake::c57_quit_against_a_poster_loses_nothing", Bug::CheckThenPush, "left == right");
         catches("wake::c57_quit_against_two_posters_loses_nothing", Bug::CheckThenPush, "ends in one way");
+        catches("messages::s3_a_quit_against_a_call_releases_the_caller", Bug::CheckThenPush, "deadlock");
     }
 
     #[test]
     fn p57_sleeping_over_a_quit_is_caught() {
         let model = "wake::c57_quit_safely_against_a_poster_runs_all_it_accepted";
         catches(model, Bug::SettleWithoutLooking, "deadlock");
+        catches(model, Bug::ForgetMailLate, "left == right");
     }
 
     #[test]

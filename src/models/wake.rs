@@ -131,6 +131,21 @@ fn c9_a_wake_behind_mail_that_a_looper_sleeps_over_ends_the_sleep() {
 }
 
 #[test]
+fn c1_c11_a_post_ends_a_sleep_though_its_handle_goes_and_is_the_last() {
+    check(|| {
+        let (looper, _) = looper();
+        let (posting, other) = (looper.handle(), looper.handle());
+        let poster = thread::spawn(move || drop(posting.post(|_| ()).unwrap()));
+        let dropper = thread::spawn(move || drop(other));
+
+        assert_eq!(looper.poll_once(None).unwrap().messages, 1);
+
+        poster.join().unwrap();
+        dropper.join().unwrap();
+    });
+}
+
+#[test]
 fn c3_wakes_coalesce_and_none_is_lost() {
     check(|| {
         let (looper, kernel) = looper();

@@ -24,6 +24,7 @@ use nix::{
 use self::files::Files;
 use crate::{
     clock::{Clock, Moment, VirtualClock},
+    planted::{self, Bug},
     sys::sync::{Condvar, Mutex, MutexGuard},
 };
 
@@ -269,6 +270,10 @@ impl FakeKernel {
 
     pub(crate) fn write_eventfd(&self, value: u64) -> io::Result<()> {
         let mut state = self.enter(Call::EventfdWrite)?;
+        // The timer is the looper's alone.
+        if planted::is(Bug::CloseWithTheLooper) && state.live["timerfd"] == 0 {
+            return Err(Errno::EBADF.into());
+        }
         match state.counter.checked_add(value) {
             Some(sum) if sum < u64::MAX => state.counter = sum,
             _ => return Err(Errno::EAGAIN.into()),
