@@ -1,7 +1,7 @@
 //! A life in which a looper does everything that it can, whatever one system call answers meanwhile.
 
 use std::{
-    io,
+    io, mem,
     ops::ControlFlow,
     os::fd::{AsRawFd, BorrowedFd},
     sync::{
@@ -12,9 +12,9 @@ use std::{
 
 use super::{
     super::*,
-    tally::{Cargo, Source, World},
+    tally::{Cargo, Flaw, Source, World},
 };
-use crate::{Barrier, Handler, IdleNext, LooperHandle, Posted, Reason, Token};
+use crate::{Barrier, Handler, IdleNext, LooperHandle, Posted, Reason, Token, sys::fake::FakeObject};
 
 /// More turns than anything here needs, F7's hundred included.
 const MOST_TURNS: usize = 150;
@@ -36,6 +36,7 @@ pub(super) fn live(world: &World) {
     life.be_hosted();
     life.lose_an_fd();
     life.hang_up();
+    life.go_wrong();
     let last = life.run();
     life.be_over();
 
@@ -334,6 +335,20 @@ impl Life<'_> {
         world.insist(|| source.repoll());
         self.poll_until(|| calls.get() >= 6);
         drop(source.remove());
+    }
+
+    /// What a control wants to be seen.
+    fn go_wrong(&self) {
+        let Life { world, looper } = self;
+        match world.flaw {
+            Some(Flaw::Leak) => mem::forget(FakeObject::eventfd(&world.kernel)),
+            Some(Flaw::Lose) => {
+                let cargo = world.cargo();
+                world.accept(looper.post(|_| mem::forget(cargo)));
+            }
+            Some(Flaw::Spin) => (0..300).for_each(|_| _ = world.insist(|| looper.poll_once(Duration::ZERO))),
+            Some(Flaw::Swallow) | None => {}
+        }
     }
 
     /// Runs until it quits safely, with something left. Gives that.

@@ -23,7 +23,7 @@ mod life;
 mod tally;
 
 use life::live;
-use tally::{Fault, World};
+use tally::{Fault, Flaw, World};
 
 /// How many calls of a kind are made to fail at least, one at a time.
 const POSITIONS: usize = 8;
@@ -64,18 +64,19 @@ struct Usual {
     /// How many lines are logged.
     logged: usize,
     kernel: Arc<FakeKernel>,
+    flaw: Option<Flaw>,
 }
 
 impl Usual {
     fn new() -> Usual {
         let world = World::new(None);
         let calls = count_life(&world);
-        Usual { calls, logged: world.tally.logged.load(Relaxed), kernel: world.kernel }
+        Usual { calls, logged: world.tally.logged.load(Relaxed), kernel: world.kernel, flaw: None }
     }
 
     /// Lives until the fault has come; whether somebody was told of it.
     fn suffer(&self, call: Call, fault: Fault, position: usize) -> bool {
-        let world = World::new(Some(fault));
+        let world = World { flaw: self.flaw, ..World::new(Some(fault)) };
         world.kernel.fail_after(call, position, fault.errno);
         for lives in 1..=position + 1 {
             let calls = count_life(&world);
@@ -204,4 +205,29 @@ fn m6_x3_each_failure_of_the_fence_of_the_queues_lock() {
             assert!(failed > position as u64, "{failed} threads after {position} calls each");
         }
     }
+}
+
+/// What `action` panics with.
+fn complaint_of(action: impl FnOnce()) -> String {
+    let panic = catch_unwind(AssertUnwindSafe(action)).expect_err("nothing is seen");
+    *panic.downcast().expect("it says what is wrong")
+}
+
+/// A matrix that passes proves nothing until it has been seen to fail.
+#[test]
+fn p_a_life_in_which_something_goes_wrong_is_seen() {
+    let flaws = [
+        (Flaw::Leak, "left == right"),
+        (Flaw::Lose, "left == right"),
+        (Flaw::Spin, "are usual"),
+        (Flaw::Swallow, "0 of 8"),
+    ];
+    for (flaw, complaint) in flaws {
+        let usual = Usual { flaw: Some(flaw), ..Usual::new() };
+        let hold = || usual.hold(Call::EpollCreate, "epoll_create1", &[EMFILE], Told::Sometimes);
+        assert!(complaint_of(hold).contains(complaint), "{flaw:?}");
+    }
+    // An error that names another call.
+    let other = || Usual::new().hold(Call::EventfdCreate, "timerfd_create", &[EMFILE], Told::Always);
+    assert!(complaint_of(other).contains("left == right"));
 }
