@@ -101,8 +101,9 @@ fn each_number_has_a_row_and_something_that_holds_it() {
     assert!(rows.iter().map(|row| row.number).eq(1..=COUNT));
     for Row { number, tests, reason } in rows {
         let is_excused = reason.is_some_and(|reason| {
-            let reasons = ["by type: ", "not claimed: ", "open: "];
-            assert!(reasons.iter().any(|known| reason.starts_with(known)), "C{number}: {reason}");
+            // Memory that runs out.
+            let is_known = reason.starts_with("by type: ") || number == 67 && reason.starts_with("not claimed: ");
+            assert!(is_known, "C{number}: {reason}");
             true
         });
         assert!(is_excused || !tests.is_empty(), "nothing holds C{number}");

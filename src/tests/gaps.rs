@@ -124,12 +124,25 @@ fn c1_c63_posts_of_four_threads_against_a_looper_that_really_sleeps() {
         });
     }
 
+    // A wake that is lost would let it wait for ever.
+    let (over, is_over) = mpsc::channel::<()>();
+    let (watched, handle) = (kernel.clone(), looper.handle());
+    let watch = thread::spawn(move || {
+        let has_hung = is_over.recv_timeout(Duration::from_secs(60)) == Err(mpsc::RecvTimeoutError::Timeout);
+        if has_hung {
+            watched.write_eventfd(1).unwrap();
+            handle.quit();
+        }
+        has_hung
+    });
     let mut turns = 0;
     let mut count = 0;
-    while count < 4 * EACH as usize {
+    while count < 4 * EACH as usize && !looper.has_quit() {
         count += looper.poll_once(None).unwrap().messages;
         turns += 1;
     }
+    drop(over);
+    assert!(!watch.join().unwrap(), "it has waited for what had come");
 
     let ran: Vec<_> = ran.try_iter().collect();
     for poster in 0..4 {
