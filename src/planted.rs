@@ -36,9 +36,6 @@ pub(crate) enum Bug {
     RunHeld,
     /// A removal by predicate passes over what another one looks at (R1).
     PassHeld,
-    /// The eventfd is closed with the looper, though handles still write it (C11).
-    #[cfg(any(test, alooper_fuzz))]
-    CloseWithTheLooper,
     /// The owner of the queue's lock has no fence between its word and the look at the others'.
     BiasedWithoutFence,
     /// The others have none between theirs and the look at the owner's.

@@ -58,15 +58,21 @@ fn looper() -> (Looper, Arc<FakeKernel>) {
     (builder.build().unwrap(), kernel)
 }
 
+/// Whether the eventfd is closed with the looper, as the timer is, though handles still write it (C11): a bug of the fake
+/// kernel, for a control.
+pub(crate) fn closes_with_the_looper() -> bool {
+    std::env::var_os("ALOOPER_PLANTED").is_some_and(|name| name == "CloseWithTheLooper")
+}
+
 /// Each model that exists for a planted bug is seen to catch it.
 mod controls {
-    use std::{env, process::Command};
+    use std::{env, fmt::Debug, process::Command};
 
     use crate::planted::Bug;
 
     /// Runs `model` with `bug` in a process of its own, since a model that fails may abort it, and looks for
     /// `complaint`.
-    fn catches(model: &str, bug: Bug, complaint: &str) {
+    fn catches(model: &str, bug: impl Debug, complaint: &str) {
         let name = format!("models::{model}");
         let output = Command::new(env::current_exe().unwrap())
             .args([&name, "--exact", "--test-threads=1", "--nocapture"])
@@ -159,7 +165,9 @@ mod controls {
     #[test]
     fn p11_an_eventfd_that_is_closed_too_early_is_caught() {
         let model = "wake::c11_a_wake_against_the_end_of_the_looper_succeeds_and_all_is_closed_after_both";
-        catches(model, Bug::CloseWithTheLooper, "write (eventfd)");
+        #[derive(Debug)]
+        struct CloseWithTheLooper;
+        catches(model, CloseWithTheLooper, "write (eventfd)");
     }
 
     #[test]

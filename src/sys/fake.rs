@@ -24,7 +24,6 @@ use nix::{
 use self::files::Files;
 use crate::{
     clock::{Clock, Moment, VirtualClock},
-    planted::{self, Bug},
     sys::sync::{Condvar, Mutex, MutexGuard},
 };
 
@@ -270,8 +269,8 @@ impl FakeKernel {
 
     pub(crate) fn write_eventfd(&self, value: u64) -> io::Result<()> {
         let mut state = self.enter(Call::EventfdWrite)?;
-        // The timer is the looper's alone.
-        if planted::is(Bug::CloseWithTheLooper) && state.live["timerfd"] == 0 {
+        #[cfg(all(test, alooper_loom))]
+        if crate::models::closes_with_the_looper() && state.live["timerfd"] == 0 {
             return Err(Errno::EBADF.into());
         }
         match state.counter.checked_add(value) {
