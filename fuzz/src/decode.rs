@@ -147,8 +147,8 @@ impl Bytes<'_> {
     fn idle(&mut self, depth: u8) -> Op {
         match self.below(4) {
             0 => Op::RemoveIdle { back: self.back() },
-            // In which of two places of a turn one runs that a handle has added is not said: so it does nothing that
-            // shows it.
+            // At which time that a looper gets up one runs that a handle has added is not said: so it does nothing
+            // that shows it.
             1 => Op::AddIdle { by: self.by(), runs: None, script: Script::from([]) },
             _ => {
                 let runs = Some(1 + self.below(2) as u8);

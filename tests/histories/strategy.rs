@@ -88,7 +88,7 @@ fn anywhere(depth: u32) -> BoxedStrategy<Op> {
         let (by, runs) = (By::Looper, Some(runs));
         Op::AddIdle { by, runs, script }
     });
-    // In which of two places of a turn one runs that a handle has added is not said: so it does nothing that shows it.
+    // When within a turn one runs that a handle has added is not said: so it does nothing that shows it.
     let idle_ever = by().prop_map(|by| Op::AddIdle { by, runs: None, script: Script::from([]) });
     Union::new_weighted(vec![
         (120, post.boxed()),
