@@ -1,7 +1,7 @@
 //! A life in which a looper does everything that it can, whatever one system call answers meanwhile.
 
 use std::{
-    io, mem,
+    io,
     ops::ControlFlow,
     os::fd::{AsRawFd, BorrowedFd},
     sync::{
@@ -14,7 +14,7 @@ use super::{
     super::*,
     tally::{Cargo, Flaw, Source, World},
 };
-use crate::{Barrier, Handler, IdleNext, LooperHandle, Posted, Reason, Token, sys::fake::FakeObject};
+use crate::{Barrier, Handler, IdleNext, LooperHandle, Posted, Reason, Token};
 
 /// More turns than anything here needs, F7's hundred included.
 const MOST_TURNS: usize = 150;
@@ -341,10 +341,10 @@ impl Life<'_> {
     fn go_wrong(&self) {
         let Life { world, looper } = self;
         match world.flaw {
-            Some(Flaw::Leak) => mem::forget(FakeObject::eventfd(&world.kernel)),
+            Some(Flaw::Leak) => world.leave_open(),
             Some(Flaw::Lose) => {
                 let cargo = world.cargo();
-                world.accept(looper.post(|_| mem::forget(cargo)));
+                world.accept(looper.post(|_| cargo.vanish()));
             }
             Some(Flaw::Spin) => (0..300).for_each(|_| _ = world.insist(|| looper.poll_once(Duration::ZERO))),
             Some(Flaw::Swallow) | None => {}

@@ -4,13 +4,16 @@ use std::{
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
 };
 
 use super::super::*;
-use crate::{AddFdError, OsError, sys::membarrier::faults};
+use crate::{
+    AddFdError, OsError,
+    sys::{fake::FakeObject, membarrier::faults},
+};
 
 /// The system call that fails, and which names its error may have.
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +64,8 @@ pub(super) struct Tally {
     pub(super) logged: AtomicUsize,
     /// Threads of which membarrier(2) has failed.
     pub(super) barred: AtomicU64,
+    /// What stays open until the tally goes.
+    left_open: Mutex<Option<FakeObject>>,
 }
 
 impl World {
@@ -149,6 +154,11 @@ impl World {
         })
     }
 
+    /// Leaves an fd open.
+    pub(super) fn leave_open(&self) {
+        *self.tally.left_open.lock().unwrap() = FakeObject::eventfd(&self.kernel).ok();
+    }
+
     /// Counts what this thread has logged.
     pub(super) fn count_log(&self) {
         self.tally.logged.fetch_add(logged().len(), Relaxed);
@@ -190,6 +200,11 @@ impl Cargo {
     pub(super) fn run(mut self) {
         self.has_run = true;
         self.tally.ran.fetch_add(1, Relaxed);
+    }
+
+    /// Is not counted in any way.
+    pub(super) fn vanish(mut self) {
+        self.has_run = true;
     }
 }
 
