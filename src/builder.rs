@@ -33,6 +33,7 @@ pub struct Builder {
     pub(crate) name: Option<Box<str>>,
     pub(crate) budget: usize,
     pub(crate) spin_limit: u32,
+    pub(crate) mutes_stuck: bool,
     pub(crate) barrier_alarm: Duration,
     pub(crate) watch: Watch,
     pub(crate) clock: Clock,
@@ -45,6 +46,7 @@ impl Default for Builder {
             name: None,
             budget: DEFAULT_BUDGET,
             spin_limit: DEFAULT_SPIN_LIMIT,
+            mutes_stuck: false,
             barrier_alarm: DEFAULT_BARRIER_ALARM,
             watch: Watch::default(),
             clock: Clock::System,
@@ -67,10 +69,18 @@ impl Builder {
         self
     }
 
-    /// Sets in how many waits in a row an fd may report nothing but a hang-up or an error, before it is ignored until
-    /// its interest is set or it is repolled. 1000 unless set; zero stands for never.
+    /// Sets in how many waits in a row an fd may report nothing but a hang-up or an error, before it is muted: then only
+    /// changes are reported, until its interest is set or it is repolled. 1000 unless set; one counts as two, and zero
+    /// stands for never. See [`Notice::MutedFd`](crate::Notice::MutedFd).
     pub fn spin_limit(mut self, events: u32) -> Builder {
-        self.spin_limit = events;
+        self.spin_limit = if events == 1 { 2 } else { events };
+        self
+    }
+
+    /// Sets whether an fd is muted, too, that was called back 1000 times in a row without a byte being taken. Unless
+    /// set, that is only told: see [`Notice::StuckFd`](crate::Notice::StuckFd).
+    pub fn mute_stuck_fds(mut self, mute: bool) -> Builder {
+        self.mutes_stuck = mute;
         self
     }
 

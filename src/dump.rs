@@ -3,6 +3,7 @@
 use std::{
     fmt::{self, Debug, Display, Formatter},
     panic::Location,
+    sync::atomic::Ordering::Relaxed,
     time::{Duration, Instant},
 };
 
@@ -145,6 +146,11 @@ impl LooperHandle {
             messages: shared.exit_report().run,
             fd_callbacks: shared.counters.fd_callbacks.get(),
             spurious_wakes: shared.counters.spurious_wakes.get(),
+            muted_fds: shared.notices.muted_fds.load(Relaxed),
+            stuck_fds: shared.notices.stuck_fds.load(Relaxed),
+            stale_fds: shared.notices.stale_fds.load(Relaxed),
+            ignored_idents: shared.notices.ignored_idents.load(Relaxed),
+            overdue_barriers: shared.notices.overdue_barriers.load(Relaxed),
         }
     }
 }
@@ -209,8 +215,8 @@ impl Display for Dump {
         writeln!(f, "  fds: {}", self.fds.len())?;
         for fd in &self.fds {
             let ident = fd.ident.map_or_else(|| "callback".to_owned(), |ident| format!("ident {ident}"));
-            let parked = if fd.is_parked() { ", ignored until its interest is set" } else { "" };
-            writeln!(f, "    fd {} for {:?}, {ident}, added at {}{parked}", fd.fd, fd.interest, fd.place)?;
+            let muted = if fd.is_muted() { ", muted: only changes are reported" } else { "" };
+            writeln!(f, "    fd {} for {:?}, {ident}, added at {}{muted}", fd.fd, fd.interest, fd.place)?;
         }
         let ExitReport { posted, run, removed, dropped } = self.account;
         writeln!(f, "  messages: {posted} posted, {run} run, {removed} removed, {dropped} dropped")?;

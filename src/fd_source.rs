@@ -12,6 +12,7 @@ use crate::{
     error::OsError,
     home::{self, Home},
     interest::Interest,
+    looper::Looper,
     shared::Shared,
     slots::Key,
 };
@@ -64,12 +65,22 @@ impl<S: 'static> FdSource<S> {
             return None;
         }
         let home = self.home.upgrade()?;
-        let _busy = home.occupy();
-        home.sources.with(&self.shared.fds, self.key, |source| source.downcast_mut().map(look)).flatten()
+        let busy = home.occupy();
+        let result = home.sources.with(&self.shared.fds, self.key, |source| source.downcast_mut().map(look)).flatten();
+        // Inside a callback, the turn tells it.
+        if busy.is_some()
+            && let Some(looper) = Looper::of(&home)
+        {
+            looper.tell_notices();
+        }
+        result
     }
 
-    /// Sets what is watched for. It takes effect at once, also while the looper waits, and ends the spin guard's pause
+    /// Sets what is watched for. It takes effect at once, also while the looper waits, and un-mutes an fd that was muted
     /// (F8).
+    ///
+    /// To set the interest that it has already makes no system call, unless the fd is muted. A callback does without
+    /// this: it returns [`Next::Interest`](crate::Next::Interest).
     ///
     /// # Errors
     /// The kernel's, and `NotFound` if the registration has ended.
@@ -81,7 +92,7 @@ impl<S: 'static> FdSource<S> {
     }
 
     /// Looks at the fd anew, for the same interest: what is ready is reported, even if epoll has not noticed that it
-    /// became ready. It ends the spin guard's pause (F8).
+    /// became ready. It un-mutes an fd that was muted (F8).
     ///
     /// # Errors
     /// The kernel's, and `NotFound` if the registration has ended.
@@ -108,6 +119,12 @@ impl<S: 'static> FdSource<S> {
         let mut source: Option<S> = None;
         watched.give_back(&mut source);
         source
+    }
+
+    /// What is watched for; `None` after the registration ended.
+    #[must_use]
+    pub fn interest(&self) -> Option<Interest> {
+        self.shared.fds.interest(self.key).ok()
     }
 
     /// Whether the looper still watches this source.
@@ -189,16 +206,21 @@ impl FdHandle {
         FdHandle { shared: shared.clone(), key }
     }
 
-    /// Sets what is watched for. It takes effect at once, also while the looper waits, and ends the spin guard's pause
+    /// Sets what is watched for. It takes effect at once, also while the looper waits, and un-mutes an fd that was muted
     /// (F8).
+    ///
+    /// To set the interest that it has already makes no system call, unless the fd is muted.
     ///
     /// # Errors
     /// The kernel's, and `NotFound` if the registration has ended.
+    ///
+    /// # Guarantees
+    /// If the callback is running, its answer does not undo this (F5).
     pub fn set_interest(&self, interest: Interest) -> io::Result<()> {
         set_interest(&self.shared, self.key, interest)
     }
 
-    /// Looks at the fd anew, for the same interest, and ends the spin guard's pause (F8).
+    /// Looks at the fd anew, for the same interest, and un-mutes it if it was muted (F8).
     ///
     /// # Errors
     /// The kernel's, and `NotFound` if the registration has ended.
@@ -225,6 +247,12 @@ impl FdHandle {
         removed
     }
 
+    /// What is watched for; `None` after the registration ended.
+    #[must_use]
+    pub fn interest(&self) -> Option<Interest> {
+        self.shared.fds.interest(self.key).ok()
+    }
+
     /// Whether the looper still watches this source.
     #[must_use]
     pub fn is_registered(&self) -> bool {
@@ -239,7 +267,7 @@ impl Debug for FdHandle {
 }
 
 fn set_interest(shared: &Shared, key: Key, interest: Interest) -> io::Result<()> {
-    shared.fds.set_interest(key, interest).map_err(|error| OsError::wrap("epoll_ctl", error))
+    shared.fds.set_interest(key, interest, !shared.is_current()).map_err(|error| OsError::wrap("epoll_ctl", error))
 }
 
 fn repoll(shared: &Shared, key: Key) -> io::Result<()> {
@@ -249,7 +277,7 @@ fn repoll(shared: &Shared, key: Key) -> io::Result<()> {
 #[cfg(all(test, not(alooper_loom)))]
 mod tests {
     use super::*;
-    use crate::{error::Misuse, fd::Next, looper::Looper};
+    use crate::{error::Misuse, fd::Next};
 
     #[test]
     fn f12_a_handle_that_outlived_its_looper_says_so() {

@@ -14,7 +14,7 @@ use std::{
 use crate::{
     drops::drop_each,
     error::Reason,
-    fd::{CLOSED_UNDER_IT, Watched, registrations::Ended, sources::Sources, warn_of_end},
+    fd::{CLOSED_UNDER_IT, Watched, registrations::Ended, sources::Sources, stale},
     idlers::{IdleCallback, Idlers},
     inbox::Chores,
     item::{Arrival, Body, Callee, Item, Leftover, Posting, Target},
@@ -78,10 +78,9 @@ impl Drop for Debris {
 impl Home {
     /// Makes the home of a looper, which its thread knows from now on.
     pub(crate) fn new(shared: Arc<Shared>) -> Rc<Home> {
-        let sources = Sources::new(&shared.label);
         let home = Rc::new(Home {
             shared,
-            sources,
+            sources: Sources::default(),
             idlers: Idlers::default(),
             core: OnceCell::new(),
             targets: RefCell::default(),
@@ -409,7 +408,7 @@ pub(crate) fn drop_displaced(shared: &Shared, ended: Option<Ended>) {
         return;
     };
     if let Some(died) = ended.died {
-        warn_of_end(&shared.label, died, CLOSED_UNDER_IT);
+        shared.notices.add(stale(died, CLOSED_UNDER_IT));
     }
     drop_ended(shared, ended.key);
 }

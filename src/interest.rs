@@ -56,8 +56,13 @@ impl Events {
     }
 
     /// Whether only [`Events::ERROR`] or [`Events::HANGUP`] is reported: nothing that was asked for.
-    pub(crate) fn is_hollow(self) -> bool {
+    pub(crate) fn is_hup_only(self) -> bool {
         !self.is_empty() && (Events::ERROR | Events::HANGUP).contains(self)
+    }
+
+    /// Whether a callback that takes no byte has done nothing about it: what it has written is not to be seen.
+    pub(crate) fn may_be_fruitless(self) -> bool {
+        !self.is_empty() && !self.intersects(Events::OUTPUT | Events::PRIORITY)
     }
 }
 
@@ -66,11 +71,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn f8_only_error_and_hangup_alone_are_hollow() {
-        assert!(Events::HANGUP.is_hollow());
-        assert!((Events::HANGUP | Events::ERROR).is_hollow());
-        assert!(!(Events::HANGUP | Events::INPUT).is_hollow());
-        assert!(!Events::empty().is_hollow());
+    fn f8_only_error_and_hangup_alone_are_hup_only() {
+        assert!(Events::HANGUP.is_hup_only());
+        assert!((Events::HANGUP | Events::ERROR).is_hup_only());
+        assert!(!(Events::HANGUP | Events::INPUT).is_hup_only());
+        assert!(!Events::empty().is_hup_only());
     }
 
     #[test]

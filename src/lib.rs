@@ -84,6 +84,7 @@ mod message;
 mod place;
 mod node;
 mod sys;
+mod notice;
 mod item;
 mod line;
 mod index;
@@ -140,6 +141,7 @@ pub use self::{
     interest::{Events, Interest},
     looper::Looper,
     message::{Message, Token},
+    notice::Notice,
     observer::{Dispatch, Observer},
     posted::{Posted, PostedGuard},
     remote::LooperHandle,

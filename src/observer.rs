@@ -9,12 +9,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::drops::drop_each;
+use crate::{drops::drop_each, notice::Notice};
 
 /// Below this lateness slow deliveries are reported again: Android's figure.
 const CAUGHT_UP: Duration = Duration::from_millis(10);
 
-/// Sees each message of a looper before and after it runs.
+/// Sees each message of a looper before and after it runs, and what the looper notices itself.
 ///
 /// The methods run on the looper's thread, with no lock held. One that panics does so through the turn, as a callback.
 ///
@@ -44,6 +44,14 @@ pub trait Observer {
     fn panicked(&self, dispatch: &Dispatch, took: Duration) {
         let _ = (dispatch, took);
     }
+
+    /// The looper has noticed something that its program should know. It is logged and counted, too.
+    ///
+    /// # Android
+    /// Nothing like it: what Android notices of this, it logs.
+    fn noticed(&self, notice: &Notice) {
+        let _ = notice;
+    }
 }
 
 impl<T: Observer + ?Sized> Observer for Arc<T> {
@@ -57,6 +65,10 @@ impl<T: Observer + ?Sized> Observer for Arc<T> {
 
     fn panicked(&self, dispatch: &Dispatch, took: Duration) {
         (**self).panicked(dispatch, took);
+    }
+
+    fn noticed(&self, notice: &Notice) {
+        (**self).noticed(notice);
     }
 }
 
@@ -171,6 +183,14 @@ impl Watching {
         self.observer.borrow().clone()
     }
 
+    /// Tells the observer what the looper has noticed.
+    pub(crate) fn tell(&self, notice: &Notice) {
+        let kept = Kept(self.observer());
+        if let Some(observer) = &kept.0 {
+            observer.noticed(notice);
+        }
+    }
+
     /// Reports a delivery that is slow, and when the looper has caught up.
     pub(crate) fn look_at_delivery(&self, label: &str, dispatch: &Dispatch) {
         let (Some(threshold), Some(lateness)) = (self.slow_delivery.get(), dispatch.lateness()) else {
@@ -195,5 +215,15 @@ impl Watching {
         if self.slow_dispatch.get().is_some_and(|threshold| took >= threshold) {
             log::warn!("{label} was held up for {took:?} by {}: move long work to another thread", dispatch.label());
         }
+    }
+}
+
+/// An observer that is called. It may be the last one that there is of it, if a message has replaced it, and may then
+/// panic when it is dropped, also while another panic unwinds.
+pub(crate) struct Kept(pub(crate) Option<Rc<dyn Observer>>);
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        drop_each(self.0.take());
     }
 }

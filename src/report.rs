@@ -182,6 +182,16 @@ pub struct Stats {
     pub fd_callbacks: u64,
     /// Sleeps that ended early with nothing to do.
     pub spurious_wakes: u64,
+    /// Fds that were muted, each time: see [`Notice::MutedFd`](crate::Notice::MutedFd).
+    pub muted_fds: u64,
+    /// Fds of which nothing was taken, each time: see [`Notice::StuckFd`](crate::Notice::StuckFd).
+    pub stuck_fds: u64,
+    /// Fds that died under their registration: see [`Notice::StaleFd`](crate::Notice::StaleFd).
+    pub stale_fds: u64,
+    /// Fds without callback that `run` ignores: see [`Notice::IgnoredIdent`](crate::Notice::IgnoredIdent).
+    pub ignored_idents: u64,
+    /// Barriers that stood for too long: see [`Notice::OverdueBarrier`](crate::Notice::OverdueBarrier).
+    pub overdue_barriers: u64,
 }
 
 #[cfg(all(test, not(alooper_loom)))]

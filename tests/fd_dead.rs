@@ -1,6 +1,6 @@
 //! Watched fds that die under their registration, with and without a duplicate that keeps them in the kernel's set.
 //!
-//! Holds F6, F7, C13, C14, C25. Each test has a process of its own: among others, a closed number is soon another
+//! Holds F6, F7, F8, C13, C14, C25. Each test has a process of its own: among others, a closed number is soon another
 //! test's file, and what a program that is being started has inherited is not closed.
 
 #[path = "support/fds.rs"]
@@ -13,13 +13,13 @@ mod support;
 
 use std::{
     cell::Cell,
-    io::{self, Read, Write},
+    io::{self, PipeReader, Read, Write},
     mem,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
     rc::Rc,
 };
 
-use alooper::{Interest, Looper, Next};
+use alooper::{FdSource, Interest, Looper, Next};
 use fds::{poll_now, ready_pipe, ready_stream};
 use nix::{
     sys::resource::{Resource, getrlimit, setrlimit},
@@ -323,5 +323,60 @@ fn f7_a_source_that_is_closed_after_a_regular_removal_needs_no_new_set() {
         assert_eq!(count_rebuilds(&looper), 0);
         assert_sleeps(&looper);
         drop(duplicate);
+    });
+}
+
+/// A looper that has just muted what it watches: a pipe that has hung up, by a source made of its number or of itself.
+fn muted<S: AsFd + 'static>(source_of: impl FnOnce(PipeReader) -> S) -> (Looper, FdSource<S>, RawFd) {
+    let looper = Looper::builder().spin_limit(2).build().unwrap();
+    let reader = io::pipe().unwrap().0;
+    let number = reader.as_raw_fd();
+    let source = looper.add_fd(source_of(reader), Interest::INPUT, |_, _, _| Next::Keep).unwrap();
+    (0..3).for_each(|_| _ = poll_now(&looper));
+    assert_eq!(looper.stats().muted_fds, 1);
+    (looper, source, number)
+}
+
+/// It said that all was well, and called the old callback for the stranger's events.
+#[test]
+fn f7_f8_a_muted_number_that_was_lent_closed_and_used_again_cannot_be_watched_on() {
+    alone("f7_f8_a_muted_number_that_was_lent_closed_and_used_again_cannot_be_watched_on", || {
+        let mut owner = None;
+        let (looper, source, number) = muted(|reader| {
+            let lent = Lent(reader.as_raw_fd());
+            owner = Some(reader);
+            lent
+        });
+        drop(owner);
+        let (stranger, _writer) = ready_pipe();
+        assert_eq!(stranger.as_raw_fd(), number, "the lowest number that is free");
+
+        let error = source.set_interest(Interest::INPUT).unwrap_err();
+
+        assert_eq!(error.kind(), io::ErrorKind::NotFound, "{error}");
+        assert_eq!(poll_now(&looper).fds, 0, "it is another file");
+        assert_eq!(source.repoll().unwrap_err().kind(), io::ErrorKind::NotFound);
+        let added = looper.add_fd(stranger, Interest::INPUT, |_, _, _| Next::Remove);
+        assert!(added.is_ok(), "{added:?}");
+        assert_eq!(poll_now(&looper).fds, 1);
+    });
+}
+
+/// It was refused as registered already, though nobody had that number.
+#[test]
+fn f6_f8_the_number_of_a_muted_fd_whose_callback_exchanges_its_source_can_be_added() {
+    alone("f6_f8_the_number_of_a_muted_fd_whose_callback_exchanges_its_source_can_be_added", || {
+        let (looper, source, number) = muted(OwnedFd::from);
+
+        let added = source.with(|source| {
+            drop(mem::replace(source, ready_stream().0.into()));
+            let (reader, writer) = ready_pipe();
+            assert_eq!(reader.as_raw_fd(), number, "the lowest number that is free");
+            (looper.add_fd(reader, Interest::INPUT, |_, _, _| Next::Remove).map(drop), writer)
+        });
+
+        assert!(added.unwrap().0.is_ok());
+        assert_eq!(poll_now(&looper).fds, 1);
+        assert_sleeps(&looper);
     });
 }

@@ -7,16 +7,18 @@ mod fds;
 mod support;
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     io::{self, Read, Write},
     os::{
         fd::{AsRawFd, OwnedFd},
         unix::net::UnixStream,
     },
     rc::Rc,
+    sync::mpsc,
+    thread,
 };
 
-use alooper::{Events, FdSource, Interest, Looper, Next};
+use alooper::{Events, FdHandle, FdSource, Interest, Looper, Next};
 use fds::{poll_now, ready_pipe, shared_ready};
 use nix::unistd::dup2;
 use support::{ms, watched};
@@ -278,4 +280,63 @@ fn f5_a_callback_may_change_another_registration() {
         assert_eq!(*seen.borrow(), [Events::OUTPUT]);
         assert!(poll_now(&looper).timed_out);
     });
+}
+
+/// The answer was formed before the other thread's wish, and undid it: nobody was called any more.
+#[test]
+fn f5_an_interest_that_another_thread_sets_during_the_call_wins_over_the_answer() {
+    watched(|| {
+        let looper = Looper::new().unwrap();
+        let (near, mut far) = UnixStream::pair().unwrap();
+        let (ask, asked) = mpsc::channel::<FdHandle>();
+        let (answer, answered) = mpsc::channel();
+        let other = thread::spawn(move || {
+            for handle in asked {
+                handle.set_interest(Interest::INPUT).unwrap();
+                answer.send(()).unwrap();
+            }
+        });
+        let own: Rc<OnceCell<FdHandle>> = Rc::default();
+        let handle = own.clone();
+        let mut ask = Some(ask);
+        let callback = move |_: &Looper, near: &mut UnixStream, _: Events| {
+            near.read_exact(&mut [0]).unwrap();
+            // The first time only: the second answer is the last word.
+            if let Some(ask) = ask.take() {
+                ask.send(handle.get().unwrap().clone()).unwrap();
+                answered.recv().unwrap();
+            }
+            Next::Interest(Interest::empty())
+        };
+        let source = looper.add_fd(near, Interest::INPUT, callback).unwrap();
+        own.set(source.handle()).unwrap();
+        far.write_all(b"ab").unwrap();
+
+        assert_eq!(looper.poll_once(ms(1000)).unwrap().fds, 1);
+        assert_eq!(source.interest(), Some(Interest::INPUT));
+        assert_eq!(looper.poll_once(ms(1000)).unwrap().fds, 1, "the second byte");
+        assert_eq!(source.interest(), Some(Interest::empty()));
+
+        other.join().unwrap();
+    });
+}
+
+/// A callback's own wish comes before its answer.
+#[test]
+fn f5_an_interest_that_the_callback_sets_itself_comes_before_its_answer() {
+    let looper = Looper::new().unwrap();
+    let (near, mut far) = UnixStream::pair().unwrap();
+    let own: Rc<OnceCell<FdHandle>> = Rc::default();
+    let handle = own.clone();
+    let callback = move |_: &Looper, _: &mut UnixStream, _: Events| {
+        handle.get().unwrap().set_interest(Interest::OUTPUT).unwrap();
+        Next::Interest(Interest::empty())
+    };
+    let source = looper.add_fd(near, Interest::INPUT, callback).unwrap();
+    own.set(source.handle()).unwrap();
+    far.write_all(b"x").unwrap();
+
+    assert_eq!(looper.poll_once(ms(1000)).unwrap().fds, 1);
+
+    assert_eq!(source.interest(), Some(Interest::empty()));
 }

@@ -19,6 +19,8 @@ use crate::{
     fd::registrations::Registration,
     interest::{Events, Interest},
     looper::Looper,
+    notice::Notice,
+    sys::unread,
 };
 
 /// What becomes of a registration after its callback: what the callback returns.
@@ -41,19 +43,17 @@ pub enum Next {
 /// Why a registration ends whose fd epoll no longer knows.
 pub(crate) const CLOSED_UNDER_IT: &str = "it was closed under its registration";
 
-/// Tells that a registration has ended without being asked to.
-pub(crate) fn warn_of_end(label: &str, ended: Registration, why: &str) {
-    log::warn!(
-        "{label} no longer watches fd {}, which was added at {}: {why}; remove a source before closing or exchanging it",
-        ended.fd,
-        ended.place
-    );
+/// What is told of a registration that has ended without being asked to.
+pub(crate) fn stale(ended: Registration, why: impl Into<String>) -> Notice {
+    Notice::StaleFd { fd: ended.fd, place: ended.place, why: why.into() }
 }
 
 /// A source with its callback, whatever their types.
 pub(crate) trait Watched {
     /// Runs the callback.
     fn call(&mut self, looper: &Looper, events: Events) -> Next;
+    /// How many bytes there are to read, if the kernel says. Asks the user's `AsFd`.
+    fn readable(&self) -> Option<u64>;
     /// Whether the source still is the fd that was registered. Asks the user's `AsFd`.
     fn is_unchanged(&self) -> bool;
     /// The source, as `&mut S`.
@@ -105,6 +105,10 @@ where
             Some(callback) => callback(looper, &mut self.source, events),
             None => Next::Remove,
         }
+    }
+
+    fn readable(&self) -> Option<u64> {
+        unread::bytes_in(self.source.as_fd())
     }
 
     fn is_unchanged(&self) -> bool {

@@ -10,7 +10,7 @@ use std::{
     sync::{Arc, Weak},
 };
 
-use nix::errno::Errno;
+use nix::{errno::Errno, sys::epoll::EpollFlags};
 
 use crate::{
     error::{Misuse, Reason},
@@ -24,6 +24,27 @@ use crate::{
 /// ns in so many is 5 ns an event.
 const CHECK_EVERY: u8 = 64;
 
+/// How many calls in a row that take no byte are worth a word (F13).
+pub(crate) const STUCK_AFTER: u32 = 1000;
+/// In how many of the last ones that is looked at: two `ioctl`s for each.
+const SAMPLES: u32 = 16;
+
+/// When epoll reports an fd.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trigger {
+    /// In each wait for as long as it is ready.
+    Level,
+    /// When something about it changes (`EPOLLET`), to find out whether anything does. Its next event may be left over
+    /// from before.
+    Trial,
+    /// Likewise, and that event has come: another one in the next wait is a change, and ends the trial.
+    Awaited,
+    /// When something about it changes: it was found to report the same again and again (F8, F13).
+    Muted,
+    /// Likewise: an ident that `run` ignores (F9).
+    Ignored,
+}
+
 /// What the table knows of a registration.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Registration {
@@ -33,14 +54,19 @@ pub(crate) struct Registration {
     pub(crate) ident: Option<u32>,
     /// Where it was added.
     pub(crate) place: &'static Location<'static>,
-    /// Taken out of the epoll set by the spin guard until its interest is set or it is repolled (F8).
-    parked: bool,
+    trigger: Trigger,
     /// Events in a row with nothing but an error or a hang-up, each in the wait after that of the one before.
-    hollow: u32,
+    pub(crate) hup_only: u32,
+    /// Likewise, events of which no byte was taken, as far as that was looked at.
+    pub(crate) fruitless: u32,
+    /// It was told that it is stuck.
+    is_told: bool,
     /// The wait of the last event.
     seen_in: u32,
     /// Events until the kernel is asked again.
     check_in: u8,
+    /// How often other threads have set the interest.
+    sets: u32,
 }
 
 impl Registration {
@@ -50,14 +76,65 @@ impl Registration {
         ident: Option<u32>,
         place: &'static Location<'static>,
     ) -> Registration {
-        Registration { fd, interest, ident, place, parked: false, hollow: 0, seen_in: 0, check_in: CHECK_EVERY }
+        Registration {
+            fd,
+            interest,
+            ident,
+            place,
+            trigger: Trigger::Level,
+            hup_only: 0,
+            fruitless: 0,
+            is_told: false,
+            seen_in: 0,
+            check_in: CHECK_EVERY,
+            sets: 0,
+        }
     }
-}
 
-impl Registration {
-    /// Whether the spin guard has taken it out of the epoll set.
-    pub(crate) fn is_parked(&self) -> bool {
-        self.parked
+    /// Whether it is reported only when something about it changes, since it has reported the same for too long.
+    pub(crate) fn is_muted(&self) -> bool {
+        matches!(self.trigger, Trigger::Muted | Trigger::Ignored)
+    }
+
+    /// What epoll is told. An empty interest is for hang-ups and errors alone, which stay: each is reported once (F8).
+    fn flags(&self) -> EpollFlags {
+        let is_level = self.trigger == Trigger::Level && !self.interest.is_empty();
+        let edge = if is_level { EpollFlags::empty() } else { EpollFlags::EPOLLET };
+        epoll::flags_of(self.interest) | edge
+    }
+
+    /// Whether an event that nobody has served is gone for good.
+    fn is_edge_triggered(&self) -> bool {
+        self.flags().contains(EpollFlags::EPOLLET)
+    }
+
+    /// Counts an event that is served in `wait`.
+    fn count(&mut self, events: Events, wait: u32) {
+        let is_in_a_row = self.seen_in.wrapping_add(1) == wait;
+        let count = |before: u32, counts| match (counts, is_in_a_row) {
+            (false, _) => 0,
+            (true, false) => 1,
+            (true, true) => before.saturating_add(1),
+        };
+        self.hup_only = count(self.hup_only, events.is_hup_only());
+        self.fruitless = count(self.fruitless, events.may_be_fruitless());
+        self.seen_in = wait;
+    }
+
+    /// Whether its events have told nothing for so long that the next one may be the last.
+    fn is_suspect(&self, spin_limit: u32) -> bool {
+        let has_spun = spin_limit > 0 && self.hup_only.saturating_add(1) >= spin_limit;
+        has_spun || (!self.is_told && self.fruitless.saturating_add(1) >= STUCK_AFTER)
+    }
+
+    /// Whether it is to be looked at whether the callback takes a byte.
+    fn is_sampled(&self, events: Events) -> bool {
+        !self.is_told && !events.is_hup_only() && self.fruitless.saturating_add(SAMPLES) > STUCK_AFTER
+    }
+
+    /// Begins to count anew.
+    fn forget_counts(&mut self) {
+        (self.hup_only, self.fruitless) = (0, 0);
     }
 }
 
@@ -99,7 +176,7 @@ pub(crate) enum Claim {
     Serve(Served),
     /// It has no callback: claim it again when the callbacks of the turn have run.
     Ident,
-    /// Nothing: epoll should not know of it, since the registration has ended or is parked.
+    /// Nothing: epoll should not know of it, since the registration has ended.
     Gone,
     /// Nothing: the looper has quit, or nobody asks for these events any more.
     Pass,
@@ -108,12 +185,34 @@ pub(crate) enum Claim {
 }
 
 /// A claimed event.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Served {
     pub(crate) events: Events,
     pub(crate) ident: Option<u32>,
-    /// Parked by the spin guard after so many hollow events: worth a warning.
-    pub(crate) spun: Option<Registration>,
+    /// How often other threads had set the interest when it was claimed.
+    pub(crate) sets: u32,
+    /// The table has to be told if the callback takes a byte.
+    pub(crate) is_sampled: bool,
+}
+
+/// From when on fds are muted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// After how many events in a row with nothing but an error or a hang-up; zero for never.
+    pub(crate) spin: u32,
+    /// Whether those are muted, too, of which no byte is taken.
+    pub(crate) mutes_stuck: bool,
+}
+
+/// What came of a trial: worth a word.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Verdict {
+    /// It reports nothing but hang-ups or errors, and is muted.
+    HupOnly(Registration),
+    /// It was called again and again without a byte being taken.
+    Stuck(Registration),
+    /// It is watched as before: its callback does take something.
+    Cleared,
 }
 
 /// All registrations of a looper.
@@ -125,13 +224,21 @@ pub(super) struct Registrations {
     slots: Slots<Registration>,
     /// The registration of each fd number. There is one at most: a second one of the same number ends the first.
     by_fd: HashMap<RawFd, Key>,
+    /// Those whose trials end with the next wait.
+    trials: Vec<Key>,
     /// Why nothing can be added and nobody is called any more.
     closed: Option<Reason>,
 }
 
 impl Registrations {
     pub(super) fn new(set: &Arc<Epoll>) -> Registrations {
-        Registrations { set: Arc::downgrade(set), slots: Slots::default(), by_fd: HashMap::new(), closed: None }
+        Registrations {
+            set: Arc::downgrade(set),
+            slots: Slots::default(),
+            by_fd: HashMap::new(),
+            trials: Vec::new(),
+            closed: None,
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -180,15 +287,11 @@ impl Registrations {
             return Err(reason.into());
         }
         let old = self.by_fd.get(&new.fd).copied();
-        let old_is_parked = old.and_then(|old| self.slots.get(old)).is_some_and(|old| old.parked);
-        if old_is_parked && duplicate == Duplicate::Refuse {
-            return Err(Errno::EEXIST.into());
-        }
         let key = self.slots.insert(new);
-        let entered = match old {
-            Some(_) if duplicate == Duplicate::Refuse => self.add_new(new.fd, new.interest, key),
-            Some(_) if !old_is_parked => self.take_over(new.fd, new.interest, key),
-            _ => self.add_unregistered(new.fd, new.interest, key),
+        let entered = match (old, duplicate) {
+            (Some(_), Duplicate::Refuse) => self.set().and_then(|set| set.add(new.fd, new.flags(), key.to_bits())),
+            (Some(_), Duplicate::Replace) => self.take_over(&new, key),
+            (None, _) => self.add_unregistered(&new, key),
         };
         if let Err(error) = entered {
             self.slots.remove(key);
@@ -203,25 +306,21 @@ impl Registrations {
         Ok(Added { key, ended })
     }
 
-    /// Tells epoll of an fd that it must not have already.
-    fn add_new(&self, fd: RawFd, interest: Interest, key: Key) -> io::Result<()> {
-        self.set()?.add(fd, epoll::flags_of(interest), key.to_bits())
-    }
-
     /// Tells epoll that an fd is watched by another registration from now on, unless it has died: then it is added.
-    fn take_over(&self, fd: RawFd, interest: Interest, key: Key) -> io::Result<()> {
-        match self.set()?.modify(fd, epoll::flags_of(interest), key.to_bits()) {
-            Err(error) if has_died(&error) => self.add_unregistered(fd, interest, key),
+    fn take_over(&self, new: &Registration, key: Key) -> io::Result<()> {
+        match self.set()?.modify(new.fd, new.flags(), key.to_bits()) {
+            Err(error) if has_died(&error) => self.add_unregistered(new, key),
             result => result,
         }
     }
 
     /// Tells epoll of an fd that nobody has registered. It may have it all the same: when the fd was to be taken out,
     /// the kernel may have refused, or another file had its number, while a duplicate kept this one in the set.
-    fn add_unregistered(&self, fd: RawFd, interest: Interest, key: Key) -> io::Result<()> {
-        self.add_new(fd, interest, key).or_else(|error| {
+    fn add_unregistered(&self, new: &Registration, key: Key) -> io::Result<()> {
+        let set = self.set()?;
+        set.add(new.fd, new.flags(), key.to_bits()).or_else(|error| {
             let is_left_over = error.raw_os_error() == Some(Errno::EEXIST as i32)
-                && self.set()?.modify(fd, epoll::flags_of(interest), key.to_bits()).is_ok();
+                && set.modify(new.fd, new.flags(), key.to_bits()).is_ok();
             if is_left_over { Ok(()) } else { Err(error) }
         })
     }
@@ -229,40 +328,69 @@ impl Registrations {
     pub(super) fn remove(&mut self, key: Key) -> Option<Registration> {
         let removed = self.slots.remove(key)?;
         self.by_fd.remove(&removed.fd);
-        if !removed.parked {
-            self.leave(removed.fd);
+        // That it was closed before is as good; if a duplicate keeps it in, strays will tell.
+        if let Ok(set) = self.set() {
+            let _ = set.delete(removed.fd);
         }
         Some(removed)
-    }
-
-    /// Takes an fd out of epoll. That it was closed before is as good; if a duplicate keeps it in, strays will tell.
-    fn leave(&self, fd: RawFd) {
-        if let Ok(set) = self.set() {
-            let _ = set.delete(fd);
-        }
     }
 
     pub(super) fn interest(&self, key: Key) -> io::Result<Interest> {
         Ok(self.slots.get(key).ok_or(Misuse::RegistrationEnded)?.interest)
     }
 
-    /// Tells epoll what a registration is watched for. One that was parked is watched again.
+    /// Does what a callback has answered, unless another thread has set the interest since the event was claimed. To
+    /// name the interest that it has already is no change, and lifts no mute (F8).
+    pub(super) fn answer(&mut self, key: Key, interest: Interest, sets: u32) -> io::Result<()> {
+        let registration = self.slots.get(key).ok_or(Misuse::RegistrationEnded)?;
+        if registration.interest == interest || registration.sets != sets {
+            return Ok(());
+        }
+        self.watch_for(key, interest)
+    }
+
+    /// Sets what a registration is watched for; `from_afar` if another thread does. The kernel is told only of what it
+    /// does not know: to set the interest that it has already looks at the fd anew where it is muted, or has told of a
+    /// hang-up once.
+    pub(super) fn set_interest(&mut self, key: Key, interest: Interest, from_afar: bool) -> io::Result<()> {
+        let registration = self.slots.get_mut(key).ok_or(Misuse::RegistrationEnded)?;
+        registration.sets = registration.sets.wrapping_add(u32::from(from_afar));
+        let is_known = registration.interest == interest
+            && registration.trigger == Trigger::Level
+            && (!interest.is_empty() || registration.hup_only == 0);
+        if is_known {
+            registration.forget_counts();
+            registration.is_told = false;
+            return Ok(());
+        }
+        self.watch_for(key, interest)
+    }
+
+    /// Tells epoll what a registration is watched for, and looks at its fd anew. One that was muted no longer is.
     pub(super) fn watch_for(&mut self, key: Key, interest: Interest) -> io::Result<()> {
         let registration = *self.slots.get(key).ok_or(Misuse::RegistrationEnded)?;
-        if registration.parked {
-            self.add_unregistered(registration.fd, interest, key)?;
-        } else if !planted::is(Bug::LoseModify) {
-            self.set()?.modify(registration.fd, epoll::flags_of(interest), key.to_bits())?;
+        let mut changed = Registration { interest, trigger: Trigger::Level, is_told: false, ..registration };
+        changed.forget_counts();
+        if !planted::is(Bug::LoseModify) {
+            self.set()?.modify(changed.fd, changed.flags(), key.to_bits())?;
         }
         if let Some(registration) = self.slots.get_mut(key) {
-            registration.interest = interest;
-            registration.parked = false;
-            registration.hollow = 0;
+            *registration = changed;
         }
         Ok(())
     }
 
-    pub(super) fn claim(&mut self, reported: Reported, idents: bool, spin_limit: u32) -> Claim {
+    /// Looks at those anew whose events were taken from the kernel and not served. A level-triggered one need not be.
+    pub(super) fn look_anew(&self, keys: impl Iterator<Item = Key>) {
+        let edge_triggered = |key| self.slots.get(key).filter(|registration| registration.is_edge_triggered());
+        for (key, registration) in keys.filter_map(|key| Some((key, edge_triggered(key)?))) {
+            if let Ok(set) = self.set() {
+                let _ = set.modify(registration.fd, registration.flags(), key.to_bits());
+            }
+        }
+    }
+
+    pub(super) fn claim(&mut self, reported: Reported, idents: bool, limits: Limits) -> Claim {
         let Reported { key, events, wait } = reported;
         if self.closed.is_some() && !planted::is(Bug::CallAfterQuit) {
             return Claim::Pass;
@@ -273,86 +401,145 @@ impl Registrations {
         if registration.ident.is_some() != idents {
             return Claim::Ident;
         }
-        let ident = registration.ident;
-        if registration.parked {
-            return Claim::Gone;
-        }
         // The interest may have changed since the wait.
         let events = if planted::is(Bug::ServeUnasked) { events } else { events.asked_by(registration.interest) };
         if events.is_empty() {
             return Claim::Pass;
         }
-        let in_a_row = registration.seen_in.wrapping_add(1) == wait;
-        let before = if in_a_row { registration.hollow } else { 0 };
-        registration.hollow = if events.is_hollow() { before + 1 } else { 0 };
-        registration.seen_in = wait;
+        registration.count(events, wait);
         registration.check_in -= 1;
-        if registration.check_in == 0 {
+        let is_checked = registration.check_in == 0;
+        if is_checked {
             registration.check_in = CHECK_EVERY;
-            let registration = *registration;
-            if self.has_died(key, registration) {
-                self.slots.remove(key);
-                self.by_fd.remove(&registration.fd);
-                return Claim::Died(registration);
-            }
         }
-        let spun = self.guard_against_spin(key, spin_limit);
-        Claim::Serve(Served { events, ident, spun })
+        let is_guarded = registration.trigger != Trigger::Level || registration.is_suspect(limits.spin);
+        let claimed = *registration;
+        let has_died = (is_checked && self.has_died(key, &claimed))
+            || (is_guarded && self.guard_against_spin(key, events, limits.spin).is_err_and(|error| has_died(&error)));
+        if has_died {
+            self.slots.remove(key);
+            self.by_fd.remove(&claimed.fd);
+            return Claim::Died(claimed);
+        }
+        let Registration { ident, sets, .. } = claimed;
+        Claim::Serve(Served { events, ident, sets, is_sampled: claimed.is_sampled(events) })
     }
 
     /// Whether epoll has lost the fd of a registration: its fd was closed, though a duplicate still causes events.
-    fn has_died(&self, key: Key, registration: Registration) -> bool {
-        if registration.parked {
+    fn has_died(&self, key: Key, registration: &Registration) -> bool {
+        let Ok(set) = self.set() else {
             return false;
+        };
+        let (fd, flags) = (registration.fd, registration.flags());
+        if !registration.is_edge_triggered() {
+            return set.modify(fd, flags, key.to_bits()).is_err_and(|error| has_died(&error));
         }
-        let flags = epoll::flags_of(registration.interest);
-        let asked = self.set().and_then(|set| set.modify(registration.fd, flags, key.to_bits()));
-        asked.is_err_and(|error| has_died(&error))
+        // To modify it would report it once more. To add what is there is an error that changes nothing.
+        match set.add(fd, flags, key.to_bits()) {
+            Ok(()) => {
+                let _ = set.delete(fd);
+                true
+            }
+            Err(error) => has_died(&error),
+        }
     }
 
-    /// Parks a registration whose events have long told nothing but a hang-up or an error. Gives it if the user has to
-    /// know.
-    fn guard_against_spin(&mut self, key: Key, spin_limit: u32) -> Option<Registration> {
-        let registration = self.slots.get_mut(key)?;
-        let asks_nothing = registration.interest.is_empty();
-        let has_spun = spin_limit > 0 && registration.hollow >= spin_limit;
-        if planted::is(Bug::BearWithHollow)
-            || registration.hollow == 0
-            || registration.parked
-            || !(asks_nothing || has_spun)
-        {
-            return None;
+    /// Sees what an event says of a registration that reports the same again and again, or has done so. Where the
+    /// kernel refuses to report it in another way, the next event tries again.
+    #[cold]
+    fn guard_against_spin(&mut self, key: Key, events: Events, spin_limit: u32) -> io::Result<()> {
+        let Some(registration) = self.slots.get_mut(key).filter(|_| !planted::is(Bug::BearWithHollow)) else {
+            return Ok(());
+        };
+        let is_suspect = registration.is_suspect(spin_limit);
+        // With an empty interest, epoll reports changes alone.
+        let is_level = registration.trigger == Trigger::Level && !registration.interest.is_empty();
+        match registration.trigger {
+            Trigger::Level if is_level && is_suspect => self.set_trigger(key, Trigger::Trial).map(drop),
+            Trigger::Trial if is_suspect => {
+                registration.trigger = Trigger::Awaited;
+                self.trials.push(key);
+                Ok(())
+            }
+            // A hang-up that has changed is still one.
+            Trigger::Muted if events.is_hup_only() => Ok(()),
+            Trigger::Level | Trigger::Ignored => Ok(()),
+            Trigger::Trial | Trigger::Awaited | Trigger::Muted => {
+                registration.forget_counts();
+                self.set_trigger(key, Trigger::Level).map(drop)
+            }
         }
-        let parked = self.park(key);
-        if asks_nothing { None } else { parked }
     }
 
-    /// Parks the registrations without callback that `is_meant`. Gives those that were not parked before.
-    pub(super) fn park_idents(&mut self, is_meant: impl Fn(u32) -> bool) -> Vec<Registration> {
-        let is_meant = |registration: &Registration| !registration.parked && registration.ident.is_some_and(&is_meant);
+    /// Lets epoll report a registration in another way, or leaves it as it was.
+    fn set_trigger(&mut self, key: Key, trigger: Trigger) -> io::Result<Registration> {
+        let registration = *self.slots.get(key).ok_or(Misuse::RegistrationEnded)?;
+        let changed = Registration { trigger, ..registration };
+        self.set()?.modify(changed.fd, changed.flags(), key.to_bits())?;
+        if let Some(registration) = self.slots.get_mut(key) {
+            *registration = changed;
+        }
+        Ok(changed)
+    }
+
+    /// Notes that a callback has taken what it was called for, or may have.
+    pub(super) fn note_progress(&mut self, key: Key) {
+        if let Some(registration) = self.slots.get_mut(key) {
+            registration.fruitless = 0;
+        }
+    }
+
+    pub(super) fn has_trials(&self) -> bool {
+        !self.trials.is_empty()
+    }
+
+    /// Ends the trials of those that the wait number `wait` has not reported: nothing about them has changed since the
+    /// wait before, though they still are what they were.
+    pub(super) fn end_trials(&mut self, wait: u32, limits: Limits) -> Vec<Verdict> {
+        let (later, ended): (Vec<Key>, Vec<Key>) =
+            self.trials.drain(..).partition(|key| self.slots.get(*key).is_some_and(|it| it.seen_in == wait));
+        self.trials = later;
+        ended.into_iter().filter_map(|key| self.end_trial(key, limits)).collect()
+    }
+
+    fn end_trial(&mut self, key: Key, limits: Limits) -> Option<Verdict> {
+        let registration = self.slots.get_mut(key).filter(|registration| registration.trigger == Trigger::Awaited)?;
+        let has_spun = limits.spin > 0 && registration.hup_only >= limits.spin;
+        let is_stuck = !registration.is_told && registration.fruitless >= STUCK_AFTER;
+        registration.is_told |= is_stuck;
+        let told = *registration;
+        registration.forget_counts();
+        if has_spun || (is_stuck && limits.mutes_stuck) {
+            registration.trigger = Trigger::Muted;
+        } else {
+            // Refused, it is reported as it was, and its next event tries again.
+            _ = self.set_trigger(key, Trigger::Level);
+        }
+        match (has_spun, is_stuck) {
+            (true, _) => Some(Verdict::HupOnly(told)),
+            (false, true) => Some(Verdict::Stuck(told)),
+            (false, false) => Some(Verdict::Cleared),
+        }
+    }
+
+    /// Ignores the registrations without callback that `is_meant`, but for changes. Gives those that were not before.
+    pub(super) fn ignore_idents(&mut self, is_meant: impl Fn(u32) -> bool) -> Vec<Registration> {
+        let is_meant = |registration: &Registration| {
+            registration.trigger != Trigger::Ignored && registration.ident.is_some_and(&is_meant)
+        };
         let meant = self.slots.iter().filter(|(_, registration)| is_meant(registration));
         let keys: Vec<Key> = meant.map(|(key, _)| key).collect();
-        keys.into_iter().filter_map(|key| self.park(key)).collect()
-    }
-
-    /// Takes a registration out of the epoll set until its interest is set or it is repolled.
-    fn park(&mut self, key: Key) -> Option<Registration> {
-        let registration = self.slots.get_mut(key)?;
-        registration.parked = true;
-        registration.hollow = 0;
-        let registration = *registration;
-        self.leave(registration.fd);
-        Some(registration)
+        keys.into_iter().filter_map(|key| self.set_trigger(key, Trigger::Ignored).ok()).collect()
     }
 
     /// Adds all that is watched to `new`, except what has died in the present set. Gives the dead.
     fn copy_to(&self, new: &Epoll) -> io::Result<Vec<(Key, Registration)>> {
         let mut dead = Vec::new();
-        for (key, registration) in self.slots.iter().filter(|(_, registration)| !registration.parked) {
-            if self.has_died(key, *registration) {
+        for (key, registration) in self.slots.iter() {
+            if self.has_died(key, registration) {
                 dead.push((key, *registration));
             } else {
-                new.add(registration.fd, epoll::flags_of(registration.interest), key.to_bits())?;
+                new.add(registration.fd, registration.flags(), key.to_bits())?;
             }
         }
         Ok(dead)
@@ -362,4 +549,35 @@ impl Registrations {
 /// Whether an error of `epoll_ctl` says that the fd is not the one that was added.
 fn has_died(error: &io::Error) -> bool {
     matches!(error.raw_os_error().map(Errno::from_raw), Some(Errno::EBADF | Errno::ENOENT | Errno::EPERM))
+}
+
+#[cfg(all(test, not(alooper_loom)))]
+mod tests {
+    use super::*;
+
+    /// With a limit of zero, and years of hang-ups.
+    #[test]
+    fn f8_more_hangups_than_can_be_counted_are_as_many_as_can_be() {
+        let mut registration = Registration::new(0, Interest::INPUT, None, Location::caller());
+        (registration.hup_only, registration.fruitless, registration.seen_in) = (u32::MAX, u32::MAX, 7);
+        registration.is_told = true;
+
+        registration.count(Events::HANGUP, 8);
+
+        assert_eq!((registration.hup_only, registration.fruitless), (u32::MAX, u32::MAX));
+        assert!(registration.is_suspect(u32::MAX) && !registration.is_suspect(0), "zero stands for never");
+    }
+
+    #[test]
+    fn f8_only_events_in_one_wait_after_the_other_are_in_a_row() {
+        let mut registration = Registration::new(0, Interest::INPUT, None, Location::caller());
+
+        let counts =
+            [(1, Events::HANGUP), (2, Events::ERROR), (4, Events::HANGUP), (5, Events::INPUT)].map(|(wait, events)| {
+                registration.count(events, wait);
+                (registration.hup_only, registration.fruitless)
+            });
+
+        assert_eq!(counts, [(1, 1), (2, 2), (1, 1), (0, 2)]);
+    }
 }

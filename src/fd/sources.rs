@@ -11,9 +11,9 @@ use crate::{
     drops::{drop_each, drop_quietly},
     fd::{
         CLOSED_UNDER_IT, Next, Watched,
-        registrations::Registration,
+        registrations::{Registration, Served},
+        stale,
         table::{Arrival, FdTable},
-        warn_of_end,
     },
     interest::Events,
     looper::Looper,
@@ -22,18 +22,13 @@ use crate::{
 };
 
 /// The sources and callbacks, by the slot of their key.
+#[derive(Default)]
 pub(crate) struct Sources {
-    /// What log messages call the looper.
-    label: Box<str>,
     /// `None` while the callback, or somebody with the source, runs. No user code runs while the table is borrowed.
     entries: RefCell<Annex<Option<Box<dyn Watched>>>>,
 }
 
 impl Sources {
-    pub(crate) fn new(label: &str) -> Sources {
-        Sources { label: label.into(), entries: RefCell::default() }
-    }
-
     /// Keeps the source and callback of a registration. Gives what has to be dropped for that.
     ///
     /// That is what the slot held before, if another thread has ended its registration and its departure is still to
@@ -61,15 +56,23 @@ impl Sources {
         self.entries.borrow_mut().take_all().flatten()
     }
 
-    /// Runs the callback of a claimed registration; whether there was one to run.
+    /// Runs the callback of a claimed event; whether there was one to run.
     ///
     /// A panic ends the registration, and is given back to go on.
-    pub(crate) fn serve(&self, looper: &Looper, table: &FdTable, key: Key, events: Events) -> thread::Result<bool> {
+    pub(crate) fn serve(&self, looper: &Looper, table: &FdTable, key: Key, event: Served) -> thread::Result<bool> {
+        let Served { events, sets, is_sampled, .. } = event;
         let Some(mut watched) = self.take(table, key) else {
             return Ok(false);
         };
-        match panic::catch_unwind(AssertUnwindSafe(|| watched.call(looper, events))) {
-            Ok(next) => self.conclude(table, key, watched, next),
+        let call = || {
+            if is_sampled {
+                call_sampled(&mut *watched, looper, table, key, events)
+            } else {
+                watched.call(looper, events)
+            }
+        };
+        match panic::catch_unwind(AssertUnwindSafe(call)) {
+            Ok(next) => self.conclude(table, key, watched, next, sets),
             Err(panic) => {
                 self.end(table, key);
                 drop_quietly(watched);
@@ -86,7 +89,7 @@ impl Sources {
         }
         let mut watched = self.take(table, key)?;
         let result = panic::catch_unwind(AssertUnwindSafe(|| look(watched.source())));
-        self.conclude(table, key, watched, Next::Keep);
+        self.conclude(table, key, watched, Next::Keep, 0);
         match result {
             Ok(result) => Some(result),
             Err(panic) => panic::resume_unwind(panic),
@@ -94,37 +97,36 @@ impl Sources {
     }
 
     /// Does what the callback said, and puts back what was taken, unless its registration has ended.
-    fn conclude(&self, table: &FdTable, key: Key, watched: Box<dyn Watched>, next: Next) {
+    fn conclude(&self, table: &FdTable, key: Key, watched: Box<dyn Watched>, next: Next, sets: u32) {
         match next {
             Next::Remove if !planted::is(Bug::KeepAnyway) => self.end(table, key),
             // What cannot say which fd it is, since its `AsFd` panics, is another one.
             _ if !panic::catch_unwind(AssertUnwindSafe(|| watched.is_unchanged())).unwrap_or(false) => {
-                self.end_with_warning(table, key, "its source was exchanged for another fd");
+                self.end_as_stale(table, key, "its source was exchanged for another fd");
             }
             Next::Keep | Next::Remove => {}
             Next::Interest(interest) => {
-                if let Err(error) = table.answer_interest(key, interest) {
-                    self.end_with_warning(table, key, &format!("its interest could not be changed: {error}"));
+                if let Err(error) = table.answer_interest(key, interest, sets) {
+                    self.end_as_stale(table, key, format!("its interest could not be changed: {error}"));
                 }
             }
         }
         self.put_back(key, watched);
     }
 
-    fn end_with_warning(&self, table: &FdTable, key: Key, why: &str) {
+    fn end_as_stale(&self, table: &FdTable, key: Key, why: impl Into<String>) {
         if let Some(registration) = table.remove(key) {
-            warn_of_end(&self.label, registration, why);
+            table.notices.add(stale(registration, why));
             self.end(table, key);
         }
     }
 
-    /// Tells of registrations that have ended because their fds were closed under them, and drops sources and
-    /// callbacks.
-    pub(crate) fn bury(&self, died: Vec<(Key, Registration)>) {
-        for (_, registration) in &died {
-            warn_of_end(&self.label, *registration, CLOSED_UNDER_IT);
+    /// Drops the sources and callbacks of registrations that have ended because their fds were closed under them.
+    pub(crate) fn drop_stale(&self, table: &FdTable, ended: Vec<(Key, Registration)>) {
+        for (_, registration) in &ended {
+            table.notices.add(stale(*registration, CLOSED_UNDER_IT));
         }
-        drop_each(died.into_iter().filter_map(|(key, _)| self.remove(key)));
+        drop_each(ended.into_iter().filter_map(|(key, _)| self.remove(key)));
     }
 
     /// Ends a registration whose source and callback are out.
@@ -162,4 +164,17 @@ impl Sources {
             }
         }
     }
+}
+
+/// Runs a callback, and sees whether it takes a byte of what there is to read.
+#[cold]
+fn call_sampled(watched: &mut dyn Watched, looper: &Looper, table: &FdTable, key: Key, events: Events) -> Next {
+    // Without input there is nothing to take. Where nobody can say how much there is, it is taken to be less.
+    let readable = |watched: &dyn Watched| if events.contains(Events::INPUT) { watched.readable() } else { Some(0) };
+    let before = readable(watched);
+    let next = watched.call(looper, events);
+    if before.is_none() || readable(watched) != before {
+        table.note_progress(key);
+    }
+    next
 }

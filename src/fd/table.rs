@@ -5,7 +5,7 @@ use std::{
     io, mem,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -13,9 +13,10 @@ use crate::{
     error::Reason,
     fd::{
         Watched,
-        registrations::{Added, Claim, Duplicate, Registration, Registrations, Reported},
+        registrations::{Added, Claim, Duplicate, Limits, Registration, Registrations, Reported, Verdict},
     },
     interest::Interest,
+    notice::Notices,
     slots::Key,
     sys::{
         epoll::Epoll,
@@ -34,6 +35,10 @@ pub(crate) struct FdTable {
     state: Mutex<State>,
     /// How many registrations there are, for those who need no exact answer. Written under the lock.
     len: AtomicUsize,
+    /// Whether the next wait ends the trial of some registration. Written under the lock, by the looper's thread.
+    has_trials: AtomicBool,
+    /// What the looper notices of them.
+    pub(crate) notices: Arc<Notices>,
 }
 
 struct State {
@@ -51,10 +56,16 @@ impl Debug for State {
 }
 
 impl FdTable {
-    pub(crate) fn new(set: &Arc<Epoll>) -> FdTable {
+    pub(crate) fn new(set: &Arc<Epoll>, notices: &Arc<Notices>) -> FdTable {
         let registrations = Registrations::new(set);
         let state = State { registrations, arrivals: Vec::new(), departures: Vec::new() };
-        FdTable { process: Process::current(), state: Mutex::new(state), len: AtomicUsize::new(0) }
+        FdTable {
+            process: Process::current(),
+            state: Mutex::new(state),
+            len: AtomicUsize::new(0),
+            has_trials: AtomicBool::new(false),
+            notices: notices.clone(),
+        }
     }
 
     /// Locks the table, unless it is the parent's and this is a forked child.
@@ -114,17 +125,20 @@ impl FdTable {
         }
     }
 
-    /// Sets what a registration is watched for, and looks at its fd anew.
-    pub(crate) fn set_interest(&self, key: Key, interest: Interest) -> io::Result<()> {
-        self.lock()?.registrations.watch_for(key, interest)
+    /// What a registration is watched for.
+    pub(crate) fn interest(&self, key: Key) -> io::Result<Interest> {
+        self.lock()?.registrations.interest(key)
     }
 
-    /// Does what a callback has answered. To name the interest that it has already is no change, and ends no pause
-    /// (F8).
-    pub(crate) fn answer_interest(&self, key: Key, interest: Interest) -> io::Result<()> {
-        let mut state = self.lock()?;
-        let registrations = &mut state.registrations;
-        if registrations.interest(key)? == interest { Ok(()) } else { registrations.watch_for(key, interest) }
+    /// Sets what a registration is watched for; `from_afar` if another thread than the looper's does.
+    pub(crate) fn set_interest(&self, key: Key, interest: Interest, from_afar: bool) -> io::Result<()> {
+        self.lock()?.registrations.set_interest(key, interest, from_afar)
+    }
+
+    /// Does what the callback of an event has answered, unless another thread has set the interest since that was
+    /// claimed, which was the `sets`th time.
+    pub(crate) fn answer_interest(&self, key: Key, interest: Interest, sets: u32) -> io::Result<()> {
+        self.lock()?.registrations.answer(key, interest, sets)
     }
 
     /// Looks at a registration's fd anew.
@@ -134,24 +148,54 @@ impl FdTable {
         state.registrations.watch_for(key, interest)
     }
 
-    /// Asks whether the callback of an event may be called; counts it for the spin guard, which parks after
-    /// `spin_limit`.
-    pub(crate) fn claim_callback(&self, reported: Reported, spin_limit: u32) -> Claim {
-        self.claim(reported, false, spin_limit)
+    /// Asks whether the callback of an event may be called; counts it for the spin guard.
+    pub(crate) fn claim_callback(&self, reported: Reported, limits: Limits) -> Claim {
+        self.claim(reported, false, limits)
     }
 
     /// Asks whether an event that has no callback may be reported; counts it likewise.
-    pub(crate) fn claim_ident(&self, reported: Reported, spin_limit: u32) -> Claim {
-        self.claim(reported, true, spin_limit)
+    pub(crate) fn claim_ident(&self, reported: Reported, limits: Limits) -> Claim {
+        self.claim(reported, true, limits)
     }
 
-    fn claim(&self, reported: Reported, idents: bool, spin_limit: u32) -> Claim {
+    fn claim(&self, reported: Reported, idents: bool, limits: Limits) -> Claim {
         let Ok(mut state) = self.lock() else {
             return Claim::Pass;
         };
-        let claim = state.registrations.claim(reported, idents, spin_limit);
+        let claim = state.registrations.claim(reported, idents, limits);
         self.len.store(state.registrations.len(), Ordering::Relaxed);
+        self.has_trials.store(state.registrations.has_trials(), Ordering::Relaxed);
         claim
+    }
+
+    /// Looks at those anew whose events were taken from the kernel and not served.
+    pub(crate) fn look_anew(&self, keys: impl Iterator<Item = Key>) {
+        if let Ok(state) = self.lock() {
+            state.registrations.look_anew(keys);
+        }
+    }
+
+    /// Notes that a callback has taken what it was called for, or may have.
+    pub(crate) fn note_progress(&self, key: Key) {
+        if let Ok(mut state) = self.lock() {
+            state.registrations.note_progress(key);
+        }
+    }
+
+    /// Whether the next wait ends the trial of some registration, so that it must not be waited for.
+    pub(crate) fn has_trials(&self) -> bool {
+        self.has_trials.load(Ordering::Relaxed)
+    }
+
+    /// Ends the trials of those that the wait number `wait` has not reported.
+    #[cold]
+    pub(crate) fn end_trials(&self, wait: u32, limits: Limits) -> Vec<Verdict> {
+        let Ok(mut state) = self.lock() else {
+            return Vec::new();
+        };
+        let verdicts = state.registrations.end_trials(wait, limits);
+        self.has_trials.store(state.registrations.has_trials(), Ordering::Relaxed);
+        verdicts
     }
 
     /// All registrations, by fd number.
@@ -161,9 +205,9 @@ impl FdTable {
         all
     }
 
-    /// Parks the registrations without callback that `is_meant`. Gives those that were not parked before.
-    pub(crate) fn park_idents(&self, is_meant: impl Fn(u32) -> bool) -> Vec<Registration> {
-        self.lock().map_or(Vec::new(), |mut state| state.registrations.park_idents(is_meant))
+    /// Ignores the registrations without callback that `is_meant`, but for changes. Gives those that were not before.
+    pub(crate) fn ignore_idents(&self, is_meant: impl Fn(u32) -> bool) -> Vec<Registration> {
+        self.lock().map_or(Vec::new(), |mut state| state.registrations.ignore_idents(is_meant))
     }
 
     /// Whether a registration exists.

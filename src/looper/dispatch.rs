@@ -9,12 +9,11 @@ use std::{
 
 use crate::{
     clock::Moment,
-    drops::drop_each,
     home::Lent,
     item::{Body, Item, Target},
     looper::Looper,
     node::Queued,
-    observer::{Dispatch, Observer},
+    observer::{Dispatch, Kept, Observer},
     queue::Begun,
     recipient::EndTargets,
     slots::Key,
@@ -130,15 +129,5 @@ impl Looper {
                 panic::resume_unwind(panic);
             }
         }
-    }
-}
-
-/// An observer that is called. It may be the last one that there is of it, if a message has replaced it, and may then
-/// panic when it is dropped, also while another panic unwinds.
-struct Kept(Option<Rc<dyn Observer>>);
-
-impl Drop for Kept {
-    fn drop(&mut self) {
-        drop_each(self.0.take());
     }
 }

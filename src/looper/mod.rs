@@ -23,6 +23,7 @@ use std::{
 use crate::{
     builder::Builder,
     clock::Clock,
+    fd::registrations::Limits,
     home::Home,
     looper::rebuild::Strays,
     observer::Watching,
@@ -109,8 +110,8 @@ pub(crate) struct Core {
     host: OnceCell<Host>,
     /// How many messages a turn runs at most.
     budget: usize,
-    /// After how many hollow events in a row an fd is parked; zero for never.
-    spin_limit: u32,
+    /// From when on fds are muted.
+    limits: Limits,
     /// `wake()` was called and no turn has reported it yet. Survives a turn that ends by a panic or an error.
     woken: Cell<bool>,
     /// The room for what a wait finds ready; taken out while callbacks run.
@@ -146,7 +147,7 @@ impl Looper {
 
     pub(crate) fn assemble(builder: Builder) -> io::Result<Looper> {
         fork::notice()?;
-        let Builder { name, budget, spin_limit, barrier_alarm, watch, clock, kernel } = builder;
+        let Builder { name, budget, spin_limit, mutes_stuck, barrier_alarm, watch, clock, kernel } = builder;
         let owner = ThreadNumber::assign();
         let (Some(owner), Some(here)) = (owner, owner.and_then(ThreadNumber::here)) else {
             return Err(io::Error::other("more than 2^32 threads have made loopers"));
@@ -161,7 +162,7 @@ impl Looper {
             poller: RefCell::new(poller),
             host: OnceCell::new(),
             budget,
-            spin_limit,
+            limits: Limits { spin: spin_limit, mutes_stuck },
             woken: Cell::new(false),
             ready: Cell::new(Vec::new()),
             strays: RefCell::default(),

@@ -9,14 +9,15 @@
 //!
 //! A turn repeats them until it has something to report or its deadline has passed.
 
-use std::{io, panic, time::Duration};
+use std::{io, mem, panic, thread, time::Duration};
 
 use crate::{
     clock::Moment,
     error::Misuse,
-    fd::registrations::{Claim, Reported, Served},
+    fd::registrations::{Claim, Registration, Reported, Served, Verdict},
     home::Busy,
     looper::Looper,
+    notice::Notice,
     place::{Lane, Place},
     planted::{self, Bug},
     queue::Begun,
@@ -129,14 +130,10 @@ impl Looper {
     /// Ignores fds that are reported to nobody: they would stay ready for ever.
     #[cold]
     fn ignore_idents(&self, idents: &[ReadyIdent]) {
-        for ignored in self.shared().fds.park_idents(|ident| idents.iter().any(|ready| ready.ident == ident)) {
-            log::warn!(
-                "{} ignores fd {}, which was added at {} without a callback, until its interest is set or it is repolled: \
-                 nobody sees the reports of `run`; poll with `poll_once`, or add the fd with a callback",
-                self.shared().label,
-                ignored.fd,
-                ignored.place
-            );
+        let shared = self.shared();
+        for ignored in shared.fds.ignore_idents(|ident| idents.iter().any(|ready| ready.ident == ident)) {
+            let Registration { fd, place, ident, .. } = ignored;
+            shared.notices.add(Notice::IgnoredIdent { fd, place, ident: ident.unwrap_or_default() });
         }
     }
 
@@ -187,11 +184,14 @@ impl Looper {
             let had_chores = self.core.home.tidy();
             self.run_messages(self.core.budget, turn);
             self.serve_fds(ready, turn);
+            let is_revived = self.end_trials();
             self.deal_with_strays(may_block && !turn.names_something());
+            self.tell_notices();
             // A callback may have forked.
             self.shared().check_process()?;
             self.count_wake(may_block && !had_events && !had_chores, turn, deadline);
-            if self.core.woken.get() || self.core.rebuilt.get() || turn.names_something() || self.has_passed(deadline) {
+            let has_something = self.core.woken.get() || self.core.rebuilt.get() || turn.names_something();
+            if has_something || (self.has_passed(deadline) && !is_revived) {
                 break;
             }
         }
@@ -233,7 +233,7 @@ impl Looper {
     fn settle_until(&self, deadline: Moment) -> io::Result<bool> {
         // An idle handler may have forked.
         self.shared().check_process()?;
-        if self.core.woken.get() || self.is_idle_awaited() {
+        if self.core.woken.get() || self.is_idle_awaited() || self.shared().fds.has_trials() {
             return Ok(false);
         }
         let (next, alarm) = self.shared().next_stops(self.core.here);
@@ -329,18 +329,17 @@ impl Looper {
 
     /// Phase "fds": calls back for what is ready, in the kernel's order; then notes the idents that are still
     /// registered.
-    fn serve_fds(&self, mut ready: Vec<Ready>, turn: &mut Turn) {
+    fn serve_fds(&self, ready: Vec<Ready>, turn: &mut Turn) {
         let fds = &self.shared().fds;
-        // As a number that comes again after 2^32 waits.
-        let wait = self.shared().counters.waits.get() as u32;
-        let mut idents = Vec::new();
-        for Ready { key, events } in ready.drain(..) {
+        let (wait, limits) = (self.wait_number(), self.core.limits);
+        let mut batch = Batch { looper: self, ready, served: 0, idents: Vec::new() };
+        while let Some(Ready { key, events }) = batch.next() {
             let reported = Reported { key, events, wait };
-            match fds.claim_callback(reported, self.core.spin_limit) {
-                Claim::Ident => idents.push(reported),
+            match fds.claim_callback(reported, limits) {
+                Claim::Ident => batch.idents.push(reported),
                 claim => {
-                    if let Some(Served { events, .. }) = self.follow(key, claim) {
-                        let served = self.core.home.sources.serve(self, fds, key, events);
+                    if let Some(event) = self.follow(key, claim) {
+                        let served = self.core.home.sources.serve(self, fds, key, event);
                         let has_run = *served.as_ref().unwrap_or(&true);
                         turn.fds += usize::from(has_run);
                         self.shared().counters.fd_callbacks.add(u64::from(has_run));
@@ -351,41 +350,76 @@ impl Looper {
                 }
             }
         }
-        self.core.ready.set(ready);
-        for reported in idents {
-            let claim = fds.claim_ident(reported, self.core.spin_limit);
+        for reported in mem::take(&mut batch.idents) {
+            let claim = fds.claim_ident(reported, limits);
             if let Some(Served { events, ident: Some(ident), .. }) = self.follow(reported.key, claim) {
                 turn.idents.push(ReadyIdent::new(ident, events));
             }
         }
     }
 
+    /// The number of the last wait; it comes again after 2^32 waits.
+    fn wait_number(&self) -> u32 {
+        self.shared().counters.waits.get() as u32
+    }
+
     /// Does what a claim says, but for serving the event that it grants.
     fn follow(&self, key: Key, claim: Claim) -> Option<Served> {
         match claim {
-            Claim::Serve(served) => {
-                if let Some(spun) = served.spun {
-                    log::warn!(
-                        "{} ignores fd {}, which was added at {}, until its interest is set or it is repolled: it has \
-                         reported nothing but hang-ups or errors {} times in a row; remove it when it hangs up",
-                        self.shared().label,
-                        spun.fd,
-                        spun.place,
-                        self.core.spin_limit
-                    );
-                }
-                return Some(served);
-            }
+            Claim::Serve(served) => return Some(served),
             Claim::Gone => self.core.strays.borrow_mut().note(key),
-            Claim::Died(registration) => self.core.home.sources.bury(vec![(key, registration)]),
+            Claim::Died(registration) => {
+                self.core.home.sources.drop_stale(&self.shared().fds, vec![(key, registration)]);
+            }
             Claim::Pass | Claim::Ident => {}
         }
         None
     }
 
+    /// Notices the fds that the last wait would have reported if anything about them had changed. Whether some are
+    /// watched as before.
+    fn end_trials(&self) -> bool {
+        let shared = self.shared();
+        if !shared.fds.has_trials() {
+            return false;
+        }
+        let limits = self.core.limits;
+        let mut is_revived = false;
+        for verdict in shared.fds.end_trials(self.wait_number(), limits) {
+            match verdict {
+                Verdict::HupOnly(Registration { fd, place, hup_only, .. }) => {
+                    shared.notices.add(Notice::MutedFd { fd, place, calls: hup_only });
+                }
+                Verdict::Stuck(Registration { fd, place, fruitless, .. }) => {
+                    let muted = limits.mutes_stuck;
+                    is_revived |= !muted;
+                    shared.notices.add(Notice::StuckFd { fd, place, calls: fruitless, muted });
+                }
+                Verdict::Cleared => is_revived = true,
+            }
+        }
+        is_revived
+    }
+
+    /// Tells the log and the observer what was noticed.
+    pub(crate) fn tell_notices(&self) {
+        if self.shared().notices.has_untold() {
+            self.tell_all_notices();
+        }
+    }
+
+    #[cold]
+    fn tell_all_notices(&self) {
+        for notice in self.shared().notices.take() {
+            log::warn!("{} {notice}", self.shared().label);
+            self.core.watching.tell(&notice);
+        }
+    }
+
     fn conclude(&self, turn: &mut Turn) {
         // Asked first: once it has quit, no message comes after the last one.
         if self.shared().is_quitting() {
+            self.tell_notices();
             self.rise();
             self.fall_silent(turn);
             self.core.home.tidy();
@@ -415,6 +449,36 @@ impl Looper {
         turn.rebuilt = self.core.rebuilt.take();
         turn.timed_out = !turn.names_something();
         Ok(())
+    }
+}
+
+/// What a wait has found ready. What of it is not served, since a callback panics, is looked at anew.
+struct Batch<'a> {
+    looper: &'a Looper,
+    ready: Vec<Ready>,
+    /// How many of these were.
+    served: usize,
+    /// What is reported when the callbacks have run.
+    idents: Vec<Reported>,
+}
+
+impl Batch<'_> {
+    fn next(&mut self) -> Option<Ready> {
+        let next = self.ready.get(self.served).copied();
+        self.served += 1;
+        next
+    }
+}
+
+impl Drop for Batch<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() && !self.looper.shared().is_inherited() {
+            let unserved = self.ready.iter().skip(self.served).map(|ready| ready.key);
+            let idents = self.idents.iter().map(|reported| reported.key);
+            self.looper.shared().fds.look_anew(unserved.chain(idents));
+        }
+        self.ready.clear();
+        self.looper.core.ready.set(mem::take(&mut self.ready));
     }
 }
 

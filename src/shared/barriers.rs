@@ -54,17 +54,12 @@ impl Shared {
         self.signal_if(signal);
     }
 
-    /// Logs the barriers that have stood for too long, each once.
+    /// Notices the barriers that have stood for too long, each once.
     pub(crate) fn report_barriers(&self) {
         let now = self.clock.now();
         let overdue = self.with_queue(|queue| queue.report_barriers(now, self.barrier_alarm));
-        for origin in overdue {
-            log::warn!(
-                "a barrier has held up {} for {:?} and longer: it was put up at {}; drop it to let messages run",
-                self.label,
-                self.barrier_alarm,
-                origin
-            );
+        for place in overdue {
+            self.notices.add(Notice::OverdueBarrier { place, age: self.barrier_alarm });
         }
     }
 }

@@ -31,6 +31,7 @@ use crate::{
     mail::{Mail, Numbers},
     message::Token,
     node::{Extra, Queued, Spot},
+    notice::{Notice, Notices},
     place::{Lane, Name, Number, Place},
     planted::{self, Bug},
     queue::{Begun, Hold, Queue, Taken},
@@ -79,6 +80,8 @@ pub(crate) struct Shared {
     released: Condvar,
     waker: Waker,
     pub(crate) fds: FdTable,
+    /// What the looper has noticed itself.
+    pub(crate) notices: Arc<Notices>,
     /// Whether the looper's thread waits in epoll. Written by that thread alone; orders nothing.
     polling: AtomicBool,
     /// Whether somebody watches, and wants to know when messages were posted. Orders nothing.
@@ -139,6 +142,7 @@ impl Shared {
         waker: Waker,
         set: &Arc<Epoll>,
     ) -> Arc<Shared> {
+        let notices = Arc::new(Notices::new());
         let label = name.as_ref().map_or_else(|| "a looper".into(), |name| format!("looper {name:?}").into());
         let shared = Arc::new(Shared {
             name,
@@ -152,7 +156,8 @@ impl Shared {
             releases: Mutex::new(0),
             released: Condvar::new(),
             waker,
-            fds: FdTable::new(set),
+            fds: FdTable::new(set, &notices),
+            notices,
             polling: AtomicBool::new(false),
             watched: AtomicBool::new(false),
             barrier_alarm,

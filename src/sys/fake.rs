@@ -36,6 +36,10 @@ pub(crate) const EVENTFD: RawFd = -2;
 pub(crate) const TIMERFD: RawFd = -3;
 /// The number of the first epoll set; the next ones count downwards.
 const FIRST_SET: RawFd = -10;
+/// What an fd that is ready for nothing is ready for.
+const NOTHING: EpollFlags = EpollFlags::empty();
+/// What is reported whether or not it is asked for.
+const ALWAYS: EpollFlags = EpollFlags::EPOLLERR.union(EpollFlags::EPOLLHUP);
 /// More waits than any test needs.
 const MOST_WAITS: usize = 100_000;
 
@@ -104,6 +108,13 @@ struct Watch {
     edge: bool,
 }
 
+impl Watch {
+    /// Whether it is told of what has come with `flags`.
+    fn hears(&self, flags: EpollFlags) -> bool {
+        flags.intersects(self.flags | ALWAYS)
+    }
+}
+
 impl FakeKernel {
     pub(crate) fn new(stuck: Stuck) -> Arc<FakeKernel> {
         Arc::new(FakeKernel {
@@ -131,7 +142,8 @@ impl FakeKernel {
     /// Makes `fd` ready for `flags` from now on; with empty flags, not ready.
     pub(crate) fn set_ready(&self, fd: RawFd, flags: EpollFlags) {
         let mut state = self.state.lock();
-        state.ready.insert(fd, flags);
+        let risen = flags - state.ready.insert(fd, flags).unwrap_or(NOTHING);
+        state.raise_edges_if(|watch| watch.fd == Some(fd) && watch.hears(risen));
         self.changed.notify_all();
     }
 
@@ -307,8 +319,12 @@ impl Debug for FakeKernel {
 
 impl State {
     fn raise_edge(&mut self, fd: RawFd) {
+        self.raise_edges_if(|watch| watch.fd == Some(fd));
+    }
+
+    fn raise_edges_if(&mut self, has_changed: impl Fn(&Watch) -> bool) {
         let watches = self.sets.values_mut().flatten();
-        watches.filter(|watch| watch.fd == Some(fd)).for_each(|watch| watch.edge = true);
+        watches.filter(|watch| has_changed(watch)).for_each(|watch| watch.edge = true);
     }
 
     /// What `watch` would report now.
@@ -322,14 +338,14 @@ impl State {
                 inner.into_iter().any(|watch| !self.readiness(watch, now).is_empty())
             }
             Some(fd) => {
-                let always = EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP;
                 let ready = match watch.file {
                     Some(file) => self.files.readiness(file),
                     None => self.ready.get(&fd).copied().unwrap_or(EpollFlags::empty()),
                 };
-                return ready & (watch.flags | always);
+                return if is_new { ready & (watch.flags | ALWAYS) } else { NOTHING };
             }
-            None => return EpollFlags::EPOLLHUP,
+            None if is_new => return EpollFlags::EPOLLHUP,
+            None => return NOTHING,
         };
         if is_ready { EpollFlags::EPOLLIN } else { EpollFlags::empty() }
     }

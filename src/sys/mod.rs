@@ -32,6 +32,7 @@ pub(crate) mod membarrier;
 pub(crate) mod poller;
 pub(crate) mod sync;
 pub(crate) mod timerfd;
+pub(crate) mod unread;
 pub(crate) mod waker;
 
 /// Which kernel the objects of a looper are made by.

@@ -328,3 +328,42 @@ fn f6_f11_one_that_another_thread_adds_and_removes_does_not_displace_one_that_to
     (0..2).for_each(|_| assert_eq!(looper.poll_once(Duration::ZERO).unwrap(), served(1)));
     assert!(kept.remove().is_some());
 }
+
+/// A chat server that said each time what it was interested in spent three quarters of its time there.
+#[test]
+fn f14_to_set_the_interest_that_it_has_already_makes_no_system_call() {
+    let (looper, kernel) = fake();
+    let (source, _fd) = add(&looper, |_, _| Next::Keep);
+    source.set_interest(Interest::INPUT | Interest::OUTPUT).unwrap();
+    let calls = kernel.calls(Call::EpollModify);
+    assert_eq!(source.interest(), Some(Interest::INPUT | Interest::OUTPUT));
+
+    (0..1000).for_each(|_| source.set_interest(Interest::INPUT | Interest::OUTPUT).unwrap());
+    let handle = source.handle();
+    elsewhere(move || {
+        handle.set_interest(Interest::INPUT | Interest::OUTPUT).unwrap();
+        assert_eq!(handle.interest(), Some(Interest::INPUT | Interest::OUTPUT));
+    });
+
+    assert_eq!(kernel.calls(Call::EpollModify), calls);
+    source.set_interest(Interest::INPUT).unwrap();
+    source.set_interest(Interest::empty()).unwrap();
+    source.set_interest(Interest::empty()).unwrap();
+    assert_eq!(kernel.calls(Call::EpollModify), calls + 2);
+    assert!(source.remove().is_some());
+    assert_eq!(source.interest(), None);
+}
+
+/// F8: an empty interest that has told of a hang-up tells of it again when it is set again.
+#[test]
+fn f8_f14_an_empty_interest_that_is_set_again_reports_a_hangup_again() {
+    let (looper, kernel) = fake();
+    let (source, fd) = add(&looper, |_, _| Next::Keep);
+    source.set_interest(Interest::empty()).unwrap();
+    kernel.set_ready(fd, HUP);
+    assert_eq!((poll(&looper), poll(&looper)), (served(1), timed_out()));
+
+    source.set_interest(Interest::empty()).unwrap();
+
+    assert_eq!((poll(&looper), poll(&looper)), (served(1), timed_out()));
+}

@@ -116,6 +116,7 @@ impl Model {
     pub(crate) fn new(history: &History) -> Model {
         let mut model = Model { budget: history.budget, looks: history.looks_each == 1, ..Model::default() };
         model.fds.spin_limit = history.spin_limit;
+        model.fds.is_afar = history.is_afar;
         model.slots = [0; HANDLERS].map(|_| model.add_handler(By::Looper));
         model
     }

@@ -29,6 +29,8 @@ pub(super) struct Fds {
     set: Vec<Entry>,
     waits: u32,
     pub(super) spin_limit: u32,
+    /// Handles set interests from another thread.
+    pub(super) is_afar: bool,
     /// Whether callbacks may swap sources now.
     pub(super) may_swap: bool,
     /// In this turn the kernel reports an fd that nobody is registered for.
@@ -57,8 +59,29 @@ struct Descriptor {
 struct Entry {
     number: i32,
     file: usize,
-    asked: u8,
+    asked: Asked,
     registration: usize,
+    /// It was added or modified, or something has changed, since it was reported last.
+    has_changed: bool,
+}
+
+/// What the kernel is asked for.
+#[derive(Clone, Copy)]
+struct Asked {
+    events: u8,
+    /// Only when something changes.
+    changes_alone: bool,
+}
+
+/// F8: when the kernel reports a registration.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Trigger {
+    Level,
+    /// When something changes; its next report may be of before.
+    Trial,
+    /// Likewise, and that has come.
+    Awaited,
+    Muted,
 }
 
 pub(super) struct Registration {
@@ -76,8 +99,10 @@ pub(super) struct Registration {
     pub(super) is_registered: bool,
     /// Its callback runs, or somebody looks at it.
     is_out: bool,
-    is_parked: bool,
-    hollow: u32,
+    trigger: Trigger,
+    hup_only: u32,
+    /// How often another thread has set its interest.
+    sets: u32,
     seen_in: u32,
     check_in: u8,
 }
@@ -88,6 +113,12 @@ pub(super) struct Taken {
     events: u8,
     /// There was a time, since it was taken, at which it would have been passed over.
     may_be_passed: bool,
+}
+
+impl Registration {
+    fn asked(&self) -> Asked {
+        Asked { events: self.interest, changes_alone: self.trigger != Trigger::Level || self.interest == 0 }
+    }
 }
 
 impl File {
@@ -131,24 +162,35 @@ impl Fds {
         self.set.iter().position(|entry| (entry.number, entry.file) == (number, file)).ok_or(ENOENT)
     }
 
-    fn add(&mut self, number: i32, asked: u8, registration: usize) -> Result<(), i32> {
+    fn add(&mut self, number: i32, asked: Asked, registration: usize) -> Result<(), i32> {
         let file = self.file_at(number).ok_or(ENOENT)?;
         if self.find(number).is_ok() {
             return Err(EEXIST);
         }
-        self.set.push(Entry { number, file, asked, registration });
+        self.set.push(Entry { number, file, asked, registration, has_changed: true });
         Ok(())
     }
 
     /// F6: adds what nobody is registered for, which may have stayed in the set by another number of the same file.
-    fn add_or_take_over(&mut self, number: i32, asked: u8, registration: usize) -> Result<(), i32> {
+    fn add_or_take_over(&mut self, number: i32, asked: Asked, registration: usize) -> Result<(), i32> {
         self.modify(number, asked, registration).or_else(|_| self.add(number, asked, registration))
     }
 
-    fn modify(&mut self, number: i32, asked: u8, registration: usize) -> Result<(), i32> {
+    fn modify(&mut self, number: i32, asked: Asked, registration: usize) -> Result<(), i32> {
         let found = self.find(number)?;
-        (self.set[found].asked, self.set[found].registration) = (asked, registration);
+        let entry = &mut self.set[found];
+        (entry.asked, entry.registration, entry.has_changed) = (asked, registration, true);
         Ok(())
+    }
+
+    /// Changes a file, of which the kernel tells who has asked for what comes with that.
+    fn change(&mut self, file: usize, change: impl FnOnce(&mut File)) {
+        let before = self.files[file].events();
+        change(&mut self.files[file]);
+        let risen = self.files[file].events() & !before;
+        for entry in self.set.iter_mut().filter(|entry| entry.file == file) {
+            entry.has_changed |= risen & (entry.asked.events | ALWAYS) != 0;
+        }
     }
 
     fn delete(&mut self, number: i32) {
@@ -158,7 +200,8 @@ impl Fds {
     }
 
     fn events_of(&self, entry: &Entry) -> u8 {
-        self.files[entry.file].events() & (entry.asked | ALWAYS)
+        let events = self.files[entry.file].events() & (entry.asked.events | ALWAYS);
+        if entry.asked.changes_alone && !entry.has_changed { 0 } else { events }
     }
 
     // Registrations.
@@ -167,11 +210,11 @@ impl Fds {
     fn wanted(&self, taken: &Taken) -> Option<u8> {
         let registration = &self.registrations[taken.registration];
         let wanted = taken.events & (registration.interest | ALWAYS);
-        (registration.is_registered && !registration.is_parked && wanted != 0).then_some(wanted)
+        (registration.is_registered && wanted != 0).then_some(wanted)
     }
 
     fn is_stray(&self, registration: usize) -> bool {
-        !self.registrations[registration].is_registered || self.registrations[registration].is_parked
+        !self.registrations[registration].is_registered
     }
 
     /// Whether the kernel watches an fd that nobody is registered for.
@@ -195,6 +238,7 @@ impl Fds {
         let ready = self.set.iter().map(|entry| (entry.registration, self.events_of(entry)));
         let taken = |(registration, events)| Taken { registration, events, may_be_passed: false };
         let taken: Vec<Taken> = ready.filter(|(_, events)| *events != 0).map(taken).collect();
+        self.set.iter_mut().for_each(|entry| entry.has_changed = false);
         self.has_strays |= taken.iter().any(|taken| self.is_stray(taken.registration));
         taken
     }
@@ -209,20 +253,28 @@ impl Fds {
         self.has_strays && self.has_orphans() && self.is_any_ready()
     }
 
+    /// F14: what it has already makes no call, unless there is something to lift.
     fn set_interest(&mut self, index: usize, interest: u8) -> Outcome {
-        let Registration { number, is_registered, is_parked, .. } = self.registrations[index];
+        let registration = &mut self.registrations[index];
+        let is_known = registration.interest == interest
+            && registration.trigger == Trigger::Level
+            && (interest != 0 || registration.hup_only == 0);
+        if registration.is_registered && is_known {
+            registration.hup_only = 0;
+            return Outcome::Done;
+        }
+        self.watch_for(index, interest)
+    }
+
+    fn watch_for(&mut self, index: usize, interest: u8) -> Outcome {
+        let Registration { number, is_registered, .. } = self.registrations[index];
         if !is_registered {
             return Outcome::Failed(io::ErrorKind::NotFound);
         }
-        let result = if is_parked {
-            self.add_or_take_over(number, interest, index)
-        } else {
-            self.modify(number, interest, index)
-        };
-        match result {
+        match self.modify(number, Asked { events: interest, changes_alone: interest == 0 }, index) {
             Ok(()) => {
                 let registration = &mut self.registrations[index];
-                (registration.interest, registration.is_parked, registration.hollow) = (interest, false, 0);
+                (registration.interest, registration.trigger, registration.hup_only) = (interest, Trigger::Level, 0);
                 Outcome::Done
             }
             Err(errno) => Outcome::Failed(io::Error::from_raw_os_error(errno).kind()),
@@ -233,9 +285,9 @@ impl Fds {
     fn count(&mut self, index: usize, events: u8) -> bool {
         let (wait, spin_limit) = (self.waits, self.spin_limit);
         let registration = &mut self.registrations[index];
-        let is_hollow = events & !ALWAYS == 0;
-        let before = if registration.seen_in.wrapping_add(1) == wait { registration.hollow } else { 0 };
-        registration.hollow = if is_hollow { before + 1 } else { 0 };
+        let is_hup_only = events & !ALWAYS == 0;
+        let before = if registration.seen_in.wrapping_add(1) == wait { registration.hup_only } else { 0 };
+        registration.hup_only = if is_hup_only { before + 1 } else { 0 };
         registration.seen_in = wait;
         registration.check_in -= 1;
         if registration.check_in == 0 {
@@ -246,13 +298,63 @@ impl Fds {
             }
         }
         let registration = &mut self.registrations[index];
-        let is_over = registration.interest == 0 || (spin_limit > 0 && registration.hollow >= spin_limit);
-        if is_hollow && is_over {
-            (registration.is_parked, registration.hollow) = (true, 0);
-            let number = registration.number;
-            self.delete(number);
+        let is_suspect = spin_limit > 0 && registration.hup_only + 1 >= spin_limit.max(2);
+        let trigger = match registration.trigger {
+            Trigger::Level if is_suspect && registration.interest != 0 => Trigger::Trial,
+            Trigger::Trial if is_suspect => {
+                registration.trigger = Trigger::Awaited;
+                return false;
+            }
+            Trigger::Muted if is_hup_only => return false,
+            Trigger::Level => return false,
+            Trigger::Trial | Trigger::Awaited | Trigger::Muted => {
+                registration.hup_only = 0;
+                Trigger::Level
+            }
+        };
+        let before = std::mem::replace(&mut registration.trigger, trigger);
+        let (number, asked) = (registration.number, registration.asked());
+        if self.modify(number, asked, index).is_err() {
+            self.registrations[index].trigger = before;
+            return true;
         }
         false
+    }
+
+    /// F8: whether the kernel is told to report it in another way if this event is served.
+    fn is_guarded(&self, taken: &Taken) -> bool {
+        let registration = &self.registrations[taken.registration];
+        let is_hup_only = taken.events & (registration.interest | ALWAYS) & !ALWAYS == 0;
+        let is_in_a_row = registration.seen_in.wrapping_add(1) == self.waits;
+        let count = if !is_hup_only {
+            0
+        } else if is_in_a_row {
+            registration.hup_only + 1
+        } else {
+            1
+        };
+        let is_suspect = self.spin_limit > 0 && count + 1 >= self.spin_limit.max(2);
+        match registration.trigger {
+            Trigger::Level => is_suspect && registration.interest != 0,
+            Trigger::Trial => !is_suspect,
+            Trigger::Awaited => true,
+            Trigger::Muted => !is_hup_only,
+        }
+    }
+
+    /// F8: what the last wait has not reported does not change.
+    pub(super) fn end_trials(&mut self) {
+        let wait = self.waits;
+        let awaited = |registration: &&mut Registration| registration.trigger == Trigger::Awaited;
+        for registration in self.registrations.iter_mut().filter(awaited).filter(|it| it.seen_in != wait) {
+            (registration.trigger, registration.hup_only) = (Trigger::Muted, 0);
+        }
+    }
+
+    /// Whether the next wait has to show something at once.
+    pub(super) fn has_trials(&self) -> bool {
+        let is_awaited = |it: &Registration| it.is_registered && it.trigger == Trigger::Awaited;
+        self.registrations.iter().any(is_awaited)
     }
 }
 
@@ -282,15 +384,14 @@ impl Model {
             },
             Op::Ready { back, events } => match self.fds.held(back) {
                 Some((_, file)) => {
-                    self.fds.files[file].ready = events;
+                    self.fds.change(file, |file| file.ready = events);
                     Outcome::Done
                 }
                 None => Outcome::Nothing,
             },
             Op::Hang { back } => match back_from(back, self.fds.held.len()) {
                 Some(index) => {
-                    let file = self.fds.held[index].1;
-                    self.fds.files[file].is_hung = true;
+                    self.fds.change(self.fds.held[index].1, |file| file.is_hung = true);
                     Outcome::Done
                 }
                 None => Outcome::Nothing,
@@ -299,12 +400,15 @@ impl Model {
                 Some((descriptor, _)) => self.watch(by, descriptor, how, interest, answers),
                 None => Outcome::Nothing,
             },
-            Op::SetInterest { back, interest, .. } => match self.watched(back) {
-                Some(index) => self.fds.set_interest(index, interest),
+            Op::SetInterest { by, back, interest } => match self.watched(back) {
+                Some(index) => {
+                    self.fds.registrations[index].sets += u32::from(self.fds.is_afar && by != By::Looper);
+                    self.fds.set_interest(index, interest)
+                }
                 None => Outcome::Nothing,
             },
             Op::Repoll { back, .. } => match self.watched(back) {
-                Some(index) => self.fds.set_interest(index, self.fds.registrations[index].interest),
+                Some(index) => self.fds.watch_for(index, self.fds.registrations[index].interest),
                 None => Outcome::Nothing,
             },
             Op::Unwatch { by, back } => match self.watched(back) {
@@ -371,8 +475,9 @@ impl Model {
             is_own: by == By::Looper,
             is_registered: true,
             is_out: false,
-            is_parked: false,
-            hollow: 0,
+            trigger: Trigger::Level,
+            hup_only: 0,
+            sets: 0,
             seen_in: 0,
             check_in: CHECK_EVERY,
         });
@@ -389,15 +494,11 @@ impl Model {
         let new = fds.registrations.len();
         let is_old = |registration: &Registration| registration.is_registered && registration.number == number;
         let old = fds.registrations.iter().position(is_old);
-        let is_parked = old.is_some_and(|old| fds.registrations[old].is_parked);
-        let replaces = how == How::Replacing && old.is_some();
-        if is_parked && !replaces {
-            return Err(EEXIST);
-        }
-        if old.is_some() && !replaces {
-            fds.add(number, interest, new)?;
+        let asked = Asked { events: interest, changes_alone: interest == 0 };
+        if old.is_some() && how != How::Replacing {
+            fds.add(number, asked, new)?;
         } else {
-            fds.add_or_take_over(number, interest, new)?;
+            fds.add_or_take_over(number, asked, new)?;
         }
         Ok(old)
     }
@@ -414,10 +515,7 @@ impl Model {
     }
 
     fn deregister(&mut self, index: usize) {
-        let Registration { number, is_parked, .. } = self.fds.registrations[index];
-        if !is_parked {
-            self.fds.delete(number);
-        }
+        self.fds.delete(self.fds.registrations[index].number);
         self.end(index);
     }
 
@@ -452,7 +550,7 @@ impl Model {
         self.swap(index, swap);
         self.follow(script);
         self.callbacks -= 1;
-        self.conclude(index, Returns::Keep);
+        self.conclude(index, Returns::Keep, 0);
         Outcome::Lent(true)
     }
 
@@ -481,13 +579,13 @@ impl Model {
 
     /// F5, F7: what a callback has answered is done, and what was in use is put back, or dropped if its registration
     /// has ended.
-    fn conclude(&mut self, index: usize, returns: Returns) {
-        let Registration { number, descriptor, interest, is_registered, .. } = self.fds.registrations[index];
+    fn conclude(&mut self, index: usize, returns: Returns, sets_before: u32) {
+        let Registration { number, descriptor, interest, is_registered, sets, .. } = self.fds.registrations[index];
         let is_unchanged = self.fds.descriptors[descriptor].number == number;
         let keeps = match returns {
             Returns::Remove => false,
-            Returns::Interest(new) if is_unchanged && new != interest => {
-                self.fds.set_interest(index, new) == Outcome::Done
+            Returns::Interest(new) if is_unchanged && new != interest && sets == sets_before => {
+                self.fds.watch_for(index, new) == Outcome::Done
             }
             _ => is_unchanged,
         };
@@ -546,7 +644,8 @@ impl Model {
     /// Whether its fd has died, and that is found out now.
     fn is_dying(&self, taken: &Taken) -> bool {
         let registration = &self.fds.registrations[taken.registration];
-        registration.check_in == 1 && self.fds.find(registration.number).is_err()
+        let is_looked_at = registration.check_in == 1 || self.fds.is_guarded(taken);
+        is_looked_at && self.fds.find(registration.number).is_err()
     }
 
     fn call(&mut self, index: usize, events: u8, turn: &mut Turn) {
@@ -557,7 +656,7 @@ impl Model {
         let registration = &mut self.fds.registrations[index];
         registration.is_out = true;
         registration.calls += 1;
-        let (calls, answers) = (registration.calls, registration.answers.clone());
+        let (calls, answers, sets) = (registration.calls, registration.answers.clone(), registration.sets);
         let number = registration.callback.expect("an ident is not called");
         self.events.push(Event::Called { number, at: self.now, events });
         let mut returns = Returns::Remove;
@@ -565,7 +664,7 @@ impl Model {
             Some(answer) => {
                 if answer.drains {
                     let file = self.fds.descriptors[self.fds.registrations[index].descriptor].file;
-                    self.fds.files[file].ready &= !Events::INPUT.bits();
+                    self.fds.change(file, |file| file.ready &= !Events::INPUT.bits());
                 }
                 self.swap(index, answer.swap);
                 self.follow(&answer.script);
@@ -575,7 +674,7 @@ impl Model {
             }
             None => self.follow(&Script::from([])),
         }
-        self.conclude(index, returns);
+        self.conclude(index, returns, sets);
     }
 
     /// F7: the fd of a registration was found to have died.
@@ -594,9 +693,9 @@ impl Model {
             return;
         }
         for index in 0..self.fds.registrations.len() {
-            let Registration { is_registered, is_parked, number, .. } = self.fds.registrations[index];
+            let Registration { is_registered, number, .. } = self.fds.registrations[index];
             let has_died = self.fds.find(number).is_err();
-            if is_registered && !is_parked && has_died {
+            if is_registered && has_died {
                 let at = self.events.len();
                 self.end(index);
                 let buried = self.events.split_off(at);
@@ -607,7 +706,8 @@ impl Model {
             }
         }
         let set = mem::take(&mut self.fds.set);
-        self.fds.set = set.into_iter().filter(|entry| !self.fds.is_stray(entry.registration)).collect();
+        let watched = set.into_iter().filter(|entry| !self.fds.is_stray(entry.registration));
+        self.fds.set = watched.map(|entry| Entry { has_changed: true, ..entry }).collect();
     }
 
     pub(super) fn has_strays(&self) -> bool {

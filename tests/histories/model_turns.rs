@@ -45,6 +45,7 @@ impl Model {
             let taken = self.fds.wait();
             self.run_messages(self.budget, &mut turn);
             self.serve_fds(taken, &mut turn);
+            self.fds.end_trials();
             let has_worked = self.is_woken || turn.names_something();
             must_rebuild = !has_worked && self.now < deadline && self.fds.must_rebuild();
             let is_over = has_worked || must_rebuild || self.now >= deadline;
@@ -74,7 +75,8 @@ impl Model {
     }
 
     fn may_sleep_until(&self, until: Due) -> bool {
-        until > Due::At(self.now) && !self.is_woken && !self.is_waking && !self.fds.is_any_ready()
+        let is_quiet = !self.fds.is_any_ready() && !self.fds.has_trials();
+        until > Due::At(self.now) && !self.is_woken && !self.is_waking && is_quiet
     }
 
     /// T11.

@@ -122,7 +122,7 @@ impl World {
                 let interest = Interest::from_bits_truncate(interest);
                 failed(match (by, own) {
                     (By::Looper, Some(own)) => own.set_interest(interest),
-                    _ => handle.set_interest(interest),
+                    _ => self.from(self.is_afar && by != By::Looper, || handle.set_interest(interest)),
                 })
             }),
             Op::Repoll { by, back } => fds.watched(back).map_or(Outcome::Nothing, |(handle, own)| {

@@ -49,7 +49,10 @@ impl super::FakeKernel {
 
     /// Makes `file` ready for `flags` from now on, by whatever numbers.
     pub(crate) fn set_file_ready(&self, file: u64, flags: EpollFlags) {
-        self.state.lock().files.ready.insert(file, flags);
+        let mut state = self.state.lock();
+        let risen = flags - state.files.ready.insert(file, flags).unwrap_or(EpollFlags::empty());
+        state.raise_edges_if(|watch| watch.file == Some(file) && watch.hears(risen));
+        drop(state);
         self.changed.notify_all();
     }
 }
