@@ -66,10 +66,6 @@
     any(all(test, alooper_loom), alooper_fuzz),
     allow(dead_code, reason = "models and fuzz targets use a part of the fake kernel")
 )]
-#![cfg_attr(
-    alooper_plain_lock,
-    allow(dead_code, unfulfilled_lint_expectations, reason = "the biased lock stays unused")
-)]
 
 mod planted;
 mod error;

@@ -4,7 +4,7 @@
 //! in one named way, and a control in `src/models/mod.rs` runs each model once more with the bug that it exists to
 //! catch. `.ci/fuzz planted` does so with the bugs for the fuzz targets, in a build with `--cfg alooper_planted`.
 
-/// A way in which the library could be wrong: first the wake protocol and the lock of the queue, for the models, then
+/// A way in which the library could be wrong: first the wake protocol and the cell of the queue, for the models, then
 /// what one thread can see, for the fuzz targets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Bug {
@@ -36,24 +36,18 @@ pub(crate) enum Bug {
     RunHeld,
     /// A removal by predicate passes over what another one looks at (R1).
     PassHeld,
-    /// The owner of the queue's lock has no fence between its word and the look at the others'.
-    BiasedWithoutFence,
-    /// The others have none between theirs and the look at the owner's.
-    OthersWithoutFence,
-    /// The owner goes in without looking whether others are inside.
+    /// The owner of the queue's cell has no fence between its word and the look at the visitors'.
+    OwnerWithoutFence,
+    /// Visitors have none between theirs and the look at the owner's.
+    VisitorsWithoutFence,
+    /// The owner goes in without looking whether a visitor is inside.
     StepInAnyway,
-    /// The others go in without looking whether the owner is inside.
+    /// Visitors go in without looking whether the owner is inside.
     EnterUnseen,
-    /// The owner acquires nothing of what the others did inside.
+    /// The owner acquires nothing of what visitors did inside.
     EnterUnacquired,
-    /// The owner releases nothing of what it did inside.
+    /// Nobody releases anything of what was done inside.
     LeaveUnreleased,
-    /// The owner tells nobody when it leaves.
-    LeaveSilently,
-    /// The owner tells nobody when it steps back and goes through the door.
-    StepBackSilently,
-    /// Those who have left still count as others.
-    StayCounted,
     /// A timed message goes before a plain one that was posted before it and is due at the same time (M1).
     TimedBeforePlain,
     /// What was posted at the front first runs first (M3).

@@ -21,7 +21,7 @@ use crate::{
 
 // Shuttle knows no order of memory but one.
 #[cfg(not(alooper_shuttle))]
-mod biased;
+mod owner_cell;
 mod fds;
 mod messages;
 mod wake;
@@ -263,51 +263,31 @@ mod controls {
     }
 
     #[cfg(not(alooper_shuttle))]
-    mod lock {
+    mod owner_cell {
         use super::*;
 
         /// What two accesses are that nothing puts in an order.
         const RACE: &str = "Causality violation";
 
         #[test]
-        fn a_lock_without_one_of_its_fences_is_caught() {
-            for bug in [Bug::BiasedWithoutFence, Bug::OthersWithoutFence] {
-                catches("biased::the_owner_and_another_thread_exclude_each_other", bug, RACE);
-                catches("biased::another_thread_that_goes_to_sleep_is_told_that_the_owner_leaves", bug, "deadlock");
+        fn a_cell_without_one_of_its_fences_is_caught() {
+            for bug in [Bug::OwnerWithoutFence, Bug::VisitorsWithoutFence] {
+                catches("owner_cell::the_owner_and_another_thread_exclude_each_other", bug, RACE);
             }
         }
 
         #[test]
-        fn going_into_a_lock_without_looking_is_caught() {
+        fn going_into_a_cell_without_looking_is_caught() {
             for bug in [Bug::StepInAnyway, Bug::EnterUnseen] {
-                catches("biased::the_owner_and_another_thread_exclude_each_other", bug, RACE);
-                catches("biased::the_owner_that_comes_again_and_two_other_threads_exclude_each_other", bug, RACE);
+                catches("owner_cell::the_owner_and_another_thread_exclude_each_other", bug, RACE);
+                catches("owner_cell::the_owner_that_comes_again_and_two_other_threads_exclude_each_other", bug, RACE);
             }
         }
 
         #[test]
-        fn a_lock_that_does_not_show_what_was_done_inside_is_caught() {
-            catches("biased::the_owner_that_comes_later_sees_what_another_thread_did", Bug::EnterUnacquired, RACE);
-            catches("biased::another_thread_that_comes_later_sees_what_the_owner_did", Bug::LeaveUnreleased, RACE);
-        }
-
-        #[test]
-        fn leaving_a_lock_silently_is_caught() {
-            let models = [
-                "biased::another_thread_that_goes_to_sleep_is_told_that_the_owner_leaves",
-                "biased::two_other_threads_that_go_to_sleep_are_both_told_that_the_owner_leaves",
-            ];
-            models.iter().for_each(|model| catches(model, Bug::LeaveSilently, "deadlock"));
-            let steps_back = "biased::another_thread_that_sleeps_is_told_that_the_owner_steps_back";
-            catches(steps_back, Bug::StepBackSilently, "deadlock");
-            let ordinary = "biased::a_lock_whose_fences_the_kernel_does_not_make_is_an_ordinary_one";
-            catches(ordinary, Bug::StepBackSilently, "deadlock");
-        }
-
-        #[test]
-        fn others_that_count_though_they_have_left_are_caught() {
-            let model = "biased::the_owners_way_is_short_again_after_others_have_left";
-            catches(model, Bug::StayCounted, "all others have left");
+        fn a_cell_that_does_not_show_what_was_done_inside_is_caught() {
+            catches("owner_cell::the_owner_that_comes_later_sees_what_another_thread_did", Bug::EnterUnacquired, RACE);
+            catches("owner_cell::another_thread_that_comes_later_sees_what_the_owner_did", Bug::LeaveUnreleased, RACE);
         }
     }
 }

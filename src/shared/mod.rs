@@ -41,7 +41,7 @@ use crate::{
         epoll::Epoll,
         fork::Process,
         letter::Letter,
-        sync::{Condvar, Here, Mutex, OwnersGuard, OwnersLock, ThreadNumber, current_thread},
+        sync::{Condvar, Here, Mutex, OwnerCell, OwnerGuard, ThreadNumber, current_thread},
         waker::Waker,
     },
 };
@@ -74,7 +74,7 @@ pub(crate) struct Shared {
     /// The process that made it: a forked child locks nothing of it.
     process: Process,
     pub(crate) inbox: Inbox<Item>,
-    desk: OwnersLock<Desk>,
+    desk: OwnerCell<Desk>,
     /// How often messages were not held any more, and who waits for that.
     releases: Mutex<u64>,
     released: Condvar,
@@ -152,7 +152,7 @@ impl Shared {
             owner,
             process: Process::current(),
             inbox: Inbox::new(),
-            desk: OwnersLock::new(owner, Desk::default()),
+            desk: OwnerCell::new(owner, Desk::default()),
             releases: Mutex::new(0),
             released: Condvar::new(),
             waker,

@@ -45,10 +45,7 @@ impl Shared {
         if self.is_inherited() {
             return Err(self.rejected(value));
         }
-        let mut desk = match self.desk.lock_here(here) {
-            Ok(desk) => desk,
-            Err(desk) => return self.leave_here(desk, stamp, value, token, fill),
-        };
+        let mut desk = self.desk.lock_here(here);
         // The common case: nothing but plain messages far and near.
         let is_common = stamp.when == When::Now
             && !stamp.asynchronous
@@ -59,7 +56,7 @@ impl Shared {
             && self.inbox.is_quiet();
         let number = if is_common { desk.numbers.next(Lane::Plain, false) } else { None };
         let Some(number) = number else {
-            return self.leave_here(desk.into(), stamp, value, token, fill);
+            return self.leave_here(desk, stamp, value, token, fill);
         };
         let name = desk.queue.insert_plain(number, |item| {
             item.origin = stamp.origin;
@@ -72,7 +69,7 @@ impl Shared {
     #[inline(never)]
     fn leave_here<T>(
         &self,
-        mut desk: OwnersGuard<'_, Desk>,
+        mut desk: OwnerGuard<'_, Desk>,
         stamp: Stamp,
         value: T,
         token: Option<Token>,

@@ -20,7 +20,7 @@ impl Shared {
     /// serve fds, so to find it costs little; `false` where it would cost more.
     #[inline]
     pub(crate) fn is_calm(&self, here: Here) -> bool {
-        self.is_inherited() || self.desk.lock_here(here).is_ok_and(|desk| self.is_calm_at(&desk))
+        self.is_inherited() || self.is_calm_at(&self.desk.lock_here(here))
     }
 
     #[inline]
@@ -31,12 +31,12 @@ impl Shared {
     /// The place of the first message that may run, and when a barrier will have stood for too long.
     #[inline]
     pub(crate) fn next_stops(&self, here: Here) -> (Option<Place>, Option<Moment>) {
-        if !self.is_inherited()
-            && let Ok(mut desk) = self.desk.lock_here(here)
-            && self.is_calm_at(&desk)
-        {
-            desk.is_fresh = false;
-            return (None, None);
+        if !self.is_inherited() {
+            let mut desk = self.desk.lock_here(here);
+            if self.is_calm_at(&desk) {
+                desk.is_fresh = false;
+                return (None, None);
+            }
         }
         match self.ours() {
             Some(ours) => self.next_stops_of_any(ours),
@@ -96,20 +96,19 @@ impl Shared {
         if self.is_inherited() {
             return Err(None);
         }
-        match self.desk.lock_here(here) {
-            // Plain mail comes after what is plain already, however much others post.
-            Ok(mut desk) if !self.inbox.has_mail() || desk.queue.begins_plain() && self.inbox.is_plain() => {
-                desk.queue.pop_due(now, begun)
-            }
-            Ok(desk) => self.next_message_or_mail(desk.into(), now, begun),
-            Err(desk) => self.next_message_or_mail(desk, now, begun),
+        let mut desk = self.desk.lock_here(here);
+        // Plain mail comes after what is plain already, however much others post.
+        if !self.inbox.has_mail() || desk.queue.begins_plain() && self.inbox.is_plain() {
+            desk.queue.pop_due(now, begun)
+        } else {
+            self.next_message_or_mail(desk, now, begun)
         }
     }
 
     #[inline(never)]
     fn next_message_or_mail(
         &self,
-        mut desk: OwnersGuard<'_, Desk>,
+        mut desk: OwnerGuard<'_, Desk>,
         now: Moment,
         begun: &mut Begun<Item>,
     ) -> Result<(), Option<Moment>> {

@@ -8,9 +8,10 @@
 //! - [`waker`]: what ends that sleep from any thread.
 //! - [`host`]: the fd by which another event loop hosts a looper.
 //! - [`sync`]: the locks, atomics and threads, exchangeable for those of the model checker.
-//! - [`biased`]: a lock that is cheap for one thread, with [`membarrier`]; [`closure`] and [`letter`]: values of any
-//!   type without a box; [`lock`]: an ordinary lock; [`fork`]: which process something was made in. These are the
-//!   places that have `unsafe`.
+//! - [`lock`]: an ordinary lock.
+//! - [`unread`]: how much there is to read.
+//! - [`owner_cell`]: a cell that costs one thread little; [`closure`] and [`letter`]: values of any type without a box;
+//!   [`fork`]: which process something was made in. These are the places that have `unsafe`.
 //!
 //! What is relied on: an eventfd or timerfd that is registered edge-triggered reports each write and each expiry,
 //! without being read; a timer that is set anew forgets an expiry that nobody has seen; `EPOLL_CTL_DEL`, once it has
@@ -18,7 +19,6 @@
 //! wait for as long as it is ready. What is not relied on: that closing an fd removes it from an epoll set, which a
 //! duplicate prevents.
 
-pub(crate) mod biased;
 pub(crate) mod closure;
 pub(crate) mod epoll;
 pub(crate) mod eventfd;
@@ -28,7 +28,7 @@ pub(crate) mod fork;
 pub(crate) mod host;
 pub(crate) mod letter;
 pub(crate) mod lock;
-pub(crate) mod membarrier;
+pub(crate) mod owner_cell;
 pub(crate) mod poller;
 pub(crate) mod sync;
 pub(crate) mod timerfd;

@@ -4,7 +4,7 @@ use std::{cell::Cell, marker::PhantomData, num::NonZeroU32};
 
 #[cfg(not(all(test, alooper_loom)))]
 pub(crate) use std::{
-    sync::atomic::{AtomicBool, AtomicI64, AtomicU32, fence},
+    sync::atomic::{AtomicBool, AtomicI64, AtomicU32},
     thread::{ThreadId, current as current_thread, yield_now},
 };
 #[cfg(any(not(all(test, alooper_loom)), alooper_shuttle))]
@@ -42,37 +42,32 @@ impl Here {
     }
 }
 
-/// The lock of what the looper's thread uses all the time and others now and then.
-#[cfg(not(any(all(test, alooper_loom), alooper_plain_lock)))]
-pub(crate) use crate::sys::biased::{Biased as OwnersLock, Guard as OwnersGuard};
-#[cfg(any(all(test, alooper_loom), alooper_plain_lock))]
-pub(crate) use plain::{MutexGuard as OwnersGuard, OwnersLock};
+/// What the looper's thread uses all the time and others now and then.
+#[cfg(not(all(test, alooper_loom)))]
+pub(crate) use crate::sys::owner_cell::{Guard as OwnerGuard, OwnerCell};
+#[cfg(all(test, alooper_loom))]
+pub(crate) use plain::{MutexGuard as OwnerGuard, OwnerCell};
 
-/// An ordinary lock in the form of the biased one: for the models, which have enough to interleave, and to compare.
-#[cfg(any(all(test, alooper_loom), alooper_plain_lock))]
+/// A lock in the form of an owner cell: the models of everything else have enough to interleave.
+#[cfg(all(test, alooper_loom))]
 mod plain {
     pub(crate) use super::MutexGuard;
     use super::{Here, Mutex, ThreadNumber};
 
     #[derive(Debug)]
-    pub(crate) struct OwnersLock<T>(Mutex<T>);
+    pub(crate) struct OwnerCell<T>(Mutex<T>);
 
-    impl<T> OwnersLock<T> {
-        pub(crate) fn new(_owner: ThreadNumber, value: T) -> OwnersLock<T> {
-            OwnersLock(Mutex::new(value))
+    impl<T> OwnerCell<T> {
+        pub(crate) fn new(_owner: ThreadNumber, value: T) -> OwnerCell<T> {
+            OwnerCell(Mutex::new(value))
         }
 
         pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
             self.0.lock()
         }
 
-        pub(crate) fn lock_here(&self, _here: Here) -> Result<MutexGuard<'_, T>, MutexGuard<'_, T>> {
-            Ok(self.0.lock())
-        }
-
-        #[cfg(not(all(test, alooper_loom)))]
-        pub(crate) fn get_mut(&mut self) -> &mut T {
-            self.0.get_mut()
+        pub(crate) fn lock_here(&self, _here: Here) -> MutexGuard<'_, T> {
+            self.0.lock()
         }
     }
 }

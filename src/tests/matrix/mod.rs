@@ -190,23 +190,6 @@ fn c4_c5_c69_each_failure_to_empty_a_full_counter() {
     usual.hold(Call::EventfdRead, "read (eventfd)", &[EAGAIN, EINTR], Told::Never);
 }
 
-/// The looper's thread asks once for the right to make them, others make them: in another way when one fails, and
-/// without the kernel when that fails, too.
-#[test]
-#[cfg_attr(alooper_plain_lock, ignore = "an ordinary lock needs none")]
-fn m6_x3_each_failure_of_the_fence_of_the_queues_lock() {
-    for failures in [1, 2] {
-        for position in 0..POSITIONS {
-            let world = World { membarrier: Some((position, failures)), ..World::new(None) };
-            let lives = position + failures;
-            world.barred(|world| (0..lives).for_each(|_| live(world)));
-            let failed = world.tally.barred.load(Relaxed);
-            // Lives in which the right was not granted make none.
-            assert!(failed > position as u64, "{failed} threads after {position} calls each");
-        }
-    }
-}
-
 /// What `action` panics with.
 fn complaint_of(action: impl FnOnce()) -> String {
     let panic = catch_unwind(AssertUnwindSafe(action)).expect_err("nothing is seen");

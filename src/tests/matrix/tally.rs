@@ -10,10 +10,7 @@ use std::{
 };
 
 use super::super::*;
-use crate::{
-    AddFdError, OsError,
-    sys::{fake::FakeObject, membarrier::faults},
-};
+use crate::{AddFdError, OsError, sys::fake::FakeObject};
 
 /// The system call that fails, and which names its error may have.
 #[derive(Clone, Copy, Debug)]
@@ -27,8 +24,6 @@ pub(super) struct Fault {
 pub(super) struct World {
     pub(super) kernel: Arc<FakeKernel>,
     pub(super) fault: Option<Fault>,
-    /// How many calls of membarrier(2) of each thread succeed, and how many then fail.
-    pub(super) membarrier: Option<(usize, usize)>,
     pub(super) tally: Arc<Tally>,
     pub(super) flaw: Option<Flaw>,
 }
@@ -62,15 +57,13 @@ pub(super) struct Tally {
     pub(super) told: AtomicU64,
     /// Lines in the log.
     pub(super) logged: AtomicUsize,
-    /// Threads of which membarrier(2) has failed.
-    pub(super) barred: AtomicU64,
     /// What stays open until the tally goes.
     left_open: Mutex<Option<FakeObject>>,
 }
 
 impl World {
     pub(super) fn new(fault: Option<Fault>) -> World {
-        World { kernel: FakeKernel::new(Stuck::Panic), fault, membarrier: None, tally: Arc::default(), flaw: None }
+        World { kernel: FakeKernel::new(Stuck::Panic), fault, tally: Arc::default(), flaw: None }
     }
 
     /// Does what the kernel may refuse: then the error is the planned one and names the call, and the next attempt
@@ -144,11 +137,11 @@ impl World {
         self.fault.is_some_and(|fault| fault.operation == "epoll_ctl" && [EBADF, ENOENT, EPERM].contains(&fault.errno))
     }
 
-    /// Runs `action` on another thread to its end, where membarrier(2) may fail.
+    /// Runs `action` on another thread to its end.
     pub(super) fn elsewhere<R: Send + 'static>(&self, action: impl FnOnce(&World) -> R + Send + 'static) -> R {
         let world = self.clone();
         elsewhere(move || {
-            let result = world.barred(action);
+            let result = action(&world);
             world.count_log();
             result
         })
@@ -162,18 +155,6 @@ impl World {
     /// Counts what this thread has logged.
     pub(super) fn count_log(&self) {
         self.tally.logged.fetch_add(logged().len(), Relaxed);
-    }
-
-    /// Runs `action` on this thread, where membarrier(2) may fail.
-    pub(super) fn barred<R>(&self, action: impl FnOnce(&World) -> R) -> R {
-        let Some((successes, failures)) = self.membarrier else {
-            return action(self);
-        };
-        faults::fail_after(successes, failures);
-        let result = action(self);
-        self.tally.barred.fetch_add(u64::from(faults::left() == 0), Relaxed);
-        faults::fail_after(0, 0);
-        result
     }
 }
 
