@@ -126,3 +126,29 @@ fn t4_i1_a_wake_from_what_runs_after_idle_handlers_have_quit_is_reported_by_thei
         ],
     });
 }
+
+/// F7, F8: that an fd has died is also found when it is about to be muted.
+#[test]
+fn f7_f8_an_fd_that_has_died_is_found_when_its_trial_begins() {
+    let swapping = Answer { drains: false, swap: Some(Swap::Anew), script: List::from([]), next: Returns::Keep };
+    let keeping = Answer { drains: false, swap: None, script: List::from([]), next: Returns::Keep };
+    assert_goes_as_the_rules_say(&History {
+        budget: 256,
+        is_afar: false,
+        looks_each: 1000,
+        spin_limit: 3,
+        is_hosted: false,
+        steps: vec![
+            Open,
+            Dup { back: 20 },
+            Dup { back: 16 },
+            Hang { back: 0 },
+            Watch { by: Handle, back: 0, how: Replacing, interest: 1, answers: List::from([swapping, keeping]) },
+            Close { back: 3 },
+            SetInterest { by: AsynchronousHandle, back: 0, interest: 4 },
+            Poll { timeout: 0 },
+            Watch { by: AsynchronousHandle, back: 22, how: Adding, interest: 2, answers: List::from([]) },
+            Poll { timeout: 2 },
+        ],
+    });
+}

@@ -677,9 +677,15 @@ impl Model {
         self.conclude(index, returns, sets);
     }
 
-    /// F7: the fd of a registration was found to have died.
+    /// F7: the fd of a registration was found to have died. When among the callbacks of its turn, the kernel's order says.
     fn bury(&mut self, index: usize) {
+        let at = self.events.len();
         self.end(index);
+        let buried = self.events.split_off(at);
+        self.given_up.extend(buried.into_iter().filter_map(|event| match event {
+            Event::Dropped(number) => Some(number),
+            _ => None,
+        }));
     }
 
     /// F7: the set was made anew: strays are gone, and so is what has died.
@@ -696,13 +702,7 @@ impl Model {
             let Registration { is_registered, number, .. } = self.fds.registrations[index];
             let has_died = self.fds.find(number).is_err();
             if is_registered && has_died {
-                let at = self.events.len();
-                self.end(index);
-                let buried = self.events.split_off(at);
-                self.given_up.extend(buried.into_iter().filter_map(|event| match event {
-                    Event::Dropped(number) => Some(number),
-                    _ => None,
-                }));
+                self.bury(index);
             }
         }
         let set = mem::take(&mut self.fds.set);
