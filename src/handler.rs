@@ -177,7 +177,7 @@ impl<M: 'static> Handler<M> {
 
     /// Makes the front of a handler that the queue knows from now on.
     fn announce(shared: &Arc<Shared>) -> (Handler<M>, Arc<Recipient<M>>) {
-        let target = shared.with_queue(|queue| Some(queue.add_target(any::type_name::<M>())));
+        let target = shared.with_raw_queue(|queue| Some(queue.add_target(any::type_name::<M>())));
         // In a forked child, nobody looks for it.
         let target = target.unwrap_or(Key::from_bits(u64::MAX));
         let recipient = Recipient::new(shared, target);

@@ -198,7 +198,7 @@ impl Home {
     fn take_ended(&self) -> Vec<Debris> {
         // Asked first: a handler that another thread has made arrives before it ends, and so does what such a thread
         // has left of its messages.
-        let ended = self.shared.with_queue(|queue| queue.take_ended());
+        let ended = self.shared.with_raw_queue(|queue| queue.take_ended());
         if ended.is_empty() {
             return Vec::new();
         }
@@ -252,7 +252,7 @@ impl Home {
         let idlers = self.idlers.take_all().map(Debris::Idle);
         let targets = iter::once_with(|| self.targets.borrow_mut().take_all()).flatten().map(Debris::Target);
         // Their closures go with all others.
-        drop(self.shared.with_queue(|queue| queue.index().take_ended()));
+        drop(self.shared.with_raw_queue(|queue| queue.index().take_ended()));
         let posted = leftovers.chain(given_up);
         drop_each(displaced.into_iter().chain(exchanged).chain(posted).chain(sources).chain(idlers).chain(targets));
     }
@@ -379,7 +379,9 @@ pub(crate) fn drop_ended_targets(shared: &Shared) {
         Some(home) => home.drop_ended_targets(),
         // The home was cleared: nobody else takes them any more.
         None if shared.is_inherited() => {}
-        None if shared.closed() == Some(Reason::Dropped) => _ = shared.with_queue(|queue| queue.index().take_ended()),
+        None if shared.closed() == Some(Reason::Dropped) => {
+            _ = shared.with_raw_queue(|queue| queue.index().take_ended())
+        }
         None => shared.signal_if(shared.inbox.leave_chores()),
     }
 }

@@ -72,6 +72,7 @@ mod error;
 mod clock;
 mod interest;
 mod report;
+mod account;
 mod slots;
 mod arena;
 mod drops;

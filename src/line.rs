@@ -152,6 +152,11 @@ impl Line {
         self.front.is_empty() && self.timed.is_empty() && self.due.is_empty() && self.stale == [0; 3]
     }
 
+    /// Whether there is a plain message, or a stale one that has not come to the front.
+    pub(crate) fn has_plain(&self) -> bool {
+        !self.plain.is_empty()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.front.is_empty() && self.plain.is_empty() && self.timed.is_empty() && self.due.is_empty()
     }

@@ -12,7 +12,17 @@ use crate::{
 /// from afar, and counts on from there.
 pub(crate) const BLOCK_BITS: u32 = 8;
 
-/// Messages from other threads, in posting order.
+/// How many plain messages go into the queue at once: as many as a turn runs unless set, so that no turn moves more than
+/// it may run, however many wait.
+pub(crate) const BATCH: usize = 256;
+
+/// How many batches are kept for the next messages.
+const SPARE: usize = 4;
+
+/// For how many messages other than plain ones there is still room after a burst.
+const COMMON_MAIL: usize = 1024;
+
+/// Messages that are not in the queue yet, in posting order.
 ///
 /// Like the queue's arena, it keeps the places of messages that are gone, and fills them where they lie.
 #[derive(Debug)]
@@ -65,32 +75,71 @@ impl<T: Queued> Mail<T> {
 }
 
 impl<T> Mail<T> {
-    #[cfg(all(test, not(alooper_loom)))]
-    pub(crate) fn len(&self) -> usize {
-        self.used
+    pub(crate) fn is_empty(&self) -> bool {
+        self.used == 0
     }
 
-    /// The number of the message that came last.
-    pub(crate) fn last(&self) -> Option<Number> {
-        let last = self.used.checked_sub(1)?;
-        self.places.get(last).map(|place| place.number)
-    }
-
-    pub(crate) fn capacity(&self) -> usize {
-        self.places.capacity().max(self.extras.capacity())
-    }
-
-    /// Gives back what room there is for more than `count` messages, if there are not more.
-    pub(crate) fn shrink_to(&mut self, count: usize) {
-        self.places.truncate(count.max(self.used));
-        self.places.shrink_to(count);
-        self.extras.shrink_to(count);
+    /// Gives back the room that a burst has left, when it is empty.
+    pub(crate) fn trim(&mut self) {
+        if self.places.capacity().max(self.extras.capacity()) > COMMON_MAIL {
+            self.places.truncate(COMMON_MAIL);
+            self.places.shrink_to(COMMON_MAIL);
+            self.extras.shrink_to(COMMON_MAIL);
+        }
     }
 }
 
 impl<T> Default for Mail<T> {
     fn default() -> Self {
         Mail { places: Vec::new(), used: 0, extras: VecDeque::new() }
+    }
+}
+
+/// Plain messages that are not in the queue yet, in batches that go there one at a time.
+#[derive(Debug)]
+pub(crate) struct Batches<T> {
+    /// The last one is filled.
+    batches: VecDeque<Mail<T>>,
+    spare: Vec<Mail<T>>,
+}
+
+impl<T> Default for Batches<T> {
+    fn default() -> Self {
+        Batches { batches: VecDeque::new(), spare: Vec::new() }
+    }
+}
+
+impl<T> Batches<T> {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.batches.is_empty()
+    }
+
+    /// Takes the first batch, in exchange for `room`, which is empty.
+    pub(crate) fn exchange(&mut self, room: &mut Mail<T>) {
+        let first = self.batches.pop_front().unwrap_or_default();
+        let room = mem::replace(room, first);
+        if self.spare.len() < SPARE {
+            self.spare.push(room);
+        }
+        if self.batches.is_empty() {
+            self.batches.shrink_to(SPARE);
+        }
+    }
+}
+
+impl<T: Queued> Batches<T> {
+    /// The batch that the next message goes into.
+    #[inline]
+    pub(crate) fn last(&mut self) -> &mut Mail<T> {
+        if self.batches.back().is_none_or(|last| last.used == BATCH) {
+            self.add_batch();
+        }
+        self.batches.back_mut().expect("there is one now")
+    }
+
+    #[cold]
+    fn add_batch(&mut self) {
+        self.batches.push_back(self.spare.pop().unwrap_or_default());
     }
 }
 

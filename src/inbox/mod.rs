@@ -20,17 +20,21 @@ mod tests;
 
 use std::{
     mem,
-    sync::atomic::{
-        AtomicU64,
-        Ordering::{AcqRel, Acquire, Relaxed, Release},
+    sync::{
+        Arc,
+        atomic::{
+            AtomicU64,
+            Ordering::{AcqRel, Acquire, Relaxed, Release},
+        },
     },
 };
 
 use crate::{
+    account::Account,
     clock::Moment,
     error::Reason,
     item::{Arrival, Leftover},
-    mail::{BLOCK_BITS, Mail, Numbers},
+    mail::{BLOCK_BITS, Batches, Mail, Numbers},
     node::{Extra, Queued},
     place::{Lane, Number, Place},
     planted::{self, Bug},
@@ -66,14 +70,18 @@ pub(crate) struct Inbox<T> {
     /// What became of wishes to wake the looper that take no lock.
     wakes_sent: AtomicU64,
     wakes_saved: AtomicU64,
+    /// Counts what is accepted, under the lock.
+    account: Arc<Account>,
     left: Mutex<Left<T>>,
 }
 
 #[derive(Debug)]
 struct Left<T> {
-    /// Messages that the queue does not have yet, in posting order.
-    mail: Mail<T>,
-    /// No timed message of the mail is due before this.
+    /// The plain messages that the queue does not have yet. They go there in batches.
+    plain: Batches<T>,
+    /// All others that it does not have yet.
+    other: Mail<T>,
+    /// No timed message of these is due before this.
     timed_from: Moment,
     /// What other threads have made for the looper's thread to keep.
     arrivals: Vec<Arrival>,
@@ -95,6 +103,19 @@ pub(crate) struct Wakes {
     pub(crate) saved: u64,
 }
 
+/// Mail that was taken, to be moved into the queue, and room for more.
+#[derive(Debug)]
+pub(crate) struct Taken<T> {
+    pub(crate) other: Mail<T>,
+    pub(crate) plain: Mail<T>,
+}
+
+impl<T> Default for Taken<T> {
+    fn default() -> Self {
+        Taken { other: Mail::default(), plain: Mail::default() }
+    }
+}
+
 /// What there is to tidy up at home.
 #[derive(Debug)]
 pub(crate) struct Chores {
@@ -113,9 +134,11 @@ pub(crate) enum Signal {
 }
 
 impl<T> Inbox<T> {
-    pub(crate) fn new() -> Inbox<T> {
+    /// Makes an empty inbox, which counts in `account` what it accepts.
+    pub(crate) fn new(account: &Arc<Account>) -> Inbox<T> {
         let left = Left {
-            mail: Mail::default(),
+            plain: Batches::default(),
+            other: Mail::default(),
             timed_from: Moment::NEVER,
             arrivals: Vec::new(),
             leftovers: Vec::new(),
@@ -131,6 +154,7 @@ impl<T> Inbox<T> {
             timed_from: AtomicI64::new(Moment::NEVER.as_nanos()),
             wakes_sent: AtomicU64::new(0),
             wakes_saved: AtomicU64::new(0),
+            account: account.clone(),
             left: Mutex::new(left),
         }
     }
@@ -280,7 +304,7 @@ impl<T> Inbox<T> {
         self.state.load(Acquire) & (MAIL | WOKEN | CHORES) != 0
     }
 
-    /// Whether all mail comes after what is plain in the queue: exact, as above.
+    /// Whether all mail is plain, so that it comes after what is plain in the queue: exact, as above.
     #[inline]
     pub(crate) fn is_plain(&self) -> bool {
         self.earliest.load(Acquire) == Moment::NEVER.as_nanos()
@@ -292,52 +316,45 @@ impl<T> Inbox<T> {
         self.state.load(Acquire) & ASLEEP != 0
     }
 
-    /// Takes all mail, and leaves `room` for more. `numbers` goes on behind it.
-    pub(crate) fn take_mail(&self, room: Mail<T>, numbers: &mut Numbers) -> Mail<T> {
-        let mail = self.take_mail_of(&mut self.left.lock(), room, numbers);
+    /// Takes what is not plain of the mail, and the first batch of what is, if `with_plain`, into `taken`, which is empty.
+    /// `numbers` goes on behind all mail.
+    pub(crate) fn take_mail(&self, taken: &mut Taken<T>, with_plain: bool, numbers: &mut Numbers) {
+        self.take_mail_of(&mut self.left.lock(), taken, with_plain, numbers);
         if planted::is(Bug::ForgetMailLate) {
             self.state.fetch_and(!MAIL, AcqRel);
         }
-        mail
     }
 
-    /// As [`take_mail`](Inbox::take_mail), and lets `numbers` go on in a new block.
-    #[cold]
-    pub(crate) fn take_mail_and_begin_block(&self, room: Mail<T>, numbers: &mut Numbers) -> Mail<T> {
-        let mut left = self.left.lock();
-        left.block += 1;
-        self.take_mail_of(&mut left, room, numbers)
-    }
-
-    fn take_mail_of(&self, left: &mut Left<T>, mut room: Mail<T>, numbers: &mut Numbers) -> Mail<T> {
-        mem::swap(&mut left.mail, &mut room);
+    fn take_mail_of(&self, left: &mut Left<T>, taken: &mut Taken<T>, with_plain: bool, numbers: &mut Numbers) {
+        mem::swap(&mut left.other, &mut taken.other);
+        if with_plain {
+            left.plain.exchange(&mut taken.plain);
+        }
         numbers.move_to(left.block);
         self.note_timed(mem::replace(&mut left.timed_from, Moment::NEVER));
         self.earliest.store(Moment::NEVER.as_nanos(), Release);
-        self.state.fetch_and(!MAIL, AcqRel);
-        room
-    }
-
-    /// Gives back the room for more than `count` messages of mail; how much there is left.
-    #[cold]
-    pub(crate) fn shrink_to(&self, count: usize) -> usize {
-        let mut left = self.left.lock();
-        left.mail.shrink_to(count);
-        left.mail.capacity()
-    }
-
-    /// Whether there may be mail that comes before a message of the queue that is due at `when` and a `lane`'s.
-    ///
-    /// Exact for whatever was posted before this call, without the lock. Plain mail comes after what is plain in the
-    /// queue; before what is timed there, if that was not due yet when it was posted.
-    #[inline]
-    pub(crate) fn may_precede(&self, place: Option<Place>) -> bool {
-        match place {
-            Some(place) if place.number().lane() != Lane::Timed => {
-                self.earliest.load(Acquire) < place.when.max(Moment::EARLIEST).as_nanos()
-            }
-            _ => self.has_mail(),
+        if left.plain.is_empty() {
+            self.state.fetch_and(!MAIL, AcqRel);
         }
+    }
+
+    /// Lets `numbers` go on in a new block. `false` if there is mail, which that would overtake.
+    #[cold]
+    pub(crate) fn begin_block(&self, numbers: &mut Numbers) -> bool {
+        let left = &mut *self.left.lock();
+        if !left.plain.is_empty() || !left.other.is_empty() {
+            return false;
+        }
+        left.block += 1;
+        numbers.move_to(left.block);
+        true
+    }
+
+    /// Whether there may be mail other than plain that comes before a message of the queue at `place`, which is a plain
+    /// one or at the front. Exact for whatever was posted before this call, without the lock.
+    #[inline]
+    pub(crate) fn may_precede(&self, place: Place) -> bool {
+        self.earliest.load(Acquire) < place.when.max(Moment::EARLIEST).as_nanos()
     }
 
     /// Takes what there is to tidy up, if there is anything.
@@ -429,9 +446,9 @@ impl<T: Queued> Open<'_, T> {
         queue.min(self.left.timed_from)
     }
 
-    /// Whether the last message that the queue does not have yet is a plain one.
-    pub(crate) fn ends_plain(&self) -> bool {
-        self.left.mail.last().is_some_and(|number| number.lane() == Lane::Plain)
+    /// Whether there is a plain message that the queue does not have yet.
+    pub(crate) fn has_plain(&self) -> bool {
+        !self.left.plain.is_empty()
     }
 
     /// Leaves a message that is due at `when`, and that `fill` makes where it lies.
@@ -452,7 +469,9 @@ impl<T: Queued> Open<'_, T> {
             Lane::Front => false,
         };
         let is_barred = !asynchronous && left.barrier.is_some_and(is_behind);
-        left.mail.push(number, when, extra, fill);
+        let mail = if lane == Lane::Plain { left.plain.last() } else { &mut left.other };
+        mail.push(number, when, extra, fill);
+        self.inbox.account.remote.add(1);
         if lane != Lane::Plain {
             self.note_earliest(lane, when);
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::clock::Clock;
+use crate::{clock::Clock, mail::BATCH};
 
 fn push(inbox: &Inbox<char>, when: Moment) -> Signal {
     let lane = if when == Moment::FRONT { Lane::Front } else { Lane::Timed };
@@ -11,19 +11,19 @@ fn push(inbox: &Inbox<char>, when: Moment) -> Signal {
 }
 
 fn empty(inbox: &Inbox<char>) {
-    inbox.take_mail(Mail::default(), &mut Numbers::default());
+    inbox.take_mail(&mut Taken::default(), true, &mut Numbers::default());
 }
 
 /// An inbox whose mail the looper has taken.
 fn emptied() -> Inbox<char> {
-    let inbox = Inbox::new();
+    let inbox = Inbox::new(&Arc::default());
     empty(&inbox);
     inbox
 }
 
 #[test]
 fn m5_numbers_grow_whoever_posts() {
-    let inbox = Inbox::new();
+    let inbox = Inbox::new(&Arc::default());
     let mut numbers = Numbers::default();
     let mut last = Number::new(0, Lane::Plain, false);
     let mut grows = |number: Number| {
@@ -35,10 +35,11 @@ fn m5_numbers_grow_whoever_posts() {
         if round % 700 == 3 {
             let inbox: &Inbox<char> = &inbox;
             grows(inbox.open().unwrap().push(Lane::Plain, false, Moment::EARLIEST, Extra::default(), |_| ()).0);
-            assert_eq!(inbox.take_mail(Mail::default(), &mut numbers).len(), 1);
+            assert!(!inbox.begin_block(&mut numbers), "that would overtake it");
+            inbox.take_mail(&mut Taken::default(), true, &mut numbers);
         }
         grows(numbers.next(Lane::Plain, false).unwrap_or_else(|| {
-            inbox.take_mail_and_begin_block(Mail::default(), &mut numbers);
+            assert!(inbox.begin_block(&mut numbers));
             numbers.next(Lane::Plain, false).expect("a new block has numbers")
         }));
         if round % 500 == 7 {
@@ -127,4 +128,32 @@ fn m2_it_is_known_from_when_on_timed_messages_may_be_due() {
     assert_eq!(known(), due, "the first one counts");
     inbox.set_timed_from(later);
     assert_eq!(known(), later, "the first one is gone");
+}
+
+/// X: a turn took all mail before it served fds, however much there was.
+#[test]
+fn t7_plain_mail_is_taken_in_batches_in_order_and_all_other_at_once() {
+    let inbox = Inbox::new(&Arc::default());
+    let mut posted = Vec::new();
+    for _ in 0..3 * BATCH {
+        let push = |lane, when| inbox.open().unwrap().push(lane, false, when, Extra::default(), |_| ()).0;
+        posted.push(push(Lane::Plain, Moment::EARLIEST));
+        push(Lane::Timed, Moment::NEVER);
+    }
+    let mut taken = Taken::default();
+    let mut seen = Vec::new();
+    let mut others = Vec::new();
+    let mut batches = 0;
+
+    while inbox.has_mail() {
+        inbox.take_mail(&mut taken, true, &mut Numbers::default());
+        let before = seen.len();
+        taken.plain.empty(|number, _, _: &mut char, _| seen.push(number));
+        assert_eq!(seen.len() - before, BATCH);
+        taken.other.empty(|number, _, _, _| others.push(number));
+        assert_eq!(others.len(), 3 * BATCH, "with the first batch");
+        batches += 1;
+    }
+
+    assert_eq!((batches, seen), (3, posted));
 }

@@ -25,7 +25,7 @@ impl<T: Queued> Queue<T> {
     /// Gives up a message that is in no line any more.
     fn give_up(&mut self, spot: Spot) {
         if spot.is_live(&self.nodes) {
-            self.account.dropped += 1;
+            self.account.dropped.add(1);
             let taken = self.take_from_arena(spot);
             self.dropped.extend(taken);
         }

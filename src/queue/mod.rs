@@ -8,10 +8,12 @@ mod tests;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     mem,
+    sync::Arc,
     time::Duration,
 };
 
 use crate::{
+    account::Account,
     arena::NOWHERE,
     clock::Moment,
     index::{Filter, Index, Tokens},
@@ -57,9 +59,7 @@ pub(crate) struct Queue<T> {
     /// What a quit gave up, until the looper's thread takes it to drop it.
     dropped: Vec<Taken<T>>,
     /// How all that are not pending any more have ended; `posted` is the sum of all.
-    account: ExitReport,
-    /// How many messages came from other threads.
-    from_afar: u64,
+    account: Arc<Account>,
     /// The latest time that a plain message or a barrier was given: they never go back.
     latest: Moment,
 }
@@ -117,8 +117,9 @@ pub(crate) enum Hold {
     Busy,
 }
 
-impl<T> Default for Queue<T> {
-    fn default() -> Self {
+impl<T> Queue<T> {
+    /// Makes an empty queue, which keeps `account`.
+    pub(crate) fn new(account: &Arc<Account>) -> Queue<T> {
         Queue {
             nodes: Nodes::default(),
             is_plain: true,
@@ -133,8 +134,7 @@ impl<T> Default for Queue<T> {
             is_idle_awaited: false,
             index: Index::default(),
             dropped: Vec::new(),
-            account: ExitReport::default(),
-            from_afar: 0,
+            account: account.clone(),
             latest: Moment::EARLIEST,
         }
     }
@@ -151,6 +151,11 @@ impl<T: Queued> Queue<T> {
     #[inline]
     pub(crate) fn begins_plain(&self) -> bool {
         self.is_plain && self.nodes.len() > 0
+    }
+
+    /// Whether there is a plain message, held up or not.
+    pub(crate) fn has_plain(&self) -> bool {
+        self.synchronous.has_plain() || self.asynchronous.has_plain()
     }
 
     /// Whether there is nothing, and no burst has left room. No more than a burst leaves in the arena can be anywhere
@@ -203,7 +208,6 @@ impl<T: Queued> Queue<T> {
 
     /// Moves a message from another thread to its place, so that it is found by its number alone.
     pub(crate) fn insert_from_afar(&mut self, number: Number, when: Moment, value: &mut T, extra: Extra) {
-        self.from_afar += 1;
         if self.is_plain && number.is_common() && extra.is_empty() {
             self.stamp_no_earlier_than(when);
             self.insert_plain(number, |place| _ = value.move_to(place));
@@ -280,7 +284,7 @@ impl<T: Queued> Queue<T> {
             begun.when = node.when;
             node.value.move_to(&mut begun.value)
         })?;
-        self.account.run += 1;
+        self.account.begun.add(1);
         (begun.target, begun.ends_target) = self.leave_index(spot, own, token);
         begun.posted = None;
         Some(())
@@ -387,7 +391,7 @@ impl<T: Queued> Queue<T> {
             return None;
         }
         let taken = self.take(spot)?;
-        self.account.removed += 1;
+        self.account.removed.add(1);
         Some(taken)
     }
 
@@ -426,11 +430,6 @@ impl<T: Queued> Queue<T> {
         self.nodes.get_mut(spot.slot).filter(|node| node.number == spot.number).map(|node| &mut node.value)
     }
 
-    /// How many messages are pending.
-    pub(crate) fn len(&self) -> usize {
-        self.nodes.len()
-    }
-
     /// What `tell` says of each message that is pending, in their order, with its due time.
     pub(crate) fn pending_with<R>(&self, tell: impl Fn(Place, &T, &Index) -> R) -> Vec<(Moment, R)> {
         let spots = self.synchronous.spots().chain(self.asynchronous.spots());
@@ -452,19 +451,12 @@ impl<T: Queued> Queue<T> {
 
     /// Counts a message that was taken out to be run as cancelled: it was before it began.
     pub(crate) fn count_as_cancelled(&mut self) {
-        self.account.run -= 1;
-        self.account.removed += 1;
+        self.account.skipped.add(1);
     }
 
-    /// How all messages so far have ended.
+    /// How all messages so far have ended, also those that are still in the inbox.
     pub(crate) fn account(&self) -> ExitReport {
-        let ExitReport { run, removed, dropped, .. } = self.account;
-        ExitReport { posted: run + removed + dropped + self.len() as u64, ..self.account }
-    }
-
-    /// How many messages came from the looper's own thread.
-    pub(crate) fn posted_at_home(&self) -> u64 {
-        self.account().posted - self.from_afar
+        self.account.report()
     }
 
     /// Whether a burst has left room.

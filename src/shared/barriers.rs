@@ -57,7 +57,7 @@ impl Shared {
     /// Notices the barriers that have stood for too long, each once.
     pub(crate) fn report_barriers(&self) {
         let now = self.clock.now();
-        let overdue = self.with_queue(|queue| queue.report_barriers(now, self.barrier_alarm));
+        let overdue = self.with_raw_queue(|queue| queue.report_barriers(now, self.barrier_alarm));
         for place in overdue {
             self.notices.add(Notice::OverdueBarrier { place, age: self.barrier_alarm });
         }

@@ -22,19 +22,20 @@ use std::{
 
 pub(crate) use self::names::LooperId;
 use crate::{
+    account::{Account, Counter},
     clock::{Clock, Moment},
     error::{Reason, Rejected},
     fd::table::FdTable,
-    inbox::{Inbox, Open, Signal, Wakes},
+    inbox::{Inbox, Open, Signal, Taken, Wakes},
     index::Filter,
     item::{Arrival, Body, Item, Kind, Origin, Stamp, When},
-    mail::{Mail, Numbers},
+    mail::Numbers,
     message::Token,
     node::{Extra, Queued, Spot},
     notice::{Notice, Notices},
     place::{Lane, Name, Number, Place},
     planted::{self, Bug},
-    queue::{Begun, Hold, Queue, Taken},
+    queue::{self, Begun, Hold, Queue},
     report::ExitReport,
     slots::Key,
     sys::{
@@ -46,8 +47,8 @@ use crate::{
     },
 };
 
-/// How much mail there is still room for after a burst.
-const COMMON_MAIL: usize = 1024;
+/// How many messages are no burst.
+const COMMON_LENGTH: usize = 1024;
 
 /// For how long the room that a burst has taken stays for the next one.
 const ROOM_STAYS: Duration = Duration::from_secs(1);
@@ -73,6 +74,8 @@ pub(crate) struct Shared {
     pub(crate) owner: ThreadNumber,
     /// The process that made it: a forked child locks nothing of it.
     process: Process,
+    /// How many messages there were, and how they have ended.
+    account: Arc<Account>,
     pub(crate) inbox: Inbox<Item>,
     desk: OwnerCell<Desk>,
     /// How often messages were not held any more, and who waits for that.
@@ -94,19 +97,29 @@ pub(crate) struct Shared {
 }
 
 /// The queue, with what is needed to fill it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Desk {
     queue: Queue<Item>,
     /// For what the looper's thread posts.
     numbers: Numbers,
-    /// Room for mail, to be exchanged for mail.
-    room: Mail<Item>,
-    /// How much room the inbox has at least.
-    room_in_inbox: usize,
+    /// Room for mail on its way into the queue.
+    taken: Taken<Item>,
     /// When the looper has to come back to give back room, if it has to.
     trim_at: Option<Moment>,
     /// The looper has looked at the clock since it last waited, more or less: [`Queue::latest`] is not long ago.
     is_fresh: bool,
+}
+
+impl Desk {
+    fn new(account: &Arc<Account>) -> Desk {
+        Desk {
+            queue: Queue::new(account),
+            numbers: Numbers::default(),
+            taken: Taken::default(),
+            trim_at: None,
+            is_fresh: false,
+        }
+    }
 }
 
 /// What is counted on the looper's thread alone, for all to read.
@@ -116,21 +129,6 @@ pub(crate) struct Counters {
     pub(crate) waits: Counter,
     pub(crate) fd_callbacks: Counter,
     pub(crate) spurious_wakes: Counter,
-}
-
-/// A count that one thread keeps.
-#[derive(Debug, Default)]
-pub(crate) struct Counter(AtomicU64);
-
-impl Counter {
-    /// Counts `more`. To be called on the looper's thread, so that no read-modify-write is needed.
-    pub(crate) fn add(&self, more: u64) {
-        self.0.store(self.get().wrapping_add(more), Ordering::Relaxed);
-    }
-
-    pub(crate) fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
 }
 
 impl Shared {
@@ -143,6 +141,7 @@ impl Shared {
         set: &Arc<Epoll>,
     ) -> Arc<Shared> {
         let notices = Arc::new(Notices::new());
+        let account = Arc::new(Account::default());
         let label = name.as_ref().map_or_else(|| "a looper".into(), |name| format!("looper {name:?}").into());
         let shared = Arc::new(Shared {
             name,
@@ -151,8 +150,9 @@ impl Shared {
             id: LooperId::next(),
             owner,
             process: Process::current(),
-            inbox: Inbox::new(),
-            desk: OwnerCell::new(owner, Desk::default()),
+            inbox: Inbox::new(&account),
+            desk: OwnerCell::new(owner, Desk::new(&account)),
+            account,
             releases: Mutex::new(0),
             released: Condvar::new(),
             waker,
@@ -214,7 +214,7 @@ impl Shared {
     ///
     /// A closure that has to be dropped on the looper's thread stays in the queue, apart from what is pending, until
     /// that thread drops it: in the caller's hands it could outlive the looper.
-    pub(crate) fn cancel(&self, name: Name) -> Option<Taken<Item>> {
+    pub(crate) fn cancel(&self, name: Name) -> Option<queue::Taken<Item>> {
         let mut desk = self.desk(self.ours()?);
         let mut taken = desk.queue.cancel_name(name)?;
         if taken.value.is_here() {
@@ -222,7 +222,7 @@ impl Shared {
         }
         let ends_target = taken.ends_target;
         let value = mem::replace(&mut taken.value, Item::none());
-        desk.queue.drop_at_home(Taken { value, target: None, ends_target });
+        desk.queue.drop_at_home(queue::Taken { value, target: None, ends_target });
         let signal = self.inbox.leave_chores();
         drop(desk);
         self.signal_if(signal);
@@ -230,7 +230,7 @@ impl Shared {
     }
 
     /// Takes those of a handler's messages out of the queue that `filter` names.
-    pub(crate) fn cancel_all(&self, target: Key, filter: Filter) -> Vec<Taken<Item>> {
+    pub(crate) fn cancel_all(&self, target: Key, filter: Filter) -> Vec<queue::Taken<Item>> {
         self.with_queue(|queue| queue.cancel_all(target, filter))
     }
 
@@ -274,7 +274,7 @@ impl Shared {
         spot: Spot,
         remove: bool,
         letter: Letter,
-    ) -> (bool, Option<Taken<Item>>, Option<Letter>) {
+    ) -> (bool, Option<queue::Taken<Item>>, Option<Letter>) {
         let Some(ours) = self.ours() else {
             return (false, None, Some(letter));
         };
@@ -304,29 +304,38 @@ impl Shared {
 
     /// How often the eventfd had to be written, and how often not.
     pub(crate) fn wakes(&self) -> Wakes {
-        let Some(ours) = self.ours() else {
+        if self.is_inherited() {
             return Wakes::default();
-        };
+        }
         let Wakes { sent, saved } = self.inbox.wakes();
         // Posts of the looper's own thread need none.
-        Wakes { sent, saved: saved + self.raw_desk(ours).queue.posted_at_home() }
+        Wakes { sent, saved: saved + self.account.own.get() }
     }
 
+    /// How many messages are pending: exact, and without a lock but where others change that all the time.
     pub(crate) fn len(&self) -> usize {
-        self.with_queue(|queue| queue.len())
+        self.exit_report().pending()
     }
 
     pub(crate) fn exit_report(&self) -> ExitReport {
-        self.with_queue(|queue| queue.account())
+        let Some(ours) = self.ours() else {
+            return ExitReport::default();
+        };
+        self.account.try_report().unwrap_or_else(|| {
+            let _desk = self.raw_desk(ours);
+            self.account.report()
+        })
     }
 
     /// Counts a message that was taken out to be run as cancelled.
     pub(crate) fn count_as_cancelled(&self) {
-        self.with_queue(Queue::count_as_cancelled);
+        if let Some(ours) = self.ours() {
+            self.raw_desk(ours).queue.count_as_cancelled();
+        }
     }
 
     /// Takes what a quit has given up.
-    pub(crate) fn take_dropped(&self) -> Vec<Taken<Item>> {
+    pub(crate) fn take_dropped(&self) -> Vec<queue::Taken<Item>> {
         self.ours().map_or_else(Vec::new, |ours| self.raw_desk(ours).queue.take_dropped())
     }
 

@@ -1,4 +1,4 @@
-//! Posting: on the looper's thread into the queue, from others into the inbox.
+//! Posting: on the looper's thread into the queue, from others into the inbox, and so while there is mail.
 
 use super::*;
 
@@ -58,6 +58,7 @@ impl Shared {
         let Some(number) = number else {
             return self.leave_here(desk, stamp, value, token, fill);
         };
+        self.account.own.add(1);
         let name = desk.queue.insert_plain(number, |item| {
             item.origin = stamp.origin;
             fill(&mut item.body, value);
@@ -65,7 +66,7 @@ impl Shared {
         Ok((name, Signal::Saved))
     }
 
-    /// On the looper's thread, messages go into the queue at once; after the mail, which came earlier.
+    /// On the looper's thread, messages go into the queue at once, unless there is mail, which came earlier.
     #[inline(never)]
     fn leave_here<T>(
         &self,
@@ -76,12 +77,17 @@ impl Shared {
         fill: impl FnOnce(&mut Body, T),
     ) -> Result<(Name, Signal), Rejected<T>> {
         let Stamp { when, asynchronous, origin } = stamp;
-        let extra = self.extra(token);
         if self.inbox.is_closed() {
             drop(desk);
             return Err(self.rejected(value));
         }
-        // Before the mail is collected: what comes in between has a later time.
+        // What has come by mail comes before it. To move that first would take as long as there is mail.
+        let number = if self.inbox.has_mail() { None } else { self.next_number(&mut desk, when.lane(), asynchronous) };
+        let Some(number) = number else {
+            drop(desk);
+            return self.leave_in_inbox(stamp, value, token, fill);
+        };
+        let extra = self.extra(token);
         let time = match when {
             When::Now => self.plain_time(&mut desk, extra.posted),
             When::At(time) => {
@@ -90,11 +96,7 @@ impl Shared {
             }
             When::Front => Moment::FRONT,
         };
-        self.collect(&mut desk);
-        let number = match desk.numbers.next(when.lane(), asynchronous) {
-            Some(number) => number,
-            None => self.next_number(&mut desk, when.lane(), asynchronous),
-        };
+        self.account.own.add(1);
         let name = desk.queue.insert(number, time, extra, |item| {
             item.origin = origin;
             fill(&mut item.body, value);
@@ -125,13 +127,13 @@ impl Shared {
         Extra { token, posted: if self.is_watched() { Some(self.clock.now()) } else { None } }
     }
 
-    #[cold]
-    fn next_number(&self, desk: &mut Desk, lane: Lane, asynchronous: bool) -> Number {
-        let room = mem::take(&mut desk.room);
-        desk.room_in_inbox = room.capacity();
-        let mail = self.inbox.take_mail_and_begin_block(room, &mut desk.numbers);
-        Self::sort(desk, mail);
-        desk.numbers.next(lane, asynchronous).expect("a new block has numbers")
+    /// A number for a post of the looper's own thread; `None` if there is mail that it would overtake.
+    #[inline]
+    fn next_number(&self, desk: &mut Desk, lane: Lane, asynchronous: bool) -> Option<Number> {
+        let numbers = &mut desk.numbers;
+        numbers
+            .next(lane, asynchronous)
+            .or_else(|| if self.inbox.begin_block(numbers) { numbers.next(lane, asynchronous) } else { None })
     }
 
     fn leave_from_afar<T>(
@@ -144,6 +146,17 @@ impl Shared {
         if self.is_inherited() {
             return Err(self.rejected(value));
         }
+        self.leave_in_inbox(stamp, value, token, fill)
+    }
+
+    /// Leaves it where the looper's thread finds it after all that is there already.
+    fn leave_in_inbox<T>(
+        &self,
+        stamp: Stamp,
+        value: T,
+        token: Option<Token>,
+        fill: impl FnOnce(&mut Body, T),
+    ) -> Result<(Name, Signal), Rejected<T>> {
         let Stamp { when, asynchronous, origin } = stamp;
         let extra = self.extra(token);
         if planted::is(Bug::SignalBeforePush) {
@@ -154,7 +167,7 @@ impl Shared {
             Err(reason) => return Err(Rejected { value, reason }),
         };
         let time = match when {
-            When::Now => self.plain_time_from_afar(&inbox, extra.posted),
+            When::Now => self.plain_time_in_inbox(&inbox, extra.posted),
             When::At(time) => time,
             When::Front => Moment::FRONT,
         };
@@ -172,8 +185,7 @@ impl Shared {
     /// due since it was looked at.
     #[inline]
     fn plain_time(&self, desk: &mut Desk, posted: Option<Moment>) -> Moment {
-        // There may be anything in the mail.
-        let timed_from = if self.inbox.has_mail() { Moment::EARLIEST } else { desk.queue.timed_from() };
+        let timed_from = desk.queue.timed_from();
         let is_fresh = mem::replace(&mut desk.is_fresh, !self.clock.is_virtual());
         match posted {
             Some(now) => now,
@@ -182,13 +194,13 @@ impl Shared {
         }
     }
 
-    /// As [`plain_time`](Shared::plain_time), of a message from another thread.
-    fn plain_time_from_afar(&self, inbox: &Open<'_, Item>, posted: Option<Moment>) -> Moment {
+    /// As [`plain_time`](Shared::plain_time), of a message that goes into the inbox.
+    fn plain_time_in_inbox(&self, inbox: &Open<'_, Item>, posted: Option<Moment>) -> Moment {
         let timed_from = inbox.timed_from();
         match posted {
             Some(now) => now,
             // It gets the time of the one before.
-            None if timed_from == Moment::NEVER && inbox.ends_plain() && !self.clock.is_virtual() => Moment::EARLIEST,
+            None if timed_from == Moment::NEVER && inbox.has_plain() && !self.clock.is_virtual() => Moment::EARLIEST,
             None => self.plain_time_before(timed_from),
         }
     }

@@ -5,13 +5,13 @@ use super::{inherited::Ours, *};
 impl Shared {
     /// The place of the first message that may run.
     pub(crate) fn next_place(&self) -> Option<Place> {
-        self.with_queue(Queue::next_place)
+        self.desk_for_turn(self.ours()?).queue.next_place()
     }
 
     /// As [`next_place`](Shared::next_place), at the end of a turn in which none has run: gives back the room that a
     /// burst has left.
     pub(crate) fn next_place_when_idle(&self) -> Option<Place> {
-        let mut desk = self.desk(self.ours()?);
+        let mut desk = self.desk_for_turn(self.ours()?);
         self.trim(&mut desk);
         desk.queue.next_place()
     }
@@ -46,7 +46,7 @@ impl Shared {
 
     #[inline(never)]
     fn next_stops_of_any(&self, ours: Ours) -> (Option<Place>, Option<Moment>) {
-        let mut desk = self.desk(ours);
+        let mut desk = self.desk_for_turn(ours);
         desk.is_fresh = false;
         (desk.queue.next_place(), self.next_alarm(&desk.queue))
     }
@@ -55,13 +55,13 @@ impl Shared {
     /// from it, the looper is woken when the last one goes.
     pub(crate) fn await_idle(&self) -> bool {
         let now = self.clock.now();
-        self.with_queue(|queue| queue.await_idle(now))
+        self.ours().is_some_and(|ours| self.desk_for_turn(ours).queue.await_idle(now))
     }
 
     /// Whether no message is due and no barrier stands.
     pub(crate) fn is_idle(&self) -> bool {
         let now = self.clock.now();
-        self.with_queue(|queue| queue.is_idle(now))
+        self.ours().is_some_and(|ours| self.desk_for_turn(ours).queue.is_idle(now))
     }
 
     /// Publishes that the looper sleeps until `until`, unless a message is due before that, a barrier is to be
@@ -76,7 +76,7 @@ impl Shared {
         let Some(ours) = self.ours() else {
             return false;
         };
-        let mut desk = self.desk(ours);
+        let mut desk = self.desk_for_turn(ours);
         let is_early = |stop: Moment| stop < until;
         let has_stop =
             desk.queue.next_due().is_some_and(is_early) || self.next_alarm(&desk.queue).is_some_and(is_early);
@@ -112,16 +112,7 @@ impl Shared {
         now: Moment,
         begun: &mut Begun<Item>,
     ) -> Result<(), Option<Moment>> {
-        if self.inbox.has_mail() && !(desk.queue.begins_plain() && self.inbox.is_plain()) {
-            self.collect_what_may_precede(&mut desk);
-        }
+        self.collect_for_turn(&mut desk);
         desk.queue.pop_due(now, begun)
-    }
-
-    #[cold]
-    fn collect_what_may_precede(&self, desk: &mut Desk) {
-        if self.inbox.may_precede(desk.queue.next_place()) {
-            self.collect_mail(desk);
-        }
     }
 }

@@ -49,9 +49,12 @@ fn step_or_burst() -> impl Strategy<Value = Vec<Op>> {
         1 => back().prop_map(|back| Op::Cancel { back }),
     ];
     let burst = (once, prop_oneof![3 => 5..40_usize, 1 => MANY..3 * MANY]);
-    // Those from other threads take long.
+    // Those from other threads take long: as many as go into the queue at once, and a few more.
     let burst = burst.prop_map(|(op, count)| match op {
-        Op::Post { by: By::Handle | By::AsynchronousHandle, .. } | Op::Send { .. } => vec![op; count.min(20)],
+        Op::Post { by: By::Handle | By::AsynchronousHandle, .. } | Op::Send { .. } if count < MANY => {
+            vec![op; count.min(20)]
+        }
+        Op::Post { by: By::Handle | By::AsynchronousHandle, .. } | Op::Send { .. } => vec![op; MANY],
         op => vec![op; count],
     });
     prop_oneof![60 => step().prop_map(|op| vec![op]), 1 => burst]
