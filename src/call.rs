@@ -17,6 +17,8 @@ use crate::{
     looper::Looper,
     remote::LooperHandle,
     select,
+    shared::{Shared, Waiting},
+    slots::Key,
     sys::{
         fork::Process,
         sync::{Condvar, Mutex},
@@ -143,16 +145,41 @@ where
 
 impl<F, R> Drop for Side<F, R> {
     fn drop(&mut self) {
-        if !self.0.process.is_current() {
+        self.0.release();
+    }
+}
+
+impl<F, R> Call<F, R> {
+    /// Releases its caller, unless the closure has begun.
+    fn release(&self) {
+        if !self.process.is_current() {
             return;
         }
-        let mut state = self.0.state.lock();
+        let mut state = self.state.lock();
         match mem::replace(&mut *state, State::Left) {
             State::Waiting(run) => *state = State::Dropped(run),
             other => *state = other,
         }
         drop(state);
-        self.0.changed.notify_all();
+        self.changed.notify_all();
+    }
+}
+
+impl<F: Send, R: Send> Waiting for Call<F, R> {
+    fn give_up(&self) {
+        self.release();
+    }
+}
+
+/// A caller who waits, for as long as it does.
+struct Noted<'a> {
+    shared: &'a Shared,
+    key: Key,
+}
+
+impl Drop for Noted<'_> {
+    fn drop(&mut self) {
+        self.shared.forget_call(self.key);
     }
 }
 
@@ -258,10 +285,11 @@ impl LooperHandle {
             state: Mutex::new(State::Waiting(callback)),
             changed: Condvar::new(),
         });
+        let _noted = Noted { shared: &self.shared, key: self.shared.note_call(&call) };
         let side = Side(call.clone());
         // One that is refused is dropped at once, and says so.
         let stamp = Stamp { asynchronous: self.asynchronous, ..Stamp::new(When::Now) };
-        let body = Body::call(move |looper: &Looper| side.run(looper));
+        let body = Body::send(move |looper: &Looper| side.run(looper));
         let posted = self.shared.post(stamp, body, None, |place, body| *place = body).ok();
         let mut state = call.state.lock();
         loop {

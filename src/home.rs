@@ -231,7 +231,7 @@ impl Home {
         let exchanged = self.sources.admit(arrivals).into_iter().map(Debris::Source);
         let leftovers = leftovers.into_iter().filter_map(|leftover| self.debris_of_leftover(leftover));
         let sources = departures.into_iter().filter_map(|key| self.sources.remove(key)).map(Debris::Source);
-        let given_up = self.shared.take_dropped().into_iter().filter_map(|taken| self.debris_of(taken));
+        let given_up = self.shared.take_dropped().into_messages().filter_map(|taken| self.debris_of(taken));
         // Handlers go last: their messages are found through them.
         let targets = self.ended_targets(clearing.is_some());
         drop_each(
@@ -247,7 +247,7 @@ impl Home {
         let exchanged = self.sources.admit(self.shared.fds.take_traffic().0).into_iter().map(Debris::Source);
         let leftovers = self.shared.inbox.take_chores().map_or(Vec::new(), |chores| chores.leftovers);
         let leftovers = leftovers.into_iter().filter_map(|leftover| self.debris_of_leftover(leftover));
-        let given_up = self.shared.take_dropped().into_iter().filter_map(|taken| self.debris_of(taken));
+        let given_up = self.shared.take_dropped().into_messages().filter_map(|taken| self.debris_of(taken));
         let sources = self.sources.take_all().map(Debris::Source);
         let idlers = self.idlers.take_all().map(Debris::Idle);
         let targets = iter::once_with(|| self.targets.borrow_mut().take_all()).flatten().map(Debris::Target);

@@ -35,6 +35,9 @@ pub(crate) struct Index {
     ended: Vec<Key>,
 }
 
+/// A handler's messages by label.
+pub(crate) type Labelled = HashMap<Filter, BTreeSet<Spot>>;
+
 /// What there is of one handler.
 #[derive(Debug)]
 struct Own {
@@ -45,7 +48,7 @@ struct Own {
     /// The one that was linked last, from which the others are reached.
     newest: u32,
     count: usize,
-    by_label: HashMap<Filter, BTreeSet<Spot>>,
+    by_label: Labelled,
     /// Which kinds of label `by_label` has.
     listed: Listed,
     /// Nobody can send it anything any more: its last message ends it.
@@ -241,6 +244,25 @@ impl Index {
             self.ended.push(own.key);
         }
         is_new
+    }
+
+    /// Forgets all messages, which were given up. Gives the handlers by their positions, and the lists of the messages.
+    pub(crate) fn give_up_all(&mut self) -> (Vec<Option<Key>>, Vec<Labelled>) {
+        let keys: Vec<Key> = self.targets.iter().map(|(key, _)| key).collect();
+        let mut targets = Vec::new();
+        let mut lists = Vec::new();
+        for key in keys {
+            let position = key.index() as usize;
+            targets.resize(targets.len().max(position + 1), None);
+            targets[position] = Some(key);
+            if let Some(own) = self.targets.get_mut(key) {
+                own.count = 0;
+                own.newest = NOWHERE;
+                lists.push(mem::take(&mut own.by_label));
+            }
+            self.end_if_done(key.index());
+        }
+        (targets, lists)
     }
 
     /// Takes the handlers that are gone for good. Their keys are used again only from now on, so that the looper's

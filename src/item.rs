@@ -71,15 +71,7 @@ pub(crate) struct Item {
 }
 
 /// A closure that was posted.
-pub(crate) type Posting = Closure<Looper, Kind>;
-
-/// What a closure is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Post,
-    /// A synchronous call: when it is dropped, its caller is released and has the closure back.
-    Call,
-}
+pub(crate) type Posting = Closure<Looper>;
 
 #[derive(Debug)]
 pub(crate) enum Body {
@@ -91,7 +83,7 @@ impl Default for Body {
     /// Nothing, to be filled where it lies.
     #[inline]
     fn default() -> Self {
-        Body::Closure(Posting::none(Kind::Post))
+        Body::Closure(Posting::none())
     }
 }
 
@@ -99,14 +91,7 @@ impl Body {
     /// A closure that may cross threads.
     #[inline]
     pub(crate) fn send<F: FnOnce(&Looper) + Send + 'static>(closure: F) -> Body {
-        let mut posting = Posting::none(Kind::Post);
-        posting.fill(closure);
-        Body::Closure(posting)
-    }
-
-    /// A synchronous call.
-    pub(crate) fn call<F: FnOnce(&Looper) + Send + 'static>(closure: F) -> Body {
-        let mut posting = Posting::none(Kind::Call);
+        let mut posting = Posting::none();
         posting.fill(closure);
         Body::Closure(posting)
     }
@@ -115,7 +100,6 @@ impl Body {
     #[inline(always)]
     pub(crate) fn fill_send<F: FnOnce(&Looper) + Send + 'static>(&mut self, closure: F) {
         let place = self.as_closure();
-        place.tag = Kind::Post;
         place.fill(closure);
     }
 
@@ -123,7 +107,6 @@ impl Body {
     #[inline(always)]
     pub(crate) fn fill_local<F: FnOnce(&Looper) + 'static>(&mut self, closure: F, here: Here) {
         let place = self.as_closure();
-        place.tag = Kind::Post;
         place.fill_local(closure, here);
     }
 

@@ -286,6 +286,12 @@ impl Line {
         }
     }
 
+    /// All messages, in their order but for timed ones, also those that are stale.
+    pub(crate) fn into_spots(self) -> impl Iterator<Item = Spot> {
+        let timed = self.timed.into_iter().map(|Reverse(entry)| entry).chain(self.due).map(Entry::spot);
+        self.front.into_iter().rev().chain(self.plain).chain(timed)
+    }
+
     /// All messages, in no order, also those that are stale.
     pub(crate) fn spots(&self) -> impl Iterator<Item = Spot> {
         let timed = self.timed.iter().map(|Reverse(entry)| entry).chain(&self.due).map(|entry| entry.spot());

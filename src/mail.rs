@@ -75,6 +75,15 @@ impl<T: Queued> Mail<T> {
 }
 
 impl<T> Mail<T> {
+    pub(crate) fn len(&self) -> usize {
+        self.used
+    }
+
+    /// Takes out the messages as they are.
+    pub(crate) fn into_values(self) -> impl Iterator<Item = T> {
+        self.places.into_iter().take(self.used).map(|place| place.value)
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.used == 0
     }
@@ -112,6 +121,11 @@ impl<T> Default for Batches<T> {
 impl<T> Batches<T> {
     pub(crate) fn is_empty(&self) -> bool {
         self.batches.is_empty()
+    }
+
+    /// Takes all of them.
+    pub(crate) fn take_all(&mut self) -> impl Iterator<Item = Mail<T>> + use<T> {
+        mem::take(&mut self.batches).into_iter()
     }
 
     /// Takes the first batch, in exchange for `room`, which is empty.

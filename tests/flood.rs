@@ -1,6 +1,6 @@
 //! Other threads that post without end: what a turn does is bounded, and the order is that of the posts.
 //!
-//! Holds T7, M2, M5, M11, R4.
+//! Holds T7, M2, M5, M11, R4, Q1, Q4.
 
 #[path = "support/costs.rs"]
 mod costs;
@@ -15,7 +15,7 @@ use std::{
     thread,
 };
 
-use alooper::{Interest, Looper, LooperHandle, Next};
+use alooper::{Handler, Interest, Looper, LooperHandle, Next};
 use costs::assert_in_proportion;
 use support::{ms, watched};
 
@@ -180,5 +180,45 @@ fn r4_what_waits_can_be_asked_about_and_cancelled() {
         assert!(looper.is_empty());
         assert!(looper.poll_once(ms(1)).unwrap().timed_out);
         assert_eq!(looper.exit_report().removed, 2000);
+    });
+}
+
+/// With a million messages, it held the queue for a tenth of a second, and copied them all.
+#[test]
+fn q1_what_a_quit_costs_who_quits_does_not_grow_with_what_is_pending() {
+    let quitting = |count: u32| {
+        let loopers = (0..LOOPERS).map(|_| {
+            let looper = Looper::new().unwrap();
+            let handler = Handler::new(&looper, |_, _: u32| panic!("it has quit"));
+            for number in 0..count / 2 {
+                handler.message(number).what(number as i32).send_delayed(ms(u64::from(number))).unwrap();
+            }
+            assert!(handler.has_what(1), "they are listed by their labels");
+            flood(&looper.handle(), count / 2, |_| panic!("it has quit"));
+            looper
+        });
+        let fresh = RefCell::new(loopers.collect::<Vec<_>>());
+        let has_quit = Rc::new(RefCell::new(Vec::new()));
+        let done = has_quit.clone();
+        let quit = move || {
+            let looper = fresh.borrow_mut().pop().expect("there are as many as quit");
+            looper.quit();
+            done.borrow_mut().push(looper);
+        };
+        (has_quit, quit)
+    };
+    watched(move || {
+        let (few_loopers, few) = quitting(FEW);
+        let (many_loopers, many) = quitting(MANY);
+
+        assert_in_proportion("a quit", 8, few, many);
+
+        for (loopers, count) in [(few_loopers, FEW), (many_loopers, MANY)] {
+            for looper in loopers.take() {
+                let report = looper.exit_report();
+                assert_eq!((report.dropped, looper.len()), (u64::from(count), 0));
+                assert!(looper.poll_once(ms(0)).unwrap().quit);
+            }
+        }
     });
 }

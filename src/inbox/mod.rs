@@ -19,7 +19,7 @@ mod forget;
 mod tests;
 
 use std::{
-    mem,
+    iter, mem,
     sync::{
         Arc,
         atomic::{
@@ -336,6 +336,14 @@ impl<T> Inbox<T> {
         if left.plain.is_empty() {
             self.state.fetch_and(!MAIL, AcqRel);
         }
+    }
+
+    /// Takes all mail as it lies, to give it up.
+    pub(crate) fn take_all_mail(&self) -> Vec<Mail<T>> {
+        let left = &mut *self.left.lock();
+        self.earliest.store(Moment::NEVER.as_nanos(), Release);
+        self.state.fetch_and(!MAIL, AcqRel);
+        iter::once(mem::take(&mut left.other)).chain(left.plain.take_all()).collect()
     }
 
     /// Lets `numbers` go on in a new block. `false` if there is mail, which that would overtake.

@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+pub(crate) use self::given_up::Dropped;
 use crate::{
     account::Account,
     arena::NOWHERE,
@@ -57,7 +58,7 @@ pub(crate) struct Queue<T> {
     is_idle_awaited: bool,
     index: Index,
     /// What a quit gave up, until the looper's thread takes it to drop it.
-    dropped: Vec<Taken<T>>,
+    dropped: Dropped<T>,
     /// How all that are not pending any more have ended; `posted` is the sum of all.
     account: Arc<Account>,
     /// The latest time that a plain message or a barrier was given: they never go back.
@@ -133,7 +134,7 @@ impl<T> Queue<T> {
             is_blocked: false,
             is_idle_awaited: false,
             index: Index::default(),
-            dropped: Vec::new(),
+            dropped: Dropped::default(),
             account: account.clone(),
             latest: Moment::EARLIEST,
         }

@@ -240,7 +240,7 @@ fn q1_quitting_safely_keeps_what_is_due_at_that_moment() {
     queue.queue.give_up_later_than(t);
 
     assert_eq!(queue.queue.nodes.len(), 2);
-    let mut dropped: Vec<_> = queue.queue.take_dropped().into_iter().map(|taken| taken.value).collect();
+    let mut dropped: Vec<_> = queue.queue.take_dropped().into_messages().map(|taken| taken.value).collect();
     dropped.sort_unstable();
     assert_eq!(dropped, ["later", "never"]);
     assert_eq!(queue.run_all(Moment::NEVER), ["front", "due"]);
@@ -257,7 +257,7 @@ fn q4_every_message_is_accounted_for_once() {
 
     queue.pop(t);
     queue.queue.cancel_name(cancelled);
-    queue.queue.give_up_all();
+    queue.queue.give_up_all(Vec::new());
 
     let expected = ExitReport { posted: 4, run: 1, removed: 1, dropped: 2 };
     assert_eq!(queue.queue.account(), expected);

@@ -14,7 +14,7 @@ mod turns;
 use std::{
     io, mem,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -28,16 +28,16 @@ use crate::{
     fd::table::FdTable,
     inbox::{Inbox, Open, Signal, Taken, Wakes},
     index::Filter,
-    item::{Arrival, Body, Item, Kind, Origin, Stamp, When},
+    item::{Arrival, Body, Item, Origin, Stamp, When},
     mail::Numbers,
     message::Token,
     node::{Extra, Queued, Spot},
     notice::{Notice, Notices},
     place::{Lane, Name, Number, Place},
     planted::{self, Bug},
-    queue::{self, Begun, Hold, Queue},
+    queue::{self, Begun, Dropped, Hold, Queue},
     report::ExitReport,
-    slots::Key,
+    slots::{Key, Slots},
     sys::{
         epoll::Epoll,
         fork::Process,
@@ -52,6 +52,12 @@ const COMMON_LENGTH: usize = 1024;
 
 /// For how long the room that a burst has taken stays for the next one.
 const ROOM_STAYS: Duration = Duration::from_secs(1);
+
+/// Somebody who waits for a call.
+pub(crate) trait Waiting: Send + Sync {
+    /// Gives the call back to who waits, unless it has begun.
+    fn give_up(&self);
+}
 
 /// How to quit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +95,8 @@ pub(crate) struct Shared {
     polling: AtomicBool,
     /// Whether somebody watches, and wants to know when messages were posted. Orders nothing.
     watched: AtomicBool,
+    /// Who waits for calls.
+    calls: Mutex<Slots<Weak<dyn Waiting>>>,
     /// After which time a barrier is reported; zero for never.
     barrier_alarm: Duration,
     /// The next number of something that has to have one.
@@ -160,6 +168,7 @@ impl Shared {
             notices,
             polling: AtomicBool::new(false),
             watched: AtomicBool::new(false),
+            calls: Mutex::new(Slots::default()),
             barrier_alarm,
             ids: AtomicU64::new(0),
             counters: Counters::default(),
@@ -335,8 +344,8 @@ impl Shared {
     }
 
     /// Takes what a quit has given up.
-    pub(crate) fn take_dropped(&self) -> Vec<queue::Taken<Item>> {
-        self.ours().map_or_else(Vec::new, |ours| self.raw_desk(ours).queue.take_dropped())
+    pub(crate) fn take_dropped(&self) -> Dropped<Item> {
+        self.ours().map_or_else(Dropped::default, |ours| self.raw_desk(ours).queue.take_dropped())
     }
 
     /// Makes the next poll return at once, or the present one.
@@ -397,17 +406,33 @@ impl Shared {
         let Some(signal) = self.inbox.close(Reason::Quit) else {
             return;
         };
-        self.collect(&mut desk);
         match how {
-            Quit::Now => desk.queue.give_up_all(),
-            Quit::Safely => desk.queue.give_up_later_than(self.clock.now()),
+            Quit::Now => desk.queue.give_up_all(self.inbox.take_all_mail()),
+            Quit::Safely => {
+                // What is plain is due, wherever it is.
+                self.collect_other(&mut desk);
+                desk.queue.give_up_later_than(self.clock.now());
+            }
         }
-        // Those who wait for calls need not wait for the looper: all that is dropped of these here is our own.
-        let is_call = |item: &Item| matches!(&item.body, Body::Closure(closure) if closure.tag == Kind::Call);
-        let calls = desk.queue.take_dropped_if(is_call);
         drop(desk);
-        drop(calls);
+        if how == Quit::Now {
+            // Those who wait for calls need not wait for the looper's thread.
+            let calls = mem::take(&mut *self.calls.lock());
+            calls.iter().filter_map(|(_, call)| call.upgrade()).for_each(|call| call.give_up());
+        }
         self.signal_if(signal);
+    }
+
+    /// Notes somebody who waits for a call, to be released by a quit. Gives the key to take that back by.
+    pub(crate) fn note_call(&self, call: &Arc<impl Waiting + 'static>) -> Key {
+        let call: Weak<dyn Waiting> = Arc::downgrade(call) as _;
+        self.calls.lock().insert(call)
+    }
+
+    /// Forgets somebody who has waited for a call.
+    pub(crate) fn forget_call(&self, key: Key) {
+        let forgotten = self.calls.lock().remove(key);
+        drop(forgotten);
     }
 
     /// Gives up everything and refuses all from now on, because the looper is dropped.
@@ -416,7 +441,6 @@ impl Shared {
         self.fds.shut();
         let mut desk = self.desk.lock();
         self.inbox.shut();
-        self.collect(&mut desk);
-        desk.queue.give_up_all();
+        desk.queue.give_up_all(self.inbox.take_all_mail());
     }
 }

@@ -34,6 +34,13 @@ impl Shared {
         }
     }
 
+    /// Moves what is not plain of the mail into the queue.
+    pub(super) fn collect_other(&self, desk: &mut Desk) {
+        if self.inbox.has_mail() {
+            self.collect_some(desk, false);
+        }
+    }
+
     /// Moves what is not plain of the mail into the queue, and a batch of what is, if `with_plain`.
     #[cold]
     fn collect_some(&self, desk: &mut Desk, with_plain: bool) {

@@ -22,14 +22,13 @@ const WORDS: usize = 5;
 /// Pointers, so that those in the closure survive the move.
 type Room = MaybeUninit<[*const (); WORDS]>;
 
-/// A `FnOnce(&C)` of any type, and a `tag`.
-pub(crate) struct Closure<C: ?Sized + 'static, T> {
+/// A `FnOnce(&C)` of any type.
+pub(crate) struct Closure<C: ?Sized + 'static> {
     /// `None` if there is nothing in it.
     methods: Option<&'static Methods<C>>,
     room: Room,
     /// The number of the only thread that may open it; zero if all may.
     home: u32,
-    pub(crate) tag: T,
 }
 
 struct Methods<C: ?Sized> {
@@ -43,13 +42,13 @@ struct Methods<C: ?Sized> {
 // SAFETY: what is not `Send` is only ever moved with the bytes around it on other threads than its own; `home` keeps
 // them from opening it.
 #[allow(unsafe_code, reason = "closures by value: see docs/performance.md")]
-unsafe impl<C: ?Sized + 'static, T: Send> Send for Closure<C, T> {}
+unsafe impl<C: ?Sized + 'static> Send for Closure<C> {}
 
-impl<C: ?Sized + 'static, T> Closure<C, T> {
+impl<C: ?Sized + 'static> Closure<C> {
     /// Keeps nothing.
     #[inline]
-    pub(crate) fn none(tag: T) -> Closure<C, T> {
-        Closure { methods: None, room: Room::uninit(), home: 0, tag }
+    pub(crate) fn none() -> Closure<C> {
+        Closure { methods: None, room: Room::uninit(), home: 0 }
     }
 
     /// Whether an `F` has room without a box.
@@ -88,14 +87,10 @@ impl<C: ?Sized + 'static, T> Closure<C, T> {
     /// Cheaper than to move the whole: only what has been written a while ago is read in large pieces, which a CPU does
     /// badly with what it has just written in small ones.
     #[inline(always)]
-    pub(crate) fn move_to(&mut self, other: &mut Closure<C, T>)
-    where
-        T: Copy,
-    {
+    pub(crate) fn move_to(&mut self, other: &mut Closure<C>) {
         debug_assert!(other.methods.is_none(), "there is nothing in it");
         other.room = self.room;
         other.home = self.home;
-        other.tag = self.tag;
         other.methods = self.methods.take();
     }
 
@@ -127,7 +122,7 @@ impl<C: ?Sized + 'static, T> Closure<C, T> {
 
     /// Gives it back as what it was when it was kept, if it was an `F`.
     #[cold]
-    pub(crate) fn into_inner<F: FnOnce(&C) + 'static>(self) -> Result<F, Closure<C, T>> {
+    pub(crate) fn into_inner<F: FnOnce(&C) + 'static>(self) -> Result<F, Closure<C>> {
         let type_id = self.methods.map(|methods| (methods.type_id)());
         let is_meant = |meant| type_id == Some(meant) && self.is_here();
         if fits::<F>() && is_meant(TypeId::of::<F>()) {
@@ -146,7 +141,7 @@ impl<C: ?Sized + 'static, T> Closure<C, T> {
     }
 }
 
-impl<C: ?Sized + 'static, T> Drop for Closure<C, T> {
+impl<C: ?Sized + 'static> Drop for Closure<C> {
     /// Forgets what must not be dropped here.
     fn drop(&mut self) {
         if let Some(methods) = self.methods
@@ -161,7 +156,7 @@ impl<C: ?Sized + 'static, T> Drop for Closure<C, T> {
     }
 }
 
-impl<C: ?Sized + 'static, T> Debug for Closure<C, T> {
+impl<C: ?Sized + 'static> Debug for Closure<C> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.debug_struct("Closure").finish_non_exhaustive()
     }
@@ -214,10 +209,10 @@ mod tests {
 
     use super::*;
 
-    type Adding = Closure<Cell<u64>, ()>;
+    type Adding = Closure<Cell<u64>>;
 
     fn kept<F: FnOnce(&Cell<u64>) + Send + 'static>(closure: F) -> Adding {
-        let mut kept = Adding::none(());
+        let mut kept = Adding::none();
         kept.fill(closure);
         kept
     }
@@ -227,7 +222,7 @@ mod tests {
     }
 
     fn kept_here<F: FnOnce(&Cell<u64>) + 'static>(closure: F) -> Adding {
-        let mut kept = Adding::none(());
+        let mut kept = Adding::none();
         kept.fill_local(closure, here());
         kept
     }
