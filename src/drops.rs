@@ -1,7 +1,9 @@
-//! How user values are dropped.
+//! How user values are dropped: each may panic, also while another panic unwinds, and none of that aborts (X3).
 
 use std::{
+    any::Any,
     mem,
+    ops::{Deref, DerefMut},
     panic::{self, AssertUnwindSafe},
     thread,
 };
@@ -10,29 +12,95 @@ use std::{
 ///
 /// Call it with no lock and no borrow held.
 pub(crate) fn drop_each<T>(values: impl IntoIterator<Item = T>) {
-    let mut first_panic = None;
-    for value in values {
-        if let Err(panic) = panic::catch_unwind(AssertUnwindSafe(|| drop(value))) {
-            // What a panic carries may panic in its turn when it is dropped: that of the later ones is not.
-            if first_panic.is_none() {
-                first_panic = Some(panic);
-            } else {
-                mem::forget(panic);
-            }
-        }
-    }
-    match first_panic {
-        Some(panic) if !thread::panicking() => panic::resume_unwind(panic),
-        panic => mem::forget(panic),
-    }
+    let mut first_panic = FirstPanic::default();
+    let mut values = values.into_iter();
+    // To find the next one may drop something, too.
+    while let Some(()) = first_panic.note(|| values.next().map(drop)).unwrap_or(Some(())) {}
+    first_panic.go_on();
 }
 
 /// Drops `value`; whether that panicked. The panic ends here, with all that it carries.
 pub(crate) fn drop_quietly<T>(value: T) -> bool {
-    let dropped = panic::catch_unwind(AssertUnwindSafe(|| drop(value)));
-    let panicked = dropped.is_err();
-    mem::forget(dropped);
-    panicked
+    caught(|| drop(value)).is_none()
+}
+
+/// What `run` gives; `None` if it panicked. The panic ends here, with all that it carries.
+pub(crate) fn caught<R>(run: impl FnOnce() -> R) -> Option<R> {
+    panic::catch_unwind(AssertUnwindSafe(run)).map_err(mem::forget).ok()
+}
+
+/// Gives what some user code came to, after `end`: of two panics, that of the user code goes on.
+pub(crate) fn after<R>(outcome: thread::Result<R>, end: impl FnOnce()) -> R {
+    match outcome {
+        Ok(value) => {
+            let value = Shielded::new(value);
+            end();
+            value.into_inner()
+        }
+        Err(panic) => {
+            caught(end);
+            panic::resume_unwind(panic)
+        }
+    }
+}
+
+/// The first of several panics. What the later ones carry may panic in its turn when it is dropped, and is not.
+#[derive(Default)]
+struct FirstPanic(Option<Box<dyn Any + Send>>);
+
+impl FirstPanic {
+    /// What `run` gives; `None` if it panicked.
+    fn note<R>(&mut self, run: impl FnOnce() -> R) -> Option<R> {
+        let note = |panic| match self.0 {
+            None => self.0 = Some(panic),
+            Some(_) => mem::forget(panic),
+        };
+        panic::catch_unwind(AssertUnwindSafe(run)).map_err(note).ok()
+    }
+
+    /// Goes on with it, unless another panic unwinds already.
+    fn go_on(self) {
+        match self.0 {
+            Some(panic) if !thread::panicking() => panic::resume_unwind(panic),
+            panic => mem::forget(panic),
+        }
+    }
+}
+
+/// A value of a user's that may be dropped while a panic unwinds. If it panics in its turn, that ends there.
+pub(crate) struct Shielded<T> {
+    /// `None` once it is out, and then this is gone.
+    value: Option<T>,
+}
+
+impl<T> Shielded<T> {
+    pub(crate) fn new(value: T) -> Shielded<T> {
+        Shielded { value: Some(value) }
+    }
+
+    pub(crate) fn into_inner(mut self) -> T {
+        self.value.take().expect("only this takes it out")
+    }
+}
+
+impl<T> Deref for Shielded<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.value.as_ref().expect("it is out only when this is gone")
+    }
+}
+
+impl<T> DerefMut for Shielded<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        self.value.as_mut().expect("it is out only when this is gone")
+    }
+}
+
+impl<T> Drop for Shielded<T> {
+    fn drop(&mut self) {
+        drop_each(self.value.take());
+    }
 }
 
 #[cfg(all(test, not(alooper_loom)))]
@@ -59,6 +127,31 @@ mod tests {
 
         assert_eq!(dropped.get(), 3);
         assert_eq!(result.unwrap_err().downcast_ref::<String>().unwrap(), "payload 1");
+    }
+
+    #[test]
+    fn x3_a_panic_on_the_way_to_the_next_value_leaves_none_undropped() {
+        let dropped = Rc::new(Cell::new(0));
+        let values = [(); 3].map(|()| PanicsInDrop(dropped.clone()));
+        let half = values.into_iter().enumerate().filter_map(|(at, value)| (at != 1).then_some(value));
+
+        let result = panic::catch_unwind(AssertUnwindSafe(|| drop_each(half)));
+
+        assert_eq!(dropped.get(), 3);
+        assert!(result.is_err());
+    }
+
+    #[test]
+    fn x3_of_user_code_and_its_end_that_both_panic_the_first_panic_goes_on() {
+        let dropped = Rc::new(Cell::new(0));
+        let value = || PanicsInDrop(dropped.clone());
+
+        let both = panic::catch_unwind(AssertUnwindSafe(|| after::<()>(Err(Box::new("first")), || drop(value()))));
+        assert_eq!(both.unwrap_err().downcast_ref(), Some(&"first"));
+        let end = panic::catch_unwind(AssertUnwindSafe(|| after(Ok(value()), || panic!("end"))));
+        assert_eq!(end.map(mem::forget).unwrap_err().downcast_ref(), Some(&"end"));
+
+        assert_eq!(dropped.get(), 2);
     }
 
     /// Panics with a payload that panics when it is dropped.

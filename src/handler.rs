@@ -13,7 +13,7 @@ use std::{
 
 use crate::{
     draft::Draft,
-    drops::drop_each,
+    drops::{Shielded, drop_each},
     error::Rejected,
     home,
     item::{Arrival, Callee, Target},
@@ -104,20 +104,13 @@ impl<M> Drop for Front<M> {
 /// A handler on the looper's thread.
 struct Receiver<M, F> {
     passport: Passport<M>,
-    /// Taken out while it runs.
-    callback: Cell<Option<Box<F>>>,
-}
-
-impl<M, F> Drop for Receiver<M, F> {
-    /// Also while a message's panic unwinds: a second panic would abort the process.
-    fn drop(&mut self) {
-        drop_each(self.callback.take());
-    }
+    /// Taken out while it runs. Dropped perhaps while a message's panic unwinds.
+    callback: Cell<Option<Shielded<Box<F>>>>,
 }
 
 impl<M: 'static, F: FnMut(&Looper, M) + 'static> Receiver<M, F> {
     fn at_home(passport: Passport<M>, callback: Box<F>) -> Callee {
-        Rc::new(Box::new(Receiver { passport, callback: Cell::new(Some(callback)) }))
+        Rc::new(Box::new(Receiver { passport, callback: Cell::new(Some(Shielded::new(callback))) }))
     }
 }
 
@@ -143,8 +136,8 @@ impl<M, F: FnMut(&Looper, M)> Target for Receiver<M, F> {
 
 /// A callback that runs, and is put back after that, also if it panics.
 struct Run<'a, F> {
-    place: &'a Cell<Option<Box<F>>>,
-    callback: Option<Box<F>>,
+    place: &'a Cell<Option<Shielded<Box<F>>>>,
+    callback: Option<Shielded<Box<F>>>,
 }
 
 impl<F> Drop for Run<'_, F> {

@@ -6,10 +6,7 @@ use std::{
     mem,
 };
 
-use crate::{
-    drops::{drop_each, drop_quietly},
-    looper::Looper,
-};
+use crate::{drops::drop_each, looper::Looper};
 
 /// What becomes of an idle handler after it has run: what it returns.
 ///
@@ -144,11 +141,7 @@ impl Drop for Run<'_> {
             IdleNext::Keep => self.idlers.put_back(self.id, callback),
             IdleNext::Remove => {
                 self.idlers.remove(self.id);
-                if std::thread::panicking() {
-                    drop_quietly(callback);
-                } else {
-                    drop_each([callback]);
-                }
+                drop_each([callback]);
             }
         }
     }

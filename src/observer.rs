@@ -9,7 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{drops::drop_each, notice::Notice};
+use crate::{
+    drops::{Shielded, drop_each},
+    notice::Notice,
+};
 
 /// Below this lateness slow deliveries are reported again: Android's figure.
 const CAUGHT_UP: Duration = Duration::from_millis(10);
@@ -185,8 +188,8 @@ impl Watching {
 
     /// Tells the observer what the looper has noticed.
     pub(crate) fn tell(&self, notice: &Notice) {
-        let kept = Kept(self.observer());
-        if let Some(observer) = &kept.0 {
+        let kept = Shielded::new(self.observer());
+        if let Some(observer) = kept.as_deref() {
             observer.noticed(notice);
         }
     }
@@ -215,15 +218,5 @@ impl Watching {
         if self.slow_dispatch.get().is_some_and(|threshold| took >= threshold) {
             log::warn!("{label} was held up for {took:?} by {}: move long work to another thread", dispatch.label());
         }
-    }
-}
-
-/// An observer that is called. It may be the last one that there is of it, if a message has replaced it, and may then
-/// panic when it is dropped, also while another panic unwinds.
-pub(crate) struct Kept(pub(crate) Option<Rc<dyn Observer>>);
-
-impl Drop for Kept {
-    fn drop(&mut self) {
-        drop_each(self.0.take());
     }
 }

@@ -11,6 +11,7 @@ use std::{
 };
 
 use crate::{
+    drops::Shielded,
     error::{AddFdError, Rejected},
     fd::{
         Next, Watch,
@@ -219,12 +220,12 @@ impl LooperHandle {
         let repetition = Repetition::new();
         let due = self.shared.clock.now().after(period);
         let stamp = Stamp { asynchronous: self.asynchronous, ..Stamp::new(When::At(due)) };
-        let tick = Box::new(Tick { run: callback, due, stamp, period, repetition: repetition.clone() });
+        let tick = Box::new(Tick { run: Shielded::new(callback), due, stamp, period, repetition: repetition.clone() });
         let fill = |place: &mut Body, tick: Box<Tick<F>>| *place = Body::send(move |looper: &Looper| tick.run(looper));
         let first = |tick| self.shared.leave(stamp, tick, None, fill);
         match repetition.post_next(&self.shared, tick, first) {
             Ok(()) => Ok(Posted::repeating(self.shared.id, repetition)),
-            Err(Rejected { value, reason }) => Err(Rejected { value: value.run, reason }),
+            Err(Rejected { value, reason }) => Err(Rejected { value: value.run.into_inner(), reason }),
         }
     }
 

@@ -4,6 +4,7 @@ use std::{ops::ControlFlow, sync::Arc, time::Duration};
 
 use crate::{
     clock::Moment,
+    drops::Shielded,
     error::{Reason, Rejected},
     inbox::Signal,
     item::{Item, Stamp, When},
@@ -103,7 +104,7 @@ impl Repetition {
 
 /// A repeating closure, between its runs and during them.
 pub(crate) struct Tick<F> {
-    pub(crate) run: F,
+    pub(crate) run: Shielded<F>,
     /// When the run is due.
     pub(crate) due: Moment,
     /// How it is posted.

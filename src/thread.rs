@@ -276,11 +276,11 @@ impl HandlerThreadBuilder {
         match receiver.recv() {
             Ok(Ok(Ok(handle))) => Ok(HandlerThread { handle, thread: Some(thread) }),
             Ok(Ok(Err(error))) => {
-                let _ = thread.join();
+                drop_quietly(thread.join());
                 Err(error)
             }
             Ok(Err(panic)) => {
-                let _ = thread.join();
+                drop_quietly(thread.join());
                 panic::resume_unwind(panic)
             }
             // The thread sends what has come of preparing, whatever that is, before it does anything else.

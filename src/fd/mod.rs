@@ -15,7 +15,7 @@ use std::{
 };
 
 use crate::{
-    drops::drop_each,
+    drops::Shielded,
     fd::registrations::Registration,
     interest::{Events, Interest},
     looper::Looper,
@@ -65,33 +65,26 @@ pub(crate) trait Watched {
 /// The one kind of [`Watched`]: idents have a callback that is never called.
 pub(crate) struct Watch<S, F> {
     fd: RawFd,
-    source: S,
+    source: Shielded<S>,
     /// Dropped after the source.
-    callback: Callback<F>,
-}
-
-/// A callback that may panic when it is dropped, even while its source's panic unwinds: two at once would abort the
-/// process.
-struct Callback<F>(Option<F>);
-
-impl<F> Drop for Callback<F> {
-    fn drop(&mut self) {
-        drop_each(self.0.take());
-    }
+    callback: Shielded<F>,
 }
 
 impl<S: AsFd + 'static, F> Watch<S, F> {
     pub(crate) fn new(source: S, callback: F) -> Watch<S, F> {
         let fd = source.as_fd().as_raw_fd();
-        Watch { fd, source, callback: Callback(Some(callback)) }
+        Watch { fd, source: Shielded::new(source), callback: Shielded::new(callback) }
     }
 
     pub(crate) fn fd(&self) -> RawFd {
         self.fd
     }
 
+    /// Drops the callback, and gives the source back.
     pub(crate) fn into_source(self) -> S {
-        self.source
+        let Watch { source, callback, .. } = self;
+        drop(callback);
+        source.into_inner()
     }
 }
 
@@ -101,10 +94,7 @@ where
     F: FnMut(&Looper, &mut S, Events) -> Next,
 {
     fn call(&mut self, looper: &Looper, events: Events) -> Next {
-        match &mut self.callback.0 {
-            Some(callback) => callback(looper, &mut self.source, events),
-            None => Next::Remove,
-        }
+        (self.callback)(looper, &mut self.source, events)
     }
 
     fn readable(&self) -> Option<u64> {
@@ -116,7 +106,7 @@ where
     }
 
     fn source(&mut self) -> &mut dyn Any {
-        &mut self.source
+        &mut *self.source
     }
 
     fn give_back(self: Box<Self>, place: &mut dyn Any) {

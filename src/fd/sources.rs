@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    drops::{drop_each, drop_quietly},
+    drops::{after, caught, drop_each, drop_quietly},
     fd::{
         CLOSED_UNDER_IT, Next, Watched,
         registrations::{Registration, Served},
@@ -89,11 +89,7 @@ impl Sources {
         }
         let mut watched = self.take(table, key)?;
         let result = panic::catch_unwind(AssertUnwindSafe(|| look(watched.source())));
-        self.conclude(table, key, watched, Next::Keep, 0);
-        match result {
-            Ok(result) => Some(result),
-            Err(panic) => panic::resume_unwind(panic),
-        }
+        Some(after(result, || self.conclude(table, key, watched, Next::Keep, 0)))
     }
 
     /// Does what the callback said, and puts back what was taken, unless its registration has ended.
@@ -101,7 +97,7 @@ impl Sources {
         match next {
             Next::Remove if !planted::is(Bug::KeepAnyway) => self.end(table, key),
             // What cannot say which fd it is, since its `AsFd` panics, is another one.
-            _ if !panic::catch_unwind(AssertUnwindSafe(|| watched.is_unchanged())).unwrap_or(false) => {
+            _ if !caught(|| watched.is_unchanged()).unwrap_or(false) => {
                 self.end_as_stale(table, key, "its source was exchanged for another fd");
             }
             Next::Keep | Next::Remove => {}

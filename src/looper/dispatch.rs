@@ -9,11 +9,12 @@ use std::{
 
 use crate::{
     clock::Moment,
+    drops::{Shielded, caught, drop_each},
     home::Lent,
     item::{Body, Item, Target},
     looper::Looper,
     node::Queued,
-    observer::{Dispatch, Kept, Observer},
+    observer::{Dispatch, Observer},
     queue::Begun,
     recipient::EndTargets,
     slots::Key,
@@ -31,7 +32,7 @@ impl Looper {
     pub fn set_observer(&self, observer: Option<Rc<dyn Observer>>) {
         let former = self.core.watching.set_observer(observer);
         self.shared().set_watched(self.core.watching.is_on());
-        drop(former);
+        drop_each(former);
     }
 
     /// Sets from which duration on the run of a message, and from which lateness on its start, is reported in the log;
@@ -95,9 +96,9 @@ impl Looper {
             started: started.to_instant(),
             place: item.origin,
         };
-        // One and the same from beginning to end, also if the message sets another.
-        let kept = Kept(watching.observer());
-        let observer = kept.0.as_deref();
+        // One and the same from beginning to end, also if the message sets another. It may be the last of it then.
+        let kept = Shielded::new(watching.observer());
+        let observer = kept.as_deref();
         let body = &mut item.body;
         let begin = || {
             watching.look_at_delivery(label, &dispatch);
@@ -105,11 +106,10 @@ impl Looper {
         };
         if let Err(panic) = panic::catch_unwind(AssertUnwindSafe(begin)) {
             // The message is consumed by this panic as by its own.
-            let dropped = panic::catch_unwind(AssertUnwindSafe(|| match (mem::take(body), target) {
+            caught(|| match (mem::take(body), target) {
                 (Body::Sent(sent), Some(target)) => target.discard(sent.letter),
                 (body, _) => drop(body),
-            }));
-            mem::forget(dropped);
+            });
             panic::resume_unwind(panic);
         }
         let result = panic::catch_unwind(AssertUnwindSafe(|| self.run_body(body, target)));
@@ -124,8 +124,7 @@ impl Looper {
             (Ok(()), Some(observer)) => observer.finished(&dispatch, took),
             (Err(panic), observer) => {
                 // A second panic must not hide the first.
-                let tell = || observer.map(|observer| observer.panicked(&dispatch, took));
-                mem::forget(panic::catch_unwind(AssertUnwindSafe(tell)));
+                caught(|| observer.map(|observer| observer.panicked(&dispatch, took)));
                 panic::resume_unwind(panic);
             }
         }

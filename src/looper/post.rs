@@ -6,6 +6,7 @@ use std::{
 };
 
 use crate::{
+    drops::Shielded,
     error::Rejected,
     item::{Body, Stamp, When},
     looper::Looper,
@@ -152,10 +153,10 @@ impl Looper {
         let repetition = Repetition::new();
         let due = self.clock().now().after(period);
         let stamp = Stamp::new(When::At(due));
-        let tick = Box::new(Tick { run: callback, due, stamp, period, repetition: repetition.clone() });
+        let tick = Box::new(Tick { run: Shielded::new(callback), due, stamp, period, repetition: repetition.clone() });
         match self.post_tick(tick) {
             Ok(()) => Ok(Posted::repeating(self.shared().id, repetition)),
-            Err(Rejected { value, reason }) => Err(Rejected { value: value.run, reason }),
+            Err(Rejected { value, reason }) => Err(Rejected { value: value.run.into_inner(), reason }),
         }
     }
 
