@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    builder::Builder, drops::drop_quietly, error::Misuse, looper::Looper, remote::LooperHandle, sys::fork::PerProcess,
+    builder::Builder, drops::caught, error::Misuse, looper::Looper, remote::LooperHandle, sys::fork::PerProcess,
 };
 
 thread_local! {
@@ -20,13 +20,21 @@ thread_local! {
 struct Own(RefCell<Option<Rc<Looper>>>);
 
 impl Drop for Own {
-    /// Drops the looper. A panic must not leave a thread's last destructors, where it would abort the process (X3).
+    /// Ends the looper. A panic must not leave a thread's last destructors, where it would abort the process (X3).
     fn drop(&mut self) {
-        let looper = self.0.take();
-        if drop_quietly(looper) {
+        if !end_quietly(self.0.take()) {
             log::error!("something that a looper held panicked when it was dropped at the end of its thread");
         }
     }
+}
+
+/// Ends what was a thread's own looper, whoever still has an `Rc` of it. Whether nothing that it held panicked.
+fn end_quietly(own: Option<Rc<Looper>>) -> bool {
+    let end = || {
+        let own = own;
+        own.iter().for_each(|looper| looper.end());
+    };
+    caught(end).is_some()
 }
 
 /// The process's main looper. A forked child does not have its parent's.
@@ -43,9 +51,11 @@ impl Looper {
     /// Gives the calling thread's looper, and makes it the first time.
     ///
     /// The thread keeps it until it ends, also after it has quit. When the thread ends, [`Looper::current`] becomes
-    /// `None` first, and then the looper is dropped.
+    /// `None` first. Then the looper ends as if it were dropped, even if an `Rc` of it is left somewhere: all that it
+    /// holds is dropped, on this thread, so that a callback with an `Rc` of its own looper keeps neither alive. What has
+    /// such an `Rc` after that finds a looper that has quit.
     ///
-    /// A forked child does not have its parent's looper: it is given one of its own here, and lets go of the other.
+    /// A forked child does not have its parent's looper: it is given one of its own here, and the other ends.
     ///
     /// # Errors
     /// As [`Looper::new`]; of kind `Unsupported` if the thread is ending.
@@ -54,6 +64,7 @@ impl Looper {
     /// `ALooper_prepare`, and `Looper.prepare`, which throws the second time.
     #[doc(alias = "ALooper_prepare")]
     pub fn prepare() -> io::Result<Rc<Looper>> {
+        end_inherited();
         match Looper::current() {
             Some(looper) => Ok(looper),
             None => Looper::builder().prepare(),
@@ -82,6 +93,8 @@ impl Looper {
     /// `Looper.prepareMainLooper`.
     #[doc(alias = "prepareMainLooper")]
     pub fn prepare_main() -> io::Result<Rc<Looper>> {
+        // Before anything is locked, since it drops what is a user's.
+        end_inherited();
         let main = MAIN.get();
         let _preparing = main.preparing.lock().unwrap_or_else(PoisonError::into_inner);
         if Looper::main_handle().is_some() {
@@ -103,19 +116,26 @@ impl Looper {
     }
 }
 
-/// Makes `looper` the calling thread's own, which has none but perhaps, in a forked child, its parent's.
-fn install(looper: &Rc<Looper>) -> io::Result<()> {
-    let install = |current: &Own| current.0.replace(Some(looper.clone()));
-    let inherited = CURRENT.try_with(install).map_err(|_| Misuse::ThreadEnding)?;
-    if drop_quietly(inherited) {
+/// In a forked child, ends what was the calling thread's own looper in the parent process. That drops what is a user's,
+/// which may prepare another one.
+fn end_inherited() {
+    let is_inherited = |own: &mut Rc<Looper>| own.shared().is_inherited();
+    let inherited = CURRENT.try_with(|current| current.0.borrow_mut().take_if(is_inherited));
+    if !end_quietly(inherited.ok().flatten()) {
         log::error!("something that the parent process's looper held panicked when a forked child dropped it");
     }
+}
+
+/// Makes `looper` the calling thread's own, which has none.
+fn install(looper: &Rc<Looper>) -> io::Result<()> {
+    CURRENT.try_with(|current| current.0.replace(Some(looper.clone()))).map_err(|_| Misuse::ThreadEnding)?;
     Ok(())
 }
 
 /// Makes `looper` the calling thread's own until it is taken back.
 #[cfg(feature = "testing")]
 pub(crate) fn lend(looper: &Rc<Looper>) -> io::Result<()> {
+    end_inherited();
     if Looper::current().is_some() {
         return Err(Misuse::SecondPrepare.into());
     }
@@ -139,6 +159,7 @@ impl Builder {
     /// As [`Looper::prepare`], and one of kind `AlreadyExists` if the thread has a looper, whose properties are set
     /// already.
     pub fn prepare(self) -> io::Result<Rc<Looper>> {
+        end_inherited();
         if Looper::current().is_some() {
             return Err(Misuse::SecondPrepare.into());
         }

@@ -14,7 +14,7 @@ use std::{
 use crate::{
     draft::Draft,
     drops::{Shielded, drop_each},
-    error::Rejected,
+    error::{Reason, Rejected},
     home,
     item::{Arrival, Callee, Target},
     looper::Looper,
@@ -149,7 +149,8 @@ impl<F> Drop for Run<'_, F> {
 impl<M: 'static> Handler<M> {
     /// Makes a handler on the looper's own thread: `callback` and its state need not be `Send`.
     ///
-    /// On a looper that has quit, the handler is made, and what is sent to it is refused.
+    /// On a looper that has quit, the handler is made, and what is sent to it is refused. A closure that keeps an `Rc` of
+    /// its own looper keeps both alive: use the looper that it is lent, or keep a [`LooperHandle`].
     ///
     /// # Android
     /// `new Handler(looper, callback)`.
@@ -159,7 +160,7 @@ impl<M: 'static> Handler<M> {
     {
         let shared = looper.shared();
         let (handler, recipient) = Handler::announce(shared);
-        if shared.is_inherited() {
+        if let Some(Reason::Dropped | Reason::Forked) = shared.closed() {
             // As for a looper that has quit, but that nobody would drop the closure later.
             return handler;
         }

@@ -111,6 +111,11 @@ impl Home {
         (!self.busy.replace(true)).then(|| Busy { home: self })
     }
 
+    /// Whether polling has to be refused.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.busy.get()
+    }
+
     /// Keeps a handler's closure. Gives what has to be dropped for that.
     #[must_use = "it has to be dropped, with nothing borrowed"]
     pub(crate) fn keep_target(&self, key: Key, target: Callee) -> Option<Callee> {

@@ -158,6 +158,9 @@ impl Looper {
     /// its queue again. A panic in it removes it and goes
     /// on. That it ran is in the [`Turn`](crate::Turn), but does not end one.
     ///
+    /// One that keeps an `Rc` of its own looper keeps both alive: use the looper that it is lent, or keep a
+    /// [`LooperHandle`].
+    ///
     /// # Errors
     /// Gives the closure back if the looper has quit.
     ///

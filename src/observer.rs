@@ -9,10 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{
-    drops::{Shielded, drop_each},
-    notice::Notice,
-};
+use crate::{drops::Shielded, notice::Notice};
 
 /// Below this lateness slow deliveries are reported again: Android's figure.
 const CAUGHT_UP: Duration = Duration::from_millis(10);
@@ -135,13 +132,6 @@ pub(crate) struct Watching {
     /// A slow delivery was reported, and the looper has not caught up since.
     is_behind: Cell<bool>,
     is_on: Cell<bool>,
-}
-
-impl Drop for Watching {
-    /// Also while the panic of something else that the looper held unwinds.
-    fn drop(&mut self) {
-        drop_each(self.observer.take());
-    }
 }
 
 impl Watching {

@@ -24,13 +24,15 @@ impl Looper {
     /// Lets `observer` see each message before and after it runs, in place of the observer that there was; `None` for
     /// nobody.
     ///
-    /// Called from inside a message, it takes effect with the next one.
+    /// Called from inside a message, it takes effect with the next one. An observer that keeps an `Rc` of its own looper
+    /// keeps both alive: give it a [`LooperHandle`](crate::LooperHandle). A looper that has ended with its thread drops
+    /// `observer` at once.
     ///
     /// # Android
     /// `Looper.setObserver`, and `Looper.setMessageLogging`.
     #[doc(alias = "setMessageLogging")]
     pub fn set_observer(&self, observer: Option<Rc<dyn Observer>>) {
-        let former = self.core.watching.set_observer(observer);
+        let former = if self.core.has_ended.get() { observer } else { self.core.watching.set_observer(observer) };
         self.shared().set_watched(self.core.watching.is_on());
         drop_each(former);
     }

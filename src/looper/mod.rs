@@ -23,6 +23,7 @@ use std::{
 use crate::{
     builder::Builder,
     clock::Clock,
+    drops::Shielded,
     fd::registrations::Limits,
     home::Home,
     looper::rebuild::Strays,
@@ -45,7 +46,8 @@ use crate::{
 /// Other threads reach it through a [`LooperHandle`].
 ///
 /// Dropping it gives up what is pending, ends all registrations, and drops their closures and sources, all on this
-/// thread.
+/// thread. What it holds must not hold an `Rc` of it, which would keep both alive: use the `&Looper` that a callback is
+/// lent, or keep a [`LooperHandle`]. Only a thread's own looper ([`Looper::prepare`]) ends with its thread in any case.
 ///
 /// ```
 /// use alooper::Looper;
@@ -123,6 +125,8 @@ pub(crate) struct Core {
     rebuilt: Cell<bool>,
     /// Who watches, and what for.
     watching: Watching,
+    /// It holds nothing any more, and takes nothing.
+    has_ended: Cell<bool>,
 }
 
 impl Looper {
@@ -169,6 +173,7 @@ impl Looper {
             skipped: Cell::new(0),
             rebuilt: Cell::new(false),
             watching: Watching::new(watch),
+            has_ended: Cell::new(false),
         });
         let _ = core.home.core.set(Rc::downgrade(&core));
         core.home.shared.set_watched(core.watching.is_on());
@@ -179,6 +184,14 @@ impl Looper {
     pub(crate) fn of(home: &Home) -> Option<Looper> {
         let core = home.core.get()?.upgrade()?;
         Some(Looper { core, _life: None })
+    }
+
+    /// Ends it as dropping it does, whoever still has an `Rc` of it. Not from inside one of its callbacks, which has what
+    /// would be dropped: there, a thread ends only together with its process.
+    pub(crate) fn end(&self) {
+        if !self.core.home.is_busy() {
+            self.core.end();
+        }
     }
 
     pub(crate) fn home(&self) -> &Rc<Home> {
@@ -274,14 +287,26 @@ impl Debug for Looper {
     }
 }
 
-/// Dropping a looper gives up what is pending, ends all registrations, and drops their closures and sources, all on
-/// this thread. Handles stay valid; what is posted through them is refused from then on. In a forked child it drops
-/// what is on this thread and closes its fds, no more.
+/// Ends the looper with its last `Rc`.
 struct Life(Rc<Core>);
 
 impl Drop for Life {
     fn drop(&mut self) {
-        let home = &self.0.home;
+        self.0.end();
+    }
+}
+
+impl Core {
+    /// Gives up what is pending, ends all registrations, and drops all closures, sources and callbacks, on this thread;
+    /// the first time. Handles stay valid; what is posted through them is refused from then on. In a forked child it
+    /// drops what is on this thread, no more.
+    fn end(&self) {
+        if self.has_ended.replace(true) {
+            return;
+        }
+        // Dropped last.
+        let _observer = Shielded::new(self.watching.set_observer(None));
+        let home = &self.home;
         if home.shared.is_inherited() {
             home.clear_inherited();
         } else {
