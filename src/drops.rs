@@ -1,22 +1,89 @@
-//! How user values are dropped: each may panic, also while another panic unwinds, and none of that aborts (X3).
+//! How user values are dropped: each may panic, also while another panic unwinds, and none of that aborts (X3); and each
+//! may own the next one, however many they are (X4).
 
 use std::{
     any::Any,
-    mem,
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    mem::{self, ManuallyDrop},
     ops::{Deref, DerefMut},
     panic::{self, AssertUnwindSafe},
     thread,
 };
 
+/// How many rounds of dropping are nested at most on a thread. One takes up to 10 KiB of stack, unoptimized,
+/// where a looper goes in it.
+const DEEPEST: usize = 8;
+
+thread_local! {
+    /// How many rounds are under way on this thread.
+    static DEPTH: Cell<usize> = const { Cell::new(0) };
+    /// What was given up in the deepest round, for that to drop. Has no destructor, so that it is there in those of other
+    /// thread-locals, too; nor needs one, since it is empty and has no room when no round is under way.
+    static PUT_OFF: ManuallyDrop<RefCell<PutOff>> = const { ManuallyDrop::new(RefCell::new(VecDeque::new())) };
+}
+
+/// Values of any type.
+type PutOff = VecDeque<Box<dyn Any>>;
+
 /// Drops each of `values`, also when the `Drop` of some of them panic; then the first of those panics goes on.
 ///
+/// What drops may give up more, and that again: so rounds nest. In the deepest one, what is given up is put off until the
+/// value that gave it up is gone, lest a chain of values use up the stack.
+///
 /// Call it with no lock and no borrow held.
-pub(crate) fn drop_each<T>(values: impl IntoIterator<Item = T>) {
+pub(crate) fn drop_each<T: 'static>(values: impl IntoIterator<Item = T>) {
+    let Some(round) = Round::begin() else {
+        return put_off(values);
+    };
     let mut first_panic = FirstPanic::default();
     let mut values = values.into_iter();
     // To find the next one may drop something, too.
-    while let Some(()) = first_panic.note(|| values.next().map(drop)).unwrap_or(Some(())) {}
+    while let Some(()) = first_panic.note(|| values.next().map(drop)).unwrap_or(Some(())) {
+        round.drop_put_off(&mut first_panic);
+    }
+    drop(round);
     first_panic.go_on();
+}
+
+#[cold]
+fn put_off<T: 'static>(values: impl IntoIterator<Item = T>) {
+    // All of them first: to find them may put off something, too.
+    let values: Vec<Box<dyn Any>> = values.into_iter().map(|value| Box::new(value) as Box<dyn Any>).collect();
+    PUT_OFF.with(|list| list.borrow_mut().extend(values));
+}
+
+/// A round of dropping that is under way.
+struct Round {
+    depth: usize,
+}
+
+impl Round {
+    /// `None` if it would be too deep.
+    fn begin() -> Option<Round> {
+        let depth = DEPTH.get() + 1;
+        (depth <= DEEPEST).then(|| {
+            DEPTH.set(depth);
+            Round { depth }
+        })
+    }
+
+    /// Drops what was put off, if this is the round that has to.
+    fn drop_put_off(&self, first_panic: &mut FirstPanic) {
+        if self.depth == DEEPEST {
+            let next = || PUT_OFF.with(|list| list.borrow_mut().pop_front());
+            while let Some(value) = next() {
+                first_panic.note(|| drop(value));
+            }
+            PUT_OFF.with(|list| list.take());
+        }
+    }
+}
+
+impl Drop for Round {
+    fn drop(&mut self) {
+        DEPTH.set(self.depth - 1);
+    }
 }
 
 /// Drops `value`; whether that panicked. The panic ends here, with all that it carries.
@@ -99,7 +166,9 @@ impl<T> DerefMut for Shielded<T> {
 
 impl<T> Drop for Shielded<T> {
     fn drop(&mut self) {
-        drop_each(self.value.take());
+        let mut panic = FirstPanic::default();
+        panic.note(|| drop(self.value.take()));
+        panic.go_on();
     }
 }
 

@@ -9,6 +9,7 @@ use std::{
 };
 
 use crate::{
+    drops::drop_each,
     error::OsError,
     home::{self, Home},
     interest::Interest,
@@ -184,7 +185,7 @@ impl<S: 'static> FdGuard<S> {
 impl<S: 'static> Drop for FdGuard<S> {
     fn drop(&mut self) {
         if !self.kept {
-            drop(self.source.remove());
+            drop_each(self.source.remove());
         }
     }
 }

@@ -66,6 +66,20 @@ impl<M> Posted<M> {
         Posted { looper, target: Target::Sent(name, passport) }
     }
 
+    /// Whether it waits to run: exact at the moment of the call.
+    ///
+    /// One that is running is not pending, nor is one of [`post_every`](crate::Looper::post_every) while it runs.
+    #[must_use]
+    pub fn is_pending(&self) -> bool {
+        let name = match &self.target {
+            Target::Once(name) | Target::Sent(name, _) => Some(*name),
+            Target::Repeating(repetition) => repetition.next(),
+        };
+        name.and_then(|name| home::with_looper(self.looper, |shared| shared.is_pending(name))).unwrap_or(false)
+    }
+}
+
+impl<M: 'static> Posted<M> {
     /// Cancels it; whether that kept it from running (again).
     ///
     /// One that is running is not affected. One of [`post_every`](crate::Looper::post_every) does not run again after
@@ -100,18 +114,6 @@ impl<M> Posted<M> {
         kept
     }
 
-    /// Whether it waits to run: exact at the moment of the call.
-    ///
-    /// One that is running is not pending, nor is one of [`post_every`](crate::Looper::post_every) while it runs.
-    #[must_use]
-    pub fn is_pending(&self) -> bool {
-        let name = match &self.target {
-            Target::Once(name) | Target::Sent(name, _) => Some(*name),
-            Target::Repeating(repetition) => repetition.next(),
-        };
-        name.and_then(|name| home::with_looper(self.looper, |shared| shared.is_pending(name))).unwrap_or(false)
-    }
-
     /// Turns this into a guard that cancels when it is dropped.
     #[must_use = "a guard that is dropped at once cancels at once"]
     pub fn guard(self) -> PostedGuard<M> {
@@ -134,13 +136,13 @@ impl<M> Debug for Posted<M> {
 /// Cancels a posted message when it is dropped. See [`Posted::guard`].
 #[derive(Debug)]
 #[must_use = "a guard that is dropped at once cancels at once"]
-pub struct PostedGuard<M = ()> {
+pub struct PostedGuard<M: 'static = ()> {
     posted: Posted<M>,
     /// It is to be let be.
     kept: bool,
 }
 
-impl<M> PostedGuard<M> {
+impl<M: 'static> PostedGuard<M> {
     /// The message.
     #[must_use]
     pub fn posted(&self) -> &Posted<M> {
@@ -154,7 +156,7 @@ impl<M> PostedGuard<M> {
     }
 }
 
-impl<M> Drop for PostedGuard<M> {
+impl<M: 'static> Drop for PostedGuard<M> {
     fn drop(&mut self) {
         if !self.kept {
             self.posted.cancel();

@@ -29,7 +29,7 @@ impl<M> Debug for Recipient<M> {
 }
 
 /// Drops messages that were taken out of the queue because they were cancelled; how many they are.
-pub(crate) fn drop_cancelled<M>(
+pub(crate) fn drop_cancelled<M: 'static>(
     shared: &Shared,
     passport: Passport<M>,
     taken: impl IntoIterator<Item = Taken<Item>>,

@@ -169,7 +169,7 @@ impl<M: 'static> Handler<M> {
 }
 
 /// A message that a predicate looks at; held and lent until this is dropped.
-struct Look<'a, M> {
+struct Look<'a, M: 'static> {
     recipient: &'a Recipient<M>,
     spot: Spot,
     value: Option<M>,
@@ -178,7 +178,7 @@ struct Look<'a, M> {
     answer: Option<bool>,
 }
 
-impl<M> Look<'_, M> {
+impl<M: 'static> Look<'_, M> {
     fn end(mut self) -> bool {
         self.release()
     }
@@ -212,7 +212,7 @@ impl<M> Look<'_, M> {
     }
 }
 
-impl<M> Drop for Look<'_, M> {
+impl<M: 'static> Drop for Look<'_, M> {
     fn drop(&mut self) {
         self.release();
     }

@@ -15,7 +15,7 @@ use std::{
 };
 
 use crate::{
-    drops::Shielded,
+    drops::{Shielded, drop_each},
     fd::registrations::Registration,
     interest::{Events, Interest},
     looper::Looper,
@@ -70,7 +70,7 @@ pub(crate) struct Watch<S, F> {
     callback: Shielded<F>,
 }
 
-impl<S: AsFd + 'static, F> Watch<S, F> {
+impl<S: AsFd + 'static, F: 'static> Watch<S, F> {
     pub(crate) fn new(source: S, callback: F) -> Watch<S, F> {
         let fd = source.as_fd().as_raw_fd();
         Watch { fd, source: Shielded::new(source), callback: Shielded::new(callback) }
@@ -83,7 +83,7 @@ impl<S: AsFd + 'static, F> Watch<S, F> {
     /// Drops the callback, and gives the source back.
     pub(crate) fn into_source(self) -> S {
         let Watch { source, callback, .. } = self;
-        drop(callback);
+        drop_each([callback]);
         source.into_inner()
     }
 }
@@ -91,7 +91,7 @@ impl<S: AsFd + 'static, F> Watch<S, F> {
 impl<S, F> Watched for Watch<S, F>
 where
     S: AsFd + 'static,
-    F: FnMut(&Looper, &mut S, Events) -> Next,
+    F: FnMut(&Looper, &mut S, Events) -> Next + 'static,
 {
     fn call(&mut self, looper: &Looper, events: Events) -> Next {
         (self.callback)(looper, &mut self.source, events)

@@ -15,6 +15,7 @@ use std::{
     cell::{Cell, OnceCell, RefCell},
     fmt::{self, Debug, Formatter},
     io,
+    panic::{self, AssertUnwindSafe},
     rc::Rc,
     sync::Arc,
     time::Instant,
@@ -23,7 +24,7 @@ use std::{
 use crate::{
     builder::Builder,
     clock::Clock,
-    drops::Shielded,
+    drops::{after, drop_each},
     fd::registrations::Limits,
     home::Home,
     looper::rebuild::Strays,
@@ -304,14 +305,16 @@ impl Core {
         if self.has_ended.replace(true) {
             return;
         }
-        // Dropped last.
-        let _observer = Shielded::new(self.watching.set_observer(None));
+        let observer = self.watching.set_observer(None);
         let home = &self.home;
-        if home.shared.is_inherited() {
-            home.clear_inherited();
-        } else {
-            home.shared.shut();
-            home.clear();
-        }
+        let cleared = panic::catch_unwind(AssertUnwindSafe(|| {
+            if home.shared.is_inherited() {
+                home.clear_inherited();
+            } else {
+                home.shared.shut();
+                home.clear();
+            }
+        }));
+        after(cleared, || drop_each(observer));
     }
 }
