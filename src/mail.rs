@@ -123,21 +123,34 @@ impl<T> Batches<T> {
         self.batches.is_empty()
     }
 
-    /// Takes all of them.
-    pub(crate) fn take_all(&mut self) -> impl Iterator<Item = Mail<T>> + use<T> {
-        mem::take(&mut self.batches).into_iter()
+    /// Takes all batches, which cost nothing to take, and gives back the room of those that `other` has emptied.
+    pub(crate) fn move_to(&mut self, other: &mut Batches<T>) {
+        other.batches.append(&mut self.batches);
+        while self.spare.len() < SPARE
+            && let Some(room) = other.spare.pop()
+        {
+            self.spare.push(room);
+        }
     }
 
-    /// Takes the first batch, in exchange for `room`, which is empty.
-    pub(crate) fn exchange(&mut self, room: &mut Mail<T>) {
-        let first = self.batches.pop_front().unwrap_or_default();
-        let room = mem::replace(room, first);
+    /// Takes out the first batch.
+    pub(crate) fn pop(&mut self) -> Option<Mail<T>> {
+        self.batches.pop_front()
+    }
+
+    /// Keeps the room of a batch that is empty.
+    pub(crate) fn give_back(&mut self, room: Mail<T>) {
         if self.spare.len() < SPARE {
             self.spare.push(room);
         }
         if self.batches.is_empty() {
             self.batches.shrink_to(SPARE);
         }
+    }
+
+    /// Takes out all of them.
+    pub(crate) fn take_all(&mut self) -> VecDeque<Mail<T>> {
+        mem::take(&mut self.batches)
     }
 }
 

@@ -27,6 +27,9 @@ pub enum Kind {
     /// What is kept after a burst: of the heap, and of the process.
     BurstHeap,
     BurstResident,
+    /// An fd's wait while others flood the loop, and a chain while another thread asks.
+    FloodedFd,
+    QuestionedChain,
     /// A chain, a burst of the loop's thread, and a burst of another thread while the loop's is in a callback: what is
     /// counted is system calls.
     BusyChain,
@@ -124,6 +127,10 @@ pub const ALL: &[Workload] = &[
         size: "N", sizes: &[1_000_000], quick: &[], unit: Kibibytes, target: |_| Target::None },
     Workload { id: "X5-rss", kind: BurstResident, title: "by how much the resident memory has grown after a burst of closures has run",
         size: "N", sizes: &[1_000_000], quick: &[], unit: Kibibytes, target: |_| Target::None },
+    Workload { id: "X6", kind: FloodedFd, title: "how long a ready fd waits while 4 threads post 250,000 closures each as fast as they can",
+        size: "percentile", sizes: &[50, 99], quick: &[99], unit: Microseconds, target: |_| Target::None },
+    Workload { id: "X7", kind: QuestionedChain, title: "as W1b-cb, while another thread without end asks how many are pending (1), \
+         or posts with a delay and cancels (2); per closure", size: "kind", sizes: &[1, 2], quick: &[1, 2], unit: Nanoseconds, target: |_| Target::None },
 ];
 
 impl Workload {

@@ -19,7 +19,7 @@ mod forget;
 mod tests;
 
 use std::{
-    iter, mem,
+    mem,
     sync::{
         Arc,
         atomic::{
@@ -103,16 +103,16 @@ pub(crate) struct Wakes {
     pub(crate) saved: u64,
 }
 
-/// Mail that was taken, to be moved into the queue, and room for more.
+/// Mail that was taken, on its way into the queue.
 #[derive(Debug)]
 pub(crate) struct Taken<T> {
     pub(crate) other: Mail<T>,
-    pub(crate) plain: Mail<T>,
+    pub(crate) plain: Batches<T>,
 }
 
 impl<T> Default for Taken<T> {
     fn default() -> Self {
-        Taken { other: Mail::default(), plain: Mail::default() }
+        Taken { other: Mail::default(), plain: Batches::default() }
     }
 }
 
@@ -316,34 +316,22 @@ impl<T> Inbox<T> {
         self.state.load(Acquire) & ASLEEP != 0
     }
 
-    /// Takes what is not plain of the mail, and the first batch of what is, if `with_plain`, into `taken`, which is empty.
-    /// `numbers` goes on behind all mail.
-    pub(crate) fn take_mail(&self, taken: &mut Taken<T>, with_plain: bool, numbers: &mut Numbers) {
-        self.take_mail_of(&mut self.left.lock(), taken, with_plain, numbers);
+    /// Takes all mail as it lies: nothing is moved for that. What was taken before and is not plain is in the queue.
+    /// `numbers` goes on behind it.
+    pub(crate) fn take_mail(&self, taken: &mut Taken<T>, numbers: &mut Numbers) {
+        self.take_mail_of(&mut self.left.lock(), taken, numbers);
         if planted::is(Bug::ForgetMailLate) {
             self.state.fetch_and(!MAIL, AcqRel);
         }
     }
 
-    fn take_mail_of(&self, left: &mut Left<T>, taken: &mut Taken<T>, with_plain: bool, numbers: &mut Numbers) {
+    fn take_mail_of(&self, left: &mut Left<T>, taken: &mut Taken<T>, numbers: &mut Numbers) {
         mem::swap(&mut left.other, &mut taken.other);
-        if with_plain {
-            left.plain.exchange(&mut taken.plain);
-        }
+        left.plain.move_to(&mut taken.plain);
         numbers.move_to(left.block);
         self.note_timed(mem::replace(&mut left.timed_from, Moment::NEVER));
         self.earliest.store(Moment::NEVER.as_nanos(), Release);
-        if left.plain.is_empty() {
-            self.state.fetch_and(!MAIL, AcqRel);
-        }
-    }
-
-    /// Takes all mail as it lies, to give it up.
-    pub(crate) fn take_all_mail(&self) -> Vec<Mail<T>> {
-        let left = &mut *self.left.lock();
-        self.earliest.store(Moment::NEVER.as_nanos(), Release);
         self.state.fetch_and(!MAIL, AcqRel);
-        iter::once(mem::take(&mut left.other)).chain(left.plain.take_all()).collect()
     }
 
     /// Lets `numbers` go on in a new block. `false` if there is mail, which that would overtake.

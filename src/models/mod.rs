@@ -192,7 +192,6 @@ mod controls {
     fn p57_checking_and_then_pushing_is_caught() {
         catches("wake::c57_quit_against_a_poster_loses_nothing", Bug::CheckThenPush, "left == right");
         catches("wake::c57_quit_against_two_posters_loses_nothing", Bug::CheckThenPush, "ends in one way");
-        catches("messages::s3_a_quit_against_a_call_releases_the_caller", Bug::CheckThenPush, "deadlock");
     }
 
     #[test]

@@ -12,7 +12,7 @@ mod room;
 mod turns;
 
 use std::{
-    io, mem,
+    io, iter, mem,
     sync::{
         Arc, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -29,7 +29,7 @@ use crate::{
     inbox::{Inbox, Open, Signal, Taken, Wakes},
     index::Filter,
     item::{Arrival, Body, Item, Origin, Stamp, When},
-    mail::Numbers,
+    mail::{Mail, Numbers},
     message::Token,
     node::{Extra, Queued, Spot},
     notice::{Notice, Notices},
@@ -110,7 +110,7 @@ struct Desk {
     queue: Queue<Item>,
     /// For what the looper's thread posts.
     numbers: Numbers,
-    /// Room for mail on its way into the queue.
+    /// Mail on its way into the queue.
     taken: Taken<Item>,
     /// When the looper has to come back to give back room, if it has to.
     trim_at: Option<Moment>,
@@ -407,10 +407,13 @@ impl Shared {
             return;
         };
         match how {
-            Quit::Now => desk.queue.give_up_all(self.inbox.take_all_mail()),
+            Quit::Now => {
+                let mail = self.take_mail_to_give_up(&mut desk);
+                desk.queue.give_up_all(mail);
+            }
             Quit::Safely => {
                 // What is plain is due, wherever it is.
-                self.collect_other(&mut desk);
+                self.take_mail(&mut desk);
                 desk.queue.give_up_later_than(self.clock.now());
             }
         }
@@ -441,6 +444,7 @@ impl Shared {
         self.fds.shut();
         let mut desk = self.desk.lock();
         self.inbox.shut();
-        desk.queue.give_up_all(self.inbox.take_all_mail());
+        let mail = self.take_mail_to_give_up(&mut desk);
+        desk.queue.give_up_all(mail);
     }
 }

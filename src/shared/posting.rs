@@ -53,6 +53,7 @@ impl Shared {
             && !self.is_watched()
             && desk.is_fresh
             && desk.queue.is_plain()
+            && !desk.has_batches()
             && self.inbox.is_quiet();
         let number = if is_common { desk.numbers.next(Lane::Plain, false) } else { None };
         let Some(number) = number else {
@@ -97,10 +98,17 @@ impl Shared {
             When::Front => Moment::FRONT,
         };
         self.account.own.add(1);
-        let name = desk.queue.insert(number, time, extra, |item| {
+        let fill = |item: &mut Item| {
             item.origin = origin;
             fill(&mut item.body, value);
-        });
+        };
+        let name = if when == When::Now && desk.has_batches() {
+            // Behind those that were taken from the inbox.
+            desk.taken.plain.last().push(number, time, extra, fill);
+            Name::from_afar(number)
+        } else {
+            desk.queue.insert(number, time, extra, fill)
+        };
         Ok((name, self.signal_for_own(&mut desk, when, Place::new(time, number))))
     }
 

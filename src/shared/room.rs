@@ -2,12 +2,31 @@
 
 use super::*;
 
+impl Desk {
+    /// Whether there are plain messages that were taken from the inbox and are not in the queue yet.
+    #[inline]
+    pub(super) fn has_batches(&self) -> bool {
+        !self.taken.plain.is_empty()
+    }
+
+    /// Moves a batch of plain messages into the queue.
+    fn move_batch(&mut self) {
+        let Some(mut batch) = self.taken.plain.pop() else {
+            return;
+        };
+        let queue = &mut self.queue;
+        batch.empty(|number, when, item, extra| queue.insert_from_afar(number, when, item, extra));
+        self.taken.plain.give_back(batch);
+    }
+}
+
 impl Shared {
     /// Moves all mail into the queue: for who asks for what is there. A turn moves [less](Shared::collect_for_turn).
     #[inline]
     pub(super) fn collect(&self, desk: &mut Desk) {
-        while self.inbox.has_mail() {
-            self.collect_some(desk, true);
+        self.take_mail(desk);
+        while desk.has_batches() {
+            desk.move_batch();
         }
     }
 
@@ -15,7 +34,7 @@ impl Shared {
     /// batch of what is plain, if the queue has nothing plain, since all further mail of that kind comes after it.
     #[inline]
     pub(super) fn collect_for_turn(&self, desk: &mut Desk) {
-        if self.inbox.has_mail() {
+        if self.inbox.has_mail() || desk.has_batches() {
             self.collect_what_may_be_next(desk);
         }
     }
@@ -27,28 +46,37 @@ impl Shared {
             return self.collect(desk);
         }
         let next = desk.queue.next_place();
-        if !desk.queue.has_plain() {
-            self.collect_some(desk, true);
-        } else if next.is_none_or(|next| next.number().lane() == Lane::Timed || self.inbox.may_precede(next)) {
-            self.collect_some(desk, false);
+        let has_plain = desk.queue.has_plain();
+        let is_next_known = has_plain && next.is_some_and(|next| next.number().lane() != Lane::Timed);
+        if !(is_next_known && next.is_some_and(|next| !self.inbox.may_precede(next))) {
+            self.take_mail(desk);
+        }
+        if !has_plain {
+            desk.move_batch();
         }
     }
 
-    /// Moves what is not plain of the mail into the queue.
-    pub(super) fn collect_other(&self, desk: &mut Desk) {
+    /// Takes what is in the inbox, and moves what is not plain of it into the queue.
+    #[inline]
+    pub(super) fn take_mail(&self, desk: &mut Desk) {
         if self.inbox.has_mail() {
-            self.collect_some(desk, false);
+            self.take_mail_now(desk);
         }
     }
 
-    /// Moves what is not plain of the mail into the queue, and a batch of what is, if `with_plain`.
     #[cold]
-    fn collect_some(&self, desk: &mut Desk, with_plain: bool) {
+    fn take_mail_now(&self, desk: &mut Desk) {
         let Desk { queue, taken, numbers, .. } = desk;
-        self.inbox.take_mail(taken, with_plain, numbers);
+        self.inbox.take_mail(taken, numbers);
         taken.other.empty(|number, when, item, extra| queue.insert_from_afar(number, when, item, extra));
         taken.other.trim();
-        taken.plain.empty(|number, when, item, extra| queue.insert_from_afar(number, when, item, extra));
+    }
+
+    /// Takes all mail to give it up, as it lies.
+    pub(super) fn take_mail_to_give_up(&self, desk: &mut Desk) -> Vec<Mail<Item>> {
+        let Desk { taken, numbers, .. } = desk;
+        self.inbox.take_mail(taken, numbers);
+        iter::once(mem::take(&mut taken.other)).chain(taken.plain.take_all()).collect()
     }
 
     /// Gives back the room that a burst has left, if no other one has followed for a while: to take it from the kernel

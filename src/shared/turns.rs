@@ -25,7 +25,7 @@ impl Shared {
 
     #[inline]
     fn is_calm_at(&self, desk: &Desk) -> bool {
-        desk.queue.is_calm() && !self.inbox.has_mail()
+        desk.queue.is_calm() && !desk.has_batches() && !self.inbox.has_mail()
     }
 
     /// The place of the first message that may run, and when a barrier will have stood for too long.
@@ -80,7 +80,7 @@ impl Shared {
         let is_early = |stop: Moment| stop < until;
         let has_stop =
             desk.queue.next_due().is_some_and(is_early) || self.next_alarm(&desk.queue).is_some_and(is_early);
-        if has_stop || !self.inbox.settle(until) {
+        if has_stop || desk.has_batches() || !self.inbox.settle(until) {
             return false;
         }
         self.inbox.set_timed_from(desk.queue.timed_from());
@@ -98,7 +98,8 @@ impl Shared {
         }
         let mut desk = self.desk.lock_here(here);
         // Plain mail comes after what is plain already, however much others post.
-        if !self.inbox.has_mail() || desk.queue.begins_plain() && self.inbox.is_plain() {
+        let has_mail = self.inbox.has_mail() || desk.has_batches();
+        if !has_mail || desk.queue.begins_plain() && self.inbox.is_plain() {
             desk.queue.pop_due(now, begun)
         } else {
             self.next_message_or_mail(desk, now, begun)

@@ -3,8 +3,9 @@
 
 use std::{
     cell::Cell,
+    hint::black_box,
     ops::ControlFlow,
-    os::fd::BorrowedFd,
+    os::fd::{AsFd, BorrowedFd},
     rc::Rc,
     sync::mpsc,
     thread,
@@ -16,8 +17,8 @@ use nix::sys::eventfd::EventFd;
 
 use super::{
     common::{
-        CHURN, FLOOD, HANDLERS, ReadyFds, await_near_delays, eventfd, eventfds, far_delays, flood, near_delays,
-        one_core, read,
+        CHURN, FLOOD, FLOODING, HANDLERS, HOPS, Pinged, ReadyFds, await_near_delays, eventfd, eventfds, far_delays,
+        flood, near_delays, one_core, questioned, read,
     },
     mixture::{FDS, Mixture, TIMERS, period},
 };
@@ -56,6 +57,8 @@ pub fn run(kind: Kind, meter: &Meter) -> Option<Sample> {
         Kind::Lateness => lateness(meter),
         Kind::ManyHandlers => many_handlers(meter),
         Kind::Mix => mix(meter),
+        Kind::FloodedFd => flooded_fd(meter),
+        Kind::QuestionedChain => questioned_chain(meter),
         Kind::BurstHeap => burst_memory(meter, heap::growth),
         Kind::BurstResident => burst_memory(meter, heap::resident_growth),
         Kind::BusyChain => busy(meter, |looper, tally, count| busy_hop(Work { tally, value: count - 1 }, looper)),
@@ -225,6 +228,49 @@ fn flood_messages(meter: &Meter) -> Sample {
         let handlers = (0..meter.size).map(|_| handler.clone());
         let posts = handlers.map(|handler| move |value| drop(handler.send(value).expect("the looper runs")));
         flood(posts.collect(), tally, |count| await_all(&looper, tally, count))
+    })
+}
+
+fn flooded_fd(meter: &Meter) -> Sample {
+    let tally = Tally::leak();
+    let looper = looper();
+    let pinged = Pinged::leak();
+    let serve = move |_: &Looper, _: &mut BorrowedFd<'static>, _| {
+        pinged.serve();
+        Next::Keep
+    };
+    looper.add_fd(pinged.fd.as_fd(), Interest::INPUT, serve).expect("the fd is added");
+    pinged.measure(meter, || {
+        let handles = (0..FLOODING).map(|_| looper.handle());
+        let posts = handles.map(|handle| {
+            move |value| {
+                let work = Work { tally, value };
+                handle.post(move |_| work.run()).expect("the looper runs");
+            }
+        });
+        flood(posts.collect(), tally, |count| await_all(&looper, tally, count))
+    })
+}
+
+fn questioned_chain(meter: &Meter) -> Sample {
+    let tally = Tally::leak();
+    let looper = looper();
+    meter.repeat(HOPS as usize, || {
+        let handle = looper.handle();
+        let cancels = meter.size == 2;
+        let ask = move || {
+            if cancels {
+                let hour = Duration::from_secs(3600);
+                assert!(handle.post_delayed(hour, |_| ()).expect("the looper runs").cancel());
+            } else {
+                black_box(handle.len());
+            }
+        };
+        questioned(tally, ask, || {
+            let first = Work { tally, value: HOPS - 1 };
+            looper.post(move |looper| hop(first, looper)).expect("the looper runs");
+            drain(&looper, tally, HOPS);
+        })
     })
 }
 

@@ -3,7 +3,13 @@
 use std::{
     ops::Range,
     rc::Rc,
-    sync::Barrier,
+    sync::{
+        Barrier, Mutex, PoisonError,
+        atomic::{
+            AtomicBool, AtomicU64,
+            Ordering::{Acquire, Relaxed, Release},
+        },
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -79,6 +85,102 @@ pub fn flood(posts: Vec<impl Fn(u64) + Send>, tally: &Tally, drain: impl FnOnce(
     let count = (posts.len() * FLOOD) as u64;
     let took = let_go(posts, FLOOD, || drain(count));
     tally.settle_below(took, count)
+}
+
+/// How many threads flood the loop in X6.
+pub const FLOODING: usize = 4;
+/// How many hops X7 has.
+pub const HOPS: u64 = 300_000;
+
+/// X6: an fd that another thread makes ready as soon as it was served, again and again.
+pub struct Pinged {
+    pub fd: EventFd,
+    base: Instant,
+    /// When it was made ready last, in nanoseconds after the base.
+    written: AtomicU64,
+    waits: Mutex<Vec<Duration>>,
+    served: AtomicU64,
+}
+
+impl Pinged {
+    pub fn leak() -> &'static Pinged {
+        Box::leak(Box::new(Pinged {
+            fd: plain_eventfd(),
+            base: Instant::now(),
+            written: AtomicU64::new(0),
+            waits: Mutex::new(Vec::new()),
+            served: AtomicU64::new(0),
+        }))
+    }
+
+    fn now(&self) -> u64 {
+        self.base.elapsed().as_nanos() as u64
+    }
+
+    /// The loop's callback of the fd.
+    pub fn serve(&self) {
+        read(&self.fd);
+        let wait = Duration::from_nanos(self.now().saturating_sub(self.written.load(Relaxed)));
+        self.waits.lock().unwrap_or_else(PoisonError::into_inner).push(wait);
+        self.served.fetch_add(1, Release);
+    }
+
+    fn ping(&self, is_over: &AtomicBool) {
+        while !is_over.load(Relaxed) {
+            let served = self.served.load(Acquire);
+            self.written.store(self.now(), Relaxed);
+            self.fd.write(1).expect("an eventfd is written");
+            while self.served.load(Acquire) == served && !is_over.load(Relaxed) {
+                thread::yield_now();
+            }
+        }
+        // What was not served any more.
+        let _ = self.fd.read();
+    }
+
+    /// The percentile that the meter's size names, of the waits during a [`flood`].
+    pub fn measure(&self, meter: &Meter, mut flood: impl FnMut() -> Round) -> Sample {
+        meter.repeat(1, || {
+            self.waits.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            let is_over = AtomicBool::new(false);
+            let round = thread::scope(|scope| {
+                scope.spawn(|| self.ping(&is_over));
+                // Also if it panics.
+                let _end = End(&is_over);
+                flood()
+            });
+            let mut waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner);
+            waits.sort_unstable();
+            assert!(!waits.is_empty(), "the fd was never served");
+            Round { took: waits[(waits.len() - 1) * meter.size / 100], ..round }
+        })
+    }
+}
+
+/// Ends what goes on for as long as this lives.
+struct End<'a>(&'a AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
+/// X7: measures `chain` while another thread does `ask` without end.
+pub fn questioned(tally: &Tally, ask: impl Fn() + Send, chain: impl FnOnce()) -> Round {
+    let (is_over, gate) = (&AtomicBool::new(false), &Barrier::new(2));
+    let took = thread::scope(|scope| {
+        scope.spawn(move || {
+            gate.wait();
+            while !is_over.load(Relaxed) {
+                ask();
+            }
+        });
+        gate.wait();
+        let _end = End(is_over);
+        timed(chain)
+    });
+    tally.settle_below(took, HOPS)
 }
 
 /// Starts a thread for each of `posts`, lets them go at once to post `each` values, and measures `drain` from then on.

@@ -10,9 +10,10 @@ mod timers;
 
 use std::{
     cell::Cell,
+    collections::{BTreeMap, VecDeque},
     hint::black_box,
     rc::Rc,
-    sync::{Arc, Barrier},
+    sync::{Arc, Barrier, Mutex},
     thread,
     time::{Duration, Instant},
 };
@@ -30,8 +31,8 @@ use self::{
     timers::{Heap, Timers, Tree},
 };
 use super::common::{
-    CHURN, FLOOD, HANDLERS, ReadyFds, await_near_delays, eventfd, eventfds, far_delays, flood, near_delays, one_core,
-    read,
+    CHURN, FLOOD, FLOODING, HANDLERS, HOPS, Pinged, ReadyFds, await_near_delays, eventfd, eventfds, far_delays, flood,
+    near_delays, one_core, questioned, read,
 };
 use crate::{
     dice::Dice,
@@ -68,6 +69,8 @@ pub fn run(kind: Kind, meter: &Meter) -> Option<Sample> {
         Kind::Lateness => lateness(meter),
         Kind::ManyHandlers => many_handlers(meter),
         Kind::Mix => mix::run(meter),
+        Kind::FloodedFd => flooded_fd(meter),
+        Kind::QuestionedChain => questioned_chain(meter),
         Kind::BurstHeap => burst_memory(meter, heap::growth),
         Kind::BurstResident => burst_memory(meter, heap::resident_growth),
         Kind::BusyChain => return run(Kind::ChainCallbacks, meter),
@@ -210,6 +213,77 @@ fn flood_messages(meter: &Meter) -> Sample {
     let mut handler = handler(tally);
     meter.repeat(meter.size * FLOOD, || {
         flood(vec![post; meter.size], tally, |count| drain(&inbox, || tally.count() < count, &mut handler))
+    })
+}
+
+/// As the loop below, but that it serves the fd between two hundred closures, as the others do.
+fn flooded_fd(meter: &Meter) -> Sample {
+    let tally = Tally::leak();
+    let inbox = Inbox::<Box<dyn FnOnce() + Send>>::new();
+    let post = |value| {
+        let work = Work { tally, value };
+        inbox.post(Box::new(move || work.run()));
+    };
+    let pinged = Pinged::leak();
+    let mut fds = Fds::new();
+    fds.add(&pinged.fd, move || pinged.serve());
+    let wake = inbox.wake.clone();
+    // Where something else has ended the sleep, a second thread may write before the first one does.
+    fds.add(&inbox.wake, move || _ = wake.read());
+    let mut batch = Vec::new();
+    pinged.measure(meter, || {
+        flood(vec![post; FLOODING], tally, |count| {
+            while tally.count() < count {
+                inbox.collect(&mut batch);
+                fds.turn(if batch.is_empty() { EpollTimeout::NONE } else { EpollTimeout::ZERO });
+                let mut closures = batch.drain(..);
+                while closures.by_ref().take(256).map(|closure| closure()).count() == 256 {
+                    fds.turn(EpollTimeout::ZERO);
+                }
+            }
+        })
+    })
+}
+
+/// A queue behind a mutex, and timers in a map.
+fn questioned_chain(meter: &Meter) -> Sample {
+    type Closure = Box<dyn FnOnce(&Shared) + Send>;
+    #[derive(Default)]
+    struct Shared {
+        queue: Mutex<VecDeque<Closure>>,
+        timers: Mutex<BTreeMap<u64, Closure>>,
+    }
+
+    fn hop(work: Work, shared: &Shared) {
+        work.run();
+        if let Some(value) = work.value.checked_sub(1) {
+            let next = Box::new(move |shared: &Shared| hop(Work { value, ..work }, shared));
+            shared.queue.lock().expect("nobody panics").push_back(next);
+        }
+    }
+
+    let tally = Tally::leak();
+    let shared = &Shared::default();
+    meter.repeat(HOPS as usize, || {
+        let cancels = meter.size == 2;
+        let ask = move || {
+            if cancels {
+                shared.timers.lock().expect("nobody panics").insert(1, Box::new(|_| ()));
+                assert!(shared.timers.lock().expect("nobody panics").remove(&1).is_some());
+            } else {
+                black_box(shared.queue.lock().expect("nobody panics").len());
+            }
+        };
+        questioned(tally, ask, || {
+            hop(Work { tally, value: HOPS - 1 }, shared);
+            loop {
+                // Before each closure, as what is due comes first.
+                black_box(shared.timers.lock().expect("nobody panics").first_key_value().is_some());
+                let next = shared.queue.lock().expect("nobody panics").pop_front();
+                let Some(next) = next else { break };
+                next(shared);
+            }
+        })
     })
 }
 

@@ -56,6 +56,7 @@ pub fn run(kind: Kind, meter: &Meter) -> Option<Sample> {
         Kind::Lateness => lateness(meter),
         Kind::ManyHandlers => return None,
         Kind::Mix => mix(meter),
+        Kind::FloodedFd | Kind::QuestionedChain => return None,
         Kind::BurstHeap => burst_memory(meter, heap::growth),
         Kind::BurstResident => burst_memory(meter, heap::resident_growth),
         Kind::BusyChain => return run(Kind::ChainCallbacks, meter),

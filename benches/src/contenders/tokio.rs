@@ -25,8 +25,8 @@ use tokio::{
 
 use super::{
     common::{
-        CHURN, FLOOD, HANDLERS, ReadyFds, await_near_delays, eventfd, eventfds, far_delays, flood, let_go, near_delays,
-        one_core, read,
+        CHURN, FLOOD, FLOODING, HANDLERS, Pinged, ReadyFds, await_near_delays, eventfd, eventfds, far_delays, flood,
+        let_go, near_delays, one_core, read,
     },
     mixture::{FDS, Mixture, TIMERS, period},
 };
@@ -65,6 +65,8 @@ pub fn run(kind: Kind, meter: &Meter) -> Option<Sample> {
         Kind::Lateness => lateness(meter),
         Kind::ManyHandlers => many_handlers(meter),
         Kind::Mix => mix(meter),
+        Kind::FloodedFd => flooded_fd(meter),
+        Kind::QuestionedChain => return None,
         Kind::BurstHeap => burst_memory(meter, heap::growth),
         Kind::BurstResident => burst_memory(meter, heap::resident_growth),
         Kind::BusyChain => return run(Kind::ChainCallbacks, meter),
@@ -248,6 +250,28 @@ fn flood_callbacks(meter: &Meter) -> Sample {
     let (poster, mut receiver) = callbacks();
     meter.repeat(meter.size * FLOOD, || {
         let posts = (0..meter.size).map(|_| {
+            let poster = poster.clone();
+            move |value| {
+                let work = Work { tally, value };
+                poster.post(move |_| work.run());
+            }
+        });
+        flood(posts.collect(), tally, |count| {
+            runtime.block_on(run_callbacks(&poster, &mut receiver, tally, count));
+        })
+    })
+}
+
+fn flooded_fd(meter: &Meter) -> Sample {
+    let tally = Tally::leak();
+    let runtime = runtime();
+    let (poster, mut receiver) = callbacks();
+    let pinged = Pinged::leak();
+    runtime.block_on(async {
+        watch(pinged.fd.as_fd(), |_| pinged.serve());
+    });
+    pinged.measure(meter, || {
+        let posts = (0..FLOODING).map(|_| {
             let poster = poster.clone();
             move |value| {
                 let work = Work { tally, value };
