@@ -47,7 +47,7 @@ fn number_lines() -> io::Result<()> {
 
 /// Says what to do about a standard input that epoll refuses.
 fn explain(refused: AddFdError<Stdin>) -> io::Error {
-    if refused.error.kind() != ErrorKind::PermissionDenied {
+    if refused.error().kind() != ErrorKind::PermissionDenied {
         return refused.into();
     }
     io::Error::other("epoll cannot wait for a file or /dev/null on standard input: use a pipe, as in `cat FILE | ...`")

@@ -6,7 +6,13 @@ use std::{
     sync::Arc,
 };
 
-use crate::{error::Rejected, looper::Looper, place::Place, remote::LooperHandle, shared::Shared};
+use crate::{
+    looper::Looper,
+    place::Place,
+    refused::{Refused, Rejected},
+    remote::LooperHandle,
+    shared::Shared,
+};
 
 /// Holds up all messages and closures behind it but the asynchronous ones, until it is dropped.
 ///
@@ -86,7 +92,7 @@ impl LooperHandle {
     pub fn barrier(&self) -> Result<Barrier, Rejected<()>> {
         match self.shared.add_barrier(Location::caller()) {
             Ok(place) => Ok(Barrier { shared: self.shared.clone(), place }),
-            Err(reason) => Err(Rejected { value: (), reason }),
+            Err(reason) => Err(Refused { value: (), reason }.comes(Location::caller())),
         }
     }
 }

@@ -5,16 +5,18 @@ use std::{
     fmt::{self, Debug, Display, Formatter},
     io::{self, ErrorKind},
     mem,
+    panic::Location,
     sync::Arc,
     time::Duration,
 };
 
 use crate::{
     clock::Clock,
-    error::{Misuse, Reason, Rejected},
+    error::Reason,
     home::Home,
     item::{Body, Stamp, When},
     looper::Looper,
+    refused::{Refused, Rejected},
     remote::LooperHandle,
     select,
     shared::{Shared, Waiting},
@@ -27,50 +29,43 @@ use crate::{
 
 /// Why a synchronous call brought no value.
 ///
-/// Turns into an [`io::Error`] with `?`, of kind `BrokenPipe`, `TimedOut`, `Deadlock`, or, after a panic, `Other`.
+/// It is `Send` and `Sync` whatever the closure is, as [`Rejected`] is. Turns into an [`io::Error`] with `?`, of kind
+/// `BrokenPipe`, `TimedOut`, `Deadlock`, or, after a panic, `Other`.
 ///
 /// # Android
 /// The `false` of `Handler.runWithScissors`.
-#[derive(Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CallError<F> {
     /// The looper has quit, or was dropped, before the closure was begun: here it is.
     Rejected(Rejected<F>),
     /// The time has passed before the closure was begun: here it is, and it will not run.
-    TimedOut(F),
+    TimedOut(Rejected<F>),
     /// The time has passed, and the closure is still running. Its value will be dropped on the looper's thread.
     StillRunning,
     /// The closure has panicked. The panic goes on on the looper's thread.
     Panicked,
     /// Called from inside a predicate of [`Handler::remove_if`](crate::Handler::remove_if), where nothing may wait for
     /// a looper: here is the closure.
-    InPredicate(F),
+    InPredicate(Rejected<F>),
 }
 
 impl<F> Debug for CallError<F> {
+    /// The text, since that is what a `main` prints that returns it.
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match self {
-            CallError::Rejected(rejected) => f.debug_tuple("Rejected").field(&rejected.reason).finish(),
-            CallError::TimedOut(_) => f.write_str("TimedOut(..)"),
-            CallError::StillRunning => f.write_str("StillRunning"),
-            CallError::Panicked => f.write_str("Panicked"),
-            CallError::InPredicate(_) => f.write_str("InPredicate(..)"),
-        }
+        Display::fmt(self, f)
     }
 }
 
 impl<F> Display for CallError<F> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
-            CallError::Rejected(rejected) => Display::fmt(&rejected.reason, f),
-            CallError::TimedOut(_) => {
-                f.write_str("the looper did not come to the call in time: it runs something long, or nobody polls it")
+            CallError::Rejected(closure) | CallError::TimedOut(closure) | CallError::InPredicate(closure) => {
+                Display::fmt(closure, f)
             }
             CallError::StillRunning => f.write_str(
                 "the call was begun but did not end in time: allow more time, or post it and be told when it ends",
             ),
             CallError::Panicked => f.write_str("the call panicked on the looper's thread: see the panic there"),
-            CallError::InPredicate(_) => Display::fmt(&Misuse::CallInPredicate, f),
         }
     }
 }
@@ -79,12 +74,12 @@ impl<F> Error for CallError<F> {}
 
 impl<F> From<CallError<F>> for io::Error {
     fn from(error: CallError<F>) -> io::Error {
-        let text = error.to_string();
         match error {
-            CallError::Rejected(rejected) => rejected.into(),
-            CallError::TimedOut(_) | CallError::StillRunning => io::Error::new(ErrorKind::TimedOut, text),
-            CallError::Panicked => io::Error::other(text),
-            CallError::InPredicate(_) => Misuse::CallInPredicate.into(),
+            CallError::Rejected(closure) | CallError::TimedOut(closure) | CallError::InPredicate(closure) => {
+                closure.into()
+            }
+            CallError::StillRunning => io::Error::new(ErrorKind::TimedOut, CallError::<()>::StillRunning),
+            CallError::Panicked => io::Error::other(CallError::<()>::Panicked),
         }
     }
 }
@@ -270,13 +265,15 @@ impl LooperHandle {
         R: Send + 'static,
     {
         if self.shared.is_inherited() {
-            return Err(CallError::Rejected(Rejected { value: callback, reason: Reason::Forked }));
+            let refused = Refused { value: callback, reason: Reason::Forked };
+            return Err(CallError::Rejected(refused.comes(Location::caller())));
         }
         if self.is_current() {
             return self.call_here(callback);
         }
         if select::is_looking() {
-            return Err(CallError::InPredicate(callback));
+            let refused = Refused { value: callback, reason: Reason::InPredicate };
+            return Err(CallError::InPredicate(refused.comes(Location::caller())));
         }
         // A time that the clock cannot say does not come.
         let deadline = timeout.and_then(|timeout| Clock::System.instant().checked_add(timeout));
@@ -298,7 +295,8 @@ impl LooperHandle {
                 State::Panicked => return Err(CallError::Panicked),
                 State::Dropped(value) => {
                     let reason = self.shared.closed().unwrap_or(Reason::Quit);
-                    return Err(CallError::Rejected(Rejected { value, reason }));
+                    drop(state);
+                    return Err(CallError::Rejected(Refused { value, reason }.comes(stamp.origin)));
                 }
                 other => *state = other,
             }
@@ -309,7 +307,8 @@ impl LooperHandle {
                     State::Waiting(value) => {
                         drop(state);
                         drop(posted.and_then(|name| self.shared.cancel(name)));
-                        return Err(CallError::TimedOut(value));
+                        let refused = Refused { value, reason: Reason::TimedOut };
+                        return Err(CallError::TimedOut(refused.comes(stamp.origin)));
                     }
                     State::Running => return Err(CallError::StillRunning),
                     other => *state = other,
@@ -319,17 +318,18 @@ impl LooperHandle {
     }
 
     /// Not a part of its caller, whose stack would have to have room for the closure also where it is not run.
+    #[track_caller]
     #[inline(never)]
     fn call_here<F, R>(&self, callback: F) -> Result<R, CallError<F>>
     where
-        F: FnOnce(&Looper) -> R,
+        F: FnOnce(&Looper) -> R + Send + 'static,
     {
         let looper = Home::of(&self.shared).and_then(|home| Looper::of(&home));
         match (self.shared.closed(), looper) {
             (None, Some(looper)) => Ok(callback(&looper)),
             (reason, _) => {
                 let reason = reason.unwrap_or(Reason::Dropped);
-                Err(CallError::Rejected(Rejected { value: callback, reason }))
+                Err(CallError::Rejected(Refused { value: callback, reason }.comes(Location::caller())))
             }
         }
     }

@@ -6,12 +6,12 @@ use std::{
 };
 
 use crate::{
-    error::Rejected,
     item::{Body, Sent, Stamp, When},
     message::{self, Labels, Token},
     node::Links,
     posted::Posted,
     recipient::Recipient,
+    refused::{Refused, Rejected},
     shared::Shared,
     sys::letter::Letter,
 };
@@ -33,7 +33,7 @@ impl<'a, M: 'static> Draft<'a, M> {
     }
 }
 
-impl<M> Draft<'_, M> {
+impl<M: 'static> Draft<'_, M> {
     /// Sets the number by which the message can be found again. Zero unless set; the one of a plain
     /// [`Message`](crate::Message) is its own.
     ///
@@ -114,19 +114,22 @@ impl<M> Draft<'_, M> {
         let target = target.index();
         let name = if Letter::has_room_for::<M>() {
             let fill = |place: &mut Body, message| place.fill_sent(target, what, message, *passport);
-            shared.post(stamp, self.message, token, fill)?
+            shared.post(stamp, self.message, token, fill)
         } else {
             // Boxed before anything is locked.
             let fill = |place: &mut Body, letter| {
                 *place = Body::Sent(Sent { target, what, links: Links::default(), letter });
             };
             let letter = Letter::seal(self.message, *passport);
-            shared.post(stamp, letter, token, fill).map_err(|Rejected { value: mut letter, reason }| {
+            shared.post(stamp, letter, token, fill).map_err(|Refused { value: mut letter, reason }| {
                 let value = letter.open(*passport).expect("nobody else has opened it");
-                Rejected { value, reason }
-            })?
+                Refused { value, reason }
+            })
         };
-        Ok(Posted::sent(shared.id, name, *passport))
+        match name {
+            Ok(name) => Ok(Posted::sent(shared.id, name, *passport)),
+            Err(refused) => Err(refused.stays(stamp.origin)),
+        }
     }
 }
 

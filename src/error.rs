@@ -17,7 +17,7 @@ use std::{
 /// }
 /// # }
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct OsError {
     operation: &'static str,
     errno: i32,
@@ -64,31 +64,46 @@ impl Display for OsError {
     }
 }
 
+impl Debug for OsError {
+    /// The text, since that is what a `main` prints that returns an [`io::Error`] with this inside.
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        Display::fmt(self, f)
+    }
+}
+
 impl Error for OsError {}
 
 /// What a user can do about `errno` from one of the looper's system calls.
-fn advice(operation: &str, errno: i32) -> &'static str {
-    use nix::errno::Errno;
-    match (Errno::from_raw(errno), operation) {
-        (Errno::EMFILE, _) => "this process has too many files open: close some, or raise its limit (`ulimit -n`)",
-        (Errno::ENFILE, _) => "the machine has too many files open: close some, or raise the sysctl fs.file-max",
-        (Errno::ENOMEM, _) => "the kernel is out of memory for this: free some and try again",
-        (Errno::EAGAIN, "pthread_create") => {
+pub(crate) fn advice(operation: &str, errno: i32) -> &'static str {
+    use nix::errno::Errno::{self, *};
+    match (operation, Errno::from_raw(errno)) {
+        (_, EMFILE) => "this process has too many files open: close some, or raise its limit (`ulimit -n`)",
+        (_, ENFILE) => "the machine has too many files open: close some, or raise the sysctl fs.file-max",
+        (_, ENOMEM) => "the kernel is out of memory for this: free some and try again",
+        (_, ENOSYS) => "this kernel or sandbox does not have the call: allow it, or run where it is to be had",
+        ("pthread_create", EAGAIN) => {
             "there are too many threads, or no room for its stack: end some, raise the limit (`ulimit -u`), or ask for less"
         }
-        (Errno::ENOSPC, _) => {
+        ("pthread_create", EINVAL) => {
+            "the thread's stack size is more than there can be: ask for less with `HandlerThreadBuilder::stack_size`"
+        }
+        ("epoll_ctl", ENOSPC) => {
             "this user watches too many fds: watch fewer, or raise the sysctl fs.epoll.max_user_watches"
         }
-        (Errno::EPERM, _) => {
+        ("epoll_ctl", EPERM) => {
             "epoll cannot watch regular files, directories and devices such as /dev/null, always ready as they are: read them directly"
         }
-        (Errno::EEXIST, _) => "this fd is registered already: change that registration, or call `replace_fd`",
-        (Errno::EBADF, "epoll_ctl") => "the fd is not open: keep it open for as long as the looper watches it",
-        (Errno::ENOENT, _) => "the fd was closed under its registration: add the source again",
-        (Errno::EINVAL | Errno::ELOOP, "epoll_ctl") => {
+        ("epoll_ctl", EEXIST) => "this fd is registered already: change that registration, or call `replace_fd`",
+        ("epoll_ctl", EBADF) => "the fd is not open: keep it open for as long as the looper watches it",
+        ("epoll_ctl", ENOENT) => "the fd was closed under its registration: add the source again",
+        ("epoll_ctl", EINVAL | ELOOP) => {
             "epoll sets cannot watch themselves, nor in a circle or more than five deep: host fewer loopers in each other"
         }
-        (Errno::EBADF | Errno::EINVAL, _) => {
+        (_, EPERM | EACCES) => {
+            "a sandbox forbids this process the call: allow it there, in a seccomp filter for instance"
+        }
+        // Of an eventfd that is still there, neither has any other error.
+        ("epoll_wait" | "timerfd_settime", EBADF | EINVAL) | ("write (eventfd)" | "read (eventfd)", _) => {
             "one of the looper's own fds was closed from outside: find the code that closes an fd it does not own"
         }
         _ => "this is unexpected here: see the manual page of the call",
@@ -105,6 +120,24 @@ pub enum Reason {
     Dropped,
     /// The looper is the parent process's, and this process was forked since it was made.
     Forked,
+    /// A [`call`](crate::LooperHandle::call_timeout) was not begun in time.
+    TimedOut,
+    /// A [`call`](crate::LooperHandle::call) was made inside a predicate of
+    /// [`Handler::remove_if`](crate::Handler::remove_if), where nothing may wait for a looper.
+    InPredicate,
+}
+
+impl Reason {
+    /// Puts `inner`, an error for this reason, into an [`io::Error`] of the right kind.
+    pub(crate) fn wrap(self, inner: impl Error + Send + Sync + 'static) -> io::Error {
+        let kind = match self {
+            Reason::Quit | Reason::Dropped => ErrorKind::BrokenPipe,
+            Reason::TimedOut => ErrorKind::TimedOut,
+            Reason::InPredicate => ErrorKind::Deadlock,
+            Reason::Forked => return OsError::forked(),
+        };
+        io::Error::new(kind, inner)
+    }
 }
 
 impl Display for Reason {
@@ -115,57 +148,29 @@ impl Display for Reason {
             Reason::Forked => {
                 "the looper is the parent process's, which has forked this one: make another looper here (ECHILD)"
             }
+            Reason::TimedOut => {
+                "the looper did not come to the call in time: it runs something long, or nobody polls it"
+            }
+            Reason::InPredicate => return Display::fmt(&Misuse::CallInPredicate, f),
         })
-    }
-}
-
-/// A value that a looper did not take, and why.
-///
-/// Turns into an [`io::Error`] of kind `BrokenPipe` with `?`, which drops the value; in a forked child, into an
-/// [`OsError`] with `ECHILD`.
-///
-/// # Android
-/// `Handler.post` and `sendMessage` return `false` instead, and the message is lost.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Rejected<T> {
-    /// The value that was refused, as it was passed in.
-    pub value: T,
-    /// Why it was refused.
-    pub reason: Reason,
-}
-
-impl<T> Debug for Rejected<T> {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Rejected").field("reason", &self.reason).finish_non_exhaustive()
-    }
-}
-
-impl<T> Display for Rejected<T> {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        Display::fmt(&self.reason, f)
-    }
-}
-
-impl<T> Error for Rejected<T> {}
-
-impl<T> From<Rejected<T>> for io::Error {
-    fn from(rejected: Rejected<T>) -> io::Error {
-        rejected.reason.into()
     }
 }
 
 impl From<Reason> for io::Error {
     fn from(reason: Reason) -> io::Error {
-        match reason {
-            Reason::Quit | Reason::Dropped => io::Error::new(ErrorKind::BrokenPipe, Refusal(reason)),
-            Reason::Forked => OsError::forked(),
-        }
+        reason.wrap(Refusal(reason))
     }
 }
 
 /// A [`Reason`] as the error inside an [`io::Error`].
-#[derive(Debug)]
 struct Refusal(Reason);
+
+impl Debug for Refusal {
+    /// The text, as that of [`OsError`].
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        Display::fmt(self, f)
+    }
+}
 
 impl Display for Refusal {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -175,42 +180,8 @@ impl Display for Refusal {
 
 impl Error for Refusal {}
 
-/// A source that could not be registered, and why.
-///
-/// Turns into an [`io::Error`] with `?`, which drops the source and keeps the error's kind.
-pub struct AddFdError<S> {
-    /// The kernel's error (`raw_os_error` is set), or one of kind `BrokenPipe` when the looper has quit,
-    /// or one of [`Reason::Forked`].
-    pub error: io::Error,
-    /// The source, as it was passed in.
-    pub source: S,
-}
-
-impl<S> Debug for AddFdError<S> {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AddFdError").field("error", &self.error).finish_non_exhaustive()
-    }
-}
-
-impl<S> Display for AddFdError<S> {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match self.error.raw_os_error() {
-            Some(errno) => write!(f, "cannot watch this fd: {}; {}", self.error, advice("epoll_ctl", errno)),
-            None => write!(f, "cannot watch this fd: {}", self.error),
-        }
-    }
-}
-
-impl<S> Error for AddFdError<S> {}
-
-impl<S> From<AddFdError<S>> for io::Error {
-    fn from(refused: AddFdError<S>) -> io::Error {
-        OsError::wrap("epoll_ctl", refused.error)
-    }
-}
-
 /// The errors that are a caller's mistake rather than the kernel's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Misuse {
     NestedPoll,
     SecondMain,
@@ -249,6 +220,13 @@ impl Display for Misuse {
     }
 }
 
+impl Debug for Misuse {
+    /// The text, as that of [`OsError`].
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        Display::fmt(self, f)
+    }
+}
+
 impl Error for Misuse {}
 
 impl From<Misuse> for io::Error {
@@ -268,67 +246,59 @@ impl From<Misuse> for io::Error {
 mod tests {
     use super::*;
 
-    /// Not `Debug`, not `Display`: errors ask nothing of the user's type.
-    struct Opaque;
-
+    /// What each call's manual page names, but for what it says that cannot happen here (EFAULT, an alarm's EPERM).
     #[test]
-    fn f1_a_refused_source_turns_into_an_io_error_of_its_kind() {
-        let refused = AddFdError { error: io::Error::from_raw_os_error(nix::libc::EPERM), source: Opaque };
-        assert!(format!("{refused:?}").contains("error"));
-        assert!(refused.to_string().contains("regular files"), "{refused}");
-
-        let error = io::Error::from(refused);
-
-        assert_eq!(error.kind(), ErrorKind::PermissionDenied);
-        assert!(error.to_string().starts_with("epoll_ctl failed"), "{error}");
-        let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<OsError>()).unwrap();
-        assert_eq!((inner.operation(), inner.raw_os_error()), ("epoll_ctl", nix::libc::EPERM));
-    }
-
-    #[test]
-    fn q2_a_refused_value_turns_into_a_broken_pipe() {
-        let rejected = Rejected { value: Opaque, reason: Reason::Quit };
-        assert_eq!(rejected.to_string(), Reason::Quit.to_string());
-
-        let error = io::Error::from(rejected);
-
-        assert_eq!(error.kind(), ErrorKind::BrokenPipe);
-        assert!(error.to_string().contains("the looper has quit"));
-    }
-
-    #[test]
-    fn x2_what_a_forked_child_is_refused_turns_into_echild() {
-        let error = io::Error::from(Rejected { value: Opaque, reason: Reason::Forked });
-
-        let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<OsError>()).unwrap();
-        assert_eq!((inner.operation(), inner.raw_os_error()), ("fork", nix::libc::ECHILD));
-        assert!(error.to_string().contains("make another looper here"), "{error}");
+    fn e3_the_advice_fits_the_call_that_failed() {
+        use nix::errno::Errno::{self, *};
+        const FILES: [(Errno, &str); 3] = [(EMFILE, "ulimit -n"), (ENFILE, "fs.file-max"), (ENOMEM, "out of memory")];
+        const OWN: &str = "closed from outside";
+        const UNEXPECTED: &str = "manual page";
+        let calls: [(&str, &[(Errno, &str)]); 10] = [
+            ("pthread_atfork", &[(ENOMEM, "out of memory")]),
+            (
+                "pthread_create",
+                &[(EAGAIN, "ulimit -u"), (EINVAL, "stack size"), (EPERM, "sandbox"), (ENOMEM, "memory")],
+            ),
+            ("epoll_create1", &[(EINVAL, UNEXPECTED)]),
+            ("eventfd", &[(EINVAL, UNEXPECTED), (ENODEV, UNEXPECTED)]),
+            ("timerfd_create", &[(EINVAL, UNEXPECTED), (ENODEV, UNEXPECTED)]),
+            ("timerfd_settime", &[(EBADF, OWN), (EINVAL, OWN), (ECANCELED, UNEXPECTED)]),
+            (
+                "epoll_ctl",
+                &[
+                    (EBADF, "keep it open"),
+                    (EEXIST, "replace_fd"),
+                    (EINVAL, "in a circle"),
+                    (ELOOP, "in a circle"),
+                    (ENOENT, "add the source again"),
+                    (ENOMEM, "out of memory"),
+                    (ENOSPC, "max_user_watches"),
+                    (EPERM, "regular files"),
+                    (EAGAIN, UNEXPECTED),
+                ],
+            ),
+            ("epoll_wait", &[(EBADF, OWN), (EINVAL, OWN), (EIO, UNEXPECTED)]),
+            // Another file may have the number of one that was closed.
+            ("write (eventfd)", &[(EBADF, OWN), (EINVAL, OWN), (EPIPE, OWN), (ENOSPC, OWN), (EIO, OWN)]),
+            ("read (eventfd)", &[(EBADF, OWN), (EINVAL, OWN), (EISDIR, OWN), (ECONNRESET, OWN)]),
+        ];
+        for (operation, errnos) in calls {
+            let makes_fd = ["epoll_create1", "eventfd", "timerfd_create"].contains(&operation);
+            let files = if makes_fd { FILES.as_slice() } else { &[] };
+            // What a seccomp filter answers.
+            let sandbox: &[_] = if operation == "epoll_ctl" { &[] } else { &[(EPERM, "sandbox"), (EACCES, "sandbox")] };
+            for (errno, advised) in errnos.iter().chain(files).chain(sandbox).chain(&[(ENOSYS, "sandbox")]) {
+                let failed = OsError::wrap(operation, io::Error::from_raw_os_error(*errno as i32)).to_string();
+                assert!(failed.starts_with(&format!("{operation} failed: ")), "{failed}");
+                assert!(failed.contains(": ") && failed.contains(advised), "{failed}");
+                let is_about_own = failed.contains(OWN);
+                assert_eq!(is_about_own, *advised == OWN, "{failed}");
+            }
+        }
     }
 
     #[test]
     fn every_error_says_what_to_do() {
-        use nix::errno::Errno::*;
-        let advised = [
-            (EMFILE, "eventfd", "ulimit -n"),
-            (ENFILE, "eventfd", "fs.file-max"),
-            (ENOMEM, "epoll_ctl", "out of memory"),
-            (EAGAIN, "pthread_create", "ulimit -u"),
-            (EAGAIN, "epoll_ctl", "unexpected"),
-            (ENOSPC, "epoll_ctl", "max_user_watches"),
-            (EPERM, "epoll_ctl", "regular files"),
-            (EEXIST, "epoll_ctl", "replace_fd"),
-            (EBADF, "epoll_ctl", "keep it open"),
-            (EBADF, "epoll_wait", "closed from outside"),
-            (ENOENT, "epoll_ctl", "add the source again"),
-            (EINVAL, "epoll_ctl", "in a circle"),
-            (ELOOP, "epoll_ctl", "in a circle"),
-            (EINVAL, "epoll_wait", "closed from outside"),
-            (EIO, "epoll_wait", "unexpected"),
-        ];
-        for (errno, operation, advised) in advised {
-            let advice = advice(operation, errno as i32);
-            assert!(advice.contains(": ") && advice.contains(advised), "{operation} {errno}: {advice}");
-        }
         let misuses = [
             Misuse::NestedPoll,
             Misuse::SecondMain,
@@ -340,9 +310,11 @@ mod tests {
             Misuse::NulInName,
         ];
         for misuse in misuses {
-            assert!(io::Error::from(misuse).to_string().contains(':'), "{misuse}");
+            let error = io::Error::from(misuse);
+            assert!(error.to_string().contains(':'), "{misuse}");
+            assert!(format!("{error:?}").contains(&misuse.to_string()), "{error:?}");
         }
-        for reason in [Reason::Quit, Reason::Dropped, Reason::Forked] {
+        for reason in [Reason::Quit, Reason::Dropped, Reason::Forked, Reason::TimedOut, Reason::InPredicate] {
             assert!(io::Error::from(reason).to_string().contains(':'), "{reason}");
         }
     }

@@ -6,6 +6,7 @@ use std::{
     any,
     cell::Cell,
     fmt::{self, Debug, Formatter},
+    panic::Location,
     rc::Rc,
     sync::{Arc, Weak},
     time::{Duration, Instant},
@@ -14,12 +15,13 @@ use std::{
 use crate::{
     draft::Draft,
     drops::{Shielded, drop_each},
-    error::{Reason, Rejected},
+    error::Reason,
     home,
     item::{Arrival, Callee, Target},
     looper::Looper,
     posted::Posted,
     recipient::Recipient,
+    refused::{Refused, Rejected},
     remote::LooperHandle,
     shared::Shared,
     slots::Key,
@@ -335,13 +337,14 @@ impl LooperHandle {
     ///
     /// # Android
     /// `new Handler(looper)` for the looper of another thread.
+    #[track_caller]
     pub fn handler<M, F>(&self, callback: F) -> Result<Handler<M>, Rejected<F>>
     where
         M: Send + 'static,
         F: FnMut(&Looper, M) + Send + 'static,
     {
         if let Some(reason) = self.shared.closed() {
-            return Err(Rejected { value: callback, reason });
+            return Err(Refused { value: callback, reason }.comes(Location::caller()));
         }
         let (mut handler, recipient) = Handler::announce(&self.shared);
         handler.asynchronous = self.asynchronous;
@@ -350,7 +353,7 @@ impl LooperHandle {
             |callback: Box<F>| Arrival::Target(target, Box::new(move || Receiver::at_home(passport, callback)));
         match self.shared.admit(Box::new(callback), arrival) {
             Ok(()) => Ok(handler),
-            Err(Rejected { value, reason }) => Err(Rejected { value: *value, reason }),
+            Err(refused) => Err(refused.unboxed_comes(Location::caller())),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     fmt::{self, Debug, Formatter},
+    panic::Location,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -10,11 +11,11 @@ use std::{
 
 use crate::{
     clock::Moment,
-    error::Rejected,
     home,
     idlers::IdleNext,
     item::{Arrival, Leftover},
     looper::Looper,
+    refused::{Refused, Rejected},
     remote::LooperHandle,
     shared::Shared,
 };
@@ -184,6 +185,7 @@ impl Looper {
     /// # Android
     /// `MessageQueue.addIdleHandler`. There, one that is added while the looper sleeps waits for the next message.
     #[doc(alias = "addIdleHandler")]
+    #[track_caller]
     pub fn add_idle<F>(&self, callback: F) -> Result<IdleHandler, Rejected<F>>
     where
         F: FnMut(&Looper) -> IdleNext + 'static,
@@ -191,7 +193,7 @@ impl Looper {
         let shared = self.shared();
         // Closed under its feet by another thread, it is kept and never runs, as if it had been added just before.
         if let Some(reason) = shared.closed() {
-            return Err(Rejected { value: callback, reason });
+            return Err(Refused { value: callback, reason }.stays(Location::caller()));
         }
         let id = shared.next_id();
         let (mut idler, is_removed) = Idler::new(callback);
@@ -227,6 +229,7 @@ impl LooperHandle {
     /// # Android
     /// `MessageQueue.addIdleHandler`.
     #[doc(alias = "addIdleHandler")]
+    #[track_caller]
     pub fn add_idle<F>(&self, callback: F) -> Result<IdleHandler, Rejected<F>>
     where
         F: FnMut(&Looper) -> IdleNext + Send + 'static,
@@ -236,7 +239,7 @@ impl LooperHandle {
         let arrival = |mut idler: Box<Idler<F>>| Arrival::Idle(id, Box::new(move |looper| idler.run(looper)));
         match self.shared.admit(Box::new(idler), arrival) {
             Ok(()) => Ok(IdleHandler { shared: self.shared.clone(), id, is_removed }),
-            Err(Rejected { value, reason }) => Err(Rejected { value: value.callback, reason }),
+            Err(Refused { value, reason }) => Err(Refused { value: value.callback, reason }.comes(Location::caller())),
         }
     }
 }

@@ -81,6 +81,8 @@ mod message;
 mod place;
 mod node;
 mod sys;
+mod sticky;
+mod refused;
 mod notice;
 mod item;
 mod line;
@@ -129,7 +131,7 @@ pub use self::{
     call::CallError,
     draft::Draft,
     dump::{Dump, Pending},
-    error::{AddFdError, OsError, Reason, Rejected},
+    error::{OsError, Reason},
     fd::Next,
     fd_source::{FdGuard, FdHandle, FdSource},
     handler::{Handler, WeakHandler},
@@ -141,9 +143,10 @@ pub use self::{
     notice::Notice,
     observer::{Dispatch, Observer},
     posted::{Posted, PostedGuard},
+    refused::{AddFdError, Rejected},
     remote::LooperHandle,
     report::{ExitReport, PollCode, ReadyIdent, Stats, Turn},
-    thread::{HandlerThread, HandlerThreadBuilder, JoinError},
+    thread::{HandlerThread, HandlerThreadBuilder, JoinError, Panic},
 };
 
 /// The README's code is compiled and run.

@@ -12,7 +12,6 @@ use std::{
 
 use crate::{
     drops::Shielded,
-    error::{AddFdError, Rejected},
     fd::{
         Next, Watch,
         registrations::{Duplicate, Registration},
@@ -23,6 +22,7 @@ use crate::{
     item::{Body, Posting, Stamp, When},
     looper::Looper,
     posted::Posted,
+    refused::{AddFdError, Refused, Rejected},
     repeat::{Repetition, Tick},
     report::ExitReport,
     shared::{Quit, Shared},
@@ -187,13 +187,15 @@ impl LooperHandle {
     {
         let stamp = Stamp { asynchronous: self.asynchronous, ..stamp };
         if Posting::has_room_for::<F>() {
-            let name = self.shared.post(stamp, callback, None, Body::fill_send)?;
-            return Ok(Posted::once(self.shared.id, name));
+            return match self.shared.post(stamp, callback, None, Body::fill_send) {
+                Ok(name) => Ok(Posted::once(self.shared.id, name)),
+                Err(refused) => Err(refused.comes(stamp.origin)),
+            };
         }
         // Boxed before anything is locked.
         match self.shared.post(stamp, Body::send(callback), None, |place, body| *place = body) {
             Ok(name) => Ok(Posted::once(self.shared.id, name)),
-            Err(Rejected { value, reason }) => Err(Rejected { value: value.into_closure(), reason }),
+            Err(Refused { value, reason }) => Err(Refused { value: value.into_closure(), reason }.comes(stamp.origin)),
         }
     }
 
@@ -225,7 +227,9 @@ impl LooperHandle {
         let first = |tick| self.shared.leave(stamp, tick, None, fill);
         match repetition.post_next(&self.shared, tick, first) {
             Ok(()) => Ok(Posted::repeating(self.shared.id, repetition)),
-            Err(Rejected { value, reason }) => Err(Rejected { value: value.run.into_inner(), reason }),
+            Err(Refused { value, reason }) => {
+                Err(Refused { value: value.run.into_inner(), reason }.comes(stamp.origin))
+            }
         }
     }
 
@@ -292,13 +296,14 @@ impl LooperHandle {
         S: AsFd + Send + 'static,
         F: FnMut(&Looper, &mut S, Events) -> Next + Send + 'static,
     {
-        let new = Registration::new(watch.fd(), interest, ident, Location::caller());
+        let place = Location::caller();
+        let new = Registration::new(watch.fd(), interest, ident, place);
         match self.shared.fds.add_from_afar(new, duplicate, Box::new(watch)) {
             Ok(added) => {
                 home::drop_displaced(&self.shared, added.ended);
                 Ok(FdHandle::new(&self.shared, added.key))
             }
-            Err((error, watch)) => Err(AddFdError { error, source: watch.into_source() }),
+            Err((error, watch)) => Err(AddFdError::comes(error, place, Box::new(watch.into_source()))),
         }
     }
 

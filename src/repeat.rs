@@ -5,13 +5,14 @@ use std::{ops::ControlFlow, sync::Arc, time::Duration};
 use crate::{
     clock::Moment,
     drops::Shielded,
-    error::{Reason, Rejected},
+    error::Reason,
     inbox::Signal,
     item::{Item, Stamp, When},
     looper::Looper,
     place::Name,
     planted::{self, Bug},
     queue::Taken,
+    refused::Refused,
     shared::Shared,
     sys::{
         fork::Process,
@@ -67,10 +68,10 @@ impl Repetition {
         &self,
         shared: &Shared,
         value: T,
-        leave: impl FnOnce(T) -> Result<(Name, Signal), Rejected<T>>,
-    ) -> Result<(), Rejected<T>> {
+        leave: impl FnOnce(T) -> Result<(Name, Signal), Refused<T>>,
+    ) -> Result<(), Refused<T>> {
         let Some(mut state) = self.lock() else {
-            return Err(Rejected { value, reason: Reason::Forked });
+            return Err(Refused { value, reason: Reason::Forked });
         };
         if state.over {
             // Unlocked first, since the user's closure goes with the value.

@@ -6,7 +6,7 @@ use std::{
     fmt::{self, Debug, Display, Formatter},
     io, mem,
     panic::{self, AssertUnwindSafe},
-    sync::mpsc,
+    sync::{Mutex, PoisonError, mpsc},
     thread::{self, JoinHandle},
 };
 
@@ -136,7 +136,7 @@ impl HandlerThread {
         }
         match self.thread.take().map(JoinHandle::join) {
             Some(Ok(report)) => report.map_err(JoinError::Io),
-            Some(Err(panic)) => Err(JoinError::Panicked(panic)),
+            Some(Err(panic)) => Err(JoinError::Panicked(Panic::new(panic))),
             None => Ok(self.handle.exit_report()),
         }
     }
@@ -308,42 +308,27 @@ impl Debug for HandlerThreadBuilder {
 
 /// Why joining a [`HandlerThread`] gave no exit report.
 ///
-/// Turns into an [`io::Error`] with `?`. It is not `Sync`, since what a panic carries need not be: where the error has
-/// to be, as in `Box<dyn Error + Send + Sync>`, use `map_err(io::Error::from)`.
+/// Turns into an [`io::Error`] with `?`; after a panic, of kind `Other` with the `JoinError` inside.
 #[non_exhaustive]
 pub enum JoinError {
     /// The thread has panicked, with this.
-    Panicked(Box<dyn Any + Send>),
+    Panicked(Panic),
     /// Polling failed, or the thread was to join itself.
     Io(io::Error),
 }
 
-impl JoinError {
-    /// What the panic says, if it says something.
-    fn panic_text(&self) -> Option<&str> {
-        match self {
-            JoinError::Panicked(panic) => {
-                panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-            }
-            JoinError::Io(_) => None,
-        }
-    }
-}
-
 impl Debug for JoinError {
+    /// The text, since that is what a `main` prints that returns it.
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match self {
-            JoinError::Panicked(_) => f.debug_tuple("Panicked").field(&self.panic_text()).finish(),
-            JoinError::Io(error) => f.debug_tuple("Io").field(error).finish(),
-        }
+        Display::fmt(self, f)
     }
 }
 
 impl Display for JoinError {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
-            JoinError::Panicked(_) => {
-                write!(f, "the looper's thread panicked: {}", self.panic_text().unwrap_or("see the panic there"))
+            JoinError::Panicked(panic) => {
+                write!(f, "the looper's thread panicked: {}", panic.text().unwrap_or("see the panic there"))
             }
             JoinError::Io(error) => Display::fmt(error, f),
         }
@@ -356,7 +341,40 @@ impl From<JoinError> for io::Error {
     fn from(error: JoinError) -> io::Error {
         match error {
             JoinError::Io(error) => error,
-            panicked => io::Error::other(panicked.to_string()),
+            panicked => io::Error::other(panicked),
         }
+    }
+}
+
+/// The panic of a thread: what [`thread::Result`] has, and `Sync` besides, so that an error can carry it.
+pub struct Panic {
+    text: Option<Box<str>>,
+    /// The lock makes it `Sync` and is never taken.
+    payload: Mutex<Box<dyn Any + Send>>,
+}
+
+impl Panic {
+    fn new(payload: Box<dyn Any + Send>) -> Panic {
+        let literal = payload.downcast_ref::<&str>().copied();
+        let text = literal.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+        Panic { text: text.map(Box::from), payload: Mutex::new(payload) }
+    }
+
+    /// What the panic says, if it says something.
+    #[must_use]
+    pub fn text(&self) -> Option<&str> {
+        self.text.as_deref()
+    }
+
+    /// Gives what the thread has panicked with, for [`resume_unwind`](panic::resume_unwind) for instance.
+    #[must_use]
+    pub fn into_payload(self) -> Box<dyn Any + Send> {
+        self.payload.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Debug for Panic {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Panic").field("text", &self.text).finish_non_exhaustive()
     }
 }

@@ -280,8 +280,8 @@ fn remove_fd_when_callback_not_added_returns_zero() {
 
     let refused = looper.add_fd(regular_file, Interest::INPUT, |_, _, _| Next::Keep).unwrap_err();
 
-    assert_eq!(refused.error.kind(), ErrorKind::PermissionDenied);
-    assert!(refused.source.metadata().is_ok(), "the file is still open");
+    assert_eq!(refused.error().kind(), ErrorKind::PermissionDenied);
+    assert!(refused.into_source().unwrap().metadata().is_ok(), "the file is still open");
     assert!(looper.dump().to_string().contains("fds: 0"));
 }
 
@@ -315,7 +315,7 @@ fn poll_once_when_callback_added_twice_only_second_callback_should_be_invoked() 
     looper.replace_fd(reader.clone(), Interest::INPUT, logging(&second, Next::Keep)).unwrap();
     let polled = poll(&looper, ms(100));
 
-    assert_eq!(unasked.error.kind(), ErrorKind::AlreadyExists);
+    assert_eq!(unasked.error().kind(), ErrorKind::AlreadyExists);
     assert_eq!(polled, (PollCode::Callback, AT_ONCE));
     assert_eq!(*first.borrow(), []);
     assert_eq!(*second.borrow(), [(reader.as_raw_fd(), Events::INPUT)]);

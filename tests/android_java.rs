@@ -103,7 +103,7 @@ fn l5_a_handler_thread_prepares_before_it_handles_and_refuses_after_it_ends() {
 
         assert_eq!(told.try_recv(), Ok(("handled", id)));
         assert_eq!((report.posted, report.run), (1, 1));
-        assert_eq!(handler.send(Message::new(SAVE)).unwrap_err().value.what, SAVE);
+        assert_eq!(handler.send(Message::new(SAVE)).unwrap_err().into_value().unwrap().what, SAVE);
     });
 }
 

@@ -260,7 +260,7 @@ fn q2_quit_on_another_thread_ends_the_sleep_and_then_sending_is_refused() {
         worker.quit();
         let refused = handler.send(Message { arg1: 7, ..Message::with_obj(DRAW, "frame") }).unwrap_err();
 
-        let mut message = refused.value;
+        let mut message = refused.into_value().unwrap();
         assert_eq!((message.what, message.arg1, message.take()), (DRAW, 7, Some("frame")));
         assert_eq!(worker.join().unwrap().dropped, 1);
     });
@@ -354,6 +354,7 @@ fn s2_a_call_that_timed_out_comes_back_and_does_not_run() {
         drop(occupied);
 
         let Err(CallError::TimedOut(back)) = late else { panic!("{late:?}") };
+        let back = back.into_value().unwrap();
         assert_eq!(back(&Looper::new().unwrap()), "late");
         worker.quit_safely();
         let report = worker.join().unwrap();
@@ -371,7 +372,7 @@ fn s2_a_caller_is_told_that_its_call_has_begun_but_not_ended() {
 
         let outcome = loop {
             match worker.handle().call_timeout(ms(20), call) {
-                Err(CallError::TimedOut(back)) => call = back,
+                Err(CallError::TimedOut(back)) => call = back.into_value().unwrap(),
                 other => break other,
             }
         };

@@ -26,7 +26,7 @@ use std::{
     time::Duration,
 };
 
-use alooper::{AddFdError, Interest, Looper, Next, OsError};
+use alooper::{Interest, Looper, Next, OsError};
 use fds::{poll_now, ready_stream};
 use nix::{
     errno::Errno,
@@ -46,16 +46,17 @@ fn assert_says(error: &impl Display, what_to_do: &str) {
 #[track_caller]
 fn assert_refused<S: AsFd + 'static>(looper: &Looper, source: S, errno: Errno, what_to_do: &str) -> S {
     let refused = looper.add_fd(source, Interest::INPUT, |_, _, _| panic!("it was refused")).unwrap_err();
-    assert_eq!(refused.error.raw_os_error(), Some(errno as i32), "{refused}");
+    assert_eq!(refused.error().raw_os_error(), Some(errno as i32), "{refused}");
     assert_says(&refused, what_to_do);
 
-    let refused = looper.add_ident(refused.source, Interest::empty(), 1).unwrap_err();
-    assert_eq!(refused.error.raw_os_error(), Some(errno as i32), "{refused}");
+    let refused = looper.add_ident(refused.into_source().unwrap(), Interest::empty(), 1).unwrap_err();
+    assert_eq!(refused.error().raw_os_error(), Some(errno as i32), "{refused}");
 
-    let refused = looper.replace_fd(refused.source, Interest::OUTPUT, |_, _, _| panic!("it was refused"));
-    let AddFdError { error, source, .. } = refused.unwrap_err();
-    assert_eq!(error.raw_os_error(), Some(errno as i32), "{error}");
-    source
+    let refused =
+        looper.replace_fd(refused.into_source().unwrap(), Interest::OUTPUT, |_, _, _| panic!("it was refused"));
+    let refused = refused.unwrap_err();
+    assert_eq!(refused.error().raw_os_error(), Some(errno as i32), "{refused}");
+    refused.into_source().unwrap()
 }
 
 #[test]
@@ -89,7 +90,7 @@ fn c20_f11_from_another_thread_it_is_the_same() {
             let directory = File::open(env!("CARGO_MANIFEST_DIR")).unwrap();
             let refused = handle.add_fd(directory, Interest::INPUT, |_, _, _| panic!("it was refused")).unwrap_err();
             assert_says(&refused, "read them directly");
-            refused.source.metadata().unwrap().is_dir()
+            refused.into_source().unwrap().metadata().unwrap().is_dir()
         });
 
         assert!(other.join().unwrap());
@@ -109,11 +110,11 @@ fn c20_a_refused_callback_is_dropped_once_in_all_ways_of_adding() {
             move |_: &Looper, _: &mut File, _| panic!("it was refused, with {counted:?}")
         };
 
-        let directory = looper.add_fd(directory, Interest::INPUT, callback()).unwrap_err().source;
+        let directory = looper.add_fd(directory, Interest::INPUT, callback()).unwrap_err().into_source().unwrap();
         assert_eq!(drops.load(Ordering::Relaxed), 1);
-        let directory = looper.replace_fd(directory, Interest::INPUT, callback()).unwrap_err().source;
+        let directory = looper.replace_fd(directory, Interest::INPUT, callback()).unwrap_err().into_source().unwrap();
         assert_eq!(drops.load(Ordering::Relaxed), 2);
-        let directory = handle.add_fd(directory, Interest::INPUT, callback()).unwrap_err().source;
+        let directory = handle.add_fd(directory, Interest::INPUT, callback()).unwrap_err().into_source().unwrap();
         assert_eq!(drops.load(Ordering::Relaxed), 3);
         handle.replace_fd(directory, Interest::INPUT, callback()).unwrap_err();
         assert_eq!(drops.load(Ordering::Relaxed), 4);
@@ -177,10 +178,10 @@ fn c21_a_looper_inside_itself_is_refused() {
 
         let refused = looper.add_fd(looper.clone(), Interest::INPUT, |_, _, _| panic!("it was refused")).unwrap_err();
 
-        let errno = refused.error.raw_os_error().map(Errno::from_raw);
+        let errno = refused.error().raw_os_error().map(Errno::from_raw);
         assert!(matches!(errno, Some(Errno::EINVAL | Errno::ELOOP)), "{refused}");
         assert_says(&refused, "cannot watch themselves");
-        drop(refused.source);
+        drop(refused.into_source().unwrap());
         assert_eq!(Rc::strong_count(&looper), 1, "nothing holds it in a circle");
         assert_works(&looper);
     });
@@ -198,7 +199,7 @@ fn c21_loopers_in_a_circle_are_refused_and_both_work() {
         let refused = loopers[1].add_fd(loopers[0].clone(), Interest::INPUT, |_, _, _| panic!("it was refused"));
 
         let refused = refused.unwrap_err();
-        assert_eq!(refused.error.raw_os_error(), Some(Errno::ELOOP as i32));
+        assert_eq!(refused.error().raw_os_error(), Some(Errno::ELOOP as i32));
         assert_says(&refused, "in a circle");
         assert_works(&loopers[1]);
         assert_works(&loopers[0]);
@@ -228,7 +229,7 @@ fn c21_o2_loopers_too_deep_inside_each_other_are_refused_and_the_rest_works() {
 
         assert!(depth >= 3, "{depth} loopers");
         assert_says(&refused, "more than five deep");
-        assert!(Rc::ptr_eq(&refused.source, &outermost));
+        assert!(Rc::ptr_eq(&refused.into_source().unwrap(), &outermost));
         innermost.post(|_| ()).unwrap();
         while innermost.exit_report().run == 0 {
             outermost.poll_once(None).unwrap();
@@ -259,14 +260,15 @@ fn c18_c31_the_same_fd_twice_is_refused_in_all_ways_but_replacing() {
         let first = looper.add_ident(near.clone(), Interest::INPUT, 4).unwrap();
 
         let twice = looper.add_ident(near.clone(), Interest::INPUT, 5).unwrap_err();
-        let refused = looper.add_fd(twice.source, Interest::INPUT, |_, _, _| panic!("it was refused")).unwrap_err();
+        assert_eq!(twice.error().raw_os_error(), Some(Errno::EEXIST as i32));
+        let twice = twice.into_source().unwrap();
+        let refused = looper.add_fd(twice, Interest::INPUT, |_, _, _| panic!("it was refused")).unwrap_err();
 
-        assert_eq!(twice.error.raw_os_error(), Some(Errno::EEXIST as i32));
-        assert_eq!(refused.error.raw_os_error(), Some(Errno::EEXIST as i32));
+        assert_eq!(refused.error().raw_os_error(), Some(Errno::EEXIST as i32));
         assert_says(&refused, "call `replace_fd`");
         assert_eq!(poll_now(&looper).idents.iter().map(|ready| ready.ident).collect::<Vec<_>>(), [4]);
         drop(first.remove());
-        let again = looper.add_fd(refused.source, Interest::INPUT, |_, _, _| Next::Remove).unwrap();
+        let again = looper.add_fd(refused.into_source().unwrap(), Interest::INPUT, |_, _, _| Next::Remove).unwrap();
         assert_eq!(poll_now(&looper).fds, 1);
         assert!(!again.is_registered());
         assert_eq!(Rc::strong_count(&near), 1);
@@ -283,17 +285,18 @@ fn q5_f1_nothing_is_added_after_quit_and_every_source_comes_back() {
         looper.quit();
 
         let refused = looper.add_fd(near, Interest::INPUT, |_, _, _| Next::Keep).unwrap_err();
-        assert_eq!(refused.error.kind(), ErrorKind::BrokenPipe);
+        assert_eq!(refused.error().kind(), ErrorKind::BrokenPipe);
         assert_says(&refused, "the looper has quit");
-        let refused = looper.replace_fd(refused.source, Interest::INPUT, |_, _, _| Next::Keep).unwrap_err();
-        assert_eq!(refused.error.kind(), ErrorKind::BrokenPipe);
-        let refused = looper.add_ident(refused.source, Interest::INPUT, 1).unwrap_err();
-        assert_eq!(refused.error.kind(), ErrorKind::BrokenPipe);
+        let refused =
+            looper.replace_fd(refused.into_source().unwrap(), Interest::INPUT, |_, _, _| Next::Keep).unwrap_err();
+        assert_eq!(refused.error().kind(), ErrorKind::BrokenPipe);
+        let refused = looper.add_ident(refused.into_source().unwrap(), Interest::INPUT, 1).unwrap_err();
+        assert_eq!(refused.error().kind(), ErrorKind::BrokenPipe);
         drop(looper);
-        let refused = handle.add_fd(refused.source, Interest::INPUT, |_, _, _| Next::Keep).unwrap_err();
-        assert_eq!(refused.error.kind(), ErrorKind::BrokenPipe);
+        let refused = handle.add_fd(refused.into_source().unwrap(), Interest::INPUT, |_, _, _| Next::Keep).unwrap_err();
+        assert_eq!(refused.error().kind(), ErrorKind::BrokenPipe);
 
-        let mut near = refused.source;
+        let mut near = refused.into_source().unwrap();
         near.write_all(b"hello").unwrap();
         let mut buffer = [0; 5];
         far.read_exact(&mut buffer).unwrap();

@@ -67,12 +67,12 @@ fn b3_a_barrier_is_refused_after_quit_and_after_the_looper() {
     let looper = Looper::new().unwrap();
     let handle = looper.handle();
     looper.quit();
-    assert_eq!(looper.barrier().unwrap_err().reason, Reason::Quit);
-    assert_eq!(handle.barrier().unwrap_err().reason, Reason::Quit);
+    assert_eq!(looper.barrier().unwrap_err().reason(), Reason::Quit);
+    assert_eq!(handle.barrier().unwrap_err().reason(), Reason::Quit);
 
     drop(looper);
 
-    assert_eq!(handle.barrier().unwrap_err().reason, Reason::Dropped);
+    assert_eq!(handle.barrier().unwrap_err().reason(), Reason::Dropped);
 }
 
 /// Gives `release` a barrier that holds up a message, and sees that this then runs without anybody waiting.

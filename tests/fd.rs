@@ -18,7 +18,7 @@ use std::{
     sync::Arc,
 };
 
-use alooper::{AddFdError, Interest, Looper, Next, OsError};
+use alooper::{Interest, Looper, Next, OsError};
 use fds::{poll_now, ready_stream, shared_ready};
 use nix::errno::Errno;
 use support::watched;
@@ -89,8 +89,8 @@ fn f1_a_refused_source_comes_back_as_it_was() {
 
         let refused = looper.add_fd(File::open(path).unwrap(), Interest::INPUT, |_, _, _| Next::Keep).unwrap_err();
 
-        assert_eq!(refused.error.raw_os_error(), Some(Errno::EPERM as i32));
-        let mut file = refused.source;
+        assert_eq!(refused.error().raw_os_error(), Some(Errno::EPERM as i32));
+        let mut file = refused.into_source().unwrap();
         let mut text = String::new();
         file.read_to_string(&mut text).unwrap();
         assert!(text.contains("alooper"), "the file can be read from its beginning");
@@ -129,10 +129,10 @@ fn f2_the_same_fd_twice_is_refused_and_the_first_registration_goes_on() {
             })
             .unwrap();
 
-        let AddFdError { error, source, .. } =
-            looper.add_fd(near, Interest::OUTPUT, |_, _, _| panic!("it was refused")).unwrap_err();
+        let refused = looper.add_fd(near, Interest::OUTPUT, |_, _, _| panic!("it was refused")).unwrap_err();
 
-        assert_eq!(error.raw_os_error(), Some(Errno::EEXIST as i32));
+        assert_eq!(refused.error().raw_os_error(), Some(Errno::EEXIST as i32));
+        let source = refused.into_source().unwrap();
         assert_eq!(poll_now(&looper).fds, 1);
         assert_eq!(calls.get(), 1);
         assert!(first.is_registered());
@@ -253,9 +253,9 @@ fn f2_a_replacement_that_is_refused_leaves_the_old_registration() {
 
         let refused = looper.replace_fd(near, Interest::INPUT, |_, _, _| Next::Keep).unwrap_err();
 
-        assert_eq!(refused.error.kind(), ErrorKind::BrokenPipe);
+        assert_eq!(refused.error().kind(), ErrorKind::BrokenPipe);
         assert!(old.is_registered());
-        assert_eq!(Rc::strong_count(&refused.source), 2);
+        assert_eq!(Rc::strong_count(&refused.into_source().unwrap()), 2);
     });
 }
 

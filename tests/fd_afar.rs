@@ -198,17 +198,17 @@ fn f11_adding_from_another_thread_gives_the_kernels_error_and_the_source_at_once
         let twice = looper.handle.add_fd(near, Interest::INPUT, |_, _, _| Next::Keep);
 
         let regular = regular.unwrap_err();
-        assert_eq!(regular.error.raw_os_error(), Some(Errno::EPERM as i32));
-        assert!(regular.source.metadata().unwrap().is_file());
+        assert_eq!(regular.error().raw_os_error(), Some(Errno::EPERM as i32));
+        assert!(regular.into_source().unwrap().metadata().unwrap().is_file());
         let twice = twice.unwrap_err();
-        assert_eq!(twice.error.raw_os_error(), Some(Errno::EEXIST as i32));
+        assert_eq!(twice.error().raw_os_error(), Some(Errno::EEXIST as i32));
         assert!(first.is_registered());
         looper.handle.quit();
         let handle = looper.handle.clone();
         looper.join();
-        let late = handle.add_fd(twice.source, Interest::INPUT, |_, _, _| Next::Keep).unwrap_err();
-        assert_eq!(late.error.kind(), ErrorKind::BrokenPipe);
-        assert_eq!(Arc::strong_count(&late.source), 1, "the looper's is dropped with it");
+        let late = handle.add_fd(twice.into_source().unwrap(), Interest::INPUT, |_, _, _| Next::Keep).unwrap_err();
+        assert_eq!(late.error().kind(), ErrorKind::BrokenPipe);
+        assert_eq!(Arc::strong_count(&late.into_source().unwrap()), 1, "the looper's is dropped with it");
     });
 }
 

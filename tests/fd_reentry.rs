@@ -146,7 +146,7 @@ fn m8_everything_can_be_called_from_inside_an_fd_callback() {
                 let new = looper.replace_fd(to_replace.clone(), Interest::OUTPUT, |_, _, _| Next::Remove).unwrap();
                 assert!(new.is_registered() && !replaced.is_registered());
                 let twice = looper.add_fd(near.clone(), Interest::INPUT, |_, _, _| Next::Keep).unwrap_err();
-                assert_eq!(twice.error.kind(), ErrorKind::AlreadyExists);
+                assert_eq!(twice.error().kind(), ErrorKind::AlreadyExists);
                 let (quiet, _far) = UnixStream::pair().unwrap();
                 let added = handle.add_fd(quiet, Interest::OUTPUT, |_, _, _| panic!("it was removed")).unwrap();
                 assert!(added.is_registered() && added.remove() && !added.is_registered());

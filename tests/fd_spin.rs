@@ -298,7 +298,7 @@ fn f8_f2_what_is_paused_is_still_registered_and_can_be_replaced() {
         let new = looper.replace_fd(stream, Interest::INPUT, |_, _, _| Next::Remove).unwrap();
         poll_times(&looper, 1);
 
-        assert_eq!(twice.error.raw_os_error(), Some(nix::errno::Errno::EEXIST as i32));
+        assert_eq!(twice.error().raw_os_error(), Some(nix::errno::Errno::EEXIST as i32));
         assert!(!old.is_registered() && !new.is_registered());
         assert_eq!(calls.get(), 1);
     });

@@ -111,11 +111,11 @@ impl Everything {
 
 /// What is refused with a value that comes back.
 #[track_caller]
-fn assert_rejected<T>(result: Result<impl Sized, Rejected<T>>) -> T {
-    let Rejected { value, reason } = result.err().expect("it is refused");
-    assert_eq!(reason, Reason::Forked);
-    assert_echild(Rejected { value: (), reason });
-    value
+fn assert_rejected<T: 'static>(result: Result<impl Sized, Rejected<T>>) -> T {
+    let refused = result.err().expect("it is refused");
+    assert_eq!(refused.reason(), Reason::Forked);
+    assert_echild(refused.reason());
+    refused.into_value().expect("it comes back where it was refused")
 }
 
 /// A closure that is told from others.
@@ -162,10 +162,12 @@ const PAGE: &[Line] = &[
         let (near, _far) = UnixStream::pair().unwrap();
         let number = near.as_raw_fd();
         let refused = all.looper.add_fd(near, Interest::INPUT, |_, _, _| Next::Keep).unwrap_err();
-        assert_eq!(refused.source.as_raw_fd(), number);
-        assert_echild(refused.error);
-        let refused = all.looper.replace_fd(refused.source, Interest::INPUT, |_, _, _| Next::Keep).unwrap_err();
-        assert_echild(all.looper.add_ident(refused.source, Interest::INPUT, 1).unwrap_err());
+        let (error, near) = refused.into_parts();
+        assert_echild(error);
+        let near = near.unwrap();
+        assert_eq!(near.as_raw_fd(), number);
+        let refused = all.looper.replace_fd(near, Interest::INPUT, |_, _, _| Next::Keep).unwrap_err();
+        assert_echild(all.looper.add_ident(refused.into_source().unwrap(), Interest::INPUT, 1).unwrap_err());
     }),
     ("Looper::set_observer", |all| {
         struct Nobody;
@@ -217,8 +219,8 @@ const PAGE: &[Line] = &[
         let thread = all.thread.as_ref().unwrap().handle();
         for handle in [&all.handle, thread] {
             match handle.call(closure(3)) {
-                Err(CallError::Rejected(Rejected { value, reason: Reason::Forked })) => {
-                    assert_eq!(value(&all.looper), 3)
+                Err(CallError::Rejected(refused)) if refused.reason() == Reason::Forked => {
+                    assert_eq!(refused.into_value().unwrap()(&all.looper), 3);
                 }
                 other => panic!("{other:?}"),
             }
@@ -231,8 +233,9 @@ const PAGE: &[Line] = &[
     ("LooperHandle::add_fd", |all| {
         let (near, _far) = UnixStream::pair().unwrap();
         let refused = all.handle.add_fd(near, Interest::INPUT, |_, _, _| Next::Keep).unwrap_err();
-        let refused = all.handle.replace_fd(refused.source, Interest::INPUT, |_, _, _| Next::Keep).unwrap_err();
-        assert_echild(all.handle.add_ident(refused.source, Interest::INPUT, 1).unwrap_err());
+        let refused =
+            all.handle.replace_fd(refused.into_source().unwrap(), Interest::INPUT, |_, _, _| Next::Keep).unwrap_err();
+        assert_echild(all.handle.add_ident(refused.into_source().unwrap(), Interest::INPUT, 1).unwrap_err());
     }),
     // Messages.
     ("Posted::cancel", |all| assert!(!all.posted.cancel() && !all.repeating.cancel() && !all.sent.cancel())),
@@ -313,6 +316,42 @@ fn x2_a_forked_child_is_told_that_the_looper_is_its_parents() {
 
         assert_eq!(looper_fds(), before, "the parent's set, eventfd and timerfd are as they were");
         assert_parent_goes_on(all);
+    });
+}
+
+/// E1: what was refused before the fork, here and on another thread, which the child does not have.
+#[test]
+fn x2_a_forked_child_has_what_was_refused_on_its_thread_and_leaves_what_was_on_others() {
+    alone("x2_a_forked_child_has_what_was_refused_on_its_thread_and_leaves_what_was_on_others", || {
+        let looper = Looper::new().unwrap();
+        looper.quit();
+        let refuse = || {
+            let looper = Looper::new().unwrap();
+            looper.quit();
+            Handler::new(&looper, |_, _| ()).send(7).unwrap_err()
+        };
+        let value = Rc::new(7);
+        let held = value.clone();
+        let (errors, others) = std::sync::mpsc::channel();
+        let is_over = Arc::new(std::sync::Barrier::new(2));
+        let over = is_over.clone();
+        let other = thread::spawn(move || {
+            (0..2).for_each(|_| errors.send(refuse()).unwrap());
+            over.wait();
+        });
+        let own = looper.post(move |_| drop(held)).unwrap_err();
+        let [theirs, dropped] = [(); 2].map(|()| others.recv().unwrap());
+
+        in_child("what was refused", || {
+            own.into_value().expect("it is this thread's")(&looper);
+            assert_eq!(Rc::strong_count(&value), 1);
+            assert!(theirs.into_value().is_none(), "its thread is not here");
+            drop(dropped);
+            assert_eq!(refuse().into_value(), Some(7));
+        });
+
+        is_over.wait();
+        other.join().unwrap();
     });
 }
 

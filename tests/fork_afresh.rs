@@ -390,11 +390,11 @@ fn x2_a_childs_child_tells_both_from_its_own() {
         in_child("the child", || {
             let second = Looper::new().unwrap();
             in_child("the child's child", || {
-                assert_eq!(first.post(|_| ()).unwrap_err().reason, Reason::Forked);
-                assert_eq!(second.post(|_| ()).unwrap_err().reason, Reason::Forked);
+                assert_eq!(first.post(|_| ()).unwrap_err().reason(), Reason::Forked);
+                assert_eq!(second.post(|_| ()).unwrap_err().reason(), Reason::Forked);
                 work_in_full();
             });
-            assert_eq!(first.post(|_| ()).unwrap_err().reason, Reason::Forked);
+            assert_eq!(first.post(|_| ()).unwrap_err().reason(), Reason::Forked);
             second.post(|_| ()).unwrap();
             assert_eq!(second.poll_once(None).unwrap().messages, 1);
         });

@@ -131,9 +131,10 @@ fn h1_a_looper_that_has_quit_or_is_gone_gives_the_closure_back() {
         let callback = move |_: &Looper, _: u32| drop(in_closure.clone());
         let rejected = handle.handler(callback).unwrap_err();
         assert_eq!(Arc::strong_count(&part), 2, "the closure is whole");
-        drop(rejected.value);
+        let reason = rejected.reason();
+        drop(rejected.into_value().unwrap());
         assert_eq!(Arc::strong_count(&part), 1, "nothing else holds it");
-        rejected.reason
+        reason
     };
 
     looper.quit();
@@ -152,7 +153,7 @@ fn h1_on_a_looper_that_has_quit_a_handler_is_made_and_refuses_what_is_sent() {
     let handler = Handler::new(&looper, move |_, _: &str| own.hold());
 
     let rejected = handler.send("refused").unwrap_err();
-    assert_eq!((rejected.value, rejected.reason), ("refused", Reason::Quit));
+    assert_eq!((rejected.reason(), rejected.into_value()), (Reason::Quit, Some("refused")));
     drop((handler, looper));
     assert_eq!(dropped.try_iter().count(), 1);
 }

@@ -173,8 +173,8 @@ impl Drop for Again {
         let Some(weak) = self.0.take() else {
             return;
         };
-        if let Some(Err(mut rejected)) = weak.upgrade().map(|handler| handler.send(Again(Some(weak)))) {
-            rejected.value.0 = None;
+        if let Some(Err(rejected)) = weak.upgrade().map(|handler| handler.send(Again(Some(weak)))) {
+            rejected.into_value().unwrap().0 = None;
         }
     }
 }

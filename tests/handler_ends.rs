@@ -97,7 +97,7 @@ fn q1_while_quit_safely_drains_handlers_remove_and_are_refused() {
         assert_eq!(number, 1, "removed");
         let handler = front.take().unwrap();
         let rejected = handler.send_at_front(9).unwrap_err();
-        assert_eq!((rejected.value, rejected.reason), (9, Reason::Quit));
+        assert_eq!((rejected.reason(), rejected.into_value()), (Reason::Quit, Some(9)));
         assert_eq!((handler.len(), handler.remove_what(7), handler.len()), (2, 1, 1));
         assert_eq!(elsewhere(|| handler.remove_if(|number| *number == 3)), 1);
     });
@@ -130,7 +130,7 @@ fn q2_l4_each_way_to_send_gives_a_refused_message_back() {
         let assert_refused = |reason| {
             for send in ways {
                 let rejected = send(&handler, Box::new(7)).unwrap();
-                assert_eq!((*rejected.value, rejected.reason), (7, reason));
+                assert_eq!((rejected.reason(), rejected.into_value()), (reason, Some(Box::new(7))));
             }
         };
 
@@ -202,7 +202,7 @@ fn l4_a_thread_that_ends_takes_its_handlers_and_messages_with_it() {
 
         assert_eq!(dropped.iter().take(2).collect::<Vec<_>>(), [there; 2]);
         assert_eq!(closure_dropped.recv(), Ok(there));
-        assert_eq!(handler.send(told().0).unwrap_err().reason, Reason::Dropped);
+        assert_eq!(handler.send(told().0).unwrap_err().reason(), Reason::Dropped);
         assert_nothing_pending(&handler, 0, Token::new());
     });
 }

@@ -299,7 +299,7 @@ fn h2_a_weak_front_outlives_the_looper_and_upgrades_while_a_front_is_left() {
     drop(looper);
 
     let upgraded = weak.upgrade().unwrap();
-    assert_eq!(upgraded.send(7).unwrap_err().reason, Reason::Dropped);
+    assert_eq!(upgraded.send(7).unwrap_err().reason(), Reason::Dropped);
     drop((upgraded, handler));
 
     assert!(weak.upgrade().is_none());
@@ -366,7 +366,7 @@ fn m9_a_message_may_own_its_own_looper_or_another_one() {
         looper.run().unwrap();
 
         assert_eq!((dropped.try_iter().count(), inner_dropped.try_iter().count()), (1, 1));
-        assert_eq!(inner_handler.send(told().0).unwrap_err().reason, Reason::Dropped);
+        assert_eq!(inner_handler.send(told().0).unwrap_err().reason(), Reason::Dropped);
         drop(looper);
         assert_report(handle.exit_report(), 2, 0, 0, 2);
     });

@@ -279,7 +279,7 @@ fn m8_a_handler_may_drop_the_last_front_of_itself_and_quit() {
             let handler = Handler::new(&looper, move |looper: &Looper, number| {
                 let handler = last.take().unwrap();
                 quit(&looper.handle());
-                assert_eq!(handler.send(number).unwrap_err().value, number);
+                assert_eq!(handler.send(number).unwrap_err().into_value(), Some(number));
                 drop(handler);
                 own.hold();
             });

@@ -158,7 +158,10 @@ fn r6_polling_and_calls_in_a_predicate_are_errors_and_everything_else_works() {
                 match handle.call(|_| "called") {
                     // S1: on the looper's own thread nobody has to wait.
                     Ok(called) => assert!(is_own && called == "called"),
-                    Err(CallError::InPredicate(closure)) => assert!(!is_own && closure(&other) == "called"),
+                    Err(CallError::InPredicate(refused)) => {
+                        let closure = refused.into_value().unwrap();
+                        assert!(!is_own && closure(&other) == "called");
+                    }
                     Err(error) => panic!("{error:?}"),
                 }
                 assert_eq!(handle.call_timeout(HOUR, |_| ()).is_ok(), is_own);
@@ -237,7 +240,7 @@ fn r6_a_predicate_may_drop_the_looper() {
             assert_eq!((asked, removed), (1, 0));
             assert_report(handle.exit_report(), 3, 0, 0, 3);
             let rejected = handler.send(4).unwrap_err();
-            assert_eq!((rejected.value, rejected.reason), (4, Reason::Dropped));
+            assert_eq!((rejected.reason(), rejected.into_value()), (Reason::Dropped, Some(4)));
         }
     });
 }

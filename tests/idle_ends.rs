@@ -219,13 +219,13 @@ fn q2_it_is_refused_after_a_quit_and_after_the_looper_and_comes_back() {
 
     looper.quit_safely();
     let mut refused = vec![looper.add_idle(count()).unwrap_err(), handle.add_idle(count()).unwrap_err()];
-    assert!(refused.iter().all(|refused| refused.reason == Reason::Quit));
+    assert!(refused.iter().all(|refused| refused.reason() == Reason::Quit));
     drop(looper);
     refused.push(handle.add_idle(count()).unwrap_err());
-    assert_eq!(refused[2].reason, Reason::Dropped);
+    assert_eq!(refused[2].reason(), Reason::Dropped);
 
     for refused in refused {
-        let idler = refused.value;
+        let idler = refused.into_value().unwrap();
         assert_eq!(idler(&other), IdleNext::Keep);
     }
     assert_eq!(runs.load(Ordering::Relaxed), 3);

@@ -77,7 +77,7 @@ fn l2_the_thread_keeps_its_looper_after_it_has_quit() {
         assert!(Rc::ptr_eq(&looper, &Looper::current().unwrap()));
         assert!(Rc::ptr_eq(&looper, &Looper::prepare().unwrap()));
         assert!(looper.has_quit());
-        assert_eq!(looper.post(|_| ()).unwrap_err().reason, Reason::Quit);
+        assert_eq!(looper.post(|_| ()).unwrap_err().reason(), Reason::Quit);
     });
 }
 
@@ -118,7 +118,7 @@ impl Drop for LastWords {
             current: Looper::current().is_some(),
             prepared: Looper::prepare().err().map(|error| error.kind()),
             dropped: self.handle.has_quit(),
-            refused: self.handle.post(|_| ()).err().map(|refused| refused.reason),
+            refused: self.handle.post(|_| ()).err().map(|refused| refused.reason()),
             made: Looper::new().is_ok(),
         };
         let _ = self.listener.send(seen);
@@ -193,7 +193,7 @@ fn l2_c73_a_looper_that_a_thread_local_value_keeps_is_dropped_with_it() {
 
         let handle = ending.join().unwrap();
 
-        assert_eq!(handle.post(|_| ()).unwrap_err().reason, Reason::Dropped);
+        assert_eq!(handle.post(|_| ()).unwrap_err().reason(), Reason::Dropped);
         assert_eq!(handle.exit_report().dropped, 1);
     });
 }
@@ -315,15 +315,15 @@ fn l4_posts_to_a_dropped_looper_are_refused_and_give_their_closure_back() {
             every(looper);
             ControlFlow::Break(())
         });
-        let mut repeating = repeating.unwrap_err();
+        let repeating = repeating.unwrap_err();
 
-        assert!(refused.iter().all(|refused| refused.reason == Reason::Dropped));
-        assert_eq!(repeating.reason, Reason::Dropped);
+        assert!(refused.iter().all(|refused| refused.reason() == Reason::Dropped));
+        assert_eq!(repeating.reason(), Reason::Dropped);
         assert!(said.try_recv().is_err());
         for refused in refused.drain(..) {
-            (refused.value)(&other);
+            refused.into_value().unwrap()(&other);
         }
-        assert!((repeating.value)(&other).is_break());
+        assert!(repeating.into_value().unwrap()(&other).is_break());
         assert_eq!(said.try_iter().collect::<Vec<_>>(), ["post", "delayed", "at", "front", "every"]);
     });
 }
@@ -336,8 +336,8 @@ fn l4_a_fd_for_a_dropped_looper_is_refused_and_given_back() {
 
         let refused = handle.add_fd(near, Interest::INPUT, |_, _, _| Next::Keep).unwrap_err();
 
-        assert_eq!(refused.error.kind(), ErrorKind::BrokenPipe);
-        refused.source.shutdown(std::net::Shutdown::Both).unwrap();
+        assert_eq!(refused.error().kind(), ErrorKind::BrokenPipe);
+        refused.into_source().unwrap().shutdown(std::net::Shutdown::Both).unwrap();
         drop(far);
     });
 }

@@ -282,7 +282,7 @@ fn x1_a_panic_that_ends_the_thread_drops_the_looper_and_all_it_had() {
         let panic = thread.join().unwrap_err();
 
         assert_eq!(panic.downcast_ref::<&str>(), Some(&"the end"));
-        assert_eq!(handle.post(|_| ()).unwrap_err().reason, Reason::Dropped);
+        assert_eq!(handle.post(|_| ()).unwrap_err().reason(), Reason::Dropped);
         assert_eq!(Arc::strong_count(&alive), 1);
         assert_report(handle.exit_report(), 2, 1, 0, 1);
     });
@@ -403,7 +403,7 @@ fn c61_though_payloads_panic_a_dropped_looper_drops_all_of_them_and_its_fds() {
         assert_eq!((explosives.gone_off(), Arc::strong_count(&alive)), (21, 1));
         assert_eq!(far.read(&mut [0]).unwrap(), 0);
         assert_report(handle.exit_report(), 30, 0, 0, 30);
-        assert_eq!(handle.post(|_| ()).unwrap_err().reason, Reason::Dropped);
+        assert_eq!(handle.post(|_| ()).unwrap_err().reason(), Reason::Dropped);
     });
 }
 

@@ -189,8 +189,8 @@ fn q2_posts_after_a_quit_are_refused_and_give_their_closure_back_also_while_it_d
         let while_draining = count();
         let draining = move |looper: &Looper| {
             let refused = looper.post(while_draining).unwrap_err();
-            assert_eq!(refused.reason, Reason::Quit);
-            (refused.value)(looper);
+            assert_eq!(refused.reason(), Reason::Quit);
+            refused.into_value().unwrap()(looper);
         };
         looper.post(draining).unwrap();
         let handle = looper.handle();
@@ -210,8 +210,8 @@ fn q2_posts_after_a_quit_are_refused_and_give_their_closure_back_also_while_it_d
         assert_report(looper.run().unwrap(), 1, 1, 0, 0);
         assert_eq!(runs.load(Ordering::Relaxed), 1);
         for refused in refused {
-            assert_eq!(refused.reason, Reason::Quit);
-            (refused.value)(&other);
+            assert_eq!(refused.reason(), Reason::Quit);
+            refused.into_value().unwrap()(&other);
         }
         assert_eq!(runs.load(Ordering::Relaxed), 9);
     });
@@ -389,14 +389,16 @@ fn q5_registrations_stay_until_the_looper_is_dropped_and_new_ones_are_refused() 
             assert_eq!(far.read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
             let (spare, mut peer) = UnixStream::pair().unwrap();
             let refused = looper.add_fd(spare, Interest::INPUT, |_, _, _| Next::Keep).unwrap_err();
-            assert_eq!(refused.error.kind(), ErrorKind::BrokenPipe);
-            let refused = looper.replace_fd(refused.source, Interest::INPUT, |_, _, _| Next::Keep).unwrap_err();
-            assert_eq!(refused.error.kind(), ErrorKind::BrokenPipe);
-            let refused = looper.add_ident(refused.source, Interest::INPUT, 1).unwrap_err();
-            assert_eq!(refused.error.kind(), ErrorKind::BrokenPipe);
-            let mut refused = handle.add_fd(refused.source, Interest::INPUT, |_, _, _| Next::Keep).unwrap_err();
-            assert_eq!(refused.error.kind(), ErrorKind::BrokenPipe);
-            refused.source.write_all(b"!").unwrap();
+            assert_eq!(refused.error().kind(), ErrorKind::BrokenPipe);
+            let refused =
+                looper.replace_fd(refused.into_source().unwrap(), Interest::INPUT, |_, _, _| Next::Keep).unwrap_err();
+            assert_eq!(refused.error().kind(), ErrorKind::BrokenPipe);
+            let refused = looper.add_ident(refused.into_source().unwrap(), Interest::INPUT, 1).unwrap_err();
+            assert_eq!(refused.error().kind(), ErrorKind::BrokenPipe);
+            let refused =
+                handle.add_fd(refused.into_source().unwrap(), Interest::INPUT, |_, _, _| Next::Keep).unwrap_err();
+            assert_eq!(refused.error().kind(), ErrorKind::BrokenPipe);
+            refused.into_source().unwrap().write_all(b"!").unwrap();
             peer.read_exact(&mut [0]).unwrap();
             drop(looper);
             assert_eq!(far.read(&mut [0]).unwrap(), 0);

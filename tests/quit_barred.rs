@@ -181,7 +181,7 @@ fn q5_a_drain_longer_than_a_budget_runs_all_that_a_barrier_held_up() {
 #[test]
 fn b3_a_barrier_is_refused_while_a_safe_quit_drains() {
     let looper = TestLooper::new().unwrap();
-    let ask = |looper: &Looper| assert_eq!(looper.barrier().unwrap_err().reason, Reason::Quit);
+    let ask = |looper: &Looper| assert_eq!(looper.barrier().unwrap_err().reason(), Reason::Quit);
     looper.post(ask).unwrap();
     looper.post(|_| ()).unwrap();
 

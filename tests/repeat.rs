@@ -315,13 +315,13 @@ fn q2_post_every_after_a_quit_gives_the_closure_back() {
 
         let refused = looper.post_every(ms(1), tick).unwrap_err();
 
-        assert_eq!(refused.reason, Reason::Quit);
-        other.post_every(Duration::ZERO, refused.value).unwrap();
+        assert_eq!(refused.reason(), Reason::Quit);
+        other.post_every(Duration::ZERO, refused.into_value().unwrap()).unwrap();
         other.poll_once(None).unwrap();
         assert_eq!(runs.get(), 1);
-        let mut remote = looper.handle().post_every(ms(1), |_| ControlFlow::Break(())).unwrap_err();
-        assert_eq!(remote.reason, Reason::Quit);
-        assert!((remote.value)(&other).is_break());
+        let remote = looper.handle().post_every(ms(1), |_| ControlFlow::Break(())).unwrap_err();
+        assert_eq!(remote.reason(), Reason::Quit);
+        assert!(remote.into_value().unwrap()(&other).is_break());
         assert_eq!(looper.exit_report().posted, 0);
     });
 }

@@ -221,7 +221,7 @@ fn c11_handles_of_a_dropped_looper_write_to_no_fd_that_is_not_theirs() {
         assert!(its_fds.keys().any(|number| reused.get(number).is_some_and(|target| target.starts_with("socket"))));
         handle.wake().unwrap();
         handle.quit();
-        assert_eq!(handle.post(|_| ()).unwrap_err().reason, Reason::Dropped);
+        assert_eq!(handle.post(|_| ()).unwrap_err().reason(), Reason::Dropped);
         drop(handle);
 
         for mut stream in &streams {
@@ -321,7 +321,7 @@ fn pester(handle: &LooperHandle, ran: &Arc<AtomicU64>) -> u64 {
                 thread::yield_now();
             }
             Err(refused) => {
-                assert_eq!(refused.reason, Reason::Dropped);
+                assert_eq!(refused.reason(), Reason::Dropped);
                 return accepted;
             }
         }

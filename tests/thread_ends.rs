@@ -171,7 +171,7 @@ fn l2_a_thread_whose_callback_quits_by_an_rc_of_its_own_looper_leaves_no_fd_behi
 
         // The main looper is known for good, by its handle, which has the eventfd.
         assert_eq!(count_fds(), fds + 1);
-        assert_eq!(Looper::main_handle().unwrap().post(|_| ()).unwrap_err().reason, Reason::Dropped);
+        assert_eq!(Looper::main_handle().unwrap().post(|_| ()).unwrap_err().reason(), Reason::Dropped);
     });
 }
 
@@ -206,11 +206,11 @@ fn l2_what_the_end_drops_may_have_the_last_rc() {
 fn use_ended(looper: &Rc<Looper>) {
     assert!(Looper::current().is_none());
     let handle = looper.handle();
-    assert_eq!(looper.post(|_| ()).unwrap_err().reason, Reason::Dropped);
-    assert_eq!(handle.post(|_| ()).unwrap_err().reason, Reason::Dropped);
-    assert_eq!(looper.add_idle(|_| IdleNext::Keep).unwrap_err().reason, Reason::Dropped);
+    assert_eq!(looper.post(|_| ()).unwrap_err().reason(), Reason::Dropped);
+    assert_eq!(handle.post(|_| ()).unwrap_err().reason(), Reason::Dropped);
+    assert_eq!(looper.add_idle(|_| IdleNext::Keep).unwrap_err().reason(), Reason::Dropped);
     assert!(handle.barrier().is_err() && handle.handler(|_, ()| ()).is_err());
-    assert!(matches!(handle.call(|_| ()), Err(CallError::Rejected(refused)) if refused.reason == Reason::Dropped));
+    assert!(matches!(handle.call(|_| ()), Err(CallError::Rejected(refused)) if refused.reason() == Reason::Dropped));
     let (near, _far) = UnixStream::pair().unwrap();
     assert!(looper.add_fd(near, Interest::INPUT, |_, _, _| Next::Keep).is_err());
 
@@ -220,7 +220,7 @@ fn use_ended(looper: &Rc<Looper>) {
     let handler = Handler::new(looper, move |_, ()| drop(by_handler.clone()));
     looper.set_observer(Some(Rc::new(by_observer)));
     assert_eq!(Rc::strong_count(&kept), 1);
-    assert_eq!(handler.send(()).unwrap_err().reason, Reason::Dropped);
+    assert_eq!(handler.send(()).unwrap_err().reason(), Reason::Dropped);
     drop(handler);
 
     let report = looper.exit_report();
@@ -305,7 +305,7 @@ fn l2_an_rc_that_was_forgotten_keeps_nothing_but_the_loopers_own_fds() {
         let (handle, id) = thread.join().unwrap();
 
         assert_eq!(dropped.try_iter().collect::<Vec<_>>(), [id]);
-        assert_eq!(handle.post(|_| ()).unwrap_err().reason, Reason::Dropped);
+        assert_eq!(handle.post(|_| ()).unwrap_err().reason(), Reason::Dropped);
         assert_eq!(count_fds(), fds + 3);
     });
 }

@@ -76,7 +76,7 @@ fn live(world: &World) {
 
     let handle = looper.handle();
     drop(looper);
-    assert!(handle.post(|_| ()).is_err_and(|refused| refused.reason == Reason::Dropped));
+    assert!(handle.post(|_| ()).is_err_and(|refused| refused.reason() == Reason::Dropped));
     world.insist(|| handle.wake());
     world.tally.assert_balanced(handle.exit_report());
 }
@@ -291,7 +291,7 @@ impl Life<'_> {
         world.accept(looper.post_delayed(ms(1), quit));
         let report = world.insist(|| looper.run());
         assert!(report.dropped > 0, "{report:?}");
-        assert!(looper.post(|_| ()).is_err_and(|refused| refused.reason == Reason::Quit));
+        assert!(looper.post(|_| ()).is_err_and(|refused| refused.reason() == Reason::Quit));
         assert!(world.insist(|| looper.poll_once(None)).quit);
     }
 

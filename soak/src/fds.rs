@@ -6,7 +6,7 @@ use std::{
     sync::atomic::{AtomicI64, AtomicU64, Ordering},
 };
 
-use alooper::{AddFdError, Events, FdHandle, Interest, Looper, Next};
+use alooper::{Events, FdHandle, Interest, Looper, Next};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::{
@@ -236,7 +236,8 @@ impl Desk {
                 tally::add(Count::FdChanges, 1);
                 true
             }
-            Err(AddFdError { error, .. }) => {
+            Err(refused) => {
+                let error = refused.error();
                 if error.kind() != io::ErrorKind::BrokenPipe {
                     tally::find(Count::Unbalanced, || format!("an fd was refused: {error}"));
                 }

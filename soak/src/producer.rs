@@ -351,11 +351,12 @@ impl<'a> Producer<'a> {
                 }
                 Ok(())
             }
-            Err(CallError::Rejected(Rejected { value, .. })) => {
-                give_back(entry, value, Fate::CameBack);
+            Err(CallError::Rejected(refused)) => {
+                give_back(entry, refused.into_value(), Fate::CameBack);
                 Err(Over)
             }
-            Err(CallError::TimedOut(value)) => {
+            Err(CallError::TimedOut(refused)) => {
+                let value = refused.into_value();
                 if life.handle.has_quit() {
                     give_back(entry, value, Fate::TimedOut);
                 } else {
@@ -487,9 +488,9 @@ fn call_with(life: &Life, ticket: Ticket, run: fn(&Looper, Ticket)) -> Result<()
 }
 
 /// Whether the looper took the message; if not, it has to have come back as it was.
-fn accepted<T, M>(entry: Entry, result: Result<Posted<M>, Rejected<T>>) -> Result<Posted<M>, Over> {
-    result.map_err(|Rejected { value, .. }| {
-        give_back(entry, value, Fate::Refused);
+fn accepted<T: 'static, M>(entry: Entry, result: Result<Posted<M>, Rejected<T>>) -> Result<Posted<M>, Over> {
+    result.map_err(|refused| {
+        give_back(entry, refused.into_value(), Fate::Refused);
         Over
     })
 }

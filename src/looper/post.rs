@@ -7,10 +7,10 @@ use std::{
 
 use crate::{
     drops::Shielded,
-    error::Rejected,
     item::{Body, Stamp, When},
     looper::Looper,
     posted::Posted,
+    refused::{Refused, Rejected},
     repeat::{Repetition, Tick},
 };
 
@@ -113,9 +113,13 @@ impl Looper {
         let shared = self.shared();
         let here = self.core.here;
         let fill = |body: &mut Body, callback| body.fill_local(callback, here);
-        let (name, signal) = shared.leave_on(here, stamp, callback, None, fill)?;
-        shared.signal_if(signal);
-        Ok(Posted::once(shared.id, name))
+        match shared.leave_on(here, stamp, callback, None, fill) {
+            Ok((name, signal)) => {
+                shared.signal_if(signal);
+                Ok(Posted::once(shared.id, name))
+            }
+            Err(refused) => Err(refused.stays(stamp.origin)),
+        }
     }
 
     /// Posts `callback` to run every `period`, for the first time one period from now, until it breaks or is cancelled.
@@ -156,12 +160,14 @@ impl Looper {
         let tick = Box::new(Tick { run: Shielded::new(callback), due, stamp, period, repetition: repetition.clone() });
         match self.post_tick(tick) {
             Ok(()) => Ok(Posted::repeating(self.shared().id, repetition)),
-            Err(Rejected { value, reason }) => Err(Rejected { value: value.run.into_inner(), reason }),
+            Err(Refused { value, reason }) => {
+                Err(Refused { value: value.run.into_inner(), reason }.stays(stamp.origin))
+            }
         }
     }
 
     /// Posts the next run of a repeating closure.
-    pub(crate) fn post_tick<F>(&self, tick: Box<Tick<F>>) -> Result<(), Rejected<Box<Tick<F>>>>
+    pub(crate) fn post_tick<F>(&self, tick: Box<Tick<F>>) -> Result<(), Refused<Box<Tick<F>>>>
     where
         F: FnMut(&Looper) -> ControlFlow<()> + 'static,
     {

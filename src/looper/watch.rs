@@ -4,7 +4,6 @@ use std::{os::fd::AsFd, panic::Location};
 
 use crate::{
     drops::drop_each,
-    error::AddFdError,
     fd::{
         Next, Watch,
         registrations::{Duplicate, Registration},
@@ -13,6 +12,7 @@ use crate::{
     home,
     interest::{Events, Interest},
     looper::Looper,
+    refused::AddFdError,
 };
 
 impl Looper {
@@ -119,14 +119,15 @@ impl Looper {
         S: AsFd + 'static,
         F: FnMut(&Looper, &mut S, Events) -> Next + 'static,
     {
-        let new = Registration::new(watch.fd(), interest, ident, Location::caller());
+        let place = Location::caller();
+        let new = Registration::new(watch.fd(), interest, ident, place);
         match self.shared().fds.add(new, duplicate) {
             Ok(added) => {
                 drop_each(self.core.home.sources.insert(added.key, Box::new(watch)));
                 home::drop_displaced(self.shared(), added.ended);
                 Ok(FdSource::new(&self.core.home, added.key))
             }
-            Err(error) => Err(AddFdError { error, source: watch.into_source() }),
+            Err(error) => Err(AddFdError::stays(error, place, Box::new(watch.into_source()))),
         }
     }
 }

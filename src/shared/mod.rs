@@ -24,7 +24,7 @@ pub(crate) use self::names::LooperId;
 use crate::{
     account::{Account, Counter},
     clock::{Clock, Moment},
-    error::{Reason, Rejected},
+    error::Reason,
     fd::table::FdTable,
     inbox::{Inbox, Open, Signal, Taken, Wakes},
     index::Filter,
@@ -36,6 +36,7 @@ use crate::{
     place::{Lane, Name, Number, Place},
     planted::{self, Bug},
     queue::{self, Begun, Dropped, Hold, Queue},
+    refused::Refused,
     report::ExitReport,
     slots::{Key, Slots},
     sys::{
@@ -207,13 +208,13 @@ impl Shared {
     }
 
     /// Leaves what `arrival` makes of `value` for the looper's thread to keep; gives it back if the inbox is closed.
-    pub(crate) fn admit<T>(&self, value: T, arrival: impl FnOnce(T) -> Arrival) -> Result<(), Rejected<T>> {
+    pub(crate) fn admit<T>(&self, value: T, arrival: impl FnOnce(T) -> Arrival) -> Result<(), Refused<T>> {
         if self.is_inherited() {
-            return Err(Rejected { value, reason: Reason::Forked });
+            return Err(Refused { value, reason: Reason::Forked });
         }
         let signal = match self.inbox.open() {
             Ok(inbox) => inbox.admit(arrival(value)),
-            Err(reason) => return Err(Rejected { value, reason }),
+            Err(reason) => return Err(Refused { value, reason }),
         };
         self.signal_if(signal);
         Ok(())

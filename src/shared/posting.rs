@@ -11,7 +11,7 @@ impl Shared {
         value: T,
         token: Option<Token>,
         fill: impl FnOnce(&mut Body, T),
-    ) -> Result<Name, Rejected<T>> {
+    ) -> Result<Name, Refused<T>> {
         let (name, signal) = self.leave(stamp, value, token, fill)?;
         self.signal_if(signal);
         Ok(name)
@@ -25,7 +25,7 @@ impl Shared {
         value: T,
         token: Option<Token>,
         fill: impl FnOnce(&mut Body, T),
-    ) -> Result<(Name, Signal), Rejected<T>> {
+    ) -> Result<(Name, Signal), Refused<T>> {
         match self.owner.here() {
             Some(here) => self.leave_on(here, stamp, value, token, fill),
             None => self.leave_from_afar(stamp, value, token, fill),
@@ -41,7 +41,7 @@ impl Shared {
         value: T,
         token: Option<Token>,
         fill: impl FnOnce(&mut Body, T),
-    ) -> Result<(Name, Signal), Rejected<T>> {
+    ) -> Result<(Name, Signal), Refused<T>> {
         if self.is_inherited() {
             return Err(self.rejected(value));
         }
@@ -76,7 +76,7 @@ impl Shared {
         value: T,
         token: Option<Token>,
         fill: impl FnOnce(&mut Body, T),
-    ) -> Result<(Name, Signal), Rejected<T>> {
+    ) -> Result<(Name, Signal), Refused<T>> {
         let Stamp { when, asynchronous, origin } = stamp;
         if self.inbox.is_closed() {
             drop(desk);
@@ -150,7 +150,7 @@ impl Shared {
         value: T,
         token: Option<Token>,
         fill: impl FnOnce(&mut Body, T),
-    ) -> Result<(Name, Signal), Rejected<T>> {
+    ) -> Result<(Name, Signal), Refused<T>> {
         if self.is_inherited() {
             return Err(self.rejected(value));
         }
@@ -164,7 +164,7 @@ impl Shared {
         value: T,
         token: Option<Token>,
         fill: impl FnOnce(&mut Body, T),
-    ) -> Result<(Name, Signal), Rejected<T>> {
+    ) -> Result<(Name, Signal), Refused<T>> {
         let Stamp { when, asynchronous, origin } = stamp;
         let extra = self.extra(token);
         if planted::is(Bug::SignalBeforePush) {
@@ -172,7 +172,7 @@ impl Shared {
         }
         let inbox = match self.inbox.open() {
             Ok(inbox) => inbox,
-            Err(reason) => return Err(Rejected { value, reason }),
+            Err(reason) => return Err(Refused { value, reason }),
         };
         let time = match when {
             When::Now => self.plain_time_in_inbox(&inbox, extra.posted),
@@ -220,7 +220,7 @@ impl Shared {
     }
 
     #[cold]
-    pub(super) fn rejected<T>(&self, value: T) -> Rejected<T> {
-        Rejected { value, reason: self.closed().unwrap_or(Reason::Quit) }
+    pub(super) fn rejected<T>(&self, value: T) -> Refused<T> {
+        Refused { value, reason: self.closed().unwrap_or(Reason::Quit) }
     }
 }

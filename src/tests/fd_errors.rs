@@ -16,9 +16,9 @@ fn f2_c18_a_second_registration_is_refused_and_the_first_one_stays() {
 
     let refused = looper.add_fd(source.clone(), Interest::INPUT, |_, _, _| Next::Remove).unwrap_err();
 
-    assert_eq!(refused.error.raw_os_error(), Some(Errno::EEXIST as i32));
+    assert_eq!(refused.error().raw_os_error(), Some(Errno::EEXIST as i32));
     assert!(refused.to_string().contains("replace_fd"), "{refused}");
-    assert!(Rc::ptr_eq(&refused.source, &source));
+    assert!(Rc::ptr_eq(&refused.into_source().unwrap(), &source));
     looper.poll_once(None).unwrap();
     assert_eq!((log.take(), looper.shared().fds.len()), (vec!["first"], 1));
 }
@@ -34,7 +34,7 @@ fn f2_c18_a_registration_is_known_by_its_number_whatever_becomes_of_others() {
     other.remove().unwrap();
 
     let refused = looper.add_fd(source.clone(), Interest::INPUT, |_, _, _| Next::Keep).unwrap_err();
-    assert_eq!(refused.error.raw_os_error(), Some(Errno::EEXIST as i32));
+    assert_eq!(refused.error().raw_os_error(), Some(Errno::EEXIST as i32));
     looper.replace_fd(source, Interest::INPUT, |_, _, _| Next::Keep).unwrap();
     assert!(!old.is_registered());
     assert_eq!(looper.poll_once(None).unwrap(), served(1));
@@ -51,20 +51,21 @@ fn c31_c66_after_a_failed_add_the_source_is_back_and_the_same_fd_can_be_added() 
 
         kernel.fail(Call::EpollAdd, errno);
         let refused = looper.add_fd(source, Interest::INPUT, keep).unwrap_err();
-        assert_eq!(refused.error.raw_os_error(), Some(errno as i32));
+        assert_eq!(refused.error().raw_os_error(), Some(errno as i32));
         kernel.fail(Call::EpollAdd, errno);
-        let refused = looper.add_ident(refused.source, Interest::INPUT, 1).unwrap_err();
+        let refused = looper.add_ident(refused.into_source().unwrap(), Interest::INPUT, 1).unwrap_err();
         kernel.fail(Call::EpollAdd, errno);
-        let refused = looper.replace_fd(refused.source, Interest::INPUT, keep).unwrap_err();
+        let refused = looper.replace_fd(refused.into_source().unwrap(), Interest::INPUT, keep).unwrap_err();
         kernel.fail(Call::EpollAdd, errno);
         let handle = looper.handle();
-        let refused =
-            elsewhere(move || handle.add_fd(refused.source, Interest::INPUT, |_, _, _| Next::Keep).unwrap_err());
+        let source = refused.into_source().unwrap();
+        let refused = elsewhere(move || handle.add_fd(source, Interest::INPUT, |_, _, _| Next::Keep).unwrap_err());
 
-        assert_eq!((number(&refused.source), looper.shared().fds.len()), (fd, 0));
+        let source = refused.into_source().unwrap();
+        assert_eq!((number(&source), looper.shared().fds.len()), (fd, 0));
         kernel.set_ready(fd, IN);
         assert_eq!(looper.poll_once(Duration::ZERO).unwrap(), timed_out(), "{errno}: nothing is watched");
-        looper.add_fd(refused.source, Interest::INPUT, keep).unwrap();
+        looper.add_fd(source, Interest::INPUT, keep).unwrap();
         assert_eq!(looper.poll_once(None).unwrap(), served(1));
         assert_eq!(looper.shared().fds.len(), 1);
     }
@@ -110,7 +111,7 @@ fn c31_after_a_failed_replacement_the_old_registration_is_as_it_was() {
 
     let refused = looper.replace_fd(source.clone(), Interest::INPUT, |_, _, _| panic!("called")).unwrap_err();
 
-    assert_eq!(refused.error.raw_os_error(), Some(Errno::ENOMEM as i32));
+    assert_eq!(refused.error().raw_os_error(), Some(Errno::ENOMEM as i32));
     drop(refused);
     assert_eq!(looper.poll_once(None).unwrap(), served(1));
     assert_eq!((log.take(), Rc::strong_count(&source)), (vec!["old"], 2));

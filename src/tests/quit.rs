@@ -109,9 +109,9 @@ fn q2_quitting_ends_a_sleep_and_later_posts_get_their_value_back() {
         assert_eq!(kernel.calls(Call::EventfdWrite), 1);
         let value = Box::new(5);
         let rejected = looper.handle().post(move |_| drop(value)).unwrap_err();
-        assert_eq!(rejected.reason, Reason::Quit);
-        (rejected.value)(&looper);
-        assert_eq!(looper.post_every(ms(1), |_| panic!("ran")).unwrap_err().reason, Reason::Quit);
+        assert_eq!(rejected.reason(), Reason::Quit);
+        (rejected.into_value().unwrap())(&looper);
+        assert_eq!(looper.post_every(ms(1), |_| panic!("ran")).unwrap_err().reason(), Reason::Quit);
         assert!(looper.has_quit() && looper.is_empty());
     }
 }
@@ -205,7 +205,7 @@ fn q5_after_a_quit_no_callback_of_any_kind_starts_in_that_turn() {
         assert!(kept.is_registered(), "registrations stay until the looper is dropped");
         assert_eq!(looper.poll_once(None).unwrap(), quit());
         let refused = looper.add_fd(source(), Interest::INPUT, |_, _, _| Next::Keep).unwrap_err();
-        assert_eq!(refused.error.kind(), std::io::ErrorKind::BrokenPipe);
+        assert_eq!(refused.error().kind(), std::io::ErrorKind::BrokenPipe);
     }
 }
 

@@ -185,7 +185,7 @@ fn f8_a_muted_fd_can_be_removed_replaced_and_is_not_registered_twice() {
     calls_until_quiet(&looper);
 
     let refused = looper.add_fd(source.clone(), Interest::INPUT, keep).unwrap_err();
-    assert_eq!(refused.error.raw_os_error(), Some(Errno::EEXIST as i32));
+    assert_eq!(refused.error().raw_os_error(), Some(Errno::EEXIST as i32));
     let second = looper.replace_fd(source.clone(), Interest::INPUT, keep).unwrap();
     assert!(!muted.is_registered());
     assert_eq!(calls_until_quiet(&looper), 3, "the new one is not muted");

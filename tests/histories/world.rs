@@ -16,9 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use alooper::{
-    Barrier, CallError, Handler, IdleHandler, IdleNext, Looper, LooperHandle, Posted, Reason, Rejected, Token,
-};
+use alooper::{Barrier, CallError, Handler, IdleHandler, IdleNext, Looper, LooperHandle, Posted, Rejected, Token};
 
 use fds::Fds;
 
@@ -347,7 +345,7 @@ impl World {
                     self.barriers.lock().unwrap().push(Some(barrier));
                     Outcome::Accepted
                 }
-                Err(Rejected { reason, .. }) => Outcome::Refused(reason),
+                Err(refused) => Outcome::Refused(refused.reason()),
             },
             Op::Lift { back } => {
                 let mut barriers = self.barriers.lock().unwrap();
@@ -369,7 +367,7 @@ impl World {
                         self.idlers.lock().unwrap().push(idler);
                         Outcome::Accepted
                     }
-                    Err(Rejected { value, reason }) => self.refuse(number, value, reason),
+                    Err(refused) => self.refuse(number, refused),
                 }
             }
             Op::RemoveIdle { back } => {
@@ -399,7 +397,7 @@ impl World {
                 let number = self.number();
                 match self.handle.call(self.once(number, script)) {
                     Ok(()) => Outcome::Done,
-                    Err(CallError::Rejected(Rejected { value, reason })) => self.refuse(number, value, reason),
+                    Err(CallError::Rejected(refused)) => self.refuse(number, refused),
                     Err(error) => panic!("a call on the looper's own thread: {error}"),
                 }
             }
@@ -459,11 +457,11 @@ impl World {
                 }
             }
         };
-        let sent = self.from(self.is_afar && labels.mark == 1, send);
-        self.accept(number, sent, Ticket::Letter)
+        // What is refused stays on the thread where it was (E1).
+        self.from(self.is_afar && labels.mark == 1, || self.accept(number, send(), Ticket::Letter))
     }
 
-    pub(crate) fn accept<M, T>(
+    pub(crate) fn accept<M, T: 'static>(
         &self,
         number: u32,
         posted: Result<Posted<M>, Rejected<T>>,
@@ -474,12 +472,14 @@ impl World {
                 self.tickets.lock().unwrap().push(ticket(posted));
                 Outcome::Accepted
             }
-            Err(Rejected { value, reason }) => self.refuse(number, value, reason),
+            Err(refused) => self.refuse(number, refused),
         }
     }
 
     /// The value has come back whole, unless it is said to be dropped before this.
-    fn refuse<T>(&self, number: u32, value: T, reason: Reason) -> Outcome {
+    fn refuse<T: 'static>(&self, number: u32, refused: Rejected<T>) -> Outcome {
+        let reason = refused.reason();
+        let value = refused.into_value().expect("it comes back where it was refused");
         self.note(Event::GivenBack(number));
         drop(value);
         Outcome::Refused(reason)
@@ -523,7 +523,7 @@ impl World {
                 drop(old);
                 Outcome::Accepted
             }
-            Err(Rejected { value, reason }) => self.refuse(number, value, reason),
+            Err(refused) => self.refuse(number, refused),
         }
     }
 

@@ -190,8 +190,9 @@ impl World {
                 Outcome::Accepted
             }
             Err(refused) => {
-                self.note(Event::GivenBack(refused.source.payload.number));
-                Outcome::Failed(refused.error.kind())
+                let kind = refused.error().kind();
+                self.note(Event::GivenBack(refused.into_source().unwrap().payload.number));
+                Outcome::Failed(kind)
             }
         }
     }

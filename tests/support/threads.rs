@@ -23,5 +23,5 @@ thread_local! {
 
 #[track_caller]
 pub(crate) fn assert_gone(handle: &LooperHandle) {
-    assert_eq!(handle.post(|_| ()).unwrap_err().reason, Reason::Dropped);
+    assert_eq!(handle.post(|_| ()).unwrap_err().reason(), Reason::Dropped);
 }

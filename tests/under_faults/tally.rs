@@ -72,13 +72,18 @@ impl World {
 
     /// Has a source watched; when that is refused it comes back, and is taken another time.
     #[track_caller]
-    pub(crate) fn insist_on<S, T>(&self, mut source: S, mut attempt: impl FnMut(S) -> Result<T, AddFdError<S>>) -> T {
+    pub(crate) fn insist_on<S: 'static, T>(
+        &self,
+        mut source: S,
+        mut attempt: impl FnMut(S) -> Result<T, AddFdError<S>>,
+    ) -> T {
         for _ in 0..MOST_THREADS {
             match attempt(source) {
                 Ok(added) => return added,
                 Err(refused) => {
-                    source = refused.source;
-                    self.be_told(&io::Error::from(AddFdError { error: refused.error, source: () }));
+                    let (error, given_back) = refused.into_parts();
+                    source = given_back.expect("this is its thread");
+                    self.be_told(&error);
                 }
             }
         }

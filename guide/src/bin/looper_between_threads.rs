@@ -28,7 +28,7 @@ fn main() -> io::Result<()> {
     thread.join().expect("the thread does not panic");
 
     let refused = handler.send(Pids { from: 400, to: 10 }).unwrap_err();
-    println!("refused, and given back: {:?}", refused.value);
+    println!("refused, and given back: {:?}", refused.into_value().unwrap());
     Ok(())
 }
 // [/send]

@@ -42,7 +42,7 @@ pub(super) fn live(world: &World) {
 
     let handle = looper.handle();
     drop(looper);
-    assert!(handle.post(|_| ()).is_err_and(|refused| refused.reason == Reason::Dropped));
+    assert!(handle.post(|_| ()).is_err_and(|refused| refused.reason() == Reason::Dropped));
     world.insist(|| handle.wake());
     world.tally.assert_balanced(handle.exit_report());
     assert!(!last.is_pending());
@@ -374,9 +374,9 @@ impl Life<'_> {
     /// Has quit, and refuses.
     fn be_over(&self) {
         let Life { world, looper } = self;
-        assert!(looper.post(|_| ()).is_err_and(|refused| refused.reason == Reason::Quit));
+        assert!(looper.post(|_| ()).is_err_and(|refused| refused.reason() == Reason::Quit));
         let refused = looper.add_ident(world.source(), Interest::INPUT, 1).expect_err("it has quit");
-        assert_eq!(refused.error.kind(), io::ErrorKind::BrokenPipe);
+        assert_eq!(refused.error().kind(), io::ErrorKind::BrokenPipe);
         let turn = world.insist(|| looper.poll_once(None));
         assert!(turn.quit, "{turn:?}");
     }

@@ -98,9 +98,9 @@ impl World {
             Ok(added) => return added,
             Err(refused) => refused,
         };
-        let AddFdError { error, source } = refused;
-        self.be_told(&OsError::wrap("epoll_ctl", error));
-        attempt(source).expect("one call has failed, and the next one does not")
+        let (error, source) = refused.into_parts();
+        self.be_told(&error);
+        attempt(source.expect("this is its thread")).expect("one call has failed, and the next one does not")
     }
 
     /// A closure to post, which notes that it has run.
