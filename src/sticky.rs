@@ -171,3 +171,42 @@ fn drop_left(values: Vec<Box<dyn Any>>) {
         caught(|| log::error!("what was refused, and left behind on its thread, panicked when it was dropped"));
     }
 }
+
+#[cfg(all(test, not(alooper_loom)))]
+mod tests {
+    use std::{rc::Rc, sync::mpsc, thread, time::Duration};
+
+    use super::*;
+
+    /// X2: a thread that a forked child does not have may have had it locked.
+    #[test]
+    fn c71_what_a_parents_thread_left_behind_is_not_locked() {
+        let (done, is_done) = mpsc::channel();
+        thread::spawn(move || {
+            let list = Arc::new(LeftBehind { process: Process::parent(), keys: Mutex::default() });
+            let left_behind = list.clone();
+            STORE.with(|store| store.replace(Some(Store { values: Slots::default(), left_behind })));
+            let _locked = list.keys.lock();
+            let value = Rc::new(());
+            let own = Sticky::stays(Box::new(value.clone()));
+            let others = Sticky::<()> { value: Value::Stays(list.clone(), Key::from_bits(7)), of: PhantomData };
+
+            thread::spawn(move || drop(others)).join().unwrap();
+
+            assert!(own.into_inner().is_some());
+            done.send(()).unwrap();
+        });
+
+        is_done.recv_timeout(Duration::from_secs(10)).expect("it waits for nobody");
+    }
+
+    #[test]
+    fn e1_a_store_that_is_empty_is_given_back() {
+        let value = Sticky::stays(Box::new(Rc::new(7)));
+        assert!(STORE.with(|store| store.borrow().is_some()));
+
+        assert_eq!(value.into_inner(), Some(Rc::new(7)));
+
+        assert!(STORE.with(|store| store.borrow().is_none()));
+    }
+}

@@ -248,11 +248,13 @@ fn e1_in_the_last_destructors_of_a_thread_what_is_refused_still_comes_back() {
         // Something lies in the store when the thread ends.
         let looper = quit_looper();
         let held = rc.clone();
-        std::mem::forget(looper.post(move |_| drop(held)).unwrap_err());
+        let refused = looper.post(move |_| drop(held)).unwrap_err();
         LATER.set(Some(AtTheEnd(Some(looper), Some(rc), Some(second))));
+        refused
     });
 
-    thread.join().unwrap();
+    let refused = thread.join().unwrap();
+    assert!(refused.into_value().is_none());
 
     assert!(first_dropped.try_recv().is_ok() && second_dropped.try_recv().is_ok(), "neither panicked");
 }
