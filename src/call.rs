@@ -5,7 +5,6 @@ use std::{
     fmt::{self, Debug, Display, Formatter},
     io::{self, ErrorKind},
     mem,
-    panic::Location,
     sync::Arc,
     time::Duration,
 };
@@ -14,9 +13,9 @@ use crate::{
     clock::Clock,
     error::Reason,
     home::Home,
-    item::{Body, Stamp, When},
+    item::{Body, Origin, Stamp, When},
     looper::Looper,
-    refused::{Refused, Rejected},
+    refused::{Refused, Rejected, is_large},
     remote::LooperHandle,
     select,
     shared::{Shared, Waiting},
@@ -264,16 +263,37 @@ impl LooperHandle {
         F: FnOnce(&Looper) -> R + Send + 'static,
         R: Send + 'static,
     {
+        let stamp = Stamp { asynchronous: self.asynchronous, ..Stamp::new(When::Now) };
+        if const { is_large::<F>() } {
+            self.call_with(stamp, timeout, Box::new(callback), Refused::unboxed_comes)
+        } else {
+            self.call_with(stamp, timeout, callback, Refused::comes)
+        }
+    }
+
+    /// Calls a closure that is an `F` or a box with one, which `refuse` gives back.
+    fn call_with<P, F, R>(
+        &self,
+        stamp: Stamp,
+        timeout: Option<Duration>,
+        callback: P,
+        refuse: fn(Refused<P>, Origin) -> Rejected<F>,
+    ) -> Result<R, CallError<F>>
+    where
+        P: FnOnce(&Looper) -> R + Send + 'static,
+        R: Send + 'static,
+    {
+        let refuse = |value, reason| refuse(Refused { value, reason }, stamp.origin);
         if self.shared.is_inherited() {
-            let refused = Refused { value: callback, reason: Reason::Forked };
-            return Err(CallError::Rejected(refused.comes(Location::caller())));
+            return Err(CallError::Rejected(refuse(callback, Reason::Forked)));
         }
         if self.is_current() {
-            return self.call_here(callback);
+            return self
+                .call_here(callback)
+                .map_err(|(callback, reason)| CallError::Rejected(refuse(callback, reason)));
         }
         if select::is_looking() {
-            let refused = Refused { value: callback, reason: Reason::InPredicate };
-            return Err(CallError::InPredicate(refused.comes(Location::caller())));
+            return Err(CallError::InPredicate(refuse(callback, Reason::InPredicate)));
         }
         // A time that the clock cannot say does not come.
         let deadline = timeout.and_then(|timeout| Clock::System.instant().checked_add(timeout));
@@ -285,7 +305,6 @@ impl LooperHandle {
         let _noted = Noted { shared: &self.shared, key: self.shared.note_call(&call) };
         let side = Side(call.clone());
         // One that is refused is dropped at once, and says so.
-        let stamp = Stamp { asynchronous: self.asynchronous, ..Stamp::new(When::Now) };
         let body = Body::send(move |looper: &Looper| side.run(looper));
         let posted = self.shared.post(stamp, body, None, |place, body| *place = body).ok();
         let mut state = call.state.lock();
@@ -296,7 +315,7 @@ impl LooperHandle {
                 State::Dropped(value) => {
                     let reason = self.shared.closed().unwrap_or(Reason::Quit);
                     drop(state);
-                    return Err(CallError::Rejected(Refused { value, reason }.comes(stamp.origin)));
+                    return Err(CallError::Rejected(refuse(value, reason)));
                 }
                 other => *state = other,
             }
@@ -307,8 +326,7 @@ impl LooperHandle {
                     State::Waiting(value) => {
                         drop(state);
                         drop(posted.and_then(|name| self.shared.cancel(name)));
-                        let refused = Refused { value, reason: Reason::TimedOut };
-                        return Err(CallError::TimedOut(refused.comes(stamp.origin)));
+                        return Err(CallError::TimedOut(refuse(value, Reason::TimedOut)));
                     }
                     State::Running => return Err(CallError::StillRunning),
                     other => *state = other,
@@ -318,19 +336,15 @@ impl LooperHandle {
     }
 
     /// Not a part of its caller, whose stack would have to have room for the closure also where it is not run.
-    #[track_caller]
     #[inline(never)]
-    fn call_here<F, R>(&self, callback: F) -> Result<R, CallError<F>>
+    fn call_here<P, R>(&self, callback: P) -> Result<R, (P, Reason)>
     where
-        F: FnOnce(&Looper) -> R + Send + 'static,
+        P: FnOnce(&Looper) -> R,
     {
         let looper = Home::of(&self.shared).and_then(|home| Looper::of(&home));
         match (self.shared.closed(), looper) {
             (None, Some(looper)) => Ok(callback(&looper)),
-            (reason, _) => {
-                let reason = reason.unwrap_or(Reason::Dropped);
-                Err(CallError::Rejected(Refused { value: callback, reason }.comes(Location::caller())))
-            }
+            (reason, _) => Err((callback, reason.unwrap_or(Reason::Dropped))),
         }
     }
 }

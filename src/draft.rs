@@ -2,6 +2,7 @@
 
 use std::{
     fmt::{self, Debug, Formatter},
+    mem,
     time::{Duration, Instant},
 };
 
@@ -20,16 +21,23 @@ use crate::{
 #[must_use = "a draft is sent by one of its `send` methods"]
 pub struct Draft<'a, M> {
     recipient: &'a Recipient<M>,
-    message: M,
+    /// Sealed already, so that not each method has to copy a large message.
+    letter: Letter,
     labels: Labels,
     asynchronous: bool,
 }
 
 impl<'a, M: 'static> Draft<'a, M> {
     #[inline]
-    pub(crate) fn new(recipient: &'a Recipient<M>, message: M, asynchronous: bool) -> Draft<'a, M> {
-        let labels = message::labels_of(&message);
-        Draft { recipient, message, labels, asynchronous }
+    pub(crate) fn new(recipient: &'a Recipient<M>, letter: Letter, labels: Labels, asynchronous: bool) -> Draft<'a, M> {
+        Draft { recipient, letter, labels, asynchronous }
+    }
+}
+
+/// Drops a message that was not sent.
+impl<M> Drop for Draft<'_, M> {
+    fn drop(&mut self) {
+        self.letter.discard(self.recipient.passport);
     }
 }
 
@@ -107,28 +115,53 @@ impl<M: 'static> Draft<'_, M> {
     }
 
     #[inline]
-    fn send_when(self, stamp: Stamp) -> Result<Posted<M>, Rejected<M>> {
-        let Recipient { shared, target, passport } = self.recipient;
-        let Labels { what, token } = self.labels;
+    fn send_when(mut self, stamp: Stamp) -> Result<Posted<M>, Rejected<M>> {
         let stamp = Stamp { asynchronous: self.asynchronous, ..stamp };
-        let target = target.index();
-        let name = if Letter::has_room_for::<M>() {
-            let fill = |place: &mut Body, message| place.fill_sent(target, what, message, *passport);
-            shared.post(stamp, self.message, token, fill)
-        } else {
-            // Boxed before anything is locked.
-            let fill = |place: &mut Body, letter| {
-                *place = Body::Sent(Sent { target, what, links: Links::default(), letter });
-            };
-            let letter = Letter::seal(self.message, *passport);
-            shared.post(stamp, letter, token, fill).map_err(|Refused { value: mut letter, reason }| {
-                let value = letter.open(*passport).expect("nobody else has opened it");
-                Refused { value, reason }
-            })
-        };
-        match name {
+        send_letter(self.recipient, stamp, self.labels, mem::take(&mut self.letter))
+    }
+}
+
+/// Sends a message without a draft of it, and without labels but its own.
+#[inline]
+pub(crate) fn send<M: 'static>(
+    recipient: &Recipient<M>,
+    asynchronous: bool,
+    stamp: Stamp,
+    message: M,
+) -> Result<Posted<M>, Rejected<M>> {
+    let stamp = Stamp { asynchronous, ..stamp };
+    let labels = message::labels_of(&message);
+    if const { Letter::has_room_for::<M>() } {
+        let Recipient { shared, target, passport } = recipient;
+        let (target, what) = (target.index(), labels.what);
+        let fill = |place: &mut Body, message| place.fill_sent(target, what, message, *passport);
+        match shared.post(stamp, message, labels.token, fill) {
             Ok(name) => Ok(Posted::sent(shared.id, name, *passport)),
             Err(refused) => Err(refused.stays(stamp.origin)),
+        }
+    } else {
+        send_letter(recipient, stamp, labels, Letter::seal_boxed(Box::new(message), recipient.passport))
+    }
+}
+
+#[inline]
+fn send_letter<M: 'static>(
+    recipient: &Recipient<M>,
+    stamp: Stamp,
+    labels: Labels,
+    letter: Letter,
+) -> Result<Posted<M>, Rejected<M>> {
+    let Recipient { shared, target, passport } = recipient;
+    let Labels { what, token } = labels;
+    let target = target.index();
+    let fill = |place: &mut Body, letter| {
+        *place = Body::Sent(Sent { target, what, links: Links::default(), letter });
+    };
+    match shared.post(stamp, letter, token, fill) {
+        Ok(name) => Ok(Posted::sent(shared.id, name, *passport)),
+        Err(Refused { value: mut letter, reason }) => {
+            let value = letter.open_boxed(*passport).expect("nobody else has opened it");
+            Err(Refused { value, reason }.unboxed_stays(stamp.origin))
         }
     }
 }

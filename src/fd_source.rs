@@ -14,6 +14,7 @@ use crate::{
     home::{self, Home},
     interest::Interest,
     looper::Looper,
+    refused::is_large,
     shared::Shared,
     slots::Key,
 };
@@ -117,9 +118,15 @@ impl<S: 'static> FdSource<S> {
         self.shared.fds.remove(self.key)?;
         let home = self.home.upgrade()?;
         let watched = home.sources.remove(self.key)?;
-        let mut source: Option<S> = None;
-        watched.give_back(&mut source);
-        source
+        if const { is_large::<S>() } {
+            let mut source: Option<Box<S>> = None;
+            watched.give_back(&mut source);
+            source.map(|source| *source)
+        } else {
+            let mut source: Option<S> = None;
+            watched.give_back(&mut source);
+            source
+        }
     }
 
     /// What is watched for; `None` after the registration ended.

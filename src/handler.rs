@@ -13,12 +13,13 @@ use std::{
 };
 
 use crate::{
-    draft::Draft,
+    draft::{self, Draft},
     drops::{Shielded, drop_each},
     error::Reason,
     home,
-    item::{Arrival, Callee, Target},
+    item::{Arrival, Callee, Stamp, Target, When},
     looper::Looper,
+    message,
     posted::Posted,
     recipient::Recipient,
     refused::{Refused, Rejected},
@@ -110,6 +111,17 @@ struct Receiver<M, F> {
     callback: Cell<Option<Shielded<Box<F>>>>,
 }
 
+impl<M, F> Receiver<M, F> {
+    /// Runs `call` with the callback, unless that runs already.
+    #[inline]
+    fn call(&self, call: impl FnOnce(&mut F)) {
+        let mut run = Run { place: &self.callback, callback: self.callback.take() };
+        if let Some(callback) = &mut run.callback {
+            call(callback);
+        }
+    }
+}
+
 impl<M: 'static, F: FnMut(&Looper, M) + 'static> Receiver<M, F> {
     fn at_home(passport: Passport<M>, callback: Box<F>) -> Callee {
         Rc::new(Box::new(Receiver { passport, callback: Cell::new(Some(Shielded::new(callback))) }))
@@ -118,17 +130,17 @@ impl<M: 'static, F: FnMut(&Looper, M) + 'static> Receiver<M, F> {
 
 impl<M, F: FnMut(&Looper, M)> Target for Receiver<M, F> {
     fn run(&self, looper: &Looper, letter: &mut Letter) {
-        let Some(message) = letter.open(self.passport) else {
-            return;
-        };
-        let mut run = Run { place: &self.callback, callback: self.callback.take() };
-        if let Some(callback) = &mut run.callback {
-            callback(looper, message);
+        if const { Letter::has_room_for::<M>() } {
+            if let Some(message) = letter.open(self.passport) {
+                self.call(|callback| callback(looper, message));
+            }
+        } else if let Some(message) = letter.open_boxed(self.passport) {
+            self.call(|callback| callback(looper, *message));
         }
     }
 
     fn discard(&self, mut letter: Letter) {
-        drop(letter.open(self.passport));
+        letter.discard(self.passport);
     }
 
     fn name(&self) -> &'static str {
@@ -160,13 +172,14 @@ impl<M: 'static> Handler<M> {
     where
         F: FnMut(&Looper, M) + 'static,
     {
+        let callback = Box::new(callback);
         let shared = looper.shared();
         let (handler, recipient) = Handler::announce(shared);
         if let Some(Reason::Dropped | Reason::Forked) = shared.closed() {
             // As for a looper that has quit, but that nobody would drop the closure later.
             return handler;
         }
-        let target = Receiver::at_home(recipient.passport, Box::new(callback));
+        let target = Receiver::at_home(recipient.passport, callback);
         drop_each(looper.home().keep_target(recipient.target, target));
         handler
     }
@@ -201,7 +214,7 @@ impl<M: 'static> Handler<M> {
     #[track_caller]
     #[inline]
     pub fn send(&self, message: M) -> Result<Posted<M>, Rejected<M>> {
-        self.message(message).send()
+        draft::send(self.recipient(), self.asynchronous, Stamp::new(When::Now), message)
     }
 
     /// Sends `message` to be handled no earlier than `delay` from now.
@@ -221,7 +234,8 @@ impl<M: 'static> Handler<M> {
     #[doc(alias = "sendMessageDelayed")]
     #[track_caller]
     pub fn send_delayed(&self, delay: Duration, message: M) -> Result<Posted<M>, Rejected<M>> {
-        self.message(message).send_delayed(delay)
+        let when = self.recipient().shared.clock.now().after(delay);
+        draft::send(self.recipient(), self.asynchronous, Stamp::new(When::At(when)), message)
     }
 
     /// Sends `message` to be handled no earlier than at `when`, which may be in the past: then it sorts by that time.
@@ -234,7 +248,8 @@ impl<M: 'static> Handler<M> {
     #[doc(alias = "sendMessageAtTime")]
     #[track_caller]
     pub fn send_at(&self, when: Instant, message: M) -> Result<Posted<M>, Rejected<M>> {
-        self.message(message).send_at(when)
+        let when = self.recipient().shared.clock.moment(when);
+        draft::send(self.recipient(), self.asynchronous, Stamp::new(When::At(when)), message)
     }
 
     /// Sends `message` to be handled before everything else that is pending, barriers and what was posted at the front
@@ -248,7 +263,7 @@ impl<M: 'static> Handler<M> {
     #[doc(alias = "sendMessageAtFrontOfQueue")]
     #[track_caller]
     pub fn send_at_front(&self, message: M) -> Result<Posted<M>, Rejected<M>> {
-        self.message(message).send_at_front()
+        draft::send(self.recipient(), self.asynchronous, Stamp::new(When::Front), message)
     }
 
     /// Begins to send `message`, with labels or asynchronously.
@@ -273,7 +288,14 @@ impl<M: 'static> Handler<M> {
     #[doc(alias = "obtainMessage")]
     #[inline]
     pub fn message(&self, message: M) -> Draft<'_, M> {
-        Draft::new(&self.front.recipient, message, self.asynchronous)
+        let recipient = self.recipient();
+        let labels = message::labels_of(&message);
+        let letter = if const { Letter::has_room_for::<M>() } {
+            Letter::seal(message, recipient.passport)
+        } else {
+            Letter::seal_boxed(Box::new(message), recipient.passport)
+        };
+        Draft::new(recipient, letter, labels, self.asynchronous)
     }
 
     /// The same handler, all of whose messages are asynchronous: no barrier holds them up.
@@ -343,15 +365,16 @@ impl LooperHandle {
         M: Send + 'static,
         F: FnMut(&Looper, M) + Send + 'static,
     {
+        let callback = Box::new(callback);
         if let Some(reason) = self.shared.closed() {
-            return Err(Refused { value: callback, reason }.comes(Location::caller()));
+            return Err(Refused { value: callback, reason }.unboxed_comes(Location::caller()));
         }
         let (mut handler, recipient) = Handler::announce(&self.shared);
         handler.asynchronous = self.asynchronous;
         let Recipient { target, passport, .. } = *recipient;
         let arrival =
             |callback: Box<F>| Arrival::Target(target, Box::new(move || Receiver::at_home(passport, callback)));
-        match self.shared.admit(Box::new(callback), arrival) {
+        match self.shared.admit(callback, arrival) {
             Ok(()) => Ok(handler),
             Err(refused) => Err(refused.unboxed_comes(Location::caller())),
         }

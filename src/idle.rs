@@ -190,10 +190,11 @@ impl Looper {
     where
         F: FnMut(&Looper) -> IdleNext + 'static,
     {
+        let callback = Box::new(callback);
         let shared = self.shared();
         // Closed under its feet by another thread, it is kept and never runs, as if it had been added just before.
         if let Some(reason) = shared.closed() {
-            return Err(Refused { value: callback, reason }.stays(Location::caller()));
+            return Err(Refused { value: callback, reason }.unboxed_stays(Location::caller()));
         }
         let id = shared.next_id();
         let (mut idler, is_removed) = Idler::new(callback);
@@ -235,11 +236,13 @@ impl LooperHandle {
         F: FnMut(&Looper) -> IdleNext + Send + 'static,
     {
         let id = self.shared.next_id();
-        let (idler, is_removed) = Idler::new(callback);
-        let arrival = |mut idler: Box<Idler<F>>| Arrival::Idle(id, Box::new(move |looper| idler.run(looper)));
+        let (idler, is_removed) = Idler::new(Box::new(callback));
+        let arrival = |mut idler: Box<Idler<Box<F>>>| Arrival::Idle(id, Box::new(move |looper| idler.run(looper)));
         match self.shared.admit(Box::new(idler), arrival) {
             Ok(()) => Ok(IdleHandler { shared: self.shared.clone(), id, is_removed }),
-            Err(Refused { value, reason }) => Err(Refused { value: value.callback, reason }.comes(Location::caller())),
+            Err(Refused { value, reason }) => {
+                Err(Refused { value: value.callback, reason }.unboxed_comes(Location::caller()))
+            }
         }
     }
 }

@@ -142,15 +142,6 @@ impl Body {
             Body::Closure(_) => unreachable!("it is one now"),
         }
     }
-
-    /// Gives a closure back as what it was. It was never anything else.
-    #[cold]
-    pub(crate) fn into_closure<F: FnOnce(&Looper) + 'static>(self) -> F {
-        match self {
-            Body::Closure(closure) => closure.into_inner().expect("it is the one that was put in"),
-            Body::Sent(_) => unreachable!("a message is no closure"),
-        }
-    }
 }
 
 /// A handler's message.

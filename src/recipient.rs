@@ -6,7 +6,15 @@ use std::{
     sync::Arc,
 };
 
-use crate::{drops::drop_each, home, item::Item, queue::Taken, shared::Shared, slots::Key, sys::letter::Passport};
+use crate::{
+    drops::drop_each,
+    home,
+    item::Item,
+    queue::Taken,
+    shared::Shared,
+    slots::Key,
+    sys::letter::{Letter, Passport},
+};
 
 pub(crate) struct Recipient<M> {
     pub(crate) shared: Arc<Shared>,
@@ -39,7 +47,11 @@ pub(crate) fn drop_cancelled<M: 'static>(
     let _end = taken.iter().any(|taken| taken.ends_target).then(|| EndTargets(shared));
     let count = taken.len();
     // Who looks at a message has it, and drops it.
-    drop_each(taken.into_iter().filter_map(|mut taken| taken.value.letter()?.open(passport)));
+    if const { Letter::has_room_for::<M>() } {
+        drop_each(taken.into_iter().filter_map(|mut taken| taken.value.letter()?.open(passport)));
+    } else {
+        drop_each(taken.into_iter().filter_map(|mut taken| taken.value.letter()?.open_boxed(passport)));
+    }
     count
 }
 

@@ -198,6 +198,12 @@ impl<S> From<AddFdError<S>> for io::Error {
     }
 }
 
+/// Whether a `T` is too large to be passed around by value: a build that is not optimized copies it for each call, so
+/// that the stack has to have room for all of these (M12). What has no room in a message is boxed in any case.
+pub(crate) const fn is_large<T>() -> bool {
+    size_of::<T>() > 1024
+}
+
 /// A value that was not taken, and why, on its way back to the door at which it came in.
 pub(crate) struct Refused<T> {
     pub(crate) value: T,

@@ -11,18 +11,18 @@ use std::{
 };
 
 use crate::{
-    drops::Shielded,
+    clock::Moment,
     fd::{
-        Next, Watch,
+        Holder, Next, Watch,
         registrations::{Duplicate, Registration},
     },
     fd_source::FdHandle,
     home,
     interest::{Events, Interest},
-    item::{Body, Posting, Stamp, When},
+    item::{Body, Origin, Posting, Stamp, When},
     looper::Looper,
     posted::Posted,
-    refused::{AddFdError, Refused, Rejected},
+    refused::{AddFdError, Refused, Rejected, is_large},
     repeat::{Repetition, Tick},
     report::ExitReport,
     shared::{Quit, Shared},
@@ -186,16 +186,27 @@ impl LooperHandle {
         F: FnOnce(&Looper) + Send + 'static,
     {
         let stamp = Stamp { asynchronous: self.asynchronous, ..stamp };
-        if Posting::has_room_for::<F>() {
-            return match self.shared.post(stamp, callback, None, Body::fill_send) {
-                Ok(name) => Ok(Posted::once(self.shared.id, name)),
-                Err(refused) => Err(refused.comes(stamp.origin)),
-            };
+        if const { Posting::has_room_for::<F>() } {
+            self.post_with(stamp, callback, Refused::comes)
+        } else {
+            self.post_with(stamp, Box::new(callback), Refused::unboxed_comes)
         }
-        // Boxed before anything is locked.
-        match self.shared.post(stamp, Body::send(callback), None, |place, body| *place = body) {
+    }
+
+    /// Posts a closure that is an `F` or a box with one, which `refuse` gives back.
+    #[inline]
+    fn post_with<P, F>(
+        &self,
+        stamp: Stamp,
+        callback: P,
+        refuse: impl FnOnce(Refused<P>, Origin) -> Rejected<F>,
+    ) -> Result<Posted, Rejected<F>>
+    where
+        P: FnOnce(&Looper) + Send + 'static,
+    {
+        match self.shared.post(stamp, callback, None, Body::fill_send) {
             Ok(name) => Ok(Posted::once(self.shared.id, name)),
-            Err(Refused { value, reason }) => Err(Refused { value: value.into_closure(), reason }.comes(stamp.origin)),
+            Err(refused) => Err(refuse(refused, stamp.origin)),
         }
     }
 
@@ -219,16 +230,35 @@ impl LooperHandle {
     where
         F: FnMut(&Looper) -> ControlFlow<()> + Send + 'static,
     {
-        let repetition = Repetition::new();
         let due = self.shared.clock.now().after(period);
         let stamp = Stamp { asynchronous: self.asynchronous, ..Stamp::new(When::At(due)) };
-        let tick = Box::new(Tick { run: Shielded::new(callback), due, stamp, period, repetition: repetition.clone() });
-        let fill = |place: &mut Body, tick: Box<Tick<F>>| *place = Body::send(move |looper: &Looper| tick.run(looper));
+        if const { is_large::<F>() } {
+            self.repeat(stamp, due, period, Box::new(callback), Refused::unboxed_comes)
+        } else {
+            self.repeat(stamp, due, period, callback, Refused::comes)
+        }
+    }
+
+    /// As [`post_with`](LooperHandle::post_with), of what repeats.
+    fn repeat<P, F>(
+        &self,
+        stamp: Stamp,
+        due: Moment,
+        period: Duration,
+        callback: P,
+        refuse: fn(Refused<P>, Origin) -> Rejected<F>,
+    ) -> Result<Posted, Rejected<F>>
+    where
+        P: FnMut(&Looper) -> ControlFlow<()> + Send + 'static,
+    {
+        let repetition = Repetition::new();
+        let tick = Tick::new(callback, stamp, due, period, &repetition);
+        let fill = |place: &mut Body, tick: Box<Tick<P>>| *place = Body::send(move |looper: &Looper| tick.run(looper));
         let first = |tick| self.shared.leave(stamp, tick, None, fill);
         match repetition.post_next(&self.shared, tick, first) {
             Ok(()) => Ok(Posted::repeating(self.shared.id, repetition)),
             Err(Refused { value, reason }) => {
-                Err(Refused { value: value.run.into_inner(), reason }.comes(stamp.origin))
+                Err(refuse(Refused { value: value.run.into_inner(), reason }, stamp.origin))
             }
         }
     }
@@ -250,7 +280,7 @@ impl LooperHandle {
         S: AsFd + Send + 'static,
         F: FnMut(&Looper, &mut S, Events) -> Next + Send + 'static,
     {
-        self.watch(Watch::new(source, callback), interest, None, Duplicate::Refuse)
+        self.watch(source, callback, interest, None, Duplicate::Refuse)
     }
 
     /// As [`add_fd`](LooperHandle::add_fd), and ends the registration that the same fd has already, if there is one.
@@ -265,7 +295,7 @@ impl LooperHandle {
         S: AsFd + Send + 'static,
         F: FnMut(&Looper, &mut S, Events) -> Next + Send + 'static,
     {
-        self.watch(Watch::new(source, callback), interest, None, Duplicate::Replace)
+        self.watch(source, callback, interest, None, Duplicate::Replace)
     }
 
     /// Watches `source`, which the looper owns from now on, and reports `ident` in the [`Turn`](crate::Turn) in which
@@ -281,13 +311,14 @@ impl LooperHandle {
         S: AsFd + Send + 'static,
     {
         let never_called = |_: &Looper, _: &mut S, _: Events| Next::Keep;
-        self.watch(Watch::new(source, never_called), interest, Some(ident), Duplicate::Refuse)
+        self.watch(source, never_called, interest, Some(ident), Duplicate::Refuse)
     }
 
     #[track_caller]
     fn watch<S, F>(
         &self,
-        watch: Watch<S, F>,
+        source: S,
+        callback: F,
         interest: Interest,
         ident: Option<u32>,
         duplicate: Duplicate,
@@ -297,13 +328,33 @@ impl LooperHandle {
         F: FnMut(&Looper, &mut S, Events) -> Next + Send + 'static,
     {
         let place = Location::caller();
+        if const { is_large::<S>() || is_large::<F>() } {
+            self.register(Watch::new(Box::new(source), Box::new(callback)), interest, ident, duplicate, place)
+        } else {
+            self.register(Watch::new(source, callback), interest, ident, duplicate, place)
+        }
+    }
+
+    fn register<S, P, F>(
+        &self,
+        watch: Box<Watch<S, P, F>>,
+        interest: Interest,
+        ident: Option<u32>,
+        duplicate: Duplicate,
+        place: Origin,
+    ) -> Result<FdHandle, AddFdError<S>>
+    where
+        S: AsFd + Send + 'static,
+        P: Holder<S> + Send,
+        F: FnMut(&Looper, &mut S, Events) -> Next + Send + 'static,
+    {
         let new = Registration::new(watch.fd(), interest, ident, place);
-        match self.shared.fds.add_from_afar(new, duplicate, Box::new(watch)) {
+        match self.shared.fds.add_from_afar(new, duplicate, watch) {
             Ok(added) => {
                 home::drop_displaced(&self.shared, added.ended);
                 Ok(FdHandle::new(&self.shared, added.key))
             }
-            Err((error, watch)) => Err(AddFdError::comes(error, place, Box::new(watch.into_source()))),
+            Err((error, watch)) => Err(AddFdError::comes(error, place, watch.into_source().into_box())),
         }
     }
 

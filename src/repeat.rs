@@ -107,11 +107,24 @@ impl Repetition {
 pub(crate) struct Tick<F> {
     pub(crate) run: Shielded<F>,
     /// When the run is due.
-    pub(crate) due: Moment,
+    due: Moment,
     /// How it is posted.
     pub(crate) stamp: Stamp,
-    pub(crate) period: Duration,
+    period: Duration,
     pub(crate) repetition: Arc<Repetition>,
+}
+
+impl<F> Tick<F> {
+    /// For the first run, which is posted by `stamp`.
+    pub(crate) fn new(
+        run: F,
+        stamp: Stamp,
+        due: Moment,
+        period: Duration,
+        repetition: &Arc<Repetition>,
+    ) -> Box<Tick<F>> {
+        Box::new(Tick { run: Shielded::new(run), due, stamp, period, repetition: repetition.clone() })
+    }
 }
 
 impl<F> Tick<F>

@@ -155,7 +155,7 @@ impl<M: 'static> Handler<M> {
         let recipient = self.recipient();
         // Two predicates that remove by predicate must not wait for each other.
         let mut letter = recipient.shared.hold(spot, !is_looking())?;
-        let value = letter.open(recipient.passport);
+        let value = letter.open_boxed(recipient.passport);
         let mut look = Look { recipient, spot, value, remove: false, answer: None };
         let matches = {
             let _looking = Looking::begin();
@@ -172,7 +172,7 @@ impl<M: 'static> Handler<M> {
 struct Look<'a, M: 'static> {
     recipient: &'a Recipient<M>,
     spot: Spot,
-    value: Option<M>,
+    value: Option<Box<M>>,
     remove: bool,
     /// Whether it was pending to the end, once it has ended.
     answer: Option<bool>,
@@ -189,7 +189,7 @@ impl<M: 'static> Look<'_, M> {
             return answer;
         }
         let Recipient { shared, target, passport } = self.recipient;
-        let letter = self.value.take().map_or_else(Letter::default, |value| Letter::seal(value, *passport));
+        let letter = self.value.take().map_or_else(Letter::default, |value| Letter::seal_boxed(value, *passport));
         let (was_pending, removed, left) = shared.release(self.spot, self.remove, letter);
         self.answer = Some(was_pending);
         // Also if the value panics when it is dropped.
@@ -206,7 +206,7 @@ impl<M: 'static> Look<'_, M> {
             } else {
                 Some(letter)
             };
-            drop_each(mine.and_then(|mut letter| letter.open(*passport)));
+            drop_each(mine.and_then(|mut letter| letter.open_boxed(*passport)));
         }
         was_pending
     }

@@ -11,6 +11,8 @@ pub(crate) mod table;
 
 use std::{
     any::Any,
+    borrow::BorrowMut,
+    marker::PhantomData,
     os::fd::{AsFd, AsRawFd, RawFd},
 };
 
@@ -58,22 +60,49 @@ pub(crate) trait Watched {
     fn is_unchanged(&self) -> bool;
     /// The source, as `&mut S`.
     fn source(&mut self) -> &mut dyn Any;
-    /// Drops the callback and puts the source into `place`, an `Option<S>`.
+    /// Drops the callback and puts the source into `place`, an `Option<S>` or an `Option<Box<S>>`.
     fn give_back(self: Box<Self>, place: &mut dyn Any);
 }
 
 /// The one kind of [`Watched`]: idents have a callback that is never called.
-pub(crate) struct Watch<S, F> {
+pub(crate) struct Watch<S, P, F> {
     fd: RawFd,
-    source: Shielded<S>,
+    source: Shielded<P>,
     /// Dropped after the source.
     callback: Shielded<F>,
+    of: PhantomData<fn() -> S>,
 }
 
-impl<S: AsFd + 'static, F: 'static> Watch<S, F> {
-    pub(crate) fn new(source: S, callback: F) -> Watch<S, F> {
-        let fd = source.as_fd().as_raw_fd();
-        Watch { fd, source: Shielded::new(source), callback: Shielded::new(callback) }
+/// A source of type `S`, as it is or in a box.
+pub(crate) trait Holder<S>: BorrowMut<S> + 'static {
+    fn into_inner(self) -> S;
+    fn into_box(self) -> Box<S>;
+}
+
+impl<S: 'static> Holder<S> for S {
+    fn into_inner(self) -> S {
+        self
+    }
+
+    fn into_box(self) -> Box<S> {
+        Box::new(self)
+    }
+}
+
+impl<S: 'static> Holder<S> for Box<S> {
+    fn into_inner(self) -> S {
+        *self
+    }
+
+    fn into_box(self) -> Box<S> {
+        self
+    }
+}
+
+impl<S: AsFd + 'static, P: Holder<S>, F: 'static> Watch<S, P, F> {
+    pub(crate) fn new(source: P, callback: F) -> Box<Watch<S, P, F>> {
+        let fd = source.borrow().as_fd().as_raw_fd();
+        Box::new(Watch { fd, source: Shielded::new(source), callback: Shielded::new(callback), of: PhantomData })
     }
 
     pub(crate) fn fd(&self) -> RawFd {
@@ -81,37 +110,45 @@ impl<S: AsFd + 'static, F: 'static> Watch<S, F> {
     }
 
     /// Drops the callback, and gives the source back.
-    pub(crate) fn into_source(self) -> S {
+    pub(crate) fn into_source(self) -> P {
         let Watch { source, callback, .. } = self;
         drop_each([callback]);
         source.into_inner()
     }
+
+    fn source(&self) -> &S {
+        (*self.source).borrow()
+    }
 }
 
-impl<S, F> Watched for Watch<S, F>
+impl<S, P, F> Watched for Watch<S, P, F>
 where
     S: AsFd + 'static,
+    P: Holder<S>,
     F: FnMut(&Looper, &mut S, Events) -> Next + 'static,
 {
     fn call(&mut self, looper: &Looper, events: Events) -> Next {
-        (self.callback)(looper, &mut self.source, events)
+        (self.callback)(looper, (*self.source).borrow_mut(), events)
     }
 
     fn readable(&self) -> Option<u64> {
-        unread::bytes_in(self.source.as_fd())
+        unread::bytes_in(self.source().as_fd())
     }
 
     fn is_unchanged(&self) -> bool {
-        self.source.as_fd().as_raw_fd() == self.fd
+        self.source().as_fd().as_raw_fd() == self.fd
     }
 
     fn source(&mut self) -> &mut dyn Any {
-        &mut *self.source
+        (*self.source).borrow_mut() as &mut S
     }
 
     fn give_back(self: Box<Self>, place: &mut dyn Any) {
+        let source = self.into_source();
         if let Some(place) = place.downcast_mut::<Option<S>>() {
-            *place = Some(self.into_source());
+            *place = Some(source.into_inner());
+        } else if let Some(place) = place.downcast_mut::<Option<Box<S>>>() {
+            *place = Some(source.into_box());
         }
     }
 }

@@ -6,11 +6,11 @@ use std::{
 };
 
 use crate::{
-    drops::Shielded,
-    item::{Body, Stamp, When},
+    clock::Moment,
+    item::{Body, Origin, Posting, Stamp, When},
     looper::Looper,
     posted::Posted,
-    refused::{Refused, Rejected},
+    refused::{Refused, Rejected, is_large},
     repeat::{Repetition, Tick},
 };
 
@@ -110,6 +110,24 @@ impl Looper {
     where
         F: FnOnce(&Looper) + 'static,
     {
+        if const { Posting::has_room_for::<F>() } {
+            self.post_with(stamp, callback, Refused::stays)
+        } else {
+            self.post_with(stamp, Box::new(callback), Refused::unboxed_stays)
+        }
+    }
+
+    /// Posts a closure that is an `F` or a box with one, which `refuse` gives back.
+    #[inline]
+    fn post_with<P, F>(
+        &self,
+        stamp: Stamp,
+        callback: P,
+        refuse: impl FnOnce(Refused<P>, Origin) -> Rejected<F>,
+    ) -> Result<Posted, Rejected<F>>
+    where
+        P: FnOnce(&Looper) + 'static,
+    {
         let shared = self.shared();
         let here = self.core.here;
         let fill = |body: &mut Body, callback| body.fill_local(callback, here);
@@ -118,7 +136,7 @@ impl Looper {
                 shared.signal_if(signal);
                 Ok(Posted::once(shared.id, name))
             }
-            Err(refused) => Err(refused.stays(stamp.origin)),
+            Err(refused) => Err(refuse(refused, stamp.origin)),
         }
     }
 
@@ -154,14 +172,33 @@ impl Looper {
     where
         F: FnMut(&Looper) -> ControlFlow<()> + 'static,
     {
-        let repetition = Repetition::new();
         let due = self.clock().now().after(period);
         let stamp = Stamp::new(When::At(due));
-        let tick = Box::new(Tick { run: Shielded::new(callback), due, stamp, period, repetition: repetition.clone() });
+        if const { is_large::<F>() } {
+            self.repeat(stamp, due, period, Box::new(callback), Refused::unboxed_stays)
+        } else {
+            self.repeat(stamp, due, period, callback, Refused::stays)
+        }
+    }
+
+    /// As [`post_with`](Looper::post_with), of what repeats.
+    fn repeat<P, F>(
+        &self,
+        stamp: Stamp,
+        due: Moment,
+        period: Duration,
+        callback: P,
+        refuse: fn(Refused<P>, Origin) -> Rejected<F>,
+    ) -> Result<Posted, Rejected<F>>
+    where
+        P: FnMut(&Looper) -> ControlFlow<()> + 'static,
+    {
+        let repetition = Repetition::new();
+        let tick = Tick::new(callback, stamp, due, period, &repetition);
         match self.post_tick(tick) {
             Ok(()) => Ok(Posted::repeating(self.shared().id, repetition)),
             Err(Refused { value, reason }) => {
-                Err(Refused { value: value.run.into_inner(), reason }.stays(stamp.origin))
+                Err(refuse(Refused { value: value.run.into_inner(), reason }, stamp.origin))
             }
         }
     }

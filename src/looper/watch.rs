@@ -5,14 +5,15 @@ use std::{os::fd::AsFd, panic::Location};
 use crate::{
     drops::drop_each,
     fd::{
-        Next, Watch,
+        Holder, Next, Watch,
         registrations::{Duplicate, Registration},
     },
     fd_source::FdSource,
     home,
     interest::{Events, Interest},
+    item::Origin,
     looper::Looper,
-    refused::AddFdError,
+    refused::{AddFdError, is_large},
 };
 
 impl Looper {
@@ -64,7 +65,7 @@ impl Looper {
         S: AsFd + 'static,
         F: FnMut(&Looper, &mut S, Events) -> Next + 'static,
     {
-        self.watch(Watch::new(source, callback), interest, None, Duplicate::Refuse)
+        self.watch(source, callback, interest, None, Duplicate::Refuse)
     }
 
     /// As [`add_fd`](Looper::add_fd), and ends the registration that the same fd has already, if there is one.
@@ -84,7 +85,7 @@ impl Looper {
         S: AsFd + 'static,
         F: FnMut(&Looper, &mut S, Events) -> Next + 'static,
     {
-        self.watch(Watch::new(source, callback), interest, None, Duplicate::Replace)
+        self.watch(source, callback, interest, None, Duplicate::Replace)
     }
 
     /// Watches `source`, which the looper owns from now on, and reports `ident` in the [`Turn`](crate::Turn) in which
@@ -104,13 +105,14 @@ impl Looper {
         S: AsFd + 'static,
     {
         let never_called = |_: &Looper, _: &mut S, _: Events| Next::Keep;
-        self.watch(Watch::new(source, never_called), interest, Some(ident), Duplicate::Refuse)
+        self.watch(source, never_called, interest, Some(ident), Duplicate::Refuse)
     }
 
     #[track_caller]
     fn watch<S, F>(
         &self,
-        watch: Watch<S, F>,
+        source: S,
+        callback: F,
         interest: Interest,
         ident: Option<u32>,
         duplicate: Duplicate,
@@ -120,14 +122,34 @@ impl Looper {
         F: FnMut(&Looper, &mut S, Events) -> Next + 'static,
     {
         let place = Location::caller();
+        if const { is_large::<S>() || is_large::<F>() } {
+            self.register(Watch::new(Box::new(source), Box::new(callback)), interest, ident, duplicate, place)
+        } else {
+            self.register(Watch::new(source, callback), interest, ident, duplicate, place)
+        }
+    }
+
+    fn register<S, P, F>(
+        &self,
+        watch: Box<Watch<S, P, F>>,
+        interest: Interest,
+        ident: Option<u32>,
+        duplicate: Duplicate,
+        place: Origin,
+    ) -> Result<FdSource<S>, AddFdError<S>>
+    where
+        S: AsFd + 'static,
+        P: Holder<S>,
+        F: FnMut(&Looper, &mut S, Events) -> Next + 'static,
+    {
         let new = Registration::new(watch.fd(), interest, ident, place);
         match self.shared().fds.add(new, duplicate) {
             Ok(added) => {
-                drop_each(self.core.home.sources.insert(added.key, Box::new(watch)));
+                drop_each(self.core.home.sources.insert(added.key, watch));
                 home::drop_displaced(self.shared(), added.ended);
                 Ok(FdSource::new(&self.core.home, added.key))
             }
-            Err(error) => Err(AddFdError::stays(error, place, Box::new(watch.into_source()))),
+            Err(error) => Err(AddFdError::stays(error, place, watch.into_source().into_box())),
         }
     }
 }

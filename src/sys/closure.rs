@@ -1,17 +1,15 @@
 //! Closures by value: a small one needs no heap, and one that is not `Send` crosses threads unopened.
 //!
 //! A `Box<dyn FnOnce>` costs an allocation for each post, which is most of what a post costs. A [`Closure`] has room
-//! for [`WORDS`] words in itself and boxes only what is larger.
+//! for [`WORDS`] words in itself. What is larger is boxed by whoever posts it, before it is passed around (M12).
 //!
 //! The crate `smallbox` does that, too, and as fast. What it does not have would need `unsafe` around it all the same:
-//! a closure that is not `Send` lies in a queue that all threads share, and one that was refused is given back as the
-//! type that it was. So all of it is here.
+//! a closure that is not `Send` lies in a queue that all threads share. So all of it is here.
 
 use std::{
-    any::TypeId,
     fmt::{self, Debug, Formatter},
     marker::PhantomData,
-    mem::{self, ManuallyDrop, MaybeUninit},
+    mem::{self, MaybeUninit},
 };
 
 use crate::sys::sync::{Here, ThreadNumber};
@@ -36,7 +34,6 @@ struct Methods<C: ?Sized> {
     call: unsafe fn(*const Room, &C),
     /// Takes the closure out of the room and drops it.
     drop: unsafe fn(*const Room),
-    type_id: fn() -> TypeId,
 }
 
 // SAFETY: what is not `Send` is only ever moved with the bytes around it on other threads than its own; `home` keeps
@@ -51,7 +48,7 @@ impl<C: ?Sized + 'static> Closure<C> {
         Closure { methods: None, room: Room::uninit(), home: 0 }
     }
 
-    /// Whether an `F` has room without a box.
+    /// Whether an `F` has room. One that has not is to be boxed.
     pub(crate) const fn has_room_for<F>() -> bool {
         fits::<F>()
     }
@@ -72,13 +69,8 @@ impl<C: ?Sized + 'static> Closure<C> {
     #[inline(always)]
     fn keep<F: FnOnce(&C) + 'static>(&mut self, closure: F, home: u32) {
         debug_assert!(self.methods.is_none(), "there is nothing in it");
-        if fits::<F>() {
-            put(closure, &mut self.room);
-            self.methods = Some(Of::<F, C>::METHODS);
-        } else {
-            put(Box::new(closure), &mut self.room);
-            self.methods = Some(Of::<Box<F>, C>::METHODS);
-        }
+        put(closure, &mut self.room);
+        self.methods = Some(Of::<F, C>::METHODS);
         self.home = home;
     }
 
@@ -117,26 +109,6 @@ impl<C: ?Sized + 'static> Closure<C> {
             unsafe {
                 (methods.call)(&raw const self.room, context);
             }
-        }
-    }
-
-    /// Gives it back as what it was when it was kept, if it was an `F`.
-    #[cold]
-    pub(crate) fn into_inner<F: FnOnce(&C) + 'static>(self) -> Result<F, Closure<C>> {
-        let type_id = self.methods.map(|methods| (methods.type_id)());
-        let is_meant = |meant| type_id == Some(meant) && self.is_here();
-        if fits::<F>() && is_meant(TypeId::of::<F>()) {
-            let this = ManuallyDrop::new(self);
-            // SAFETY: there is an `F` in the room, which is not used after this.
-            #[allow(unsafe_code, reason = "closures by value: see docs/performance.md")]
-            Ok(unsafe { take::<F>(&raw const this.room) })
-        } else if is_meant(TypeId::of::<Box<F>>()) {
-            let this = ManuallyDrop::new(self);
-            // SAFETY: there is a `Box<F>` in the room, which is not used after this.
-            #[allow(unsafe_code, reason = "closures by value: see docs/performance.md")]
-            Ok(*unsafe { take::<Box<F>>(&raw const this.room) })
-        } else {
-            Err(self)
         }
     }
 }
@@ -199,7 +171,6 @@ impl<F: FnOnce(&C) + 'static, C: ?Sized + 'static> Of<F, C> {
         call: |room, context| unsafe { take::<F>(room) }(context),
         // SAFETY: as above.
         drop: |room| drop(unsafe { take::<F>(room) }),
-        type_id: TypeId::of::<F>,
     };
 }
 
@@ -235,12 +206,12 @@ mod tests {
     }
 
     #[test]
-    fn m9_small_and_large_ones_are_called_once_and_dropped() {
+    fn m9_small_ones_and_boxes_are_called_once_and_dropped() {
         let held = Arc::new(());
         let sum = Cell::new(0);
 
         kept(add([1; 4], held.clone())).call(here(), &sum);
-        kept(add([10; 5], held.clone())).call(here(), &sum);
+        kept(Box::new(add([10; 5], held.clone()))).call(here(), &sum);
         kept(|sum: &Cell<u64>| sum.set(sum.get() + 100)).call(here(), &sum);
 
         assert_eq!((sum.get(), Arc::strong_count(&held)), (154, 1));
@@ -251,42 +222,18 @@ mod tests {
         let held = Arc::new(());
 
         drop(kept(add([1; 4], held.clone())));
-        drop(kept(add([1; 50], held.clone())));
+        drop(kept(Box::new(add([1; 50], held.clone()))));
 
         assert_eq!(Arc::strong_count(&held), 1);
     }
 
     #[test]
-    fn m9_one_that_is_aligned_like_no_word_is_boxed() {
+    fn m12_what_is_large_or_aligned_like_no_word_has_no_room() {
         #[repr(align(64))]
-        struct Aligned(u64);
+        struct Aligned;
 
-        let aligned = Aligned(7);
-        let sum = Cell::new(0);
-        let closure = move |sum: &Cell<u64>| {
-            let aligned = aligned;
-            assert_eq!((&raw const aligned).addr() % 64, 0);
-            sum.set(aligned.0);
-        };
-        kept(closure).call(here(), &sum);
-
-        assert_eq!(sum.get(), 7);
-    }
-
-    #[test]
-    fn q2_one_that_was_refused_comes_back_as_what_it_was() {
-        fn back<F: FnOnce(&Cell<u64>) + Send + 'static>(closure: F) -> F {
-            kept(closure).into_inner::<F>().expect("it is one")
-        }
-        let held = Arc::new(());
-        let sum = Cell::new(0);
-
-        back(add([1; 4], held.clone()))(&sum);
-        back(add([1; 50], held.clone()))(&sum);
-
-        assert_eq!((sum.get(), Arc::strong_count(&held)), (54, 1));
-        let other = kept(|_: &Cell<u64>| ()).into_inner::<fn(&Cell<u64>)>();
-        assert!(other.is_err(), "it is another closure");
+        assert!(Adding::has_room_for::<[usize; WORDS]>() && Adding::has_room_for::<Box<Aligned>>());
+        assert!(!Adding::has_room_for::<[usize; WORDS + 1]>() && !Adding::has_room_for::<Aligned>());
     }
 
     #[test]

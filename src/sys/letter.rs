@@ -73,11 +73,23 @@ impl Letter {
         letter
     }
 
+    /// Seals a message that is in a box already: that stays its box if there is no room without one.
+    pub(crate) fn seal_boxed<M>(message: Box<M>, passport: Passport<M>) -> Letter {
+        let mut letter = Letter::default();
+        if const { Letter::has_room_for::<M>() } {
+            letter.fill(*message, passport);
+        } else {
+            letter.put(message);
+            letter.seal = Some(passport.id);
+        }
+        letter
+    }
+
     /// Seals `message` in a letter with nothing in it, where it lies.
     #[inline(always)]
     pub(crate) fn fill<M>(&mut self, message: M, passport: Passport<M>) {
         debug_assert!(self.seal.is_none(), "there is nothing in it");
-        if Letter::has_room_for::<M>() {
+        if const { Letter::has_room_for::<M>() } {
             self.put(message);
         } else {
             self.put(Box::new(message));
@@ -94,20 +106,43 @@ impl Letter {
     /// Takes the message out; `None` if it is out already, or if another passport sealed it.
     #[inline]
     pub(crate) fn open<M>(&mut self, passport: Passport<M>) -> Option<M> {
+        if const { Letter::has_room_for::<M>() } {
+            self.take::<M, M>(passport)
+        } else {
+            self.take::<M, Box<M>>(passport).map(|message| *message)
+        }
+    }
+
+    /// As [`open`](Letter::open), in a box: without a copy on the stack if it lies in one.
+    pub(crate) fn open_boxed<M>(&mut self, passport: Passport<M>) -> Option<Box<M>> {
+        if const { Letter::has_room_for::<M>() } {
+            self.take::<M, M>(passport).map(Box::new)
+        } else {
+            self.take::<M, Box<M>>(passport)
+        }
+    }
+
+    /// Drops the message, without a copy on the stack if it lies in a box.
+    pub(crate) fn discard<M>(&mut self, passport: Passport<M>) {
+        if const { Letter::has_room_for::<M>() } {
+            drop(self.take::<M, M>(passport));
+        } else {
+            drop(self.take::<M, Box<M>>(passport));
+        }
+    }
+
+    /// Takes out what lies in it, an `M` or a box with one.
+    #[inline(always)]
+    fn take<M, V>(&mut self, passport: Passport<M>) -> Option<V> {
         if self.seal != Some(passport.id) {
             return None;
         }
         self.seal = None;
-        // SAFETY: this passport sealed it, so there is an `M` in it, boxed if it does not fit; it is taken out once,
-        // since the seal is broken now. The passport is on this thread, so an `M` may be.
+        // SAFETY: this passport sealed it, so there is an `M` in it, boxed if it does not fit, which is what both
+        // callers ask for; it is taken out once, since the seal is broken now. The passport is on this thread, so an
+        // `M` may be.
         #[allow(unsafe_code, reason = "messages by value: see docs/performance.md")]
-        unsafe {
-            if Letter::has_room_for::<M>() {
-                Some(self.room.as_ptr().cast::<M>().read())
-            } else {
-                Some(*self.room.as_ptr().cast::<Box<M>>().read())
-            }
-        }
+        Some(unsafe { self.room.as_ptr().cast::<V>().read() })
     }
 
     /// Moves what is in it to `other`, which has nothing in it.
