@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    builder::Builder, drops::caught, error::Misuse, looper::Looper, remote::LooperHandle, sys::fork::PerProcess,
+    builder::Builder, drops::caught, error::Misuse, log, looper::Looper, remote::LooperHandle, sys::fork::PerProcess,
 };
 
 thread_local! {

@@ -76,6 +76,7 @@ mod account;
 mod slots;
 mod arena;
 mod drops;
+mod log;
 mod idlers;
 mod message;
 mod place;

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{drops::Shielded, notice::Notice};
+use crate::{drops::Shielded, log, notice::Notice};
 
 /// Below this lateness slow deliveries are reported again: Android's figure.
 const CAUGHT_UP: Duration = Duration::from_millis(10);

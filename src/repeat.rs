@@ -52,7 +52,10 @@ impl Repetition {
             return (None, false);
         };
         let was_over = std::mem::replace(&mut state.over, true);
-        let pending = state.next.take().and_then(|next| shared.cancel(next));
+        let next = state.next.take();
+        // It may signal the looper, and log that this has failed.
+        drop(state);
+        let pending = next.and_then(|next| shared.cancel(next));
         // One that is not pending runs, or is about to, unless a quit gave it up.
         let ended = pending.is_some() || !(was_over || shared.is_quitting());
         (pending, ended)

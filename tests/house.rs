@@ -86,6 +86,21 @@ fn files_import_only_from_those_above_them() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
+/// X3: a panic of the logger must not unwind through the library.
+#[test]
+fn files_log_by_the_librarys_own_macros() {
+    let logs = |text: &str| text.contains("log::warn!") || text.contains("log::error!");
+    let own = |text: &str| text.contains("\n    log,\n") || text.contains(" log, ") || text.contains("crate::log;");
+    let is_shipped = |path: &Path| !path.starts_with("src/tests") && !path.starts_with("src/models");
+    let shipped = rust_files("src").into_iter().filter(|path| is_shipped(path) && !path.ends_with("log.rs"));
+    let texts: Vec<(PathBuf, String)> = shipped.map(|path| (path.clone(), read(path))).collect();
+
+    let wrong: Vec<_> = texts.iter().filter(|(_, text)| logs(text) && !own(text)).map(|(path, _)| path).collect();
+
+    assert!(texts.iter().any(|(_, text)| logs(text)), "no file logs");
+    assert!(wrong.is_empty(), "they do not use crate::log: {wrong:?}");
+}
+
 /// The modules that a use of `crate::` names: `rest` is what follows.
 fn imported_modules(rest: &str) -> Vec<String> {
     let word = |text: &str| text.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or("").to_owned();

@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use crate::{
     clock::Moment,
+    log,
     looper::Looper,
     planted::{self, Bug},
     report::Turn,

@@ -4,6 +4,7 @@ use std::{collections::HashSet, io, mem, sync::Arc};
 
 use crate::{
     fd::registrations::Registration,
+    log,
     looper::Looper,
     planted::{self, Bug},
     slots::Key,

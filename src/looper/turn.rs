@@ -16,6 +16,7 @@ use crate::{
     error::Misuse,
     fd::registrations::{Claim, Registration, Reported, Served, Verdict},
     home::Busy,
+    log,
     looper::Looper,
     notice::Notice,
     place::{Lane, Place},

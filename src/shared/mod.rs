@@ -29,6 +29,7 @@ use crate::{
     inbox::{Inbox, Open, Signal, Taken, Wakes},
     index::Filter,
     item::{Arrival, Body, Item, Origin, Stamp, When},
+    log,
     mail::{Mail, Numbers},
     message::Token,
     node::{Extra, Queued, Spot},
