@@ -5,8 +5,10 @@
 
 use std::{
     cell::{Cell, OnceCell, RefCell},
+    collections::BTreeMap,
     fmt::{self, Debug, Formatter},
-    iter, mem, ptr,
+    iter,
+    mem::{self, ManuallyDrop},
     rc::{Rc, Weak},
     sync::Arc,
 };
@@ -27,8 +29,16 @@ use crate::{
 };
 
 thread_local! {
-    /// The homes of the loopers that live on this thread.
-    static HOMES: RefCell<Vec<Weak<Home>>> = const { RefCell::new(Vec::new()) };
+    /// The homes of the loopers that live on this thread. Has no destructor, so that it is there in those of other
+    /// thread-locals, too; nor needs one, since its room goes with the last of them.
+    static HOMES: ManuallyDrop<RefCell<Homes>> = const { ManuallyDrop::new(RefCell::new(BTreeMap::new())) };
+}
+
+type Homes = BTreeMap<LooperId, Weak<Home>>;
+
+/// The home of the looper called `id`, if it lives on this thread.
+fn find(id: LooperId) -> Option<Rc<Home>> {
+    HOMES.with(|homes| homes.borrow().get(&id)?.upgrade())
 }
 
 pub(crate) struct Home {
@@ -90,20 +100,13 @@ impl Home {
             clearing: Cell::new(false),
             busy: Cell::new(false),
         });
-        // A thread that is ending knows none: then everything waits to be tidied up.
-        let _ = HOMES.try_with(|homes| homes.borrow_mut().push(Rc::downgrade(&home)));
+        HOMES.with(|homes| homes.borrow_mut().insert(home.shared.id, Rc::downgrade(&home)));
         home
     }
 
     /// The home of a looper, if the calling thread is the one it lives on.
     pub(crate) fn of(shared: &Shared) -> Option<Rc<Home>> {
-        if !shared.is_current() {
-            return None;
-        }
-        let find = |homes: &RefCell<Vec<Weak<Home>>>| {
-            homes.borrow().iter().filter_map(Weak::upgrade).find(|home| ptr::eq(&*home.shared, shared))
-        };
-        HOMES.try_with(find).ok().flatten()
+        if shared.is_current() { find(shared.id) } else { None }
     }
 
     /// Notes that polling has to be refused, until what this gives is dropped. `None` if it has to be refused already.
@@ -275,7 +278,13 @@ impl Home {
     /// Lets its thread know it no more, and keeps no handler at hand, which would outlive the others.
     fn be_forgotten(&self) {
         self.forget_latest();
-        let _ = HOMES.try_with(|homes| homes.borrow_mut().retain(|home| !ptr::eq(home.as_ptr(), self)));
+        HOMES.with(|homes| {
+            let mut homes = homes.borrow_mut();
+            homes.remove(&self.shared.id);
+            if homes.is_empty() {
+                *homes = BTreeMap::new();
+            }
+        });
     }
 
     fn debris_of(&self, taken: Taken<Item>) -> Option<Debris> {
@@ -354,10 +363,7 @@ impl Drop for Busy<'_> {
 /// Runs `use_it` on a looper, if it lives: at once on the looper's thread, which need not ask the
 /// others.
 pub(crate) fn with_looper<R>(id: LooperId, use_it: impl FnOnce(&Shared) -> R) -> Option<R> {
-    let find = |homes: &RefCell<Vec<Weak<Home>>>| {
-        homes.borrow().iter().filter_map(Weak::upgrade).find(|home| home.shared.id == id)
-    };
-    match HOMES.try_with(find).ok().flatten() {
+    match find(id) {
         Some(home) => Some(use_it(&home.shared)),
         None => id.find().map(|shared| use_it(&shared)),
     }

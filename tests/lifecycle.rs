@@ -7,7 +7,7 @@ mod support;
 mod own_process;
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     io::ErrorKind,
     ops::ControlFlow,
     os::unix::net::UnixStream,
@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use alooper::{ExitReport, Interest, Looper, LooperHandle, Next, Posted, Reason};
+use alooper::{ExitReport, Handler, Interest, Looper, LooperHandle, Next, Posted, Reason};
 use own_process::alone;
 use support::{ms, watched};
 
@@ -157,6 +157,51 @@ fn l2_destructors_of_an_ending_thread_see_the_looper_or_see_that_it_is_gone() {
                 assert_eq!((prepared, dropped, refused), gone, "{by}");
             }
         }
+    });
+}
+
+/// Makes a looper when it is dropped, and does with it what needs to know that this is its thread.
+struct Latecomer(mpsc::Sender<(bool, bool, bool)>);
+
+impl Drop for Latecomer {
+    fn drop(&mut self) {
+        let looper = Looper::new().unwrap();
+        let called = looper.handle().call(|looper| looper.len());
+        let handler = Handler::new(&looper, |_, _: u32| ());
+        handler.send(1).unwrap();
+        let polled = Cell::new(None);
+        handler.has_if(|_| {
+            polled.set(looper.poll_once(Duration::ZERO).err().map(|error| error.kind()));
+            true
+        });
+        let kept = Rc::new(());
+        let held = kept.clone();
+        looper.post(move |_| drop(held)).unwrap().cancel();
+        let refused = polled.get() == Some(ErrorKind::Deadlock);
+        self.0.send((matches!(called, Ok(0)), refused, Rc::strong_count(&kept) == 1)).unwrap();
+    }
+}
+
+thread_local! {
+    static LATE_FIRST: RefCell<Option<Latecomer>> = const { RefCell::new(None) };
+    static LATE_LAST: RefCell<Option<Latecomer>> = const { RefCell::new(None) };
+}
+
+/// M10, R6, S1, C73: whichever of the thread's destructors have run already.
+#[test]
+fn l2_a_looper_that_is_made_while_its_thread_ends_works_as_any_other() {
+    watched(|| {
+        let (told, heard) = mpsc::channel();
+        let ending = thread::spawn(move || {
+            LATE_FIRST.with_borrow(|late| assert!(late.is_none()));
+            Looper::prepare().unwrap();
+            LATE_FIRST.set(Some(Latecomer(told.clone())));
+            LATE_LAST.set(Some(Latecomer(told)));
+        });
+        ending.join().unwrap();
+
+        // It is called at once, polling in a predicate is refused, and what is cancelled is dropped at once.
+        assert_eq!(heard.iter().collect::<Vec<_>>(), [(true, true, true); 2]);
     });
 }
 

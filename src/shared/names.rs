@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Names a looper, for ever.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct LooperId(u64);
 
 /// The loopers that live, by their names: who posts keeps no reference, since counting those would cost more than
