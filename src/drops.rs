@@ -11,7 +11,7 @@ use std::{
     thread,
 };
 
-/// How many rounds of dropping are nested at most on a thread. One takes up to 10 KiB of stack, unoptimized,
+/// How many rounds of dropping are nested at most on a thread. One takes up to 7 KiB of stack, unoptimized,
 /// where a looper goes in it.
 const DEEPEST: usize = 8;
 

@@ -251,6 +251,12 @@ impl Home {
     /// Ends the home: everything that is left is dropped, on this thread.
     pub(crate) fn clear(&self) {
         self.be_forgotten();
+        drop_each(self.take_everything());
+    }
+
+    /// A function of its own, and a box: homes are cleared inside each other, and what this needs of the stack is much.
+    #[inline(never)]
+    fn take_everything(&self) -> Box<dyn Iterator<Item = Debris> + '_> {
         let displaced = self.admit(self.shared.inbox.take_arrivals());
         let exchanged = self.sources.admit(self.shared.fds.take_traffic().0).into_iter().map(Debris::Source);
         let leftovers = self.shared.inbox.take_chores().map_or(Vec::new(), |chores| chores.leftovers);
@@ -262,7 +268,7 @@ impl Home {
         // Their closures go with all others.
         drop(self.shared.with_raw_queue(|queue| queue.index().take_ended()));
         let posted = leftovers.chain(given_up);
-        drop_each(displaced.into_iter().chain(exchanged).chain(posted).chain(sources).chain(idlers).chain(targets));
+        Box::new(displaced.into_iter().chain(exchanged).chain(posted).chain(sources).chain(idlers).chain(targets))
     }
 
     /// Ends the home in a forked child: what only its own thread could reach is dropped. What others could is not
