@@ -17,6 +17,8 @@ use crate::{
 
 /// What a child prints for a workload that its contender does not offer.
 const NOT_OFFERED: &str = "none";
+/// A child hangs that takes longer than this: many times what the slowest takes beside eight busy threads.
+pub const LIMIT: Duration = Duration::from_secs(100);
 
 /// The child's side: measures, and prints one line.
 pub fn measure(contender: &str, workload: &str, size: usize, pace: Pace) -> Result<(), String> {
@@ -55,16 +57,18 @@ pub struct Program {
 pub enum Outcome {
     Measured(Sample),
     NotOffered,
-    Killed(Duration),
+    /// After [`LIMIT`].
+    Killed,
+    /// How; why, the child has said on the standard error that it shares with this program.
     Failed(String),
 }
 
 impl Program {
-    /// Runs a child, and kills it when `limit` has passed.
-    pub fn run(&self, workload: &Workload, size: usize, pace: Pace, limit: Duration) -> Outcome {
+    /// Runs a child, and kills it if it hangs.
+    pub fn run(&self, workload: &Workload, size: usize, pace: Pace) -> Outcome {
         let mut command = Command::new(&self.binary);
         command.args(self.arguments(workload.id, size, pace));
-        outcome(&mut command, limit).unwrap_or_else(|error| Outcome::Failed(error.to_string()))
+        outcome(&mut command).unwrap_or_else(|error| Outcome::Failed(error.to_string()))
     }
 
     /// What tells the binary to be a child.
@@ -80,29 +84,27 @@ impl Program {
     }
 }
 
-fn outcome(command: &mut Command, limit: Duration) -> io::Result<Outcome> {
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
-    let (mut stdout, mut stderr) =
-        (child.stdout.take().expect("it is piped"), child.stderr.take().expect("it is piped"));
+fn outcome(command: &mut Command) -> io::Result<Outcome> {
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+    let mut stdout = child.stdout.take().expect("it is piped");
     let (sender, receiver) = mpsc::channel();
     // A thread that sleeps in `read` costs the child no time, as asking again and again would.
     let reader = thread::spawn(move || {
-        let (mut line, mut errors) = (String::new(), String::new());
-        let read = stdout.read_to_string(&mut line).and_then(|_| stderr.read_to_string(&mut errors));
-        let _ = sender.send(read.map(|_| (line, errors)));
+        let mut line = String::new();
+        let _ = sender.send(stdout.read_to_string(&mut line).map(|_| line));
     });
-    let read = receiver.recv_timeout(limit);
+    let read = receiver.recv_timeout(LIMIT);
     if read.is_err() {
         child.kill()?;
     }
     let status = child.wait()?;
     let _ = reader.join();
     let Ok(read) = read else {
-        return Ok(Outcome::Killed(limit));
+        return Ok(Outcome::Killed);
     };
-    let (line, errors) = read?;
+    let line = read?;
     if !status.success() {
-        return Ok(Outcome::Failed(format!("{status}: {}", errors.lines().next_back().unwrap_or_default())));
+        return Ok(Outcome::Failed(status.to_string()));
     }
     match Sample::parse(&line) {
         Some(sample) => Ok(Outcome::Measured(sample)),

@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    child::{Outcome, Program},
+    child::{LIMIT, Outcome, Program},
     contenders,
     meter::Pace,
     options::Measure,
@@ -22,8 +22,6 @@ pub struct Driver {
     pub programs: Vec<Program>,
     pub rounds: usize,
     pub pace: Pace,
-    /// After which a child is killed.
-    pub limit: Duration,
 }
 
 /// What one contender has reached for one workload and size.
@@ -34,6 +32,8 @@ pub struct Series {
     pub values: Vec<Option<f64>>,
     /// Why there is no value, or not in each round.
     pub trouble: Option<String>,
+    /// Whether it is alooper, or another build of it, and no peer.
+    pub is_own: bool,
 }
 
 impl Driver {
@@ -51,12 +51,12 @@ impl Driver {
         // Beside alooper, in time and in the tables.
         let place = programs.iter().position(|program| program.name == "alooper").map_or(programs.len(), |at| at + 1);
         programs.splice(place..place, others);
-        let (default, limit) = match pace {
-            Pace::Quick => (3, 5),
-            Pace::Cold => (15, 20),
-            _ => (5, 20),
+        let default = match pace {
+            Pace::Quick => 3,
+            Pace::Cold => 15,
+            _ => 5,
         };
-        Ok(Driver { programs, rounds: measure.rounds.unwrap_or(default), pace, limit: Duration::from_secs(limit) })
+        Ok(Driver { programs, rounds: measure.rounds.unwrap_or(default), pace })
     }
 
     /// Measures one workload and size in all rounds.
@@ -95,13 +95,14 @@ struct Entrant<'a> {
 
 impl Entrant<'_> {
     fn new(program: &Program) -> Entrant<'_> {
-        let series = Series { contender: program.name.clone(), values: Vec::new(), trouble: None };
+        let is_own = program.contender == "alooper";
+        let series = Series { contender: program.name.clone(), values: Vec::new(), trouble: None, is_own };
         Entrant { program, series, is_offered: true, is_slow: false, checksum: None }
     }
 
     /// How many turns it takes: one that has failed takes no more.
     fn turns(&self, driver: &Driver) -> usize {
-        let is_peer = !self.program.contender.starts_with("floor") && self.program.contender != "alooper";
+        let is_peer = !self.program.contender.starts_with("floor") && !self.series.is_own;
         match () {
             () if !self.is_offered || self.series.trouble.is_some() => 0,
             () if is_peer && driver.pace == Pace::Quick => 1,
@@ -110,20 +111,33 @@ impl Entrant<'_> {
         }
     }
 
+    /// A contender that fails is tried once more, unless it is alooper, whose failures count.
     fn take_turn(&mut self, driver: &Driver, workload: &Workload, size: usize) -> Option<f64> {
-        let start = Instant::now();
-        let outcome = self.program.run(workload, size, driver.pace, driver.limit);
-        self.is_slow |= start.elapsed() > SLOW;
-        match outcome {
-            Outcome::Measured(sample) => {
-                self.checksum = Some(sample.checksum);
-                return Some(workload.unit.scale(sample.value));
+        let mut tries = if self.series.is_own { 1 } else { 2 };
+        loop {
+            tries -= 1;
+            let start = Instant::now();
+            let outcome = self.program.run(workload, size, driver.pace);
+            self.is_slow |= start.elapsed() > SLOW;
+            let trouble = match outcome {
+                Outcome::Measured(sample) => {
+                    self.checksum = Some(sample.checksum);
+                    return Some(workload.unit.scale(sample.value));
+                }
+                Outcome::NotOffered => {
+                    self.is_offered = false;
+                    return None;
+                }
+                Outcome::Killed => format!("killed after {} s", LIMIT.as_secs()),
+                Outcome::Failed(how) => how,
+            };
+            let next = if tries > 0 { "; once more" } else { "" };
+            eprintln!("{} {} {}: {trouble}{next}", workload.id, grouped(size), self.program.name);
+            if tries == 0 {
+                self.series.trouble = Some(trouble);
+                return None;
             }
-            Outcome::NotOffered => self.is_offered = false,
-            Outcome::Killed(limit) => self.series.trouble = Some(format!("killed after {} s", limit.as_secs())),
-            Outcome::Failed(error) => self.series.trouble = Some(error),
         }
-        None
     }
 }
 

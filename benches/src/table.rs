@@ -14,8 +14,10 @@ pub struct Table<'a> {
     rows: Vec<Vec<String>>,
     /// How many targets were missed.
     pub missed: usize,
-    /// How many contenders failed.
+    /// How often alooper failed.
     pub failed: usize,
+    /// How many others failed, which says nothing of alooper.
+    pub skipped: usize,
 }
 
 impl Table<'_> {
@@ -23,7 +25,7 @@ impl Table<'_> {
         let size = if workload.size.is_empty() { "-" } else { workload.size };
         let unit = workload.unit.name();
         let head = [size, "contender", &format!("median {unit}"), &format!("min {unit}"), "ratio", "target", ""];
-        Table { workload, rows: vec![head.map(str::to_owned).to_vec()], missed: 0, failed: 0 }
+        Table { workload, rows: vec![head.map(str::to_owned).to_vec()], missed: 0, failed: 0, skipped: 0 }
     }
 
     pub fn add(&mut self, size: usize, all: &[Series]) {
@@ -33,9 +35,13 @@ impl Table<'_> {
             let (target, verdict) =
                 if series.contender == "alooper" { self.judge(size, series, ratio) } else { Default::default() };
             let verdict = match &series.trouble {
-                Some(trouble) => {
+                Some(trouble) if series.is_own => {
                     self.failed += 1;
-                    trouble.clone()
+                    format!("FAILED: {trouble}")
+                }
+                Some(trouble) => {
+                    self.skipped += 1;
+                    format!("skipped: {trouble}")
                 }
                 None => verdict,
             };
@@ -63,6 +69,8 @@ impl Table<'_> {
     fn judge(&mut self, size: usize, series: &Series, ratio: Option<f64>) -> (String, String) {
         let (text, reached) = match (self.workload.target)(size) {
             Target::None => return Default::default(),
+            // The floor was skipped.
+            Target::Ratio(_) if ratio.is_none() => return Default::default(),
             Target::Ratio(most) => (format!("<= {most:.2}x"), ratio.is_some_and(|ratio| ratio <= most)),
             Target::Value(most) => (
                 format!("<= {most:.0} {}", self.workload.unit.name()),
