@@ -9,7 +9,7 @@ use std::{
 use crate::{
     item::{Body, Sent, Stamp, When},
     message::{self, Labels, Token},
-    node::Links,
+    node::{Address, Links},
     posted::Posted,
     recipient::Recipient,
     refused::{Refused, Rejected},
@@ -32,6 +32,26 @@ impl<'a, M: 'static> Draft<'a, M> {
     pub(crate) fn new(recipient: &'a Recipient<M>, letter: Letter, labels: Labels, asynchronous: bool) -> Draft<'a, M> {
         Draft { recipient, letter, labels, asynchronous }
     }
+
+    /// Sets the number by which the message can be found again. There is none unless it is set.
+    ///
+    /// A plain [`Message`](crate::Message) always has one, its [`what`](crate::Message::what): this sets that, too, so
+    /// that the closure gets the `what` by which the message was found.
+    ///
+    /// # Android
+    /// `Message.setWhat`.
+    #[doc(alias = "setWhat")]
+    pub fn what(mut self, what: i32) -> Self {
+        self.labels.what = Some(what);
+        let passport = self.recipient.passport;
+        if message::is_plain::<M>()
+            && let Some(mut message) = self.letter.open_boxed(passport)
+        {
+            message::set_what(&mut *message, what);
+            self.letter = Letter::seal_boxed(message, passport);
+        }
+        self
+    }
 }
 
 /// Drops a message that was not sent.
@@ -42,16 +62,6 @@ impl<M> Drop for Draft<'_, M> {
 }
 
 impl<M: 'static> Draft<'_, M> {
-    /// Sets the number by which the message can be found again. Zero unless set; the one of a plain
-    /// [`Message`](crate::Message) is its own.
-    ///
-    /// # Android
-    /// `Message.what`.
-    pub fn what(mut self, what: i32) -> Self {
-        self.labels.what = what;
-        self
-    }
-
     /// Sets a token by which the message can be found again.
     ///
     /// # Android
@@ -133,8 +143,8 @@ pub(crate) fn send<M: 'static>(
     let labels = message::labels_of(&message);
     if const { Letter::has_room_for::<M>() } {
         let Recipient { shared, target, passport } = recipient;
-        let (target, what) = (target.index(), labels.what);
-        let fill = |place: &mut Body, message| place.fill_sent(target, what, message, *passport);
+        let address = Address::new(target.index(), labels.what);
+        let fill = |place: &mut Body, message| place.fill_sent(address, message, *passport);
         match shared.post(stamp, message, labels.token, fill) {
             Ok(name) => Ok(Posted::sent(shared.id, name, *passport)),
             Err(refused) => Err(refused.stays(stamp.origin)),
@@ -153,10 +163,8 @@ fn send_letter<M: 'static>(
 ) -> Result<Posted<M>, Rejected<M>> {
     let Recipient { shared, target, passport } = recipient;
     let Labels { what, token } = labels;
-    let target = target.index();
-    let fill = |place: &mut Body, letter| {
-        *place = Body::Sent(Sent { target, what, links: Links::default(), letter });
-    };
+    let address = Address::new(target.index(), what);
+    let fill = |place: &mut Body, letter| *place = Body::Sent(Sent { address, links: Links::default(), letter });
     match shared.post(stamp, letter, token, fill) {
         Ok(name) => Ok(Posted::sent(shared.id, name, *passport)),
         Err(Refused { value: mut letter, reason }) => {

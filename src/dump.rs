@@ -13,7 +13,7 @@ use crate::{
     index::Index,
     item::{Item, Origin},
     looper::Looper,
-    node::Queued,
+    node::{Address, Queued},
     place::Place,
     remote::LooperHandle,
     report::{ExitReport, Stats},
@@ -25,7 +25,7 @@ use crate::{
 pub struct Pending {
     /// The type of the handler's messages; `None` for a posted closure.
     pub handler: Option<&'static str>,
-    /// The message's `what`; `None` for a closure.
+    /// The message's `what`; `None` if it has none, as a closure.
     pub what: Option<i32>,
     /// When it is due; `None` if it was posted at the front.
     pub due: Option<Instant>,
@@ -39,8 +39,8 @@ impl Pending {
     pub(crate) fn new(place: Place, item: &Item, index: &Index) -> Pending {
         let address = item.address();
         Pending {
-            handler: address.map(|address| index.name(address.target)),
-            what: address.map(|address| address.what),
+            handler: address.map(|address| index.name(address.target())),
+            what: address.and_then(Address::what),
             due: (place.when != Moment::FRONT).then(|| place.when.to_instant()),
             asynchronous: place.number().is_asynchronous(),
             place: item.origin,
@@ -51,9 +51,12 @@ impl Pending {
 /// What it is and where it was posted: the time is for the reader to add.
 impl Display for Pending {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match (self.handler, self.what) {
-            (Some(handler), Some(what)) => write!(f, "message of {handler}, what {what}")?,
-            _ => f.write_str("closure")?,
+        match self.handler {
+            Some(handler) => write!(f, "message of {handler}")?,
+            None => f.write_str("closure")?,
+        }
+        if let Some(what) = self.what {
+            write!(f, ", what {what}")?;
         }
         let asynchronous = if self.asynchronous { ", asynchronous" } else { "" };
         write!(f, "{asynchronous}, posted at {}", self.place)

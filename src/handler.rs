@@ -34,8 +34,8 @@ use crate::{
 /// The closure and its state need not be `Send`. Clones are fronts of one handler; if `M` is `Send`, so are they, and
 /// any thread may send, remove and ask. Messages are ordered among everything else that is posted to the looper.
 ///
-/// Each message carries two labels by which it can be found again: a number, `what` (zero unless set), and perhaps a
-/// [`Token`](crate::Token). Two handlers never see each other's messages, and none of them closures that were posted to
+/// Each message may carry two labels by which it can be found again: a number, `what`, and a
+/// [`Token`](crate::Token). A message without `what` is not found by one, zero included. Two handlers never see each other's messages, and none of them closures that were posted to
 /// the looper.
 ///
 /// ```

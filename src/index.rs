@@ -76,9 +76,9 @@ impl Listed {
 
     /// The lists in which a message with these labels stands.
     fn lists_of(self, Labels { what, token }: Labels) -> impl Iterator<Item = Filter> {
-        let by_what = self.what.then_some(Filter::What(what));
+        let by_what = what.filter(|_| self.what).map(Filter::What);
         let by_token = token.filter(|_| self.token).map(Filter::Token);
-        let by_both = token.filter(|_| self.both).map(|token| Filter::Both(what, token));
+        let by_both = what.zip(token).filter(|_| self.both).map(|(what, token)| Filter::Both(what, token));
         [by_what, by_token, by_both].into_iter().flatten()
     }
 }
@@ -143,8 +143,8 @@ impl Own {
         let mut only = Listed::default();
         only.kind_of(filter).into_iter().for_each(|listed| *listed = true);
         for spot in self.all(nodes) {
-            if let Some(Address { what, .. }) = nodes.get(spot.slot).and_then(|node| node.value.address()) {
-                self.list(spot, Labels { what, token: tokens.token(spot) }, only);
+            if let Some(address) = nodes.get(spot.slot).and_then(|node| node.value.address()) {
+                self.list(spot, Labels { what: address.what(), token: tokens.token(spot) }, only);
             }
         }
     }
@@ -188,13 +188,13 @@ impl Index {
         token: Option<Token>,
         nodes: &mut Nodes<T>,
     ) {
-        let Some(own) = self.targets.at_mut(address.target) else {
+        let Some(own) = self.targets.at_mut(address.target()) else {
             return;
         };
         own.count += 1;
         if self.is_linked {
             own.link(spot.slot, nodes);
-            own.list(spot, Labels { what: address.what, token }, own.listed);
+            own.list(spot, Labels { what: address.what(), token }, own.listed);
         }
     }
 
@@ -209,15 +209,15 @@ impl Index {
         links: Links,
         nodes: &mut Nodes<T>,
     ) -> (Option<Key>, bool) {
-        let Some(own) = self.targets.at_mut(address.target) else {
+        let Some(own) = self.targets.at_mut(address.target()) else {
             return (None, false);
         };
         own.count -= 1;
         if self.is_linked {
             own.unlink(links, nodes);
-            own.unlist(spot, Labels { what: address.what, token });
+            own.unlist(spot, Labels { what: address.what(), token });
         }
-        (Some(own.key), own.is_abandoned && self.end_if_done(address.target))
+        (Some(own.key), own.is_abandoned && self.end_if_done(address.target()))
     }
 
     /// Links the messages of each handler, in one pass over all that is pending, unless that was done before.
@@ -225,7 +225,7 @@ impl Index {
         if mem::replace(&mut self.is_linked, true) {
             return;
         }
-        let of_handlers = nodes.iter().filter_map(|(slot, node)| Some((slot, node.value.address()?.target)));
+        let of_handlers = nodes.iter().filter_map(|(slot, node)| Some((slot, node.value.address()?.target())));
         let of_handlers: Vec<(u32, u32)> = of_handlers.collect();
         for (slot, target) in of_handlers {
             if let Some(own) = self.targets.at_mut(target) {

@@ -1,7 +1,7 @@
 //! What handlers are sent: labels for any message, and Android's own message for ported code.
 
 use std::{
-    any::Any,
+    any::{Any, TypeId},
     fmt::{self, Debug, Formatter},
     num::NonZeroU64,
     sync::atomic::{AtomicU64, Ordering},
@@ -27,16 +27,16 @@ impl Token {
     }
 }
 
-/// How a handler's message is labelled.
+/// How a handler's message is labelled, if it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Labels {
-    pub(crate) what: i32,
+    pub(crate) what: Option<i32>,
     pub(crate) token: Option<Token>,
 }
 
 /// Android's plain message: a code, two numbers, and an object.
 ///
-/// A [`Handler<Message>`](crate::Handler) labels each message with its `what`. New code is better off with a type of
+/// A [`Handler<Message>`](crate::Handler) labels each message with its `what`, zero included. New code is better off with a type of
 /// its own, an enum for instance, that says what each message holds.
 ///
 /// ```
@@ -116,9 +116,22 @@ impl Debug for Message {
     }
 }
 
-/// The labels of `message` unless the sender gives others: those of a plain [`Message`] say its `what`.
+/// The labels of `message` unless the sender gives others: a plain [`Message`] brings its `what`.
 #[inline]
 pub(crate) fn labels_of<M: 'static>(message: &M) -> Labels {
     let plain = (message as &dyn Any).downcast_ref::<Message>();
-    Labels { what: plain.map_or(0, |message| message.what), token: None }
+    Labels { what: plain.map(|message| message.what), token: None }
+}
+
+/// Whether an `M` is Android's plain message, which carries its own `what`.
+pub(crate) fn is_plain<M: 'static>() -> bool {
+    TypeId::of::<M>() == TypeId::of::<Message>()
+}
+
+/// Sets the `what` that a plain [`Message`] carries; another message carries none.
+#[inline]
+pub(crate) fn set_what<M: 'static>(message: &mut M, what: i32) {
+    if let Some(plain) = (message as &mut dyn Any).downcast_mut::<Message>() {
+        plain.what = what;
+    }
 }

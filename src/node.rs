@@ -77,12 +77,34 @@ impl Default for Links {
     }
 }
 
-/// Whose a message is.
+/// Whose a message is, and its `what`, if it has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Address {
+    /// The handler's position in the index, and [`HAS_WHAT`]: an `Option` of the `what` would make each node larger.
+    target: u32,
+    what: i32,
+}
+
+/// Memory ends before there are so many handlers.
+const HAS_WHAT: u32 = 1 << 31;
+
+impl Address {
+    #[inline]
+    pub(crate) fn new(target: u32, what: Option<i32>) -> Address {
+        let flag = if what.is_some() { HAS_WHAT } else { 0 };
+        Address { target: target & !HAS_WHAT | flag, what: what.unwrap_or_default() }
+    }
+
     /// The handler's position in the index. No other handler has it for as long as this one has messages.
-    pub(crate) target: u32,
-    pub(crate) what: i32,
+    #[inline]
+    pub(crate) fn target(self) -> u32 {
+        self.target & !HAS_WHAT
+    }
+
+    #[inline]
+    pub(crate) fn what(self) -> Option<i32> {
+        (self.target & HAS_WHAT != 0).then_some(self.what)
+    }
 }
 
 /// What a queue has to know of what stands in it.

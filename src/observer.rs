@@ -78,7 +78,7 @@ impl<T: Observer + ?Sized> Observer for Arc<T> {
 pub struct Dispatch {
     /// The type of the handler's messages; `None` for a posted closure.
     pub handler: Option<&'static str>,
-    /// The message's `what`; `None` for a closure.
+    /// The message's `what`; `None` if it has none, as a closure.
     pub what: Option<i32>,
     /// When it was due; `None` if it was posted at the front.
     pub due: Option<Instant>,

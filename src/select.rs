@@ -96,7 +96,7 @@ impl<M: 'static> Handler<M> {
         spots.into_iter().any(|spot| self.look(spot, &mut predicate, false) == Some(true))
     }
 
-    /// Whether a message is pending that is labelled `what`.
+    /// Whether a message is pending that is labelled `what`. One without label is not, whatever `what` is.
     ///
     /// # Android
     /// `Handler.hasMessages(int)`.

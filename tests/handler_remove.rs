@@ -45,6 +45,61 @@ fn send_all_kinds(looper: &Looper, handler: &Handler<&'static str>, what: i32, t
 
 type Removal = fn(&Handler<&'static str>, i32, Token) -> usize;
 
+/// It was two: no label and the label zero were one.
+#[test]
+fn r2_what_was_sent_without_what_is_named_by_none() {
+    for lists_before in [true, false] {
+        let looper = TestLooper::new().unwrap();
+        let (handler, kept) = keeper(&looper);
+        let token = Token::new();
+        if lists_before {
+            // From now on what is sent is listed by its labels at once.
+            assert!(!handler.has_what(0) && !handler.has_what_with_token(0, token));
+        }
+        handler.send("plain").unwrap();
+        handler.message("zero").what(0).send().unwrap();
+        handler.message("token").token(token).send().unwrap();
+
+        assert!(handler.has_what(0) && !handler.has_what_with_token(0, token));
+        assert_eq!(handler.remove_what_with_token(0, token), 0);
+        assert_eq!(handler.remove_what(0), 1);
+
+        assert!(!handler.has_what(0) && handler.has_token(token));
+        let whats: Vec<_> = looper.pending().iter().map(|pending| pending.what).collect();
+        assert_eq!(whats, [None, None]);
+        looper.idle();
+        assert_eq!(kept.take(), ["plain", "token"]);
+    }
+}
+
+/// The plain message always has one, zero unless it says another.
+#[test]
+fn r2_a_plain_message_brings_its_what_also_zero() {
+    let looper = TestLooper::new().unwrap();
+    let handler = Handler::new(&looper, |_, message: Message| assert_eq!(message.what, 0));
+    handler.send(Message::default()).unwrap();
+    handler.send(Message::new(0)).unwrap();
+    handler.send(Message::new(1)).unwrap();
+
+    assert_eq!((handler.remove_what(1), handler.remove_what(0)), (1, 2));
+}
+
+/// The closure got the number of before, by which nobody could find the message.
+#[test]
+fn r2_the_what_that_a_plain_message_is_sent_with_is_the_one_that_it_carries() {
+    let looper = TestLooper::new().unwrap();
+    let (handler, kept) = keeper(&looper);
+
+    handler.message(Message::new(1)).what(7).send().unwrap();
+
+    assert!(handler.has_what(7) && !handler.has_what(1));
+    looper.idle();
+    assert_eq!(kept.take().iter().map(|message: &Message| message.what).collect::<Vec<_>>(), [7]);
+    looper.quit();
+    let refused = handler.message(Message::new(1)).what(7).send().unwrap_err();
+    assert_eq!(refused.value.what, 7);
+}
+
 /// Of each kind of message, one with both labels, one with another number, one with another token, and one with
 /// neither: what each removal leaves, and how many it says that it removed.
 #[test]
@@ -353,7 +408,7 @@ fn m10_a_message_that_another_thread_removes_is_dropped_there_before_the_call_re
             let looper = TestLooper::new().unwrap();
             let (handler, _kept) = keeper(&looper);
             let (value, dropped) = told();
-            let posted = handler.send(value).unwrap();
+            let posted = handler.message(value).what(0).send().unwrap();
 
             let there = elsewhere(|| {
                 assert_eq!(removal(&handler, &posted), 1);

@@ -86,7 +86,7 @@ fn assert_goes_as_the_rules_say(steps: impl Into<Vec<Op>>) {
 }
 
 fn send(to: usize, when: When) -> Op {
-    let labels = Labels { what: 0, token: None, mark: 0 };
+    let labels = Labels { what: Some(0), token: None, mark: 0 };
     Op::Send { to, labels, passes: Passes::AsTheHandler, when, script: Script::from([]) }
 }
 

@@ -273,7 +273,7 @@ impl Bytes<'_> {
     fn labels(&mut self) -> Labels {
         let labels = self.byte();
         Labels {
-            what: i32::from(labels & 15) % WHATS,
+            what: (labels & 15 > 2).then_some(i32::from(labels & 15) % WHATS),
             token: [None, Some(0), Some(1), None][usize::from(labels >> 4 & 3)].filter(|token| *token < TOKENS),
             mark: u32::from(labels >> 6) % MARKS,
         }

@@ -24,7 +24,7 @@ fn t4_a_wake_from_a_message_is_reported_by_the_next_turn() {
         steps: vec![
             Send {
                 to: 1,
-                labels: Labels { what: 0, token: Some(0), mark: 0 },
+                labels: Labels { what: Some(0), token: Some(0), mark: 0 },
                 passes: ByView,
                 when: AtFront,
                 script: List::from([Wake]),
@@ -109,7 +109,7 @@ fn t4_a_wake_from_what_runs_after_a_quit_is_reported_by_the_next_turn() {
 /// runs after they have quit; they run before a wait.
 #[test]
 fn t4_i1_a_wake_from_what_runs_after_idle_handlers_have_quit_is_reported_by_their_turn() {
-    let labels = Labels { what: 0, token: Some(1), mark: 0 };
+    let labels = Labels { what: Some(0), token: Some(1), mark: 0 };
     let wake = List::from([Wake]);
     let send = Send { to: 1, labels, passes: ByView, when: Now, script: wake };
     assert_goes_as_the_rules_say(&History {

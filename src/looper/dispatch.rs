@@ -13,7 +13,7 @@ use crate::{
     home::Lent,
     item::{Body, Item, Target},
     looper::Looper,
-    node::Queued,
+    node::{Address, Queued},
     observer::{Dispatch, Observer},
     queue::Begun,
     recipient::EndTargets,
@@ -92,7 +92,7 @@ impl Looper {
         let started = self.clock().now();
         let dispatch = Dispatch {
             handler: target.map(Target::name),
-            what: item.address().map(|address| address.what),
+            what: item.address().and_then(Address::what),
             due: (when != Moment::FRONT).then(|| when.to_instant()),
             posted: posted.map(Moment::to_instant),
             started: started.to_instant(),

@@ -234,7 +234,7 @@ pub(crate) enum When {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Labels {
-    pub(crate) what: i32,
+    pub(crate) what: Option<i32>,
     pub(crate) token: Option<usize>,
     pub(crate) mark: u32,
 }
@@ -379,7 +379,7 @@ impl Display for Passes {
 
 impl Display for Labels {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, ", what {}", self.what)?;
+        self.what.map_or(Ok(()), |what| write!(f, ", what {what}"))?;
         self.token.map_or(Ok(()), |token| write!(f, ", token {token}"))?;
         write!(f, ", mark {}", self.mark)
     }

@@ -246,7 +246,7 @@ impl Model {
         let pending = self.list.iter().filter_map(|entry| {
             let what = match entry.body {
                 Body::Barrier(_) => return None,
-                Body::Message { labels, .. } => Some(labels.what),
+                Body::Message { labels, .. } => labels.what,
                 _ => None,
             };
             Some(Pending { due: entry.due, what, asynchronous: entry.asynchronous })
@@ -284,9 +284,9 @@ impl Which {
     fn matches(self, labels: Labels) -> bool {
         match self {
             Which::All => true,
-            Which::What(what) => labels.what == what,
+            Which::What(what) => labels.what == Some(what),
             Which::Token(token) => labels.token == Some(token),
-            Which::WhatWithToken(what, token) => labels.what == what && labels.token == Some(token),
+            Which::WhatWithToken(what, token) => labels.what == Some(what) && labels.token == Some(token),
             Which::Marked(mark) => labels.mark == mark,
         }
     }

@@ -151,7 +151,7 @@ fn passes() -> impl Strategy<Value = Passes> {
 }
 
 fn labels() -> impl Strategy<Value = Labels> {
-    (0..WHATS, option::of(0..TOKENS), 0..MARKS).prop_map(|(what, token, mark)| Labels { what, token, mark })
+    (option::of(0..WHATS), option::of(0..TOKENS), 0..MARKS).prop_map(|(what, token, mark)| Labels { what, token, mark })
 }
 
 fn which() -> impl Strategy<Value = Which> {

@@ -170,7 +170,7 @@ impl World {
 
     /// L4: what a handler that outlived its looper answers.
     pub(crate) fn send_too_late(self: &Arc<World>) -> (Outcome, Outcome) {
-        let labels = Labels { what: 0, token: None, mark: 0 };
+        let labels = Labels { what: None, token: None, mark: 0 };
         let script = Script::from([]);
         let send = Op::Send { to: 0, labels, passes: Passes::AsTheHandler, when: When::Now, script };
         let payload = self.payload(self.number());
@@ -432,7 +432,7 @@ impl World {
             handler = handler.asynchronous();
         }
         let send = || {
-            if (labels.what, labels.token) == (0, None) && *passes != Passes::ByDraft {
+            if (labels.what, labels.token) == (None, None) && *passes != Passes::ByDraft {
                 match *when {
                     When::Now => handler.send(letter),
                     When::After(delay) => handler.send_delayed(nanos(delay), letter),
@@ -441,7 +441,10 @@ impl World {
                     When::AtFront => handler.send_at_front(letter),
                 }
             } else {
-                let mut draft = handler.message(letter).what(labels.what);
+                let mut draft = handler.message(letter);
+                if let Some(what) = labels.what {
+                    draft = draft.what(what);
+                }
                 if let Some(token) = labels.token {
                     draft = draft.token(self.tokens[token]);
                 }
