@@ -6,7 +6,7 @@
 #[cfg(any(test, feature = "testing", alooper_fuzz))]
 use std::sync::{
     Arc,
-    atomic::{AtomicI64, Ordering},
+    atomic::{AtomicBool, AtomicI64, Ordering},
 };
 use std::{
     sync::LazyLock,
@@ -61,14 +61,18 @@ impl Moment {
         Duration::from_nanos(u64::try_from(i128::from(later.0) - i128::from(self.0)).unwrap_or(0))
     }
 
-    /// The first moment that is a whole number of `period`s later, at least one, and is not before `now`.
+    /// The first moment that is a whole number of `period`s later, at least one, and is after `now`; `now` if the period
+    /// is zero.
     pub(crate) fn next_on_grid(self, period: Duration, now: Moment) -> Moment {
         let next = self.after(period);
-        if next >= now || period.is_zero() {
+        if period.is_zero() {
             return next.max(now);
         }
+        if next > now {
+            return next;
+        }
         let behind = next.until(now).as_nanos();
-        let periods = behind.div_ceil(period.as_nanos());
+        let periods = behind / period.as_nanos() + 1;
         let skipped = u64::try_from(periods * period.as_nanos()).map_or(Duration::MAX, Duration::from_nanos);
         next.after(skipped)
     }
@@ -137,6 +141,15 @@ impl Clock {
             }),
             #[cfg(any(test, feature = "testing", alooper_fuzz))]
             Clock::Virtual(_) => (self.now(), self.now()),
+        }
+    }
+
+    /// Whether a wait moves it to its deadline, and does not sleep until then.
+    pub(crate) fn advances_by_itself(&self) -> bool {
+        match self {
+            Clock::System => false,
+            #[cfg(any(test, feature = "testing", alooper_fuzz))]
+            Clock::Virtual(clock) => clock.auto_advance.load(Ordering::Relaxed),
         }
     }
 
@@ -224,6 +237,8 @@ fn nanos_of(time: TimeSpec) -> Option<i64> {
 pub(crate) struct VirtualClock {
     /// Nanoseconds since [`ORIGIN`]; only ever grows, so that no reader sees time go back.
     elapsed: AtomicI64,
+    /// A wait that would sleep moves it. Written and read by the test's thread.
+    auto_advance: AtomicBool,
     /// How often it was read.
     #[cfg(any(test, alooper_fuzz))]
     readings: AtomicI64,
@@ -235,6 +250,7 @@ impl VirtualClock {
     pub(crate) fn new() -> Arc<VirtualClock> {
         Arc::new(VirtualClock {
             elapsed: AtomicI64::new(3_600_000_000_000),
+            auto_advance: AtomicBool::new(true),
             #[cfg(any(test, alooper_fuzz))]
             readings: AtomicI64::new(0),
         })
@@ -244,6 +260,12 @@ impl VirtualClock {
         #[cfg(any(test, alooper_fuzz))]
         self.readings.fetch_add(1, Ordering::Relaxed);
         u64::try_from(self.elapsed.load(Ordering::Acquire)).unwrap_or(0)
+    }
+
+    /// Sets whether a wait moves it; gives what was set before.
+    #[cfg(feature = "testing")]
+    pub(crate) fn set_auto_advance(&self, on: bool) -> bool {
+        self.auto_advance.swap(on, Ordering::Relaxed)
     }
 
     /// Moves the clock to `moment`, unless it is there already.
@@ -287,15 +309,15 @@ mod tests {
     }
 
     #[test]
-    fn a_grid_does_not_drift_and_skips_what_was_missed() {
+    fn m12_a_grid_does_not_drift_and_skips_what_was_missed() {
         let start = Clock::System.now();
         let ms = |count| start.after(Duration::from_millis(count));
         let period = Duration::from_millis(10);
 
         assert_eq!(start.next_on_grid(period, ms(3)), ms(10), "late by less than a period");
-        assert_eq!(start.next_on_grid(period, ms(10)), ms(10));
+        assert_eq!(start.next_on_grid(period, ms(10)), ms(20), "late by a period exactly: one was missed");
         assert_eq!(start.next_on_grid(period, ms(35)), ms(40), "two were missed");
-        assert_eq!(start.next_on_grid(period, ms(40)), ms(40));
+        assert_eq!(start.next_on_grid(period, ms(40)), ms(50), "three were missed");
         assert_eq!(start.next_on_grid(Duration::ZERO, ms(3)), ms(3));
         assert_eq!(start.next_on_grid(Duration::MAX, ms(3)), Moment::NEVER);
     }

@@ -51,7 +51,10 @@ impl LooperHandle {
         LooperHandle { shared: shared.clone(), asynchronous: false }
     }
 
-    /// Makes the looper's present poll, or else its next one, return at once with [`woken`](crate::Turn::woken).
+    /// Makes the looper's poll that waits, or else its next one, return at once with [`woken`](crate::Turn::woken).
+    ///
+    /// A poll that has waited already, and runs callbacks, does not report it: the next one does. So it is with a wake
+    /// from inside a message. [`poll_all`](crate::Looper::poll_all) looks again after each turn, and ends.
     ///
     /// Any number of calls before that count as one. Of a looper that has quit, the next poll still reports it; on one
     /// that was dropped it does nothing. Neither is an error.
@@ -212,9 +215,9 @@ impl LooperHandle {
 
     /// Posts `callback` to run every `period`, for the first time one period from now, until it breaks or is cancelled.
     ///
-    /// The runs are due at whole periods from now on, however late each one is: they do not drift. Runs that were
-    /// missed because the looper was busy for longer than a period are skipped. A period of zero runs again and
-    /// again, as part of the turn's budget. A panic in it ends it.
+    /// The runs are due at whole periods from now on, however late each one is: they do not drift. One that is late runs
+    /// once, and all that have come due by its end are skipped: the next is the first that is still to come (M12). A
+    /// period of zero runs again and again, as part of the turn's budget. A panic in it ends it.
     ///
     /// # Errors
     /// Gives the closure back if the looper has quit or was dropped.

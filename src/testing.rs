@@ -27,6 +27,9 @@
 //! A looper on this clock that is told to wait, by [`Looper::run`] or a [`Looper::poll_once`] with a timeout, does not
 //! sleep either: with nothing to do, it moves the clock to its next deadline. Only when there is none does it wait, for
 //! an fd or another thread.
+//!
+//! So a deadline that is pending comes before whatever a real thread takes its time for. A test that is about such a
+//! thread waits for it by [`TestLooper::wait_for_others`], which leaves the clock where it is.
 
 use std::{
     cell::{Cell, RefCell},
@@ -34,7 +37,10 @@ use std::{
     io,
     ops::Deref,
     rc::{Rc, Weak},
-    sync::Arc,
+    sync::{
+        Arc,
+        mpsc::{self, RecvTimeoutError},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -45,6 +51,7 @@ use crate::{
     current,
     dump::Pending,
     looper::Looper,
+    report::Turn,
 };
 
 /// After so many turns more than messages were pending at the start, loopers are said to have no rest: more than any
@@ -161,6 +168,18 @@ impl TestClock {
         if end != Moment::NEVER {
             self.clock.advance_to(end);
         }
+    }
+
+    /// Sets whether a poll that would sleep moves the clock to its deadline, as it does unless this is called.
+    ///
+    /// Without that, a poll waits in real time until an fd is ready or another thread posts or wakes the looper, however
+    /// long that takes: the time that it is given, and what is pending, come due only when the clock is moved. So it may
+    /// wait for ever; [`TestLooper::wait_for_others`] does not.
+    ///
+    /// # Android
+    /// Robolectric's clock never moves by itself.
+    pub fn set_auto_advance(&self, on: bool) {
+        self.clock.set_auto_advance(on);
     }
 
     /// Whether some looper has a message due, as when one was posted by what another one dropped.
@@ -327,6 +346,72 @@ impl TestLooper {
         self.clock.advance(last.saturating_duration_since(self.looper.now()))
     }
 
+    /// Waits in real time, without moving the clock, until another thread posts to the looper or wakes it, or an fd is
+    /// ready, and serves it; with something to do already, does that. Gives the report of this one turn.
+    ///
+    /// For code under test that other threads have a part in. What it waits for may take real time, while a timeout of
+    /// the code under test is pending on the clock that stands still.
+    ///
+    /// ```
+    /// use alooper::testing::TestLooper;
+    /// use std::{thread, time::Duration};
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// let looper = TestLooper::new()?;
+    /// let timeout = looper.post_delayed(Duration::from_secs(10), |_| panic!("no answer"))?;
+    /// let handle = looper.handle();
+    /// let worker = thread::spawn(move || {
+    ///     let answer = (1..=20_u64).product::<u64>();
+    ///     handle.post(move |_| assert_eq!(answer, 2_432_902_008_176_640_000)).is_ok()
+    /// });
+    ///
+    /// let turn = looper.wait_for_others(Duration::from_secs(60));
+    ///
+    /// assert_eq!(turn.messages, 1);
+    /// assert!(timeout.cancel());
+    /// assert!(worker.join().unwrap());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    /// If nothing has come within `limit`, which is real time: choose it so long that a busy machine is no failure. Goes
+    /// on with a panic of a callback. If it is called from inside a callback.
+    ///
+    /// # Android
+    /// Robolectric's `ShadowPausedLooper.poll`, which just returns when its time has passed.
+    #[doc(alias = "poll")]
+    #[track_caller]
+    pub fn wait_for_others(&self, limit: Duration) -> Turn {
+        let (turn, is_too_late) = {
+            let _standing = Standing::new(&self.clock.clock);
+            let handle = self.looper.handle();
+            thread::scope(|scope| {
+                // Dropped when the turn is over, also by a panic.
+                let (turn_is_over, is_over) = mpsc::channel::<()>();
+                let watchdog = scope.spawn(move || {
+                    let is_too_late = is_over.recv_timeout(limit) == Err(RecvTimeoutError::Timeout);
+                    if is_too_late {
+                        let _ = handle.wake();
+                    }
+                    is_too_late
+                });
+                let turn = self.looper.poll_once(None);
+                drop(turn_is_over);
+                (turn, watchdog.join().unwrap_or(false))
+            })
+        };
+        let turn = turn.unwrap_or_else(|error| panic!("a turn failed: {error}"));
+        if is_too_late {
+            panic!(
+                "no other thread and no fd gave {} something to do within {limit:?}; pending:{}",
+                self.looper.shared().label,
+                self.clock.list_pending()
+            );
+        }
+        turn
+    }
+
     /// When the next message that may run is due; `None` if none ever will be. One that was posted at the front, or is
     /// overdue, is due in the past.
     ///
@@ -364,6 +449,24 @@ impl TestLooper {
     /// Lets the test end with messages pending.
     pub fn allow_leftovers(&self) {
         self.may_leave_work.set(true);
+    }
+}
+
+/// A clock that no wait moves, until this is dropped.
+struct Standing<'a> {
+    clock: &'a VirtualClock,
+    auto_advance: bool,
+}
+
+impl Standing<'_> {
+    fn new(clock: &VirtualClock) -> Standing<'_> {
+        Standing { clock, auto_advance: clock.set_auto_advance(false) }
+    }
+}
+
+impl Drop for Standing<'_> {
+    fn drop(&mut self) {
+        self.clock.set_auto_advance(self.auto_advance);
     }
 }
 

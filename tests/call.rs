@@ -187,7 +187,7 @@ fn s1_no_removal_by_handler_finds_a_call() {
     watched(|| {
         let looper = Looper::new().unwrap();
         let handler = Handler::new(&looper, |_, (): ()| panic!("removed"));
-        handler.send(()).unwrap();
+        handler.message(()).what(0).send().unwrap();
         let caller = queued_call(&looper.handle(), |_| 5);
 
         assert_eq!((handler.remove_what(0), handler.remove()), (1, 0));

@@ -78,7 +78,7 @@ fn m10_a_closure_that_is_cancelled_from_elsewhere_while_its_looper_is_dropped_is
     const EACH: usize = 200;
     watched(|| {
         let (mut leaked, mut cancelled) = (0, 0);
-        for round in 0..rounds(300) as usize {
+        for round in rounds(300) {
             let looper = Looper::new().unwrap();
             let held = Rc::new(());
             let post = |_| {

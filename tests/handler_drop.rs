@@ -287,13 +287,9 @@ fn x3_values_that_panic_when_they_are_removed_do_not_keep_the_others_from_being_
             let looper = TestLooper::new().unwrap();
             let (handler, _kept) = keeper(&looper);
             let (values, dropped) = told_many(5);
-            send_each(
-                &handler,
-                values
-                    .into_iter()
-                    .zip([false, true, true, false, true])
-                    .map(|(told, is_fragile)| Fragile(is_fragile, told)),
-            );
+            for (told, is_fragile) in values.into_iter().zip([false, true, true, false, true]) {
+                handler.message(Fragile(is_fragile, told)).what(0).send().unwrap();
+            }
 
             let panicked = place.ask(|| panic::catch_unwind(AssertUnwindSafe(|| removal(&handler))).is_err());
 

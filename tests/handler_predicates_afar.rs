@@ -5,6 +5,8 @@
 mod support;
 #[path = "support/handlers.rs"]
 mod handlers;
+#[path = "support/rounds.rs"]
+mod rounds;
 
 use std::{
     io::Write,
@@ -20,7 +22,8 @@ use std::{
 
 use alooper::{Interest, Looper, Next, Token, testing::TestLooper};
 use handlers::{HOUR, assert_report, elsewhere, keeper, send_each, told_many};
-use support::{Elsewhere, ms, until_polling, watched};
+use rounds::rounds;
+use support::{Elsewhere, give_way, ms, until_polling, watched};
 
 /// No lock is held: what the other thread does is done before the predicate returns.
 #[test]
@@ -168,7 +171,7 @@ fn r6_a_predicate_that_panics_lets_the_looper_go_on() {
 #[test]
 fn r1_a_removal_by_predicate_passes_over_nothing_that_another_thread_looks_at() {
     watched(|| {
-        for _ in 0..50 {
+        for _ in rounds(50) {
             let looper = TestLooper::new().unwrap();
             let (handler, _kept) = keeper(&looper);
             send_each(&handler, [1, 2]);
@@ -182,8 +185,11 @@ fn r1_a_removal_by_predicate_passes_over_nothing_that_another_thread_looks_at() 
                         if *number == 2 {
                             looks.send(()).unwrap();
                             is_coming.recv().unwrap();
-                            // For the other one to come to this message meanwhile.
-                            (0..200).for_each(|_| thread::yield_now());
+                            // The other one comes to this message meanwhile.
+                            while handler.len() > 1 {
+                                thread::yield_now();
+                            }
+                            give_way();
                         }
                         false
                     })

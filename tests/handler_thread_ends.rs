@@ -12,7 +12,7 @@ use std::{io::ErrorKind, panic, sync::mpsc, thread};
 
 use alooper::{CallError, HandlerThread, JoinError, Looper, LooperHandle, Reason};
 use handlers::{HOUR, told};
-use support::{panic_of, until_polling, watched};
+use support::{give_way, panic_of, until_polling, watched};
 use threads::{HELD, Slow, assert_gone};
 
 /// Holds up the thread until the looper is told to quit.
@@ -126,7 +126,7 @@ fn l5_drop_waits_for_the_message_that_runs() {
             .handle()
             .post(move |looper| {
                 wait_for_quit(looper);
-                (0..100).for_each(|_| thread::yield_now());
+                give_way();
                 drop(told);
             })
             .unwrap();

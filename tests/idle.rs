@@ -7,6 +7,8 @@ mod support;
 mod fds;
 #[path = "support/idles.rs"]
 mod idles;
+#[path = "support/rounds.rs"]
+mod rounds;
 
 use std::{
     cell::RefCell,
@@ -24,6 +26,7 @@ use std::{
 use alooper::{IdleNext, Interest, Looper, Next, testing::TestLooper};
 use fds::{poll_now, ready_stream};
 use idles::add_counting;
+use rounds::rounds;
 use support::{Elsewhere, ms, until_polling, watched};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -179,7 +182,7 @@ fn i4_none_of_many_that_are_added_one_after_the_other_is_overslept() {
     watched(|| {
         let elsewhere = Elsewhere::run(|_| ());
         let (sender, ran) = mpsc::channel();
-        for round in 0..1000 {
+        for round in rounds(1000) {
             let sender = sender.clone();
             (0..round % 5).for_each(|_| thread::yield_now());
             elsewhere

@@ -116,7 +116,7 @@ fn x3_a_predicate_that_ends_the_message_it_looks_at_and_panics_is_the_panic_that
         let looper = Looper::new().unwrap();
         let explosives = Explosives::default();
         let handler = Handler::new(&looper, |_, _: Explosive| ());
-        let posted = handler.send_delayed(HOUR, explosives.make()).unwrap();
+        let posted = handler.message(explosives.make()).what(0).send_delayed(HOUR).unwrap();
         let explode = |_: &Explosive| {
             end(&handler, &posted);
             panic!("predicate")

@@ -3,6 +3,8 @@
 //! Holds Q1, Q2, Q4, Q5, X4, C12, C57, C58, C59, C79.
 
 mod support;
+#[path = "support/rounds.rs"]
+mod rounds;
 
 use std::{
     cell::Cell,
@@ -19,6 +21,7 @@ use std::{
 };
 
 use alooper::{ExitReport, Interest, Looper, LooperHandle, Next, Posted, Reason};
+use rounds::rounds;
 use support::{Elsewhere, ms, until_polling, watched};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -427,7 +430,7 @@ fn q5_polls_after_a_quit_report_it_at_once_each_time() {
 #[test]
 fn q4_posters_that_race_with_a_quit_find_each_message_in_exactly_one_sum() {
     watched(|| {
-        for round in 0..40 {
+        for round in rounds(40) {
             let elsewhere = Elsewhere::run(|_| ());
             let [ran, dropped_by_quit] = [(); 2].map(|()| Arc::new(AtomicU64::new(0)));
             let posters = 4;

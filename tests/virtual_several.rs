@@ -6,9 +6,18 @@ mod support;
 #[path = "support/diary.rs"]
 mod diary;
 
-use std::{cell::RefCell, rc::Rc, thread, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    io::Write,
+    os::unix::net::UnixStream,
+    panic::{self, AssertUnwindSafe},
+    rc::Rc,
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
 
-use alooper::{CallError, Handler, IdleNext, Looper, LooperHandle, testing::TestLooper};
+use alooper::{CallError, Handler, IdleNext, Interest, Looper, LooperHandle, Next, testing::TestLooper};
 use diary::{Diary, two_on_one_clock};
 use support::{ms, until_polling, watched};
 
@@ -171,5 +180,124 @@ fn v3_s1_a_synchronous_call_of_another_thread_is_served_by_idle() {
         // Its limit is on the system's clock, or nobody would ever come free here.
         let outcome = thread::spawn(move || handle.call_timeout(ms(1), |_| ())).join().unwrap();
         assert!(matches!(outcome, Err(CallError::TimedOut(_))));
+    });
+}
+
+/// Longer than any machine is busy: only a test that fails waits for so long.
+const LIMIT: Duration = Duration::from_secs(90);
+
+/// The clock jumped to the timeout before the thread could answer.
+#[test]
+fn v3_a_thread_that_takes_its_time_is_waited_for_while_a_timeout_is_pending() {
+    watched(|| {
+        let looper = TestLooper::new().unwrap();
+        let start = looper.now();
+        let timeout = looper.post_delayed(ms(10_000), |_| panic!("it has answered")).unwrap();
+        let answered = Rc::new(Cell::new(false));
+        let note = answered.clone();
+        let handler = Handler::new(&looper, move |_, answer: bool| note.set(answer));
+        let handle = looper.handle();
+        let worker = thread::spawn(move || {
+            // It does not answer before the looper waits for it.
+            until_polling(&handle);
+            handler.send(true).map(drop)
+        });
+
+        let turn = looper.wait_for_others(LIMIT);
+
+        worker.join().unwrap().unwrap();
+        assert!(answered.get() && turn.messages == 1 && !turn.woken, "{turn:?}");
+        assert_eq!(looper.now(), start);
+        assert_eq!(looper.advance(ms(9_999)), 0, "its time is the test's");
+        assert!(timeout.cancel());
+    });
+}
+
+#[test]
+fn v3_an_fd_and_a_wake_are_waited_for_too_and_what_is_due_already_is_not_waited_for() {
+    watched(|| {
+        let looper = TestLooper::new().unwrap();
+        let start = looper.now();
+        let timeout = looper.post_delayed(ms(1), |_| panic!("the clock stands")).unwrap();
+        let (near, mut far) = UnixStream::pair().unwrap();
+        looper.add_fd(near, Interest::INPUT, |_, _, _| Next::Remove).unwrap();
+        let handle = looper.handle();
+        let (goes_on, may_go_on) = mpsc::channel();
+        let other = thread::spawn(move || {
+            until_polling(&handle);
+            far.write_all(b"!").unwrap();
+            may_go_on.recv().unwrap();
+            until_polling(&handle);
+            handle.wake().unwrap();
+        });
+
+        assert_eq!(looper.wait_for_others(LIMIT).fds, 1);
+        goes_on.send(()).unwrap();
+        assert!(looper.wait_for_others(LIMIT).woken);
+        looper.post(|_| ()).unwrap();
+        assert_eq!(looper.wait_for_others(LIMIT).messages, 1);
+
+        other.join().unwrap();
+        assert_eq!(looper.now(), start);
+        assert!(timeout.cancel());
+    });
+}
+
+#[test]
+fn v3_waiting_for_others_in_vain_fails_the_test_and_leaves_all_as_it_was() {
+    watched(|| {
+        let looper = TestLooper::new().unwrap();
+        let start = looper.now();
+        looper.post_delayed(ms(5), |_| ()).unwrap();
+
+        let failed = panic::catch_unwind(AssertUnwindSafe(|| looper.wait_for_others(ms(1)))).unwrap_err();
+
+        let told = failed.downcast_ref::<String>().unwrap();
+        assert!(told.contains("gave a looper") && told.contains("within 1ms") && told.contains("due in 5ms"), "{told}");
+        assert_eq!(looper.now(), start);
+        let turn = looper.poll_once(None).unwrap();
+        assert_eq!((turn.messages, turn.woken, looper.now()), (1, false, start + ms(5)), "it advances by itself again");
+    });
+}
+
+/// Its panic neither hangs nor leaves the clock standing.
+#[test]
+fn v3_a_panic_goes_through_who_waits_for_others() {
+    watched(|| {
+        let looper = TestLooper::new().unwrap();
+        looper.post(|_| panic!("planned")).unwrap();
+
+        let failed = panic::catch_unwind(AssertUnwindSafe(|| looper.wait_for_others(LIMIT))).unwrap_err();
+
+        assert_eq!(failed.downcast_ref::<&str>(), Some(&"planned"));
+        assert!(looper.poll_once(ms(1)).unwrap().timed_out);
+    });
+}
+
+#[test]
+fn v1_without_auto_advance_a_poll_waits_for_another_thread_and_no_time_passes() {
+    watched(|| {
+        let looper = TestLooper::new().unwrap();
+        let start = looper.now();
+        let timeout = looper.post_delayed(ms(10_000), |_| ()).unwrap();
+        looper.clock().set_auto_advance(false);
+        for time in [None, Some(ms(1))] {
+            let handle = looper.handle();
+            let other = thread::spawn(move || {
+                until_polling(&handle);
+                handle.post(|_| ()).map(drop)
+            });
+
+            let turn = looper.poll_once(time).unwrap();
+
+            other.join().unwrap().unwrap();
+            assert_eq!((turn.messages, turn.timed_out, looper.now()), (1, false, start));
+        }
+        assert!(looper.poll_once(ms(0)).unwrap().timed_out, "which does not wait");
+        assert_eq!((looper.advance(ms(9_999)), timeout.is_pending()), (0, true));
+
+        looper.clock().set_auto_advance(true);
+        assert_eq!(looper.poll_once(None).unwrap().messages, 1);
+        assert_eq!(looper.now(), start + ms(10_000));
     });
 }

@@ -29,7 +29,7 @@ const SKIPPED: &str = "skipped: ";
 /// are tried again.
 const TIMED: [&str; 3] = ["epoll_and_eventfd", "looper_timeouts", "wall_clock"];
 /// After this long, a program hangs.
-const WATCHDOG: Duration = Duration::from_secs(60);
+const WATCHDOG: Duration = Duration::from_secs(100);
 
 /// A page of the guide with programs.
 struct Page {

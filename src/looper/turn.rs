@@ -64,11 +64,12 @@ impl Looper {
         Ok(turn)
     }
 
-    /// Polls again and again until nothing is due and no fd is ready, an ident is, or `timeout` has passed, and reports
-    /// the sum.
+    /// Polls again and again until nothing is due and no fd is ready, an ident is, somebody wakes the looper, or
+    /// `timeout` has passed, and reports the sum.
     ///
     /// Like [`poll_once`](Looper::poll_once), it waits at most `timeout` for the first thing to happen. It stops at an
-    /// ident, so that the caller can serve that fd. With a timeout of zero it is one turn.
+    /// ident, so that the caller can serve that fd, and after the turn that saw a wake. With a timeout of zero it is one
+    /// turn.
     ///
     /// # Errors
     /// As [`poll_once`](Looper::poll_once), if that is the first thing to happen. A later error ends it, and the sum is
@@ -78,19 +79,22 @@ impl Looper {
     /// As [`poll_once`](Looper::poll_once).
     ///
     /// # Guarantees
-    /// A message that posts itself again cannot make it go on after `timeout` (T11). `None` sets no such bound.
+    /// A message that posts itself again, an fd that stays ready or a thread that posts without end cannot make it go on
+    /// after `timeout`, or after a [`wake`](crate::LooperHandle::wake) (T11). `None` sets no such bound.
     ///
     /// # Android
     /// `ALooper_pollAll`, which waits out its timeout even when everything has been done, and for which a timeout of
-    /// zero sets no bound.
+    /// zero sets no bound. It may miss a wake in a turn that has also called back, and so run on for ever: the NDK has
+    /// removed it in r27.
     #[doc(alias = "ALooper_pollAll")]
     pub fn poll_all(&self, timeout: impl Into<Option<Duration>>) -> io::Result<Turn> {
         let _polling = self.enter()?;
         let deadline = self.deadline_of(timeout.into());
         let mut sum = Turn::default();
         self.turn(deadline, &mut sum)?;
-        let mut has_worked = sum.names_something() || self.core.woken.get() || self.core.rebuilt.get();
-        while has_worked && !sum.quit && sum.idents.is_empty() && !self.has_passed(deadline) {
+        let mut has_worked = sum.names_something() || self.core.rebuilt.get();
+        let is_over = |sum: &Turn| sum.quit || !sum.idents.is_empty() || self.core.woken.get();
+        while has_worked && !is_over(&sum) && !self.has_passed(deadline) {
             let mut next = Turn::default();
             if self.turn(PASSED, &mut next).is_err() {
                 break;

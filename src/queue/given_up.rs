@@ -30,7 +30,7 @@ impl<T: Queued> GivenUp<T> {
             }
         };
         let queued = lines.into_iter().flat_map(Line::into_spots).filter_map(take);
-        let target_of = move |value: &T| *targets.get(value.address()?.target as usize)?;
+        let target_of = move |value: &T| *targets.get(value.address()?.target() as usize)?;
         let taken = move |value| Taken { target: target_of(&value), value, ends_target: false };
         queued.chain(mail.into_iter().flat_map(Mail::into_values)).map(taken)
     }

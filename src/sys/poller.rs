@@ -39,7 +39,8 @@ pub(crate) struct Poller {
     timer: TimerFd,
     /// What the timer is set to; [`Moment::NEVER`] when it is stopped.
     armed: Moment,
-    /// The clock moves only when told: the timer is never set, and a wait that would sleep moves the clock instead.
+    /// The clock moves only when told: the timer is never set, and a wait that would sleep moves the clock instead, if
+    /// the clock lets it.
     skips: bool,
     /// Room for the events of one wait.
     room: Vec<EpollEvent>,
@@ -112,7 +113,7 @@ impl Poller {
     /// `watched` is how many fds there are, so that all that are ready can be taken at once.
     pub(crate) fn wait(&mut self, block: bool, watched: usize, ready: &mut Vec<Ready>) -> io::Result<Waited> {
         self.make_room(watched + OWN_EVENTS);
-        if block && self.skips && self.armed != Moment::NEVER {
+        if block && self.skips && self.armed != Moment::NEVER && self.clock.advances_by_itself() {
             return self.skip(ready);
         }
         self.take(block, ready)

@@ -272,7 +272,7 @@ fn drop_a_thread_that_cannot_be_signalled(failures: usize) -> bool {
         dropped.send(()).unwrap();
     });
 
-    is_dropped.recv_timeout(Duration::from_secs(10)).expect("it does not wait for a thread that nobody wakes");
+    is_dropped.recv_timeout(Duration::from_secs(100)).expect("it does not wait for a thread that nobody wakes");
     let has_ended = handle.post(|_| ()).is_err_and(|refused| refused.reason() == Reason::Dropped);
     handle.wake().unwrap();
     has_ended

@@ -128,7 +128,7 @@ fn c1_c63_posts_of_four_threads_against_a_looper_that_really_sleeps() {
     let (over, is_over) = mpsc::channel::<()>();
     let (watched, handle) = (kernel.clone(), looper.handle());
     let watch = thread::spawn(move || {
-        let has_hung = is_over.recv_timeout(Duration::from_secs(60)) == Err(mpsc::RecvTimeoutError::Timeout);
+        let has_hung = is_over.recv_timeout(Duration::from_secs(100)) == Err(mpsc::RecvTimeoutError::Timeout);
         if has_hung {
             watched.write_eventfd(1).unwrap();
             handle.quit();

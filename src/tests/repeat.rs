@@ -1,6 +1,6 @@
 //! What repeats: posts on a grid that does not drift, and the turns of `poll_all`.
 //!
-//! Holds T7, T11, R1, Q4.
+//! Holds T7, T11, M12, R1, Q4.
 
 use std::ops::ControlFlow;
 
@@ -8,7 +8,7 @@ use super::*;
 use crate::{item::Body, queue::Begun};
 
 #[test]
-fn post_every_runs_on_its_grid_and_skips_what_was_missed() {
+fn m12_post_every_runs_on_its_grid_and_skips_what_was_missed() {
     let (looper, kernel) = fake();
     let start = looper.now();
     let log = Log::new();
@@ -28,10 +28,28 @@ fn post_every_runs_on_its_grid_and_skips_what_was_missed() {
         looper.poll_once(None).unwrap();
     }
 
-    // At 20 it is busy until 23; at 30 until 65, so that 40, 50 and 60 are missed; at 70 until 80, when the next is
-    // due.
-    assert_eq!(log.take(), [10, 20, 30, 70, 80].map(ms));
+    // At 20 it is busy until 23; at 30 until 65, so that 40, 50 and 60 are missed; at 70 until 80, so that 80 has come
+    // due by its end and is skipped, too.
+    assert_eq!(log.take(), [10, 20, 30, 70, 90].map(ms));
     assert_eq!(looper.poll_once(ms(100)).unwrap(), timed_out());
+}
+
+/// It ran twice in that turn, for the time that was late and for the one that was due just then.
+#[test]
+fn m12_post_every_that_is_late_by_whole_periods_runs_once_and_then_on_its_grid() {
+    for periods in 1..=3 {
+        let (looper, kernel) = fake();
+        let start = looper.now();
+        let posted = looper.post_every(ms(10), |_| ControlFlow::Continue(())).unwrap();
+        kernel.advance((1 + periods) * ms(10));
+
+        assert_eq!(looper.poll_once(Duration::ZERO).unwrap(), ran(1), "late by {periods} periods");
+        assert_eq!(looper.poll_once(Duration::ZERO).unwrap(), timed_out());
+        assert_eq!(looper.poll_once(None).unwrap(), ran(1));
+
+        assert_eq!(looper.now() - start, (2 + periods) * ms(10));
+        assert!(posted.cancel());
+    }
 }
 
 #[test]
@@ -112,6 +130,25 @@ fn t11_poll_all_does_all_that_is_due_and_does_not_wait_for_more() {
 
     assert_eq!(sum, Turn { messages: 6, fds: 1, ..Turn::default() });
     assert_eq!((log.take(), looper.now() - start), (vec![0, 1, 2, 3, 4], ms(10)));
+}
+
+#[test]
+fn t11_t4_a_wake_ends_poll_all_after_the_turn_that_saw_it_and_is_told_once() {
+    fn again(looper: &Looper, left: u32) {
+        if left == 0 {
+            looper.wake().unwrap();
+        }
+        looper.post(move |looper| again(looper, left.saturating_sub(1))).unwrap();
+    }
+    let (looper, _) = fake_with(|builder| builder.budget(1));
+    looper.post(|looper| again(looper, 2)).unwrap();
+
+    let sum = looper.poll_all(None).unwrap();
+
+    assert_eq!(sum, Turn { messages: 4, more: true, woken: true, ..Turn::default() }, "called in the third turn");
+    assert!(!looper.poll_once(Duration::ZERO).unwrap().woken);
+    looper.wake().unwrap();
+    assert_eq!(looper.poll_all(None).unwrap(), Turn { messages: 1, more: true, woken: true, ..Turn::default() });
 }
 
 #[test]

@@ -79,13 +79,13 @@ impl Model {
         until > Due::At(self.now) && !self.is_woken && !self.is_waking && is_quiet
     }
 
-    /// T11.
+    /// T11: a wake ends it, too.
     pub(super) fn poll_all(&mut self, timeout: i64) -> Outcome {
         let deadline = self.now + timeout;
         let mut sum = self.turn(deadline);
         let mut has_worked = sum.names_something();
-        while has_worked && !sum.quit && sum.idents.is_empty() && self.now < deadline {
-            let next = Turn { woken: false, ..self.turn(self.now) };
+        while has_worked && !self.is_woken && !sum.quit && sum.idents.is_empty() && self.now < deadline {
+            let next = self.turn(self.now);
             has_worked = next.names_something();
             sum.messages += next.messages;
             sum.fds += next.fds;
@@ -213,7 +213,7 @@ impl Model {
         }
     }
 
-    /// Runs a repeating closure; its next run is on the grid and not in the past.
+    /// M12: runs a repeating closure; its next run is on the grid, and still to come.
     fn tick(&mut self, index: usize, due: Due, asynchronous: bool) {
         let number = self.repeats[index].number;
         self.repeats[index].is_running = true;
@@ -229,8 +229,8 @@ impl Model {
             return;
         }
         next += repeat.period;
-        if next < self.now && repeat.period > 0 {
-            next += (self.now - next + repeat.period - 1) / repeat.period * repeat.period;
+        while repeat.period > 0 && next <= self.now {
+            next += repeat.period;
         }
         self.insert(Entry { due: Due::At(next.max(self.now)), asynchronous, body: Body::Tick(index) });
     }

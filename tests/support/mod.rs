@@ -6,7 +6,7 @@ use std::{
     panic::{self, AssertUnwindSafe},
     sync::mpsc::{self, RecvTimeoutError},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use alooper::{Looper, LooperHandle};
@@ -32,6 +32,16 @@ pub fn watched<R: Send + 'static>(test: impl FnOnce() -> R + Send + 'static) -> 
 /// Waits until the looper's thread waits in epoll.
 pub fn until_polling(handle: &LooperHandle) {
     while !handle.is_polling() {
+        thread::yield_now();
+    }
+}
+
+/// Lets other threads run for a millisecond, or, on a busy machine, once: for what a test gives the time to go wrong,
+/// and waits for no end of. A number of yields would not do, since each may take tens of milliseconds there.
+#[expect(clippy::disallowed_methods, reason = "it bounds what the test does, and no assertion depends on it")]
+pub fn give_way() {
+    let begun = Instant::now();
+    while begun.elapsed() < ms(1) {
         thread::yield_now();
     }
 }

@@ -1,18 +1,18 @@
 //! What shows that a handler thread has ended.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
-use std::{cell::RefCell, thread};
+use std::cell::RefCell;
 
 use alooper::{LooperHandle, Reason};
 
-use crate::handlers::Told;
+use crate::{handlers::Told, support::give_way};
 
 /// Takes its time to be dropped, so that who does not wait for it misses it.
 pub(crate) struct Slow(pub(crate) Told);
 
 impl Drop for Slow {
     fn drop(&mut self) {
-        (0..1000).for_each(|_| thread::yield_now());
+        give_way();
     }
 }
 
