@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn m12_a_grid_does_not_drift_and_skips_what_was_missed() {
+    fn m13_a_grid_does_not_drift_and_skips_what_was_missed() {
         let start = Clock::System.now();
         let ms = |count| start.after(Duration::from_millis(count));
         let period = Duration::from_millis(10);

@@ -216,7 +216,7 @@ impl LooperHandle {
     /// Posts `callback` to run every `period`, for the first time one period from now, until it breaks or is cancelled.
     ///
     /// The runs are due at whole periods from now on, however late each one is: they do not drift. One that is late runs
-    /// once, and all that have come due by its end are skipped: the next is the first that is still to come (M12). A
+    /// once, and all that have come due by its end are skipped: the next is the first that is still to come (M13). A
     /// period of zero runs again and again, as part of the turn's budget. A panic in it ends it.
     ///
     /// # Errors

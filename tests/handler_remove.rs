@@ -97,7 +97,7 @@ fn r2_the_what_that_a_plain_message_is_sent_with_is_the_one_that_it_carries() {
     assert_eq!(kept.take().iter().map(|message: &Message| message.what).collect::<Vec<_>>(), [7]);
     looper.quit();
     let refused = handler.message(Message::new(1)).what(7).send().unwrap_err();
-    assert_eq!(refused.value.what, 7);
+    assert_eq!(refused.into_value().unwrap().what, 7);
 }
 
 /// Of each kind of message, one with both labels, one with another number, one with another token, and one with

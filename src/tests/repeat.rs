@@ -1,6 +1,6 @@
 //! What repeats: posts on a grid that does not drift, and the turns of `poll_all`.
 //!
-//! Holds T7, T11, M12, R1, Q4.
+//! Holds T7, T11, M13, R1, Q4.
 
 use std::ops::ControlFlow;
 
@@ -8,7 +8,7 @@ use super::*;
 use crate::{item::Body, queue::Begun};
 
 #[test]
-fn m12_post_every_runs_on_its_grid_and_skips_what_was_missed() {
+fn m13_post_every_runs_on_its_grid_and_skips_what_was_missed() {
     let (looper, kernel) = fake();
     let start = looper.now();
     let log = Log::new();
@@ -36,7 +36,7 @@ fn m12_post_every_runs_on_its_grid_and_skips_what_was_missed() {
 
 /// It ran twice in that turn, for the time that was late and for the one that was due just then.
 #[test]
-fn m12_post_every_that_is_late_by_whole_periods_runs_once_and_then_on_its_grid() {
+fn m13_post_every_that_is_late_by_whole_periods_runs_once_and_then_on_its_grid() {
     for periods in 1..=3 {
         let (looper, kernel) = fake();
         let start = looper.now();

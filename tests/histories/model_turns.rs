@@ -213,7 +213,7 @@ impl Model {
         }
     }
 
-    /// M12: runs a repeating closure; its next run is on the grid, and still to come.
+    /// M13: runs a repeating closure; its next run is on the grid, and still to come.
     fn tick(&mut self, index: usize, due: Due, asynchronous: bool) {
         let number = self.repeats[index].number;
         self.repeats[index].is_running = true;
