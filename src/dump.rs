@@ -15,6 +15,7 @@ use crate::{
     looper::Looper,
     node::{Address, Queued},
     place::Place,
+    queue::Queue,
     remote::LooperHandle,
     report::{ExitReport, Stats},
 };
@@ -63,7 +64,7 @@ impl Display for Pending {
     }
 }
 
-/// The state of a looper at one moment: its [`Display`] is for people to read, and may change from version to version.
+/// The state of a looper: its [`Display`] is for people to read, and may change from version to version.
 ///
 /// # Android
 /// What `Looper.dump` prints.
@@ -87,8 +88,10 @@ impl LooperHandle {
     /// counters.
     ///
     /// # Thread safety
-    /// Callable from any thread. No user code runs; the queue and the table of fds are locked while they are copied,
-    /// one after the other.
+    /// Callable from any thread. No user code runs. The queue is copied in slices of 256 places, and the looper goes on in
+    /// between: with more messages than that, what is posted, runs or is cancelled meanwhile may be in the copy or not. How
+    /// messages have ended is counted at its end, and what was posted is the sum of these and of what it has as pending. The
+    /// table of fds is copied after that.
     ///
     /// # Examples
     /// ```
@@ -112,9 +115,10 @@ impl LooperHandle {
     pub fn dump(&self) -> Dump {
         let shared = &self.shared;
         let now = shared.clock.now();
-        let (pending, barriers, handlers, account) = shared.with_queue(|queue| {
-            (queue.pending_with(Pending::new), queue.barriers().collect(), queue.index().len(), queue.account())
-        });
+        let conclude = |queue: &mut Queue<Item>| (queue.barriers().collect(), queue.index().len(), queue.account());
+        let (pending, (barriers, handlers, ended)) = shared.pending_with(Pending::new, conclude);
+        // What others have posted since is not in it.
+        let posted = ended.run + ended.removed + ended.dropped + pending.len() as u64;
         Dump {
             label: shared.label.clone(),
             is_inherited: shared.is_inherited(),
@@ -125,7 +129,7 @@ impl LooperHandle {
             barriers,
             handlers,
             fds: shared.fds.all(),
-            account,
+            account: ExitReport { posted, ..ended },
             stats: self.stats(),
         }
     }

@@ -3,10 +3,18 @@
 //! How many messages each handler has is always known. They are linked with each other only from the first time that
 //! somebody wants those of one handler, and listed by label only from the first time that somebody asks for one of that
 //! kind: who never asks pays nothing.
+//!
+//! All that goes from one message to the next can be done in steps, between which others may come: where it has got to is
+//! known here, and moves on when that message is taken out.
 
 use std::{
     collections::{BTreeSet, HashMap},
-    iter, mem,
+    iter,
+    mem::{self, Discriminant},
+    ops::{
+        Bound::{Excluded, Included, Unbounded},
+        Range,
+    },
 };
 
 use crate::{
@@ -25,15 +33,50 @@ pub(crate) enum Filter {
     Both(i32, Token),
 }
 
+/// Which of a handler's messages somebody wants to find, and which of them were found already: those that were posted
+/// before the first step.
+#[derive(Debug)]
+pub(crate) struct Selection {
+    target: Key,
+    filter: Filter,
+    /// For all of them: the name of the walk.
+    walk: Option<u64>,
+    /// For those with a label: the last of the list as it was at first, and the last that was found.
+    last: Option<Spot>,
+    found: Option<Spot>,
+}
+
+impl Selection {
+    pub(crate) fn new(target: Key, filter: Filter) -> Selection {
+        Selection { target, filter, walk: None, last: None, found: None }
+    }
+
+    pub(crate) fn is_labelled(&self) -> bool {
+        self.filter != Filter::All
+    }
+}
+
 /// The handlers of a looper, with their messages.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Index {
     targets: Slots<Own>,
-    /// Somebody has wanted the messages of one handler: those of each are linked from then on.
-    is_linked: bool,
+    /// The slots whose messages are not linked with the others of their handlers yet: all slots, until somebody wants the
+    /// messages of one handler.
+    unlinked: Range<u32>,
+    /// How many walks there have been.
+    walks: u64,
     /// Handlers that are gone for good, until the looper's thread drops what it has of them.
     ended: Vec<Key>,
 }
+
+impl Default for Index {
+    fn default() -> Self {
+        Index { targets: Slots::default(), unlinked: NOT_LINKED, walks: 0, ended: Vec::new() }
+    }
+}
+
+/// Nobody has wanted the messages of one handler.
+const NOT_LINKED: Range<u32> = 0..NOWHERE;
 
 /// A handler's messages by label.
 pub(crate) type Labelled = HashMap<Filter, BTreeSet<Spot>>;
@@ -49,12 +92,29 @@ struct Own {
     newest: u32,
     count: usize,
     by_label: Labelled,
-    /// Which kinds of label `by_label` has.
+    /// Which kinds of label `by_label` has; but for the messages that a walk for that has still to come to.
     listed: Listed,
+    walks: Vec<Walk>,
     /// Nobody can send it anything any more: its last message ends it.
     is_abandoned: bool,
     /// It is gone for good.
     has_ended: bool,
+}
+
+/// Somebody's way along a handler's messages, from the one that was linked last to the first one.
+#[derive(Debug)]
+struct Walk {
+    what_for: Purpose,
+    /// The message that comes next; [`NOWHERE`] at the end.
+    next: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    /// To list them by a kind of label.
+    List(Discriminant<Filter>),
+    /// To find them, for the walk of this name.
+    Find(u64),
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -93,8 +153,11 @@ impl Own {
         }
     }
 
-    /// Links with each other what a message that was taken out was linked with.
-    fn unlink<T: Queued>(&mut self, Links { older, newer }: Links, nodes: &mut Nodes<T>) {
+    /// Links with each other what the message in `slot`, which was taken out, was linked with.
+    fn unlink<T: Queued>(&mut self, slot: u32, Links { older, newer }: Links, nodes: &mut Nodes<T>) {
+        for walk in self.walks.iter_mut().filter(|walk| walk.next == slot) {
+            walk.next = older;
+        }
         if newer == NOWHERE {
             self.newest = older;
         } else {
@@ -122,31 +185,53 @@ impl Own {
         }
     }
 
-    /// All its messages, the one that was linked last first.
-    fn all<T: Queued>(&self, nodes: &mut Nodes<T>) -> Vec<Spot> {
-        let mut next = self.newest;
-        let step = || {
-            let node = nodes.get_mut(next)?;
-            let spot = Spot { number: node.number, slot: next };
-            next = node.value.links()?.older;
-            Some(spot)
-        };
-        iter::from_fn(step).collect()
+    fn begin_walk(&mut self, what_for: Purpose) {
+        self.walks.push(Walk { what_for, next: self.newest });
     }
 
-    /// Lists the messages by the kind of label that `filter` has, in one pass over them, unless that was done before.
-    fn list_by<T: Queued>(&mut self, filter: Filter, nodes: &mut Nodes<T>, tokens: &dyn Tokens) {
-        let is_listed = self.listed.kind_of(filter).is_none_or(|listed| mem::replace(listed, true));
-        if is_listed {
-            return;
+    /// The next message of a walk; at the end `None`, with which it is over.
+    fn step<T: Queued>(&mut self, what_for: Purpose, nodes: &mut Nodes<T>) -> Option<Spot> {
+        let position = self.walks.iter().position(|walk| walk.what_for == what_for)?;
+        let walk = &mut self.walks[position];
+        let slot = walk.next;
+        let Some(node) = nodes.get_mut(slot) else {
+            self.walks.swap_remove(position);
+            return None;
+        };
+        walk.next = node.value.links().map_or(NOWHERE, |links| links.older);
+        Some(Spot { number: node.number, slot })
+    }
+
+    /// Lists the messages by the kind of label that `filter` has, in one walk, unless that was done before. Whether it is
+    /// done.
+    fn list_some<T: Queued>(
+        &mut self,
+        filter: Filter,
+        steps: &mut usize,
+        nodes: &mut Nodes<T>,
+        tokens: &dyn Tokens,
+    ) -> bool {
+        let Some(listed) = self.listed.kind_of(filter) else {
+            return true;
+        };
+        let what_for = Purpose::List(mem::discriminant(&filter));
+        if !mem::replace(listed, true) {
+            self.begin_walk(what_for);
+        } else if !self.walks.iter().any(|walk| walk.what_for == what_for) {
+            return true;
         }
         let mut only = Listed::default();
         only.kind_of(filter).into_iter().for_each(|listed| *listed = true);
-        for spot in self.all(nodes) {
+        while let Some(left) = steps.checked_sub(1) {
+            *steps = left;
+            let Some(spot) = self.step(what_for, nodes) else {
+                return true;
+            };
             if let Some(address) = nodes.get(spot.slot).and_then(|node| node.value.address()) {
                 self.list(spot, Labels { what: address.what(), token: tokens.token(spot) }, only);
             }
         }
+        false
     }
 }
 
@@ -165,6 +250,7 @@ impl Index {
             count: 0,
             by_label: HashMap::new(),
             listed: Listed::default(),
+            walks: Vec::new(),
             is_abandoned: false,
             has_ended: false,
         };
@@ -192,7 +278,7 @@ impl Index {
             return;
         };
         own.count += 1;
-        if self.is_linked {
+        if !self.unlinked.contains(&spot.slot) {
             own.link(spot.slot, nodes);
             own.list(spot, Labels { what: address.what(), token }, own.listed);
         }
@@ -213,25 +299,30 @@ impl Index {
             return (None, false);
         };
         own.count -= 1;
-        if self.is_linked {
-            own.unlink(links, nodes);
+        if !self.unlinked.contains(&spot.slot) {
+            own.unlink(spot.slot, links, nodes);
             own.unlist(spot, Labels { what: address.what(), token });
         }
         (Some(own.key), own.is_abandoned && self.end_if_done(address.target()))
     }
 
-    /// Links the messages of each handler, in one pass over all that is pending, unless that was done before.
-    fn link_all<T: Queued>(&mut self, nodes: &mut Nodes<T>) {
-        if mem::replace(&mut self.is_linked, true) {
-            return;
+    /// Links the messages of each handler, in one pass over all that is pending, unless that was done before. Whether it is
+    /// done.
+    fn link_some<T: Queued>(&mut self, steps: &mut usize, nodes: &mut Nodes<T>) -> bool {
+        if self.unlinked == NOT_LINKED {
+            // What comes later is linked when it comes.
+            self.unlinked.end = nodes.slots();
         }
-        let of_handlers = nodes.iter().filter_map(|(slot, node)| Some((slot, node.value.address()?.target())));
-        let of_handlers: Vec<(u32, u32)> = of_handlers.collect();
-        for (slot, target) in of_handlers {
-            if let Some(own) = self.targets.at_mut(target) {
+        while *steps > 0
+            && let Some(slot) = self.unlinked.next()
+        {
+            *steps -= 1;
+            let target = nodes.get(slot).and_then(|node| node.value.address()).map(Address::target);
+            if let Some(own) = target.and_then(|target| self.targets.at_mut(target)) {
                 own.link(slot, nodes);
             }
         }
+        self.unlinked.is_empty()
     }
 
     fn end_if_done(&mut self, target: u32) -> bool {
@@ -258,6 +349,7 @@ impl Index {
             if let Some(own) = self.targets.get_mut(key) {
                 own.count = 0;
                 own.newest = NOWHERE;
+                own.walks.clear();
                 lists.push(mem::take(&mut own.by_label));
             }
             self.end_if_done(key.index());
@@ -275,44 +367,72 @@ impl Index {
         ended
     }
 
-    /// A handler's messages, in no order.
-    pub(crate) fn select<T: Queued>(
+    /// Does what has to be done before a handler's messages are found by `filter`. Whether it is done.
+    fn prepare<T: Queued>(
         &mut self,
         target: Key,
         filter: Filter,
+        steps: &mut usize,
         nodes: &mut Nodes<T>,
         tokens: &dyn Tokens,
-    ) -> Vec<Spot> {
-        self.link_all(nodes);
-        let Some(own) = self.targets.get_mut(target) else {
-            return Vec::new();
-        };
-        own.list_by(filter, nodes, tokens);
-        match filter {
-            Filter::All => own.all(nodes),
-            label => own.by_label.get(&label).into_iter().flatten().copied().collect(),
-        }
+    ) -> bool {
+        let is_linked = self.link_some(steps, nodes);
+        is_linked && self.targets.get_mut(target).is_none_or(|own| own.list_some(filter, steps, nodes, tokens))
     }
 
-    /// How many messages a handler has.
+    /// Finds some of those that are selected, in no order, in so many steps at most, and whether these were the last.
+    pub(crate) fn find_some<T: Queued>(
+        &mut self,
+        selection: &mut Selection,
+        mut steps: usize,
+        nodes: &mut Nodes<T>,
+        tokens: &dyn Tokens,
+    ) -> (Vec<Spot>, bool) {
+        let Selection { target, filter, walk, last, found } = selection;
+        if !self.prepare(*target, *filter, &mut steps, nodes, tokens) {
+            return (Vec::new(), false);
+        }
+        let Some(own) = self.targets.get_mut(*target) else {
+            return (Vec::new(), true);
+        };
+        let spots: Vec<Spot> = if *filter == Filter::All {
+            let name = *walk.get_or_insert_with(|| {
+                self.walks += 1;
+                own.begin_walk(Purpose::Find(self.walks));
+                self.walks
+            });
+            iter::from_fn(|| own.step(Purpose::Find(name), nodes)).take(steps).collect()
+        } else {
+            let Some(list) = own.by_label.get(filter) else {
+                return (Vec::new(), true);
+            };
+            let Some(last) = last.or_else(|| list.last().copied()).map(|spot| *last.insert(spot)) else {
+                return (Vec::new(), true);
+            };
+            list.range((found.map_or(Unbounded, Excluded), Included(last))).take(steps).copied().collect()
+        };
+        *found = spots.last().copied().or(*found);
+        let is_over = spots.len() < steps;
+        (spots, is_over)
+    }
+
+    /// How many messages a handler has; `None` if it takes more than so many steps to tell, which were done.
     pub(crate) fn count<T: Queued>(
         &mut self,
         target: Key,
         filter: Filter,
+        mut steps: usize,
         nodes: &mut Nodes<T>,
         tokens: &dyn Tokens,
-    ) -> usize {
-        if filter != Filter::All {
-            self.link_all(nodes);
+    ) -> Option<usize> {
+        if filter != Filter::All && !self.prepare(target, filter, &mut steps, nodes, tokens) {
+            return None;
         }
-        let Some(own) = self.targets.get_mut(target) else {
-            return 0;
-        };
-        own.list_by(filter, nodes, tokens);
-        match filter {
-            Filter::All => own.count,
-            label => own.by_label.get(&label).map_or(0, BTreeSet::len),
-        }
+        let own = self.targets.get(target);
+        Some(match filter {
+            Filter::All => own.map_or(0, |own| own.count),
+            label => own.and_then(|own| own.by_label.get(&label)).map_or(0, BTreeSet::len),
+        })
     }
 
     /// The type of a handler's messages.

@@ -292,12 +292,6 @@ impl Line {
         self.front.into_iter().rev().chain(self.plain).chain(timed)
     }
 
-    /// All messages, in no order, also those that are stale.
-    pub(crate) fn spots(&self) -> impl Iterator<Item = Spot> {
-        let timed = self.timed.iter().map(|Reverse(entry)| entry).chain(&self.due).map(|entry| entry.spot());
-        self.front.iter().rev().copied().chain(self.plain.iter().copied()).chain(timed)
-    }
-
     /// Takes out the messages that are due later than `now`, in no order.
     pub(crate) fn split_later<T: Queued>(&mut self, now: Moment, nodes: &Nodes<T>) -> Vec<Spot> {
         self.sweep(Lane::Timed, nodes);
@@ -323,6 +317,13 @@ fn is_roomy(length: usize, capacity: usize) -> bool {
 #[cfg(all(test, not(alooper_loom)))]
 mod tests {
     use super::*;
+
+    impl Line {
+        /// How many messages stand in it, also those that are stale.
+        pub(crate) fn standing(&self) -> usize {
+            self.front.len() + self.plain.len() + self.timed.len() + self.due.len()
+        }
+    }
 
     fn at(nanos: i64) -> Moment {
         Moment::from_nanos(nanos)

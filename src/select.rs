@@ -20,6 +20,9 @@ use crate::{
 /// pending any more and is not affected. What is removed is dropped by the caller before the call returns. It costs
 /// what matches, not what is queued; the first call for a kind of label costs one pass over the handler's own messages
 /// besides.
+///
+/// Whatever goes over more than 256 messages lets the looper go on in between. A message that a removal has not come to
+/// yet may start then, and is not counted; what other threads send meanwhile may be removed or not.
 impl<M: 'static> Handler<M> {
     /// Removes all messages of this handler; gives how many they were.
     ///

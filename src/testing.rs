@@ -435,7 +435,7 @@ impl TestLooper {
     #[doc(alias = "getLastScheduledTaskTime")]
     #[must_use]
     pub fn last_deadline(&self) -> Option<Instant> {
-        let dues = self.looper.shared().with_queue(|queue| queue.pending_with(|_, _, _| ()));
+        let (dues, ()) = self.looper.shared().pending_with(|_, _, _| (), |_| ());
         let last = dues.into_iter().map(|(due, ())| due).rfind(|due| *due != Moment::NEVER);
         last.map(Moment::to_instant)
     }
@@ -506,7 +506,7 @@ impl Debug for TestLooper {
 }
 
 pub(crate) fn pending_of(looper: &Looper) -> Vec<Pending> {
-    let pending = looper.shared().with_queue(|queue| queue.pending_with(Pending::new));
+    let (pending, ()) = looper.shared().pending_with(Pending::new, |_| ());
     pending.into_iter().map(|(_, pending)| pending).collect()
 }
 

@@ -19,6 +19,8 @@ const MANY: usize = 300;
 /// How many times as much it may cost. What is seen is less than 2; a look at each looper is dozens.
 const SLACK: u32 = 6;
 
+type Work = fn(&Looper);
+
 #[test]
 fn r5_cancelling_is_no_dearer_for_other_loopers_of_the_thread() {
     alone("r5_cancelling_is_no_dearer_for_other_loopers_of_the_thread", || {
@@ -33,7 +35,7 @@ fn r5_cancelling_is_no_dearer_for_other_loopers_of_the_thread() {
                 assert!(looper.add_idle(|_| IdleNext::Keep).unwrap().remove());
             }
         }
-        let works: [(&str, fn(&Looper)); 2] = [("a message", posts), ("an idle handler", idles)];
+        let works: [(&str, Work); 2] = [("a message", posts), ("an idle handler", idles)];
         let loopers: Vec<Looper> = (0..MANY).map(|_| Looper::new().unwrap()).collect();
 
         for (name, work) in works {

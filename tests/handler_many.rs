@@ -1,6 +1,6 @@
 //! Very many handlers and messages: none is lost, none leaves anything behind, and none is dropped by recursion.
 //!
-//! Holds H1, H2, M6, X4, C79.
+//! Holds H1, H2, M6, R1, W3, X4, C79.
 
 mod support;
 #[path = "support/handlers.rs"]
@@ -12,13 +12,14 @@ use std::{
     ops::ControlFlow,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+        mpsc,
     },
     thread,
     time::Duration,
 };
 
-use alooper::{Handler, Looper, LooperHandle};
+use alooper::{Handler, HandlerThread, Looper, LooperHandle};
 use handlers::{HOUR, WHERES, assert_report, elsewhere, told};
 use own_process::{alone, resident_bytes};
 use support::watched;
@@ -134,5 +135,58 @@ fn x4_all_that_a_quit_gives_up_of_a_handler_without_fronts_is_dropped_on_a_small
             assert_handlers(&looper.handle(), 0);
         });
         thread.unwrap().join().unwrap();
+    });
+}
+
+/// So many that the looper runs some while they are removed, or told of.
+#[test]
+fn r1_of_very_many_that_run_while_they_are_removed_each_is_counted_once_and_none_starts_after() {
+    const COUNT: usize = 20_000;
+    type Remove = fn(&Handler<usize>) -> usize;
+    let removes: [Remove; 3] =
+        [Handler::remove, |handler| handler.remove_what(1), |handler| handler.remove_if(|_| true)];
+    for remove in removes {
+        watched(move || {
+            let [ran, late] = [(); 2].map(|()| Arc::new(AtomicUsize::new(0)));
+            let is_removed = Arc::new(AtomicBool::new(false));
+            let worker = HandlerThread::spawn("worker").unwrap();
+            let (count, count_late, is_over) = (ran.clone(), late.clone(), is_removed.clone());
+            let handle = move |_: &Looper, message: usize| {
+                count.fetch_add(1, Ordering::Relaxed);
+                let is_late = message < COUNT && is_over.load(Ordering::Relaxed);
+                count_late.fetch_add(usize::from(is_late), Ordering::Relaxed);
+            };
+            let handler = worker.handle().handler(handle).unwrap();
+            let (go, may_go) = mpsc::channel::<()>();
+            worker.handle().post(move |_| may_go.recv().unwrap()).unwrap();
+            (0..COUNT).for_each(|number| _ = handler.message(number).what(1).send().unwrap());
+
+            go.send(()).unwrap();
+            let removed = remove(&handler);
+            is_removed.store(true, Ordering::Relaxed);
+
+            handler.send(COUNT).unwrap();
+            worker.quit_safely();
+            let report = worker.join().unwrap();
+            assert_eq!(ran.load(Ordering::Relaxed) + removed, COUNT + 1);
+            // One may have begun, and not have come to its first line.
+            assert!(late.load(Ordering::Relaxed) <= 1);
+            assert_report(report, COUNT as u64 + 2, (COUNT + 2 - removed) as u64, removed as u64, 0);
+        });
+    }
+}
+
+#[test]
+fn w3_a_dump_of_very_many_tells_each_that_stays_once_whatever_runs_meanwhile() {
+    watched(|| {
+        let worker = HandlerThread::spawn("worker").unwrap();
+        let handler = worker.handle().handler(|_, _: u32| ()).unwrap();
+        (0..3000).for_each(|_| _ = handler.message(1).what(7).send_delayed(HOUR).unwrap());
+        worker.handle().post_every(Duration::ZERO, |_| ControlFlow::Continue(())).unwrap();
+
+        for _ in 0..10 {
+            let dump = worker.handle().dump().to_string();
+            assert_eq!(dump.matches("what 7").count(), 3000);
+        }
     });
 }

@@ -2,6 +2,7 @@
 
 mod barriers;
 mod given_up;
+mod slices;
 #[cfg(all(test, not(alooper_loom)))]
 mod tests;
 
@@ -17,11 +18,11 @@ use crate::{
     account::Account,
     arena::NOWHERE,
     clock::Moment,
-    index::{Filter, Index, Tokens},
+    index::{Index, Tokens},
     item::Origin,
     line::{Head, Line},
     message::Token,
-    node::{Address, Extra, Links, Node, Nodes, Queued, Spot},
+    node::{Address, Extra, Links, Nodes, Queued, Spot},
     place::{Lane, Name, Number, Place},
     planted::{self, Bug},
     report::ExitReport,
@@ -402,25 +403,6 @@ impl<T: Queued> Queue<T> {
         self.cancel(spot)
     }
 
-    /// Takes out those of a handler's messages that `filter` names.
-    pub(crate) fn cancel_all(&mut self, target: Key, filter: Filter) -> Vec<Taken<T>> {
-        let spots = self.index.select(target, filter, &mut self.nodes, &self.extras);
-        let left = usize::from(planted::is(Bug::MissOne) && filter != Filter::All && spots.len() > 1);
-        spots.into_iter().skip(left).filter_map(|spot| self.cancel(spot)).collect()
-    }
-
-    /// Where a handler's messages lie, in the order in which they will run.
-    pub(crate) fn spots_of(&mut self, target: Key) -> Vec<Spot> {
-        let mut spots = self.index.select(target, Filter::All, &mut self.nodes, &self.extras);
-        spots.sort_by_cached_key(|spot| self.nodes.get(spot.slot).map(Node::place));
-        spots
-    }
-
-    /// How many messages of a handler `filter` names.
-    pub(crate) fn count(&mut self, target: Key, filter: Filter) -> usize {
-        self.index.count(target, filter, &mut self.nodes, &self.extras)
-    }
-
     /// Whether the message at `spot` is still pending.
     pub(crate) fn contains(&self, spot: Spot) -> bool {
         spot.is_live(&self.nodes)
@@ -429,15 +411,6 @@ impl<T: Queued> Queue<T> {
     /// The message at `spot`, for changing it.
     pub(crate) fn get_mut(&mut self, spot: Spot) -> Option<&mut T> {
         self.nodes.get_mut(spot.slot).filter(|node| node.number == spot.number).map(|node| &mut node.value)
-    }
-
-    /// What `tell` says of each message that is pending, in their order, with its due time.
-    pub(crate) fn pending_with<R>(&self, tell: impl Fn(Place, &T, &Index) -> R) -> Vec<(Moment, R)> {
-        let spots = self.synchronous.spots().chain(self.asynchronous.spots());
-        let live = spots.filter(|spot| spot.is_live(&self.nodes)).filter_map(|spot| self.nodes.get(spot.slot));
-        let mut nodes: Vec<&Node<T>> = live.collect();
-        nodes.sort_by_key(|node| node.place());
-        nodes.into_iter().map(|node| (node.when, tell(node.place(), &node.value, &self.index))).collect()
     }
 
     /// Whose messages they are.

@@ -3,6 +3,7 @@
 use super::*;
 use crate::{
     clock::Clock,
+    index::{Filter, Selection},
     node::{Address, Links},
     report::ExitReport,
 };
@@ -32,6 +33,33 @@ macro_rules! plain {
 }
 
 plain!(&'static str, char, i64);
+
+/// A message for a handler.
+#[derive(Debug, Default)]
+struct Sent {
+    target: u32,
+    what: i32,
+    links: Links,
+}
+
+impl Queued for Sent {
+    fn address(&self) -> Option<Address> {
+        Some(Address { target: self.target, what: self.what })
+    }
+
+    fn links(&mut self) -> Option<&mut Links> {
+        Some(&mut self.links)
+    }
+
+    fn none() -> Self {
+        Sent::default()
+    }
+
+    fn move_to(&mut self, other: &mut Self) -> Option<(Address, Links)> {
+        (other.target, other.what) = (self.target, self.what);
+        Some((Address { target: self.target, what: self.what }, self.links))
+    }
+}
 
 /// A queue that numbers what is put in, as the inbox does.
 struct Numbered {
@@ -291,7 +319,7 @@ fn c44_at_most_three_quarters_of_a_line_are_stale() {
 
         for name in &names[..950] {
             queue.queue.cancel_name(*name);
-            let standing = queue.queue.synchronous.spots().count();
+            let standing = queue.queue.synchronous.standing();
             assert!(
                 standing <= 4 * queue.queue.nodes.len() + 33,
                 "{lane:?}: {standing} of {}",
@@ -324,4 +352,174 @@ fn c44_the_room_of_what_few_messages_have_is_given_back_as_well() {
         queue.trim();
         assert!(!queue.is_roomy(), "{extra:?}");
     }
+}
+
+/// How many steps at a time.
+const STEPS: usize = 10;
+
+/// A queue with the messages of two handlers that take turns, as numbers; `what` is their last digit.
+struct Sending {
+    queue: Queue<Sent>,
+    handlers: [Key; 2],
+    names: Vec<Name>,
+}
+
+impl Sending {
+    fn new(count: usize) -> Sending {
+        let mut queue = Queue::new(&Arc::default());
+        let handlers = ["one", "other"].map(|name| queue.add_target(name));
+        let mut sending = Sending { queue, handlers, names: Vec::new() };
+        (0..count).for_each(|_| sending.send());
+        sending
+    }
+
+    fn send(&mut self) {
+        let order = self.names.len();
+        let Sending { queue, handlers, names } = self;
+        let (target, what) = (handlers[order % 2].index(), (order / 2 % 10) as i32);
+        let number = Number::new(order as i64 + 1, Lane::Plain, false);
+        names.push(queue.insert(number, Moment::EARLIEST, Extra::default(), |sent| {
+            (sent.target, sent.what) = (target, what);
+        }));
+    }
+
+    /// Takes the messages of one handler out, slice by slice, and does `meanwhile` after each. How many each slice took.
+    fn cancel(&mut self, filter: Filter, mut meanwhile: impl FnMut(&mut Sending)) -> Vec<usize> {
+        let mut selection = Selection::new(self.handlers[0], filter);
+        let mut slices = Vec::new();
+        let mut is_over = false;
+        while !is_over {
+            let mut cancelled = Vec::new();
+            is_over = self.queue.cancel_some(&mut selection, STEPS, &mut cancelled);
+            assert!(cancelled.iter().all(|taken| taken.target == Some(self.handlers[0])));
+            slices.push(cancelled.len());
+            meanwhile(self);
+        }
+        slices
+    }
+
+    fn count(&mut self, filter: Filter) -> usize {
+        let count = self.queue.count(self.handlers[0], filter, usize::MAX);
+        count.expect("that is enough")
+    }
+
+    fn lives(&self, order: usize) -> bool {
+        self.queue.find(self.names[order]).is_some()
+    }
+
+    fn cancel_one(&mut self, order: usize) -> bool {
+        self.queue.cancel_name(self.names[order]).is_some()
+    }
+
+    fn run(&mut self, begun: &mut Begun<Sent>) -> bool {
+        self.queue.pop_due(Moment::EARLIEST, begun).is_ok()
+    }
+}
+
+#[test]
+fn r1_a_removal_takes_so_many_at_a_time_and_all_in_the_end() {
+    for (filter, count) in [(Filter::All, 500), (Filter::What(3), 50)] {
+        let mut sending = Sending::new(1000);
+
+        let slices = sending.cancel(filter, |_| ());
+
+        assert_eq!(slices.iter().sum::<usize>(), count, "{filter:?}");
+        assert!(slices.iter().all(|slice| *slice <= STEPS), "{slices:?}");
+        // To link the messages takes a step for each, too, and so does to list them.
+        assert!(slices.len() >= (1000 + count) / STEPS, "{filter:?}: {}", slices.len());
+        assert_eq!((sending.count(filter), sending.queue.nodes.len()), (0, 1000 - count));
+        // Once they are linked, and listed, a few are taken at once.
+        (0..20).for_each(|_| sending.send());
+        assert!(sending.cancel(filter, |_| ()).len() <= 2);
+    }
+}
+
+/// Whatever is cancelled, run and sent in between, those where it has got to included.
+#[test]
+fn r1_a_removal_names_what_was_there_whatever_comes_and_goes_meanwhile() {
+    for filter in [Filter::All, Filter::What(3)] {
+        let matches = |order: usize| filter == Filter::All || order / 2 % 10 == 3;
+        for step in 1..20 {
+            let mut sending = Sending::new(600);
+            let mut begun = Begun::none();
+            let (mut cancelled, mut ran, mut sent) = (0, 0, 0);
+            let is_named = |sent: &Sent| sent.target == 0 && (filter == Filter::All || sent.what == 3);
+
+            let slices = sending.cancel(filter, |sending| {
+                // Those that it would come to next, one after the other or with some in between.
+                let pending = (0..600_usize).rev().filter(|order| order.is_multiple_of(2) && matches(*order));
+                let pending: Vec<usize> = pending.filter(|order| sending.lives(*order)).collect();
+                for order in pending.into_iter().step_by(step).take(3) {
+                    cancelled += usize::from(sending.cancel_one(order));
+                }
+                if step % 3 == 0 && sending.run(&mut begun) {
+                    ran += usize::from(is_named(&begun.value));
+                }
+                if sent < 100 {
+                    sending.send();
+                    sent += 1;
+                }
+            });
+
+            let removed = slices.iter().sum::<usize>();
+            let named = if filter == Filter::All { 300 } else { 30 };
+            let left = sending.count(filter);
+            let later = (600..600 + sent as usize).filter(|order| order.is_multiple_of(2) && matches(*order));
+            assert_eq!(removed + cancelled + ran + left, named + later.count(), "{filter:?}, {step}");
+            let is_left = |order: &usize| order.is_multiple_of(2) && matches(*order) && sending.lives(*order);
+            assert_eq!((0..600).find(is_left), None, "{filter:?}, {step}");
+            assert!(sending.queue.nodes.len() >= 300, "the other handler has its own");
+        }
+    }
+}
+
+/// R4, and those of two who ask at once.
+#[test]
+fn r4_a_count_by_label_takes_so_many_steps_at_a_time_and_is_exact() {
+    let mut sending = Sending::new(600);
+    let mut slices = 0;
+    let count = loop {
+        slices += 1;
+        let handler = sending.handlers[0];
+        // Another kind of label.
+        assert!(sending.queue.count(handler, Filter::Both(3, Token::new()), STEPS).is_none_or(|count| count == 0));
+        if let Some(count) = sending.queue.count(handler, Filter::What(3), STEPS) {
+            break count;
+        }
+        let first = 6 + 20 * slices;
+        assert!(first >= 600 || sending.cancel_one(first));
+        sending.send();
+    };
+
+    let exact = (0..sending.names.len()).filter(|order| order % 2 == 0 && order / 2 % 10 == 3 && sending.lives(*order));
+    assert_eq!(count, exact.count());
+    assert!(slices > 600 / STEPS / 2, "{slices}");
+}
+
+/// W3: each that is there all the time is told of once.
+#[test]
+fn w3_what_is_pending_is_told_so_many_at_a_time() {
+    let mut sending = Sending::new(1000);
+    let mut slots = sending.queue.slots();
+    let (mut told, mut slices) = (Vec::new(), 0);
+    loop {
+        let before = told.len();
+        let is_over = sending.queue.tell_some(&mut slots, STEPS, |place, _, _| place.number(), &mut told);
+        assert!(told.len() - before <= STEPS);
+        slices += 1;
+        if is_over {
+            break;
+        }
+        // From behind, and in front of it.
+        sending.cancel_one(1000 - slices);
+        sending.send();
+    }
+
+    let mut numbers: Vec<Number> = told.into_iter().map(|(_, number)| number).collect();
+    numbers.sort();
+    numbers.dedup();
+    for order in (0..1000).filter(|order| sending.lives(*order)) {
+        assert!(numbers.binary_search(&sending.names[order].number).is_ok(), "{order}");
+    }
+    assert!(slices >= 1000 / STEPS);
 }

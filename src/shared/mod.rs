@@ -9,6 +9,7 @@ mod inherited;
 mod names;
 mod posting;
 mod room;
+mod slices;
 mod turns;
 
 use std::{
@@ -27,7 +28,6 @@ use crate::{
     error::Reason,
     fd::table::FdTable,
     inbox::{Inbox, Open, Signal, Taken, Wakes},
-    index::Filter,
     item::{Arrival, Body, Item, Origin, Stamp, When},
     log,
     mail::{Mail, Numbers},
@@ -238,21 +238,6 @@ impl Shared {
         drop(desk);
         self.signal_if(signal);
         Some(taken)
-    }
-
-    /// Takes those of a handler's messages out of the queue that `filter` names.
-    pub(crate) fn cancel_all(&self, target: Key, filter: Filter) -> Vec<queue::Taken<Item>> {
-        self.with_queue(|queue| queue.cancel_all(target, filter))
-    }
-
-    /// How many of a handler's messages are pending.
-    pub(crate) fn count(&self, target: Key, filter: Filter) -> usize {
-        self.with_queue(|queue| queue.count(target, filter))
-    }
-
-    /// Where a handler's messages lie, in the order in which they will run.
-    pub(crate) fn spots_of(&self, target: Key) -> Vec<Spot> {
-        self.with_queue(|queue| queue.spots_of(target))
     }
 
     /// Holds a message for the calling thread to look at: gives it if it is pending, and was not held by this thread.
