@@ -44,7 +44,7 @@ struct Sent {
 
 impl Queued for Sent {
     fn address(&self) -> Option<Address> {
-        Some(Address { target: self.target, what: self.what })
+        Some(Address::new(self.target, Some(self.what)))
     }
 
     fn links(&mut self) -> Option<&mut Links> {
@@ -57,7 +57,7 @@ impl Queued for Sent {
 
     fn move_to(&mut self, other: &mut Self) -> Option<(Address, Links)> {
         (other.target, other.what) = (self.target, self.what);
-        Some((Address { target: self.target, what: self.what }, self.links))
+        Some((Address::new(self.target, Some(self.what)), self.links))
     }
 }
 
