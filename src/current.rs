@@ -12,7 +12,8 @@ use crate::{
 };
 
 thread_local! {
-    /// This thread's looper. Its destructor runs when the thread ends: from then on there is none, even before it is dropped.
+    /// This thread's looper. Its destructor runs when the thread ends: from then on there is none, even before it is
+    /// dropped.
     static CURRENT: Own = const { Own(RefCell::new(None)) };
 }
 
@@ -52,8 +53,8 @@ impl Looper {
     ///
     /// The thread keeps it until it ends, also after it has quit. When the thread ends, [`Looper::current`] becomes
     /// `None` first. Then the looper ends as if it were dropped, even if an `Rc` of it is left somewhere: all that it
-    /// holds is dropped, on this thread, so that a callback with an `Rc` of its own looper keeps neither alive. What has
-    /// such an `Rc` after that finds a looper that has quit.
+    /// holds is dropped, on this thread, so that a callback with an `Rc` of its own looper keeps neither alive. What
+    /// has such an `Rc` after that finds a looper that has quit.
     ///
     /// A forked child does not have its parent's looper: it is given one of its own here, and the other ends.
     ///

@@ -1,5 +1,5 @@
-//! How user values are dropped: each may panic, also while another panic unwinds, and none of that aborts (X3); and each
-//! may own the next one, however many they are (X4).
+//! How user values are dropped: each may panic, also while another panic unwinds, and none of that aborts (X3); and
+//! each may own the next one, however many they are (X4).
 
 use std::{
     any::Any,
@@ -18,8 +18,8 @@ const DEEPEST: usize = 8;
 thread_local! {
     /// How many rounds are under way on this thread.
     static DEPTH: Cell<usize> = const { Cell::new(0) };
-    /// What was given up in the deepest round, for that to drop. Has no destructor, so that it is there in those of other
-    /// thread-locals, too; nor needs one, since it is empty and has no room when no round is under way.
+    /// What was given up in the deepest round, for that to drop. Has no destructor, so that it is there in those of
+    /// other thread-locals, too; nor needs one, since it is empty and has no room when no round is under way.
     static PUT_OFF: ManuallyDrop<RefCell<PutOff>> = const { ManuallyDrop::new(RefCell::new(VecDeque::new())) };
 }
 
@@ -28,8 +28,8 @@ type PutOff = VecDeque<Box<dyn Any>>;
 
 /// Drops each of `values`, also when the `Drop` of some of them panic; then the first of those panics goes on.
 ///
-/// What drops may give up more, and that again: so rounds nest. In the deepest one, what is given up is put off until the
-/// value that gave it up is gone, lest a chain of values use up the stack.
+/// What drops may give up more, and that again: so rounds nest. In the deepest one, what is given up is put off until
+/// the value that gave it up is gone, lest a chain of values use up the stack.
 ///
 /// Call it with no lock and no borrow held.
 pub(crate) fn drop_each<T: 'static>(values: impl IntoIterator<Item = T>) {

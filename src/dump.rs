@@ -88,10 +88,10 @@ impl LooperHandle {
     /// counters.
     ///
     /// # Thread safety
-    /// Callable from any thread. No user code runs. The queue is copied in slices of 256 places, and the looper goes on in
-    /// between: with more messages than that, what is posted, runs or is cancelled meanwhile may be in the copy or not. How
-    /// messages have ended is counted at its end, and what was posted is the sum of these and of what it has as pending. The
-    /// table of fds is copied after that.
+    /// Callable from any thread. No user code runs. The queue is copied in slices of 256 places, and the looper goes on
+    /// in between: with more messages than that, what is posted, runs or is cancelled meanwhile may be in the copy or
+    /// not. How messages have ended is counted at its end, and what was posted is the sum of these and of what it has
+    /// as pending. The table of fds is copied after that.
     ///
     /// # Examples
     /// ```

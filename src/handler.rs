@@ -163,8 +163,8 @@ impl<F> Drop for Run<'_, F> {
 impl<M: 'static> Handler<M> {
     /// Makes a handler on the looper's own thread: `callback` and its state need not be `Send`.
     ///
-    /// On a looper that has quit, the handler is made, and what is sent to it is refused. A closure that keeps an `Rc` of
-    /// its own looper keeps both alive: use the looper that it is lent, or keep a [`LooperHandle`].
+    /// On a looper that has quit, the handler is made, and what is sent to it is refused. A closure that keeps an `Rc`
+    /// of its own looper keeps both alive: use the looper that it is lent, or keep a [`LooperHandle`].
     ///
     /// # Android
     /// `new Handler(looper, callback)`.

@@ -4,8 +4,8 @@
 //! somebody wants those of one handler, and listed by label only from the first time that somebody asks for one of that
 //! kind: who never asks pays nothing.
 //!
-//! All that goes from one message to the next can be done in steps, between which others may come: where it has got to is
-//! known here, and moves on when that message is taken out.
+//! All that goes from one message to the next can be done in steps, between which others may come: where it has got to
+//! is known here, and moves on when that message is taken out.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -60,8 +60,8 @@ impl Selection {
 #[derive(Debug)]
 pub(crate) struct Index {
     targets: Slots<Own>,
-    /// The slots whose messages are not linked with the others of their handlers yet: all slots, until somebody wants the
-    /// messages of one handler.
+    /// The slots whose messages are not linked with the others of their handlers yet: all slots, until somebody wants
+    /// the messages of one handler.
     unlinked: Range<u32>,
     /// How many walks there have been.
     walks: u64,
@@ -202,8 +202,8 @@ impl Own {
         Some(Spot { number: node.number, slot })
     }
 
-    /// Lists the messages by the kind of label that `filter` has, in one walk, unless that was done before. Whether it is
-    /// done.
+    /// Lists the messages by the kind of label that `filter` has, in one walk, unless that was done before. Whether it
+    /// is done.
     fn list_some<T: Queued>(
         &mut self,
         filter: Filter,
@@ -306,8 +306,8 @@ impl Index {
         (Some(own.key), own.is_abandoned && self.end_if_done(address.target()))
     }
 
-    /// Links the messages of each handler, in one pass over all that is pending, unless that was done before. Whether it is
-    /// done.
+    /// Links the messages of each handler, in one pass over all that is pending, unless that was done before. Whether
+    /// it is done.
     fn link_some<T: Queued>(&mut self, steps: &mut usize, nodes: &mut Nodes<T>) -> bool {
         if self.unlinked == NOT_LINKED {
             // What comes later is linked when it comes.

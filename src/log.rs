@@ -1,5 +1,5 @@
-//! What the library logs, by the macros of `log`. A logger is a user's code: a panic of it ends here (X3), since it could
-//! come anywhere, in the destructors of an ending thread, too.
+//! What the library logs, by the macros of `log`. A logger is a user's code: a panic of it ends here (X3), since it
+//! could come anywhere, in the destructors of an ending thread, too.
 //!
 //! Log with no lock and no borrow held. To `use crate::log` is all that a file needs.
 

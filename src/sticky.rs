@@ -13,7 +13,8 @@ use std::{
 };
 
 use crate::{
-    drops::{caught, drop_each, drop_quietly},
+    drops::{drop_each, drop_quietly},
+    log,
     slots::{Key, Slots},
     sys::{
         fork::Process,
@@ -163,12 +164,11 @@ impl Drop for End {
     }
 }
 
-/// Drops what was left behind. A panic must not hit whoever is refused something next, nor the end of the thread (X3);
-/// nor must one of the logger.
+/// Drops what was left behind. A panic must not hit whoever is refused something next, nor the end of the thread (X3).
 fn drop_left(values: Vec<Box<dyn Any>>) {
     let panicked = values.into_iter().map(drop_quietly).filter(|panicked| *panicked).count();
     if panicked > 0 {
-        caught(|| log::error!("what was refused, and left behind on its thread, panicked when it was dropped"));
+        log::error!("what was refused, and left behind on its thread, panicked when it was dropped");
     }
 }
 

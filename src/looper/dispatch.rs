@@ -24,9 +24,9 @@ impl Looper {
     /// Lets `observer` see each message before and after it runs, in place of the observer that there was; `None` for
     /// nobody.
     ///
-    /// Called from inside a message, it takes effect with the next one. An observer that keeps an `Rc` of its own looper
-    /// keeps both alive: give it a [`LooperHandle`](crate::LooperHandle). A looper that has ended with its thread drops
-    /// `observer` at once.
+    /// Called from inside a message, it takes effect with the next one. An observer that keeps an `Rc` of its own
+    /// looper keeps both alive: give it a [`LooperHandle`](crate::LooperHandle). A looper that has ended with its
+    /// thread drops `observer` at once.
     ///
     /// # Android
     /// `Looper.setObserver`, and `Looper.setMessageLogging`.

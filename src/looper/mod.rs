@@ -187,8 +187,8 @@ impl Looper {
         Some(Looper { core, _life: None })
     }
 
-    /// Ends it as dropping it does, whoever still has an `Rc` of it. Not from inside one of its callbacks, which has what
-    /// would be dropped: there, a thread ends only together with its process.
+    /// Ends it as dropping it does, whoever still has an `Rc` of it. Not from inside one of its callbacks, which has
+    /// what would be dropped: there, a thread ends only together with its process.
     pub(crate) fn end(&self) {
         if !self.core.home.is_busy() {
             self.core.end();

@@ -20,9 +20,9 @@ impl Looper {
     /// Watches `source`, which the looper owns from now on, and calls `callback` with it when it is ready.
     ///
     /// The callback receives the looper, the source and what it is ready for, and says what becomes of the
-    /// registration. It runs once per turn for as long as the source is ready (level-triggered), after the messages
-    /// of that turn. A callback that keeps an `Rc` of its own looper keeps both alive, with the source: use the looper that
-    /// it is lent, or keep a [`LooperHandle`](crate::LooperHandle).
+    /// registration. It runs once per turn for as long as the source is ready (level-triggered), after the messages of
+    /// that turn. A callback that keeps an `Rc` of its own looper keeps both alive, with the source: use the looper
+    /// that it is lent, or keep a [`LooperHandle`](crate::LooperHandle).
     ///
     /// # Errors
     /// Gives the source back with the kernel's error: `EPERM` for a regular file or directory, `EEXIST` for an fd that

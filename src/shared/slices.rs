@@ -7,8 +7,8 @@ use crate::index::{Filter, Index, Selection};
 const SLICE: usize = 256;
 
 impl Shared {
-    /// Takes step after step on the queue as it is then, mail included, until one gives something; and all that they have
-    /// collected. A forked child has nothing.
+    /// Takes step after step on the queue as it is then, mail included, until one gives something; and all that they
+    /// have collected. A forked child has nothing.
     fn in_slices<T, R>(&self, mut step: impl FnMut(&mut Queue<Item>, &mut Vec<T>) -> Option<R>) -> (Vec<T>, Option<R>) {
         let (mut all, mut slice) = (Vec::new(), Vec::new());
         while let Some(ours) = self.ours() {
@@ -22,8 +22,8 @@ impl Shared {
         (all, None)
     }
 
-    /// Takes those of a handler's messages out of the queue that `filter` names: each when it is come to, if it is pending
-    /// then. Of those that are posted meanwhile, some may be taken, too.
+    /// Takes those of a handler's messages out of the queue that `filter` names: each when it is come to, if it is
+    /// pending then. Of those that are posted meanwhile, some may be taken, too.
     pub(crate) fn cancel_all(&self, target: Key, filter: Filter) -> Vec<queue::Taken<Item>> {
         let mut selection = Selection::new(target, filter);
         self.in_slices(|queue, cancelled| queue.cancel_some(&mut selection, SLICE, cancelled).then_some(())).0
@@ -44,8 +44,8 @@ impl Shared {
         found.into_iter().map(|(_, spot)| spot).collect()
     }
 
-    /// What `tell` says of each message that is pending, in their order, with its due time; and what `conclude` says of the
-    /// queue when the last was come to.
+    /// What `tell` says of each message that is pending, in their order, with its due time; and what `conclude` says of
+    /// the queue when the last was come to.
     ///
     /// Those that are posted, or taken out, meanwhile may be among them or not.
     pub(crate) fn pending_with<R, S: Default>(
