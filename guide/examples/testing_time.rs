@@ -8,6 +8,7 @@ use std::{
     io,
     panic::{self, AssertUnwindSafe},
     rc::Rc,
+    thread,
     time::Duration,
 };
 
@@ -93,6 +94,26 @@ fn a_callback_that_takes_long_makes_the_next_one_late_and_is_seen() {
 }
 // [/late]
 
+// [thread]
+#[cfg_attr(test, test)]
+fn a_worker_may_take_its_time_while_a_timeout_is_pending() {
+    let looper = TestLooper::new().unwrap();
+    let timeout = looper.post_delayed(10 * SECOND, |_| panic!("no answer")).unwrap();
+    let answer = Rc::new(Cell::new(None));
+    let note = answer.clone();
+    let handler = Handler::new(&looper, move |_, number: u64| note.set(Some(number)));
+    let worker = thread::spawn(move || handler.send((1..=20).product()).is_ok());
+
+    while answer.get().is_none() {
+        // At most a minute of real time for each thing that happens, so that a busy machine is no failure.
+        looper.wait_for_others(60 * SECOND);
+    }
+
+    assert_eq!(answer.get(), Some(2_432_902_008_176_640_000));
+    assert!(timeout.cancel() && worker.join().unwrap());
+}
+// [/thread]
+
 // [forgets]
 /// A test that forgets something: the attempts go on when it ends.
 fn a_test_that_ends_too_early() {
@@ -112,6 +133,8 @@ fn main() {
     println!("ok: a server that is back after a minute is found within the next one");
     a_callback_that_takes_long_makes_the_next_one_late_and_is_seen();
     println!("ok: a callback that takes long makes the next one late and is seen");
+    a_worker_may_take_its_time_while_a_timeout_is_pending();
+    println!("ok: a worker may take its time while a timeout is pending");
 
     panic::set_hook(Box::new(|_| ()));
     let outcome = panic::catch_unwind(AssertUnwindSafe(a_test_that_ends_too_early));
