@@ -428,9 +428,10 @@ impl<T: Queued> Queue<T> {
         self.account.skipped.add(1);
     }
 
-    /// How all messages so far have ended, also those that are still in the inbox.
+    /// How all messages so far have ended that have come into the queue.
     pub(crate) fn account(&self) -> ExitReport {
-        self.account.report()
+        let ExitReport { run, removed, dropped, .. } = self.account.report();
+        ExitReport { posted: run + removed + dropped + self.nodes.len() as u64, run, removed, dropped }
     }
 
     /// Whether a burst has left room.
