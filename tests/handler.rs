@@ -192,7 +192,11 @@ fn h1_a_plain_message_is_labelled_by_its_what_and_arrives_whole() {
     assert!(handler.has_what_with_token(2, token) && !handler.has_what_with_token(4, token));
     looper.idle();
     let mut messages = kept.take();
-    assert_eq!(messages.iter().map(|message| message.what).collect::<Vec<_>>(), [i32::MIN, 2, 3]);
+    assert_eq!(
+        messages.iter().map(|message| message.what).collect::<Vec<_>>(),
+        [i32::MIN, 2, 4],
+        "what was set is what it carries (R2)"
+    );
     assert_eq!((messages[0].arg1, messages[0].arg2), (11, -12));
     assert_eq!(messages[0].take::<u32>(), None);
     assert_eq!(messages[0].take::<String>().unwrap(), "object");

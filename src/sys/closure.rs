@@ -27,6 +27,8 @@ pub(crate) struct Closure<C: ?Sized + 'static> {
     room: Room,
     /// The number of the only thread that may open it; zero if all may.
     home: u32,
+    /// Whether there is such a thread. That a `bool` has values to spare keeps what has a closure or something else small.
+    stays: bool,
 }
 
 struct Methods<C: ?Sized> {
@@ -45,7 +47,7 @@ impl<C: ?Sized + 'static> Closure<C> {
     /// Keeps nothing.
     #[inline]
     pub(crate) fn none() -> Closure<C> {
-        Closure { methods: None, room: Room::uninit(), home: 0 }
+        Closure { methods: None, room: Room::uninit(), home: 0, stays: false }
     }
 
     /// Whether an `F` has room. One that has not is to be boxed.
@@ -71,7 +73,7 @@ impl<C: ?Sized + 'static> Closure<C> {
         debug_assert!(self.methods.is_none(), "there is nothing in it");
         put(closure, &mut self.room);
         self.methods = Some(Of::<F, C>::METHODS);
-        self.home = home;
+        (self.home, self.stays) = (home, home != 0);
     }
 
     /// Moves what is in it to `other`, which has nothing in it.
@@ -82,14 +84,14 @@ impl<C: ?Sized + 'static> Closure<C> {
     pub(crate) fn move_to(&mut self, other: &mut Closure<C>) {
         debug_assert!(other.methods.is_none(), "there is nothing in it");
         other.room = self.room;
-        other.home = self.home;
+        (other.home, other.stays) = (self.home, self.stays);
         other.methods = self.methods.take();
     }
 
     /// Whether the calling thread may open it.
     #[inline]
     pub(crate) fn is_here(&self) -> bool {
-        self.home == 0 || ThreadNumber::is(self.home)
+        !self.stays || ThreadNumber::is(self.home)
     }
 
     /// Takes it out and calls it; does nothing if it is out already.
@@ -99,7 +101,7 @@ impl<C: ?Sized + 'static> Closure<C> {
     #[inline(always)]
     pub(crate) fn call(&mut self, here: Here, context: &C) {
         assert!(
-            self.home == 0 || self.home == here.number().get(),
+            !self.stays || self.home == here.number().get(),
             "a closure that is not Send is called on its thread"
         );
         if let Some(methods) = self.methods.take() {

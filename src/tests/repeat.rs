@@ -134,11 +134,11 @@ fn t11_poll_all_does_all_that_is_due_and_does_not_wait_for_more() {
 
 #[test]
 fn t11_t4_a_wake_ends_poll_all_after_the_turn_that_saw_it_and_is_told_once() {
-    fn again(looper: &Looper, left: u32) {
+    fn again(looper: &Looper, left: i32) {
         if left == 0 {
             looper.wake().unwrap();
         }
-        looper.post(move |looper| again(looper, left.saturating_sub(1))).unwrap();
+        looper.post(move |looper| again(looper, left - 1)).unwrap();
     }
     let (looper, _) = fake_with(|builder| builder.budget(1));
     looper.post(|looper| again(looper, 2)).unwrap();
