@@ -100,10 +100,7 @@ impl<C: ?Sized + 'static> Closure<C> {
     /// If it stays on another thread.
     #[inline(always)]
     pub(crate) fn call(&mut self, here: Here, context: &C) {
-        assert!(
-            !self.stays || self.home == here.number().get(),
-            "a closure that is not Send is called on its thread"
-        );
+        assert!(!self.stays || self.home == here.number().get(), "a closure that is not Send is called on its thread");
         if let Some(methods) = self.methods.take() {
             // SAFETY: the methods are those of what is in the room, which is not used after this, since there is
             // nothing in it now. The thread may: it is the closure's home, or the closure is `Send`.

@@ -38,7 +38,7 @@ pub fn until_polling(handle: &LooperHandle) {
 
 /// Lets other threads run for a millisecond, or, on a busy machine, once: for what a test gives the time to go wrong,
 /// and waits for no end of. A number of yields would not do, since each may take tens of milliseconds there.
-#[expect(clippy::disallowed_methods, reason = "it bounds what the test does, and no assertion depends on it")]
+#[allow(clippy::disallowed_methods, reason = "it bounds what the test does, and no assertion depends on it")]
 pub fn give_way() {
     let begun = Instant::now();
     while begun.elapsed() < ms(1) {
