@@ -1,8 +1,8 @@
 //! What a looper notices itself: told in its log, to its observer, and counted.
 
 use std::{
+    collections::VecDeque,
     fmt::{self, Display, Formatter},
-    mem,
     os::fd::RawFd,
     panic::Location,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
@@ -112,7 +112,7 @@ pub(crate) struct Notices {
     pub(crate) stale_fds: AtomicU64,
     pub(crate) ignored_idents: AtomicU64,
     pub(crate) overdue_barriers: AtomicU64,
-    untold: Mutex<Vec<Notice>>,
+    untold: Mutex<VecDeque<Notice>>,
     /// Whether there is anything to tell. Written under the lock; orders nothing.
     has_untold: AtomicBool,
 }
@@ -125,7 +125,7 @@ impl Notices {
             stale_fds: AtomicU64::new(0),
             ignored_idents: AtomicU64::new(0),
             overdue_barriers: AtomicU64::new(0),
-            untold: Mutex::new(Vec::new()),
+            untold: Mutex::new(VecDeque::new()),
             has_untold: AtomicBool::new(false),
         }
     }
@@ -141,7 +141,7 @@ impl Notices {
         };
         count.fetch_add(1, Ordering::Relaxed);
         let mut untold = self.untold.lock();
-        untold.push(notice);
+        untold.push_back(notice);
         self.has_untold.store(true, Ordering::Relaxed);
     }
 
@@ -150,10 +150,11 @@ impl Notices {
         self.has_untold.load(Ordering::Relaxed)
     }
 
-    /// Takes what is to be told.
-    pub(crate) fn take(&self) -> Vec<Notice> {
+    /// Takes the first of what is to be told.
+    pub(crate) fn pop(&self) -> Option<Notice> {
         let mut untold = self.untold.lock();
-        self.has_untold.store(false, Ordering::Relaxed);
-        mem::take(&mut untold)
+        let first = untold.pop_front();
+        self.has_untold.store(!untold.is_empty(), Ordering::Relaxed);
+        first
     }
 }

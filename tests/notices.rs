@@ -201,6 +201,30 @@ fn w11_x1_an_observer_that_panics_when_it_is_told_does_so_through_the_turn() {
     });
 }
 
+/// X1: as above, of two that are noticed in one turn.
+#[test]
+fn w11_x1_what_is_noticed_beside_a_panicking_observers_notice_is_told_in_the_next_turn() {
+    struct PanicsOnce(Told);
+
+    impl Observer for PanicsOnce {
+        fn noticed(&self, notice: &Notice) {
+            self.0.noticed(notice);
+            assert!(self.0.0.borrow().len() > 1, "planned");
+        }
+    }
+
+    watched(|| {
+        let (looper, told) = looper();
+        looper.set_observer(Some(Rc::new(PanicsOnce(told.clone()))));
+        (0..2).for_each(|_| _ = looper.add_fd(hung_up(), Interest::PRIORITY, |_, _, _| Next::Keep).unwrap());
+
+        let polls = (0..6).map(|_| panic::catch_unwind(AssertUnwindSafe(|| looper.poll_once(ms(0)))));
+        let panics = polls.filter(Result::is_err).count();
+
+        assert_eq!((panics, told.0.borrow().len()), (1, 2));
+    });
+}
+
 /// It may do anything that a callback may.
 #[test]
 fn w11_an_observer_that_is_told_may_remove_the_fd_and_quit() {

@@ -467,7 +467,6 @@ impl<T: Queued> Open<'_, T> {
         let is_barred = !asynchronous && left.barrier.is_some_and(is_behind);
         let mail = if lane == Lane::Plain { left.plain.last() } else { &mut left.other };
         mail.push(number, when, extra, fill);
-        self.inbox.account.remote.add(1);
         if lane != Lane::Plain {
             self.note_earliest(lane, when);
         }
@@ -478,6 +477,8 @@ impl<T: Queued> Open<'_, T> {
             Lane::Plain | Lane::Front => Moment::FRONT,
         };
         let signal = self.inbox.raise_mail(due);
+        // Only now: who knows of a message by the count has to find it by the flag.
+        self.inbox.account.remote.add(1);
         self.left.count(signal);
         (number, signal)
     }

@@ -415,7 +415,8 @@ impl Looper {
 
     #[cold]
     fn tell_all_notices(&self) {
-        for notice in self.shared().notices.take() {
+        // One by one: an observer that panics leaves the others for the next turn.
+        while let Some(notice) = self.shared().notices.pop() {
             log::warn!("{} {notice}", self.shared().label);
             self.core.watching.tell(&notice);
         }
