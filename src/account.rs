@@ -40,6 +40,8 @@ pub(crate) struct Account {
     pub(crate) begun: Counter,
     /// Of these, cancelled before their first line.
     pub(crate) skipped: Counter,
+    /// Of these, given up by a quit before their first line.
+    pub(crate) overtaken: Counter,
     pub(crate) removed: Counter,
     pub(crate) dropped: Counter,
 }
@@ -60,12 +62,18 @@ impl Account {
         Account::report_of(self.kept_by_the_queue(), self.remote.get())
     }
 
-    fn kept_by_the_queue(&self) -> [u64; 5] {
-        [&self.own, &self.begun, &self.skipped, &self.removed, &self.dropped].map(Counter::get)
+    fn kept_by_the_queue(&self) -> [u64; 6] {
+        [&self.own, &self.begun, &self.skipped, &self.overtaken, &self.removed, &self.dropped].map(Counter::get)
     }
 
-    fn report_of([own, begun, skipped, removed, dropped]: [u64; 5], remote: u64) -> ExitReport {
-        ExitReport { posted: own + remote, run: begun - skipped, removed: removed + skipped, dropped }
+    fn report_of(kept: [u64; 6], remote: u64) -> ExitReport {
+        let [own, begun, skipped, overtaken, removed, dropped] = kept;
+        ExitReport {
+            posted: own + remote,
+            run: begun - skipped - overtaken,
+            removed: removed + skipped,
+            dropped: dropped + overtaken,
+        }
     }
 }
 

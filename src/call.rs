@@ -15,6 +15,7 @@ use crate::{
     home::Home,
     item::{Body, Origin, Stamp, When},
     looper::Looper,
+    queue::Queue,
     refused::{Refused, Rejected, is_large},
     remote::LooperHandle,
     select,
@@ -116,25 +117,34 @@ where
     F: FnOnce(&Looper) -> R,
 {
     fn run(self, looper: &Looper) {
-        let Some(run) = self.begin() else {
-            looper.skip_message();
-            return;
+        let run = match self.begin() {
+            Ok(run) => run,
+            Err(Unbegun::LeftByItsCaller) => return looper.skip_message(Queue::count_as_cancelled),
+            Err(Unbegun::GivenUpByAQuit) => return looper.skip_message(Queue::count_as_given_up),
         };
         // Told if `run` panics.
         let mut end = End { call: &self.0, value: None };
         end.value = Some(run(looper));
     }
 
-    fn begin(&self) -> Option<F> {
+    fn begin(&self) -> Result<F, Unbegun> {
         let mut state = self.0.state.lock();
         match mem::replace(&mut *state, State::Running) {
-            State::Waiting(run) => Some(run),
+            State::Waiting(run) => Ok(run),
             other => {
+                let why =
+                    if let State::Dropped(_) = other { Unbegun::GivenUpByAQuit } else { Unbegun::LeftByItsCaller };
                 *state = other;
-                None
+                Err(why)
             }
         }
     }
+}
+
+/// Why a call that has come to be run is not.
+enum Unbegun {
+    LeftByItsCaller,
+    GivenUpByAQuit,
 }
 
 impl<F, R> Drop for Side<F, R> {

@@ -11,7 +11,7 @@ use crate::{
     looper::Looper,
     place::Name,
     planted::{self, Bug},
-    queue::Taken,
+    queue::{Queue, Taken},
     refused::Refused,
     shared::Shared,
     sys::{
@@ -137,7 +137,7 @@ where
     /// Runs the closure once and posts its next run, unless the closure ends it.
     pub(crate) fn run(mut self: Box<Self>, looper: &Looper) {
         if !self.repetition.begin_run() {
-            looper.skip_message();
+            looper.skip_message(Queue::count_as_cancelled);
             return;
         }
         let mut run = Run { repetition: self.repetition.clone(), is_last: true };

@@ -351,3 +351,27 @@ fn s3_calls_that_race_with_a_quit_are_run_or_come_back() {
         }
     });
 }
+
+/// Quits when a message is about to run: between its being taken out of the queue and its first line.
+struct QuitsFirst;
+
+impl Observer for QuitsFirst {
+    fn started(&self, _: &Dispatch) {
+        Looper::current().unwrap().quit();
+    }
+}
+
+/// It was counted as cancelled, which nobody had done.
+#[test]
+fn s3_q4_a_call_that_a_quit_overtakes_before_its_first_line_counts_as_dropped() {
+    watched(|| {
+        let thread = HandlerThread::builder().looper(Looper::builder().observer(QuitsFirst)).spawn().unwrap();
+
+        let refused = thread.handle().call(|_| -> u32 { panic!("it has quit") });
+
+        // Its looper may be gone by now, too.
+        assert!(matches!(refused, Err(CallError::Rejected(_))), "{refused:?}");
+        let report = thread.join().unwrap();
+        assert_eq!((report.posted, report.run, report.removed, report.dropped), (1, 0, 0, 1));
+    });
+}

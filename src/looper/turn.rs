@@ -16,12 +16,13 @@ use crate::{
     error::Misuse,
     fd::registrations::{Claim, Registration, Reported, Served, Verdict},
     home::Busy,
+    item::Item,
     log,
     looper::Looper,
     notice::Notice,
     place::{Lane, Place},
     planted::{self, Bug},
-    queue::Begun,
+    queue::{Begun, Queue},
     report::{ExitReport, ReadyIdent, Turn},
     slots::Key,
     sys::{
@@ -326,9 +327,9 @@ impl Looper {
         }
     }
 
-    /// Counts the message that is being run as cancelled: it was, between being taken out and its first line.
-    pub(crate) fn skip_message(&self) {
-        self.shared().count_as_cancelled();
+    /// Counts the message that is being run in another way: it has ended between being taken out and its first line.
+    pub(crate) fn skip_message(&self, count: impl FnOnce(&mut Queue<Item>)) {
+        self.shared().with_raw_queue(count);
         self.core.skipped.set(self.core.skipped.get() + 1);
     }
 

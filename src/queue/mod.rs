@@ -428,6 +428,11 @@ impl<T: Queued> Queue<T> {
         self.account.skipped.add(1);
     }
 
+    /// Counts a message that was taken out to be run as given up: a quit was before it began.
+    pub(crate) fn count_as_given_up(&mut self) {
+        self.account.overtaken.add(1);
+    }
+
     /// How all messages so far have ended that have come into the queue.
     pub(crate) fn account(&self) -> ExitReport {
         let ExitReport { run, removed, dropped, .. } = self.account.report();

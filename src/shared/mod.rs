@@ -323,13 +323,6 @@ impl Shared {
         })
     }
 
-    /// Counts a message that was taken out to be run as cancelled.
-    pub(crate) fn count_as_cancelled(&self) {
-        if let Some(ours) = self.ours() {
-            self.raw_desk(ours).queue.count_as_cancelled();
-        }
-    }
-
     /// Takes what a quit has given up.
     pub(crate) fn take_dropped(&self) -> Dropped<Item> {
         self.ours().map_or_else(Dropped::default, |ours| self.raw_desk(ours).queue.take_dropped())
