@@ -98,6 +98,7 @@ struct Call<F, R> {
 /// |---|---|---|
 /// | `Waiting` | `Running` | the looper, when it begins |
 /// | `Waiting` | `Dropped` | the looper, when it gives the message up |
+/// | `Dropped` | `Returned` | the caller, who has the closure back |
 /// | `Waiting`, `Running` | `Left` | the caller, whose time has passed |
 /// | `Running` | `Done`, `Panicked` | the looper, if the caller has not left |
 enum State<F, R> {
@@ -106,6 +107,8 @@ enum State<F, R> {
     Done(R),
     Panicked,
     Dropped(F),
+    /// As `Dropped`, and the caller has taken the closure.
+    Returned,
     Left,
 }
 
@@ -132,8 +135,8 @@ where
         match mem::replace(&mut *state, State::Running) {
             State::Waiting(run) => Ok(run),
             other => {
-                let why =
-                    if let State::Dropped(_) = other { Unbegun::GivenUpByAQuit } else { Unbegun::LeftByItsCaller };
+                let is_given_up = matches!(other, State::Dropped(_) | State::Returned);
+                let why = if is_given_up { Unbegun::GivenUpByAQuit } else { Unbegun::LeftByItsCaller };
                 *state = other;
                 Err(why)
             }
@@ -323,6 +326,7 @@ impl LooperHandle {
                 State::Done(value) => return Ok(value),
                 State::Panicked => return Err(CallError::Panicked),
                 State::Dropped(value) => {
+                    *state = State::Returned;
                     let reason = self.shared.closed().unwrap_or(Reason::Quit);
                     drop(state);
                     return Err(CallError::Rejected(refuse(value, reason)));
