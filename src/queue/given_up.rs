@@ -66,7 +66,12 @@ impl<T: Queued> Queue<T> {
     pub(crate) fn give_up_all(&mut self, mail: Vec<Mail<T>>) {
         self.barriers.clear();
         self.unreported.clear();
-        self.account.dropped.add((self.nodes.len() + mail.iter().map(Mail::len).sum::<usize>()) as u64);
+        let pending = self.nodes.len() + mail.iter().map(Mail::len).sum::<usize>();
+        if pending == 0 {
+            // Handlers that end before the looper's next turn are found at once.
+            return self.look_whether_plain();
+        }
+        self.account.dropped.add(pending as u64);
         let (targets, labels) = self.index.give_up_all();
         self.dropped.at_once.push(GivenUp {
             nodes: mem::take(&mut self.nodes),

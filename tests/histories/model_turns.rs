@@ -229,8 +229,8 @@ impl Model {
             return;
         }
         next += repeat.period;
-        while repeat.period > 0 && next <= self.now {
-            next += repeat.period;
+        if repeat.period > 0 && next <= self.now {
+            next += ((self.now - next) / repeat.period + 1) * repeat.period;
         }
         self.insert(Entry { due: Due::At(next.max(self.now)), asynchronous, body: Body::Tick(index) });
     }
