@@ -69,85 +69,57 @@
 
 mod planted;
 mod error;
-mod clock;
-mod interest;
-mod report;
-mod account;
-mod slots;
-mod arena;
-mod drops;
-mod log;
-mod idlers;
-mod message;
-mod place;
-mod node;
+mod time;
 mod sys;
-mod sticky;
-mod refused;
-mod notice;
-mod item;
-mod line;
-mod index;
-mod mail;
+mod mem;
 mod queue;
-mod inbox;
 mod fd;
-mod shared;
-mod home;
-mod recipient;
-mod repeat;
-mod posted;
-mod fd_source;
-mod remote;
-mod observer;
-mod builder;
+mod core;
 mod looper;
-mod current;
-mod draft;
 mod handler;
-mod select;
-mod barrier;
-mod idle;
-mod call;
-mod thread;
-mod dump;
 #[cfg(feature = "testing")]
 pub mod testing;
-#[cfg(all(alooper_fuzz, feature = "testing"))]
-#[doc(hidden)]
-pub mod fuzzing;
 
 /// The models run under shuttle as they do under loom.
 #[cfg(all(test, alooper_loom, alooper_shuttle))]
 extern crate shuttle as loom;
 
 #[cfg(all(test, alooper_loom))]
+#[path = "tests/models/mod.rs"]
 mod models;
 #[cfg(all(test, not(alooper_loom)))]
 mod tests;
 
+#[cfg(all(alooper_fuzz, feature = "testing"))]
+#[doc(hidden)]
+pub use self::testing::fuzzing;
 pub use self::{
-    barrier::Barrier,
-    builder::Builder,
-    call::CallError,
-    draft::Draft,
-    dump::{Dump, Pending},
+    core::{
+        idlers::IdleNext,
+        refused::{AddFdError, Rejected},
+    },
     error::{OsError, Reason},
-    fd::Next,
-    fd_source::{FdGuard, FdHandle, FdSource},
-    handler::{Handler, WeakHandler},
-    idle::{IdleGuard, IdleHandler},
-    idlers::IdleNext,
-    interest::{Events, Interest},
-    looper::Looper,
-    message::{Message, Token},
-    notice::Notice,
-    observer::{Dispatch, Observer},
-    posted::{Posted, PostedGuard},
-    refused::{AddFdError, Rejected},
-    remote::LooperHandle,
-    report::{ExitReport, PollCode, ReadyIdent, Stats, Turn},
-    thread::{HandlerThread, HandlerThreadBuilder, JoinError, Panic},
+    fd::{Next, notice::Notice},
+    handler::{Handler, WeakHandler, draft::Draft, message::Message},
+    looper::{
+        Looper,
+        barrier::Barrier,
+        builder::Builder,
+        call::CallError,
+        dump::{Dump, Pending},
+        fd_source::{FdGuard, FdHandle, FdSource},
+        handle::LooperHandle,
+        idle::{IdleGuard, IdleHandler},
+        observer::{Dispatch, Observer},
+        posted::{Posted, PostedGuard},
+        report::{PollCode, ReadyIdent, Turn},
+        thread::{HandlerThread, HandlerThreadBuilder, JoinError, Panic},
+    },
+    queue::{
+        account::{ExitReport, Stats},
+        labels::Token,
+    },
+    sys::interest::{Events, Interest},
 };
 
 /// The README's code is compiled and run.

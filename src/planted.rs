@@ -1,7 +1,7 @@
 //! Known bugs that the models and the fuzz targets must catch; in a build for use, none of this is there.
 //!
 //! A model that passes proves nothing until it has been seen to fail. So the code asks here whether it should be wrong
-//! in one named way, and a control in `src/models/mod.rs` runs each model once more with the bug that it exists to
+//! in one named way, and a control in `src/tests/models/mod.rs` runs each model once more with the bug that it exists to
 //! catch. `.ci/fuzz planted` does so with the bugs for the fuzz targets, in a build with `--cfg alooper_planted`.
 
 /// A way in which the library could be wrong: first the wake protocol and the cell of the queue, for the models, then

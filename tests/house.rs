@@ -75,14 +75,15 @@ fn files_import_only_from_those_above_them() {
         let text = read(&file);
         let code = text.split("#[cfg(all(test, not(alooper_loom)))]\nmod tests").next().unwrap();
         for imported in code.split("crate::").skip(1).flat_map(imported_modules) {
-            // Callbacks receive `&Looper`: whoever stores or calls one names it.
-            if imported != "looper" && position(&imported).is_some_and(|there| there > here) {
+            // Callbacks receive `&Looper`: what a looper consists of stores them, and so names it.
+            let is_circle = module == "core" && imported == "looper";
+            if !is_circle && position(&imported).is_some_and(|there| there > here) {
                 wrong.push(format!("{} imports {imported}", file.display()));
             }
         }
     }
 
-    assert!(modules.len() > 15, "only {} modules were found", modules.len());
+    assert!(modules.len() >= 9, "only {} modules were found", modules.len());
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
@@ -90,8 +91,11 @@ fn files_import_only_from_those_above_them() {
 #[test]
 fn files_log_by_the_librarys_own_macros() {
     let logs = |text: &str| text.contains("log::warn!") || text.contains("log::error!");
-    let own = |text: &str| text.contains("\n    log,\n") || text.contains(" log, ") || text.contains("crate::log;");
-    let is_shipped = |path: &Path| !path.starts_with("src/tests") && !path.starts_with("src/models");
+    let own = |text: &str| {
+        let imports = text.split("\nuse crate::").skip(1).filter_map(|rest| rest.split(';').next()).collect::<String>();
+        imports.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == "log")
+    };
+    let is_shipped = |path: &Path| !path.starts_with("src/tests");
     let shipped = rust_files("src").into_iter().filter(|path| is_shipped(path) && !path.ends_with("log.rs"));
     let texts: Vec<(PathBuf, String)> = shipped.map(|path| (path.clone(), read(path))).collect();
 

@@ -5,6 +5,7 @@
 //! the looper's thread, where they run and are dropped. A key with a generation joins the halves, and is what epoll
 //! carries: an fd number is never taken for a name.
 
+pub(crate) mod notice;
 pub(crate) mod registrations;
 pub(crate) mod sources;
 pub(crate) mod table;
@@ -17,12 +18,12 @@ use std::{
 };
 
 use crate::{
-    drops::{Shielded, drop_each},
-    fd::registrations::Registration,
-    interest::{Events, Interest},
-    looper::Looper,
-    notice::Notice,
-    sys::unread,
+    fd::{notice::Notice, registrations::Registration},
+    mem::drop::{Shielded, drop_each},
+    sys::{
+        interest::{Events, Interest},
+        unread,
+    },
 };
 
 /// What becomes of a registration after its callback: what the callback returns.
@@ -50,10 +51,10 @@ pub(crate) fn stale(ended: Registration, why: impl Into<String>) -> Notice {
     Notice::StaleFd { fd: ended.fd, place: ended.place, why: why.into() }
 }
 
-/// A source with its callback, whatever their types.
-pub(crate) trait Watched {
+/// A source with its callback, whatever their types. The callback is lent an `L`: the looper that serves it.
+pub(crate) trait Watched<L> {
     /// Runs the callback.
-    fn call(&mut self, looper: &Looper, events: Events) -> Next;
+    fn call(&mut self, looper: &L, events: Events) -> Next;
     /// How many bytes there are to read, if the kernel says. Asks the user's `AsFd`.
     fn readable(&self) -> Option<u64>;
     /// Whether the source still is the fd that was registered. Asks the user's `AsFd`.
@@ -121,13 +122,13 @@ impl<S: AsFd + 'static, P: Holder<S>, F: 'static> Watch<S, P, F> {
     }
 }
 
-impl<S, P, F> Watched for Watch<S, P, F>
+impl<L, S, P, F> Watched<L> for Watch<S, P, F>
 where
     S: AsFd + 'static,
     P: Holder<S>,
-    F: FnMut(&Looper, &mut S, Events) -> Next + 'static,
+    F: FnMut(&L, &mut S, Events) -> Next + 'static,
 {
-    fn call(&mut self, looper: &Looper, events: Events) -> Next {
+    fn call(&mut self, looper: &L, events: Events) -> Next {
         (self.callback)(looper, (*self.source).borrow_mut(), events)
     }
 

@@ -14,10 +14,12 @@ use nix::{errno::Errno, sys::epoll::EpollFlags};
 
 use crate::{
     error::{Misuse, Reason},
-    interest::{Events, Interest},
+    mem::slots::{Key, Slots},
     planted::{self, Bug},
-    slots::{Key, Slots},
-    sys::epoll::{self, Epoll},
+    sys::{
+        epoll::{self, Epoll},
+        interest::{Events, Interest},
+    },
 };
 
 /// After how many events of one registration the kernel is asked whether it still has it (F7). One `epoll_ctl` of 300

@@ -8,58 +8,64 @@ use std::{
 };
 
 use crate::{
-    drops::{after, caught, drop_each, drop_quietly},
     fd::{
         CLOSED_UNDER_IT, Next, Watched,
         registrations::{Registration, Served},
         stale,
         table::{Arrival, FdTable},
     },
-    interest::Events,
-    looper::Looper,
+    mem::{
+        drop::{after, caught, drop_each, drop_quietly},
+        slots::{Annex, Key},
+    },
     planted::{self, Bug},
-    slots::{Annex, Key},
+    sys::interest::Events,
 };
 
 /// The sources and callbacks, by the slot of their key.
-#[derive(Default)]
-pub(crate) struct Sources {
+pub(crate) struct Sources<L> {
     /// `None` while the callback, or somebody with the source, runs. No user code runs while the table is borrowed.
-    entries: RefCell<Annex<Option<Box<dyn Watched>>>>,
+    entries: RefCell<Annex<Option<Box<dyn Watched<L>>>>>,
 }
 
-impl Sources {
+impl<L> Default for Sources<L> {
+    fn default() -> Self {
+        Sources { entries: RefCell::default() }
+    }
+}
+
+impl<L: 'static> Sources<L> {
     /// Keeps the source and callback of a registration. Gives what has to be dropped for that.
     ///
     /// That is what the slot held before, if another thread has ended its registration and its departure is still to
     /// come; or, if it is a late arrival whose registration was ended and whose slot was given away, the arrival
     /// itself.
     #[must_use = "it has to be dropped, with nothing borrowed"]
-    pub(crate) fn insert(&self, key: Key, watched: Box<dyn Watched>) -> Option<Box<dyn Watched>> {
+    pub(crate) fn insert(&self, key: Key, watched: Box<dyn Watched<L>>) -> Option<Box<dyn Watched<L>>> {
         self.entries.borrow_mut().insert(key, Some(watched)).flatten()
     }
 
     /// Takes over what other threads have added, all of it before anything is dropped. Gives what has to be dropped for
     /// that.
     #[must_use = "it has to be dropped, with nothing borrowed"]
-    pub(crate) fn admit(&self, arrivals: Vec<Arrival>) -> Vec<Box<dyn Watched>> {
+    pub(crate) fn admit(&self, arrivals: Vec<Arrival<L>>) -> Vec<Box<dyn Watched<L>>> {
         arrivals.into_iter().filter_map(|(key, watched)| self.insert(key, watched)).collect()
     }
 
     /// Gives the source and callback of a registration that has ended; `None` if they are running, to be dropped after.
-    pub(crate) fn remove(&self, key: Key) -> Option<Box<dyn Watched>> {
+    pub(crate) fn remove(&self, key: Key) -> Option<Box<dyn Watched<L>>> {
         self.entries.borrow_mut().remove(key).flatten()
     }
 
     /// Takes out everything, to drop it.
-    pub(crate) fn take_all(&self) -> impl Iterator<Item = Box<dyn Watched>> + use<> {
+    pub(crate) fn take_all(&self) -> impl Iterator<Item = Box<dyn Watched<L>>> + use<L> {
         self.entries.borrow_mut().take_all().flatten()
     }
 
     /// Runs the callback of a claimed event; whether there was one to run.
     ///
     /// A panic ends the registration, and is given back to go on.
-    pub(crate) fn serve(&self, looper: &Looper, table: &FdTable, key: Key, event: Served) -> thread::Result<bool> {
+    pub(crate) fn serve(&self, looper: &L, table: &FdTable<L>, key: Key, event: Served) -> thread::Result<bool> {
         let Served { events, sets, is_sampled, .. } = event;
         let Some(mut watched) = self.take(table, key) else {
             return Ok(false);
@@ -83,7 +89,7 @@ impl Sources {
     }
 
     /// Lends the source of a registration to `look`; `None` if it is running or has ended.
-    pub(crate) fn with<R>(&self, table: &FdTable, key: Key, look: impl FnOnce(&mut dyn Any) -> R) -> Option<R> {
+    pub(crate) fn with<R>(&self, table: &FdTable<L>, key: Key, look: impl FnOnce(&mut dyn Any) -> R) -> Option<R> {
         if !table.contains(key) {
             return None;
         }
@@ -93,7 +99,7 @@ impl Sources {
     }
 
     /// Does what the callback said, and puts back what was taken, unless its registration has ended.
-    fn conclude(&self, table: &FdTable, key: Key, watched: Box<dyn Watched>, next: Next, sets: u32) {
+    fn conclude(&self, table: &FdTable<L>, key: Key, watched: Box<dyn Watched<L>>, next: Next, sets: u32) {
         match next {
             Next::Remove if !planted::is(Bug::KeepAnyway) => self.end(table, key),
             // What cannot say which fd it is, since its `AsFd` panics, is another one.
@@ -110,7 +116,7 @@ impl Sources {
         self.put_back(key, watched);
     }
 
-    fn end_as_stale(&self, table: &FdTable, key: Key, why: impl Into<String>) {
+    fn end_as_stale(&self, table: &FdTable<L>, key: Key, why: impl Into<String>) {
         if let Some(registration) = table.remove(key) {
             table.notices.add(stale(registration, why));
             self.end(table, key);
@@ -118,7 +124,7 @@ impl Sources {
     }
 
     /// Drops the sources and callbacks of registrations that have ended because their fds were closed under them.
-    pub(crate) fn drop_stale(&self, table: &FdTable, ended: Vec<(Key, Registration)>) {
+    pub(crate) fn drop_stale(&self, table: &FdTable<L>, ended: Vec<(Key, Registration)>) {
         for (_, registration) in &ended {
             table.notices.add(stale(*registration, CLOSED_UNDER_IT));
         }
@@ -126,13 +132,13 @@ impl Sources {
     }
 
     /// Ends a registration whose source and callback are out.
-    fn end(&self, table: &FdTable, key: Key) {
+    fn end(&self, table: &FdTable<L>, key: Key) {
         table.remove(key);
         let gone = self.remove(key);
         debug_assert!(gone.is_none(), "they are out");
     }
 
-    fn take(&self, table: &FdTable, key: Key) -> Option<Box<dyn Watched>> {
+    fn take(&self, table: &FdTable<L>, key: Key) -> Option<Box<dyn Watched<L>>> {
         let present = self.take_present(key);
         if present.is_none() && !self.has(key) {
             drop_each(self.admit(table.take_arrivals()));
@@ -145,12 +151,12 @@ impl Sources {
         self.entries.borrow().get(key).is_some()
     }
 
-    fn take_present(&self, key: Key) -> Option<Box<dyn Watched>> {
+    fn take_present(&self, key: Key) -> Option<Box<dyn Watched<L>>> {
         self.entries.borrow_mut().get_mut(key)?.take()
     }
 
     /// Puts back what was taken, or drops it if its registration has ended meanwhile.
-    fn put_back(&self, key: Key, watched: Box<dyn Watched>) {
+    fn put_back(&self, key: Key, watched: Box<dyn Watched<L>>) {
         let mut entries = self.entries.borrow_mut();
         match entries.get_mut(key) {
             Some(place) => *place = Some(watched),
@@ -164,9 +170,9 @@ impl Sources {
 
 /// Runs a callback, and sees whether it takes a byte of what there is to read.
 #[cold]
-fn call_sampled(watched: &mut dyn Watched, looper: &Looper, table: &FdTable, key: Key, events: Events) -> Next {
+fn call_sampled<L>(watched: &mut dyn Watched<L>, looper: &L, table: &FdTable<L>, key: Key, events: Events) -> Next {
     // Without input there is nothing to take. Where nobody can say how much there is, it is taken to be less.
-    let readable = |watched: &dyn Watched| if events.contains(Events::INPUT) { watched.readable() } else { Some(0) };
+    let readable = |watched: &dyn Watched<L>| if events.contains(Events::INPUT) { watched.readable() } else { Some(0) };
     let before = readable(watched);
     let next = watched.call(looper, events);
     if before.is_none() || readable(watched) != before {

@@ -13,26 +13,26 @@ use crate::{
     error::Reason,
     fd::{
         Watched,
+        notice::Notices,
         registrations::{Added, Claim, Duplicate, Limits, Registration, Registrations, Reported, Verdict},
     },
-    interest::Interest,
-    notice::Notices,
-    slots::Key,
+    mem::slots::Key,
     sys::{
         epoll::Epoll,
         fork::Process,
+        interest::Interest,
         sync::{Mutex, MutexGuard},
     },
 };
 
 /// The source and callback of a registration that another thread has made.
-pub(crate) type Arrival = (Key, Box<dyn Watched + Send>);
+pub(crate) type Arrival<L> = (Key, Box<dyn Watched<L> + Send>);
 
 #[derive(Debug)]
-pub(crate) struct FdTable {
+pub(crate) struct FdTable<L: 'static> {
     /// Whose it is. A forked child neither locks it nor touches the epoll set, which is the parent's.
     process: Process,
-    state: Mutex<State>,
+    state: Mutex<State<L>>,
     /// How many registrations there are, for those who need no exact answer. Written under the lock.
     len: AtomicUsize,
     /// Whether the next wait ends the trial of some registration. Written under the lock, by the looper's thread.
@@ -41,22 +41,22 @@ pub(crate) struct FdTable {
     pub(crate) notices: Arc<Notices>,
 }
 
-struct State {
+struct State<L> {
     registrations: Registrations,
     /// Added by other threads, and not yet taken home.
-    arrivals: Vec<Arrival>,
+    arrivals: Vec<Arrival<L>>,
     /// Ended by other threads, and not yet dropped at home.
     departures: Vec<Key>,
 }
 
-impl Debug for State {
+impl<L> Debug for State<L> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.debug_struct("State").field("registrations", &self.registrations).finish_non_exhaustive()
     }
 }
 
-impl FdTable {
-    pub(crate) fn new(set: &Arc<Epoll>, notices: &Arc<Notices>) -> FdTable {
+impl<L> FdTable<L> {
+    pub(crate) fn new(set: &Arc<Epoll>, notices: &Arc<Notices>) -> FdTable<L> {
         let registrations = Registrations::new(set);
         let state = State { registrations, arrivals: Vec::new(), departures: Vec::new() };
         FdTable {
@@ -69,7 +69,7 @@ impl FdTable {
     }
 
     /// Locks the table, unless it is the parent's and this is a forked child.
-    fn lock(&self) -> io::Result<MutexGuard<'_, State>> {
+    fn lock(&self) -> io::Result<MutexGuard<'_, State<L>>> {
         if self.process.is_current() { Ok(self.state.lock()) } else { Err(Reason::Forked.into()) }
     }
 
@@ -94,7 +94,7 @@ impl FdTable {
         watch: Box<W>,
     ) -> Result<Added, (io::Error, Box<W>)>
     where
-        W: Watched + Send + 'static,
+        W: Watched<L> + Send + 'static,
     {
         let mut state = match self.lock() {
             Ok(state) => state,
@@ -221,12 +221,12 @@ impl FdTable {
     }
 
     /// Takes what other threads have added. It may have ended again: then its departure is still to come.
-    pub(crate) fn take_arrivals(&self) -> Vec<Arrival> {
+    pub(crate) fn take_arrivals(&self) -> Vec<Arrival<L>> {
         self.lock().map_or(Vec::new(), |mut state| mem::take(&mut state.arrivals))
     }
 
     /// Takes what other threads have added and ended, in one step: no departure comes before its arrival.
-    pub(crate) fn take_traffic(&self) -> (Vec<Arrival>, Vec<Key>) {
+    pub(crate) fn take_traffic(&self) -> (Vec<Arrival<L>>, Vec<Key>) {
         let Ok(mut state) = self.lock() else {
             return Default::default();
         };

@@ -8,16 +8,24 @@ use std::{
 };
 
 use crate::{
-    clock::Moment,
-    drops::{Shielded, caught, drop_each},
-    home::Lent,
-    item::{Body, Item, Target},
-    looper::Looper,
-    node::{Address, Queued},
-    observer::{Dispatch, Observer},
-    queue::Begun,
-    recipient::EndTargets,
-    slots::Key,
+    core::{
+        cancelled::EndTargets,
+        item::{Body, Item, Target},
+        local::Lent,
+    },
+    looper::{
+        Looper,
+        observer::{Dispatch, Observer},
+    },
+    mem::{
+        drop::{Shielded, caught, drop_each},
+        slots::Key,
+    },
+    queue::{
+        Begun,
+        node::{Address, Queued},
+    },
+    time::Moment,
 };
 
 impl Looper {

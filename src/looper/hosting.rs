@@ -3,12 +3,11 @@
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use crate::{
-    clock::Moment,
-    log,
-    looper::Looper,
+    looper::{Looper, report::Turn},
+    mem::log,
     planted::{self, Bug},
-    report::Turn,
     sys::host::Host,
+    time::Moment,
 };
 
 /// The fd by which another event loop hosts this looper.

@@ -4,10 +4,23 @@
 //! [`dispatch`] runs a message, [`hosting`] lets another loop poll, and [`rebuild`] replaces an epoll set that an fd
 //! has spoilt.
 
+pub(crate) mod barrier;
+pub(crate) mod builder;
+pub(crate) mod call;
+pub(crate) mod current;
 mod dispatch;
+pub(crate) mod dump;
+pub(crate) mod fd_source;
+pub(crate) mod handle;
 mod hosting;
+pub(crate) mod idle;
+pub(crate) mod observer;
 mod post;
+pub(crate) mod posted;
 mod rebuild;
+pub(crate) mod repeat;
+pub(crate) mod report;
+pub(crate) mod thread;
 mod turn;
 mod watch;
 
@@ -22,16 +35,14 @@ use std::{
 };
 
 use crate::{
-    builder::Builder,
-    clock::Clock,
-    drops::{after, drop_each},
+    core::{
+        local::Home,
+        shared::{Quit, Shared},
+    },
     fd::registrations::Limits,
-    home::Home,
-    looper::rebuild::Strays,
-    observer::Watching,
-    remote::LooperHandle,
-    report::ExitReport,
-    shared::{Quit, Shared},
+    looper::{builder::Builder, handle::LooperHandle, observer::Watching, rebuild::Strays},
+    mem::drop::{after, drop_each},
+    queue::account::ExitReport,
     sys::{
         Kernel, fork,
         host::Host,
@@ -39,6 +50,7 @@ use crate::{
         sync::{Here, ThreadNumber},
         waker::Waker,
     },
+    time::Clock,
 };
 
 /// An event loop that is bound to its thread: fd callbacks, timed messages, and posts from other threads.

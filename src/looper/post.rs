@@ -6,12 +6,16 @@ use std::{
 };
 
 use crate::{
-    clock::Moment,
-    item::{Body, Origin, Posting, Stamp, When},
-    looper::Looper,
-    posted::Posted,
-    refused::{Refused, Rejected, is_large},
-    repeat::{Repetition, Tick},
+    core::{
+        item::{Body, Origin, Posting, Stamp, When},
+        refused::{Refused, Rejected, is_large},
+    },
+    looper::{
+        Looper,
+        posted::Posted,
+        repeat::{Repetition, Tick},
+    },
+    time::Moment,
 };
 
 impl Looper {

@@ -4,10 +4,9 @@ use std::{collections::HashSet, io, mem, sync::Arc};
 
 use crate::{
     fd::registrations::Registration,
-    log,
     looper::Looper,
+    mem::{log, slots::Key},
     planted::{self, Bug},
-    slots::Key,
 };
 
 /// How many strays are remembered at most. More dead fds than that are not to be expected in one set.

@@ -12,23 +12,28 @@
 use std::{io, mem, panic, thread, time::Duration};
 
 use crate::{
-    clock::Moment,
+    core::{item::Item, local::Busy},
     error::Misuse,
-    fd::registrations::{Claim, Registration, Reported, Served, Verdict},
-    home::Busy,
-    item::Item,
-    log,
-    looper::Looper,
-    notice::Notice,
-    place::{Lane, Place},
+    fd::{
+        notice::Notice,
+        registrations::{Claim, Registration, Reported, Served, Verdict},
+    },
+    looper::{
+        Looper,
+        report::{ReadyIdent, Turn},
+    },
+    mem::{log, slots::Key},
     planted::{self, Bug},
-    queue::{Begun, Queue},
-    report::{ExitReport, ReadyIdent, Turn},
-    slots::Key,
+    queue::{
+        Begun, Queue,
+        account::ExitReport,
+        place::{Lane, Place},
+    },
     sys::{
         poller::{Ready, Waited},
         sync::yield_now,
     },
+    time::Moment,
 };
 
 /// A deadline that has passed, whatever the time is.
@@ -339,7 +344,8 @@ impl Looper {
         let fds = &self.shared().fds;
         let (wait, limits) = (self.wait_number(), self.core.limits);
         let mut batch = Batch { looper: self, ready, served: 0, idents: Vec::new() };
-        while let Some(Ready { key, events }) = batch.next() {
+        while let Some(Ready { data, events }) = batch.next() {
+            let key = Key::from_bits(data);
             let reported = Reported { key, events, wait };
             match fds.claim_callback(reported, limits) {
                 Claim::Ident => batch.idents.push(reported),
@@ -480,7 +486,7 @@ impl Batch<'_> {
 impl Drop for Batch<'_> {
     fn drop(&mut self) {
         if thread::panicking() && !self.looper.shared().is_inherited() {
-            let unserved = self.ready.iter().skip(self.served).map(|ready| ready.key);
+            let unserved = self.ready.iter().skip(self.served).map(|ready| Key::from_bits(ready.data));
             let idents = self.idents.iter().map(|reported| reported.key);
             self.looper.shared().fds.look_anew(unserved.chain(idents));
         }

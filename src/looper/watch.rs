@@ -3,17 +3,18 @@
 use std::{os::fd::AsFd, panic::Location};
 
 use crate::{
-    drops::drop_each,
+    core::{
+        item::Origin,
+        local,
+        refused::{AddFdError, is_large},
+    },
     fd::{
         Holder, Next, Watch,
         registrations::{Duplicate, Registration},
     },
-    fd_source::FdSource,
-    home,
-    interest::{Events, Interest},
-    item::Origin,
-    looper::Looper,
-    refused::{AddFdError, is_large},
+    looper::{Looper, fd_source::FdSource},
+    mem::drop::drop_each,
+    sys::interest::{Events, Interest},
 };
 
 impl Looper {
@@ -146,7 +147,7 @@ impl Looper {
         match self.shared().fds.add(new, duplicate) {
             Ok(added) => {
                 drop_each(self.core.home.sources.insert(added.key, watch));
-                home::drop_displaced(self.shared(), added.ended);
+                local::drop_displaced(self.shared(), added.ended);
                 Ok(FdSource::new(&self.core.home, added.key))
             }
             Err(error) => Err(AddFdError::stays(error, place, watch.into_source().into_box())),

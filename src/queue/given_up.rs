@@ -1,7 +1,7 @@
 //! What a quit gives up, until the looper's thread drops it.
 
 use super::*;
-use crate::{index::Labelled, mail::Mail};
+use crate::queue::{index::Labelled, mail::Mail};
 
 /// All that was pending when a looper quit, as it lay: swapped out whole, so that nobody waits while it is taken apart.
 #[derive(Debug)]

@@ -1,7 +1,14 @@
 //! In which order and when messages run: pure data, no thread, no system call, no clock.
 
+pub(crate) mod account;
 mod barriers;
 mod given_up;
+pub(crate) mod index;
+pub(crate) mod labels;
+pub(crate) mod line;
+pub(crate) mod mail;
+pub(crate) mod node;
+pub(crate) mod place;
 mod slices;
 #[cfg(all(test, not(alooper_loom)))]
 mod tests;
@@ -15,19 +22,19 @@ use std::{
 
 pub(crate) use self::given_up::Dropped;
 use crate::{
-    account::Account,
-    arena::NOWHERE,
-    clock::Moment,
-    index::{Index, Tokens},
-    item::Origin,
-    line::{Head, Line},
-    message::Token,
-    node::{Address, Extra, Links, Nodes, Queued, Spot},
-    place::{Lane, Name, Number, Place},
+    core::item::Origin,
+    mem::{arena::NOWHERE, slots::Key},
     planted::{self, Bug},
-    report::ExitReport,
-    slots::Key,
+    queue::{
+        account::{Account, ExitReport},
+        index::{Index, Tokens},
+        labels::Token,
+        line::{Head, Line},
+        node::{Address, Extra, Links, Nodes, Queued, Spot},
+        place::{Lane, Name, Number, Place},
+    },
     sys::sync::ThreadId,
+    time::Moment,
 };
 
 /// For how many messages that have something besides there is still room after a burst.

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::*;
-use crate::index::{Filter, Selection};
+use crate::queue::index::{Filter, Selection};
 
 impl<T: Queued> Queue<T> {
     /// Takes out some of those that are selected, because they were cancelled. Whether these were the last.

@@ -2,10 +2,12 @@
 
 use super::*;
 use crate::{
-    clock::Clock,
-    index::{Filter, Selection},
-    node::{Address, Links},
-    report::ExitReport,
+    queue::{
+        account::ExitReport,
+        index::{Filter, Selection},
+        node::{Address, Links},
+    },
+    time::Clock,
 };
 
 /// A message for no handler, which barriers hold up.

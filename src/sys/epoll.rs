@@ -9,8 +9,10 @@ use nix::sys::epoll::{EpollCreateFlags, EpollEvent, EpollFlags, EpollOp, EpollTi
 
 use crate::{
     error::OsError,
-    interest::{Events, Interest},
-    sys::Kernel,
+    sys::{
+        Kernel,
+        interest::{Events, Interest},
+    },
 };
 
 #[derive(Debug)]

@@ -23,8 +23,8 @@ use nix::{
 
 use self::files::Files;
 use crate::{
-    clock::{Clock, Moment, VirtualClock},
     sys::sync::{Condvar, Mutex, MutexGuard},
+    time::{Clock, Moment, VirtualClock},
 };
 
 /// What a test lets happen at some point.

@@ -18,7 +18,7 @@ use std::{
 
 use nix::libc;
 
-use crate::{clock, error::OsError};
+use crate::{error::OsError, time};
 
 /// How many forks lie between the process that made its first looper and this one. Written in a child alone, before it
 /// has a second thread: orders nothing.
@@ -70,7 +70,7 @@ pub(crate) fn notice() -> io::Result<()> {
 /// Runs in the parent: what is made only once has to be made before, since the thread that is at it would be missing in
 /// the child, which would wait for it.
 extern "C" fn before_fork() {
-    clock::begin();
+    time::begin();
 }
 
 /// Runs in the child, before anything else of it does. Nobody counts to 2^32 forks, each in a child of the one before.

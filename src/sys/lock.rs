@@ -13,7 +13,7 @@ use std::{
 };
 
 use self::shown::{Showing, Shown};
-use crate::clock::Clock;
+use crate::time::Clock;
 
 #[derive(Default)]
 pub(crate) struct Mutex<T> {

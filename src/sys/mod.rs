@@ -10,7 +10,7 @@
 //! - [`sync`]: the locks, atomics and threads, exchangeable for those of the model checker.
 //! - [`lock`]: an ordinary lock.
 //! - [`unread`]: how much there is to read.
-//! - [`owner_cell`]: a cell that costs one thread little; [`closure`] and [`letter`]: values of any type without a box;
+//! - [`owner_cell`]: a cell that costs one thread little;
 //!   [`fork`]: which process something was made in. These are the places that have `unsafe`.
 //!
 //! What is relied on: an eventfd or timerfd that is registered edge-triggered reports each write and each expiry,
@@ -19,14 +19,13 @@
 //! wait for as long as it is ready. What is not relied on: that closing an fd removes it from an epoll set, which a
 //! duplicate prevents.
 
-pub(crate) mod closure;
 pub(crate) mod epoll;
 pub(crate) mod eventfd;
 #[cfg(any(test, alooper_fuzz))]
 pub(crate) mod fake;
 pub(crate) mod fork;
 pub(crate) mod host;
-pub(crate) mod letter;
+pub(crate) mod interest;
 pub(crate) mod lock;
 pub(crate) mod owner_cell;
 pub(crate) mod poller;

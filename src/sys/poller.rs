@@ -9,17 +9,16 @@ use std::{io, sync::Arc, thread, time::Duration};
 use nix::sys::epoll::{EpollEvent, EpollFlags};
 
 use crate::{
-    clock::{Clock, Moment},
     error::OsError,
-    interest::Events,
     planted::{self, Bug},
-    slots::Key,
     sys::{
         Kernel,
         epoll::{self, Epoll},
+        interest::Events,
         timerfd::TimerFd,
         waker::Waker,
     },
+    time::{Clock, Moment},
 };
 
 /// Marks the waker's events. No key has these bits, since none has their lower half.
@@ -51,7 +50,8 @@ pub(crate) struct Poller {
 /// A watched fd that is ready.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ready {
-    pub(crate) key: Key,
+    /// The number that it was added with.
+    pub(crate) data: u64,
     pub(crate) events: Events,
 }
 
@@ -141,7 +141,7 @@ impl Poller {
             match event.data() {
                 WAKER => {}
                 TIMER => self.armed = Moment::NEVER,
-                key => ready.push(Ready { key: Key::from_bits(key), events: epoll::events_of(event.events()) }),
+                data => ready.push(Ready { data, events: epoll::events_of(event.events()) }),
             }
         }
         Ok(Waited::Done)

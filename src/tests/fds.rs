@@ -3,7 +3,7 @@
 //! Holds F2, F4, F5, F6, F9, F11, C15, C16, C22, C23, C24, C26, C27.
 
 use super::*;
-use crate::report::ReadyIdent;
+use crate::looper::report::ReadyIdent;
 
 type Later<T> = Rc<RefCell<Option<T>>>;
 

@@ -17,15 +17,13 @@ use nix::{
 };
 
 use crate::{
-    builder::Builder,
     fd::Next,
-    fd_source::FdSource,
-    interest::{Events, Interest},
-    looper::Looper,
-    report::{ExitReport, Turn},
+    looper::{Looper, builder::Builder, fd_source::FdSource, report::Turn},
+    queue::account::ExitReport,
     sys::{
         Kernel,
         fake::{Call, FakeKernel, Stuck},
+        interest::{Events, Interest},
     },
 };
 

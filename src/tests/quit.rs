@@ -3,7 +3,7 @@
 //! Holds T3, T7, Q1, Q2, Q4, Q5, C12, C58.
 
 use super::*;
-use crate::{Reason, report::ReadyIdent};
+use crate::{Reason, looper::report::ReadyIdent};
 
 fn quit() -> Turn {
     Turn { quit: true, ..Turn::default() }

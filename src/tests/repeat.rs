@@ -5,7 +5,7 @@
 use std::ops::ControlFlow;
 
 use super::*;
-use crate::{item::Body, queue::Begun};
+use crate::{core::item::Body, queue::Begun};
 
 #[test]
 fn m13_post_every_runs_on_its_grid_and_skips_what_was_missed() {

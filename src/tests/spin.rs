@@ -3,7 +3,7 @@
 //! Holds F5, F8, F10, C28.
 
 use super::*;
-use crate::report::ReadyIdent;
+use crate::looper::report::ReadyIdent;
 
 /// How many turns call the one fd back before a turn of no time finds nothing.
 fn calls_until_quiet(looper: &Looper) -> usize {

@@ -7,8 +7,8 @@ use std::{io::ErrorKind, panic::Location};
 use super::*;
 use crate::{
     fd::registrations::{Duplicate, Registration},
-    report::ReadyIdent,
-    slots::Key,
+    looper::report::ReadyIdent,
+    mem::slots::Key,
 };
 
 /// Registers `count` idents, of fds that only the fake kernel has.

@@ -5,7 +5,7 @@
 use std::sync::mpsc;
 
 use super::*;
-use crate::report::PollCode;
+use crate::looper::report::PollCode;
 
 #[test]
 fn t4_c3_a_million_wakes_before_a_poll_are_one_and_cost_nothing() {

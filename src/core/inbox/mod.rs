@@ -1,0 +1,518 @@
+//! Where other threads leave messages, and until when the looper sleeps: closed for good after quit.
+//!
+//! What is left stands behind one short mutex. Whether something was left, and whether the looper sleeps, stands in one
+//! word, the *state*, so that each side sees the other's steps in one order:
+//!
+//! | looper | everybody else |
+//! |---|---|
+//! | [`settle`](Inbox::settle): writes until when it will sleep; then, if nothing was left, sets [`ASLEEP`] in the same step | leaves something, sets a flag for it, and sees in the same step whether the looper is asleep |
+//! | waits in epoll | if so, and past what was left: takes [`ASLEEP`] back; who finds it still set writes the eventfd |
+//! | [`rise`](Inbox::rise): takes [`ASLEEP`] back | |
+//!
+//! Either the looper finds what was left and does not sleep, or the other side finds the looper asleep and wakes it.
+//! Only the first to find it asleep pays for the system call. Since those who ask and cancel also move mail into the
+//! queue, the looper looks at the queue and settles under one lock of the queue: see `Shared::settle`. `src/tests/models/`
+//! checks all this in all interleavings.
+
+mod forget;
+#[cfg(all(test, not(alooper_loom)))]
+mod tests;
+
+use std::{
+    mem,
+    sync::{
+        Arc,
+        atomic::{
+            AtomicU64,
+            Ordering::{AcqRel, Acquire, Relaxed, Release},
+        },
+    },
+};
+
+use crate::{
+    core::item::{Arrival, Leftover},
+    error::Reason,
+    planted::{self, Bug},
+    queue::{
+        account::Account,
+        mail::{BLOCK_BITS, Batches, Mail, Numbers},
+        node::{Extra, Queued},
+        place::{Lane, Number, Place},
+    },
+    sys::sync::{AtomicI64, AtomicU32, Mutex, MutexGuard},
+    time::Moment,
+};
+
+/// There are messages that the queue does not have yet. Set and taken back under the lock.
+const MAIL: u32 = 1;
+/// `wake()` was called and no turn has taken it.
+const WOKEN: u32 = 2;
+/// There is something to tidy up at home, which is no message and no `wake()`. Set and taken back under the lock, or
+/// set for something that the queue has.
+const CHORES: u32 = 4;
+/// The looper sleeps, and its wake is not on the way. Set by the looper alone.
+const ASLEEP: u32 = 8;
+/// Nothing is accepted any more. Set once, under the lock.
+const CLOSED: u32 = 16;
+
+/// What was left for the looper, and whether it sleeps.
+#[derive(Debug)]
+pub(crate) struct Inbox<T> {
+    /// The flags above.
+    state: AtomicU32,
+    /// Until when the looper sleeps, in nanoseconds. Written by the looper before it sets [`ASLEEP`], which releases
+    /// it; who sees that flag has acquired it.
+    asleep_until: AtomicI64,
+    /// When the earliest of the mail is due that does not stand behind what is in the queue. Written under the lock
+    /// (Release); read without it (Acquire), to know whether the mail matters for what runs next.
+    earliest: AtomicI64,
+    /// No timed message in the queue is due before this, in nanoseconds: a bound, which may be too low. Written with
+    /// the queue locked; read by posters, who need not read the clock if nothing can have become due.
+    timed_from: AtomicI64,
+    /// What became of wishes to wake the looper that take no lock.
+    wakes_sent: AtomicU64,
+    wakes_saved: AtomicU64,
+    /// Counts what is accepted, under the lock.
+    account: Arc<Account>,
+    left: Mutex<Left<T>>,
+}
+
+#[derive(Debug)]
+struct Left<T> {
+    /// The plain messages that the queue does not have yet. They go there in batches.
+    plain: Batches<T>,
+    /// All others that it does not have yet.
+    other: Mail<T>,
+    /// No timed message of these is due before this.
+    timed_from: Moment,
+    /// What other threads have made for the looper's thread to keep.
+    arrivals: Vec<Arrival>,
+    /// What other threads have ended and the looper's thread has to drop.
+    leftovers: Vec<Leftover>,
+    /// The number of the last block of posts.
+    block: i64,
+    /// Where the first barrier stands: what is posted behind it wakes nobody unless it is asynchronous.
+    barrier: Option<Place>,
+    /// Set once: why nothing is accepted any more.
+    closed: Option<Reason>,
+    wakes: Wakes,
+}
+
+/// How often the eventfd had to be written for what was left, and how often not.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Wakes {
+    pub(crate) sent: u64,
+    pub(crate) saved: u64,
+}
+
+/// Mail that was taken, on its way into the queue.
+#[derive(Debug)]
+pub(crate) struct Taken<T> {
+    pub(crate) other: Mail<T>,
+    pub(crate) plain: Batches<T>,
+}
+
+impl<T> Default for Taken<T> {
+    fn default() -> Self {
+        Taken { other: Mail::default(), plain: Batches::default() }
+    }
+}
+
+/// What there is to tidy up at home.
+#[derive(Debug)]
+pub(crate) struct Chores {
+    pub(crate) arrivals: Vec<Arrival>,
+    pub(crate) leftovers: Vec<Leftover>,
+}
+
+/// Whether the eventfd has to be written, by whoever holds this, after unlocking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "a looper that sleeps past this has to be signalled"]
+pub(crate) enum Signal {
+    /// The looper sleeps past it.
+    Needed,
+    /// The looper is awake, is being woken, or sleeps no longer than that.
+    Saved,
+}
+
+impl<T> Inbox<T> {
+    /// Makes an empty inbox, which counts in `account` what it accepts.
+    pub(crate) fn new(account: &Arc<Account>) -> Inbox<T> {
+        let left = Left {
+            plain: Batches::default(),
+            other: Mail::default(),
+            timed_from: Moment::NEVER,
+            arrivals: Vec::new(),
+            leftovers: Vec::new(),
+            block: 0,
+            barrier: None,
+            closed: None,
+            wakes: Wakes::default(),
+        };
+        Inbox {
+            state: AtomicU32::new(0),
+            asleep_until: AtomicI64::new(Moment::NEVER.as_nanos()),
+            earliest: AtomicI64::new(Moment::NEVER.as_nanos()),
+            timed_from: AtomicI64::new(Moment::NEVER.as_nanos()),
+            wakes_sent: AtomicU64::new(0),
+            wakes_saved: AtomicU64::new(0),
+            account: account.clone(),
+            left: Mutex::new(left),
+        }
+    }
+
+    /// Locks the inbox for leaving a message, unless it is closed.
+    pub(crate) fn open(&self) -> Result<Open<'_, T>, Reason> {
+        let mut left = self.left.lock();
+        if let Some(reason) = left.closed {
+            return Err(reason);
+        }
+        if planted::is(Bug::CheckThenPush) {
+            drop(left);
+            left = self.left.lock();
+        }
+        Ok(Open { left, inbox: self })
+    }
+
+    /// Notes a `wake()`.
+    pub(crate) fn wake(&self) -> Signal {
+        self.counted(self.raise(WOKEN, Moment::FRONT))
+    }
+
+    /// Notes that there is something to tidy up at home.
+    pub(crate) fn leave_chores(&self) -> Signal {
+        self.counted(self.raise(CHORES, Moment::FRONT))
+    }
+
+    /// Leaves something that has to be dropped at home; gives it back if there is no home any more.
+    pub(crate) fn leave(&self, leftover: Leftover) -> Result<Signal, Leftover> {
+        let mut left = self.left.lock();
+        if left.closed == Some(Reason::Dropped) {
+            return Err(leftover);
+        }
+        left.leftovers.push(leftover);
+        Ok(self.counted(self.raise(CHORES, Moment::FRONT)))
+    }
+
+    /// Wakes the looper if it sleeps past `when`, for something that it finds when it looks.
+    pub(crate) fn rouse_for(&self, when: Moment) -> Signal {
+        self.counted(self.rouse(when))
+    }
+
+    /// Sets `flag` for something that is due at `when`, and wakes the looper if it sleeps past that.
+    fn raise(&self, flag: u32, when: Moment) -> Signal {
+        let before = self.state.fetch_or(flag, AcqRel);
+        if before & ASLEEP == 0 { Signal::Saved } else { self.rouse(when) }
+    }
+
+    fn rouse(&self, when: Moment) -> Signal {
+        let is_asleep = self.state.load(Acquire) & ASLEEP != 0;
+        if !is_asleep || when.as_nanos() >= self.asleep_until.load(Relaxed) {
+            return Signal::Saved;
+        }
+        if planted::is(Bug::SignalEveryTime) {
+            return Signal::Needed;
+        }
+        // Of several who come here, one finds it set.
+        let before = self.state.fetch_and(!ASLEEP, AcqRel);
+        if before & ASLEEP == 0 { Signal::Saved } else { Signal::Needed }
+    }
+
+    /// Counts what became of a wish to wake the looper.
+    fn counted(&self, signal: Signal) -> Signal {
+        let count = if signal == Signal::Needed { &self.wakes_sent } else { &self.wakes_saved };
+        count.fetch_add(1, Relaxed);
+        signal
+    }
+
+    /// Numbers a barrier; `numbers` goes on behind it. The queue is locked by the caller.
+    pub(crate) fn number_barrier(&self, numbers: &mut Numbers) -> Result<Number, Reason> {
+        let mut left = self.left.lock();
+        if let Some(reason) = left.closed {
+            return Err(reason);
+        }
+        let number = left.next_number(Lane::Timed, false);
+        numbers.move_to(left.block);
+        Ok(number)
+    }
+
+    /// Notes where the first barrier stands from now on. The queue is locked by the caller, who changes its barriers.
+    pub(crate) fn set_barrier(&self, first: Option<Place>) {
+        self.left.lock().barrier = first;
+    }
+
+    /// Notes that no timed message in the queue is due before `when`. The queue is locked by the caller.
+    #[inline]
+    pub(crate) fn set_timed_from(&self, when: Moment) {
+        if self.timed_from.load(Relaxed) != when.as_nanos() {
+            self.timed_from.store(when.as_nanos(), Release);
+        }
+    }
+
+    /// Notes a timed message in the queue. The queue is locked by the caller.
+    #[inline]
+    pub(crate) fn note_timed(&self, when: Moment) {
+        if when.as_nanos() < self.timed_from.load(Relaxed) {
+            self.timed_from.store(when.as_nanos(), Release);
+        }
+    }
+
+    /// How often the eventfd had to be written, and how often not.
+    pub(crate) fn wakes(&self) -> Wakes {
+        let Wakes { sent, saved } = self.left.lock().wakes;
+        Wakes { sent: sent + self.wakes_sent.load(Relaxed), saved: saved + self.wakes_saved.load(Relaxed) }
+    }
+
+    /// Refuses messages from now on. `None` if the inbox was closed before.
+    pub(crate) fn close(&self, reason: Reason) -> Option<Signal> {
+        let mut left = self.left.lock();
+        if left.closed.is_some() {
+            return None;
+        }
+        left.closed = Some(reason);
+        Some(self.counted(self.raise(CLOSED | CHORES, Moment::FRONT)))
+    }
+
+    /// Refuses messages for good, because the looper is dropped.
+    pub(crate) fn shut(&self) {
+        self.left.lock().closed = Some(Reason::Dropped);
+        self.state.fetch_or(CLOSED, AcqRel);
+    }
+
+    /// Why the inbox is closed, if it is.
+    pub(crate) fn closed(&self) -> Option<Reason> {
+        if self.is_closed() { self.left.lock().closed } else { None }
+    }
+
+    /// Whether nothing was left, nothing is refused, and nobody sleeps.
+    #[inline]
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.state.load(Acquire) & (MAIL | CLOSED | ASLEEP) == 0
+    }
+
+    #[inline]
+    pub(crate) fn is_closed(&self) -> bool {
+        self.state.load(Acquire) & CLOSED != 0
+    }
+
+    /// Whether there are messages that the queue does not have yet: exact for what was posted before this call.
+    #[inline]
+    pub(crate) fn has_mail(&self) -> bool {
+        self.state.load(Acquire) & MAIL != 0
+    }
+
+    /// Whether anything was left for the looper.
+    pub(crate) fn has_something(&self) -> bool {
+        self.state.load(Acquire) & (MAIL | WOKEN | CHORES) != 0
+    }
+
+    /// Whether all mail is plain, so that it comes after what is plain in the queue: exact, as above.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        self.earliest.load(Acquire) == Moment::NEVER.as_nanos()
+    }
+
+    /// Whether the looper sleeps, in a poll or between the polls of its host, so that posts may have to wake it.
+    #[inline]
+    pub(crate) fn is_asleep(&self) -> bool {
+        self.state.load(Acquire) & ASLEEP != 0
+    }
+
+    /// Takes all mail as it lies: nothing is moved for that. What was taken before and is not plain is in the queue.
+    /// `numbers` goes on behind it.
+    pub(crate) fn take_mail(&self, taken: &mut Taken<T>, numbers: &mut Numbers) {
+        self.take_mail_of(&mut self.left.lock(), taken, numbers);
+        if planted::is(Bug::ForgetMailLate) {
+            self.state.fetch_and(!MAIL, AcqRel);
+        }
+    }
+
+    fn take_mail_of(&self, left: &mut Left<T>, taken: &mut Taken<T>, numbers: &mut Numbers) {
+        mem::swap(&mut left.other, &mut taken.other);
+        left.plain.move_to(&mut taken.plain);
+        numbers.move_to(left.block);
+        self.note_timed(mem::replace(&mut left.timed_from, Moment::NEVER));
+        self.earliest.store(Moment::NEVER.as_nanos(), Release);
+        self.state.fetch_and(!MAIL, AcqRel);
+    }
+
+    /// Lets `numbers` go on in a new block. `false` if there is mail, which that would overtake.
+    #[cold]
+    pub(crate) fn begin_block(&self, numbers: &mut Numbers) -> bool {
+        let left = &mut *self.left.lock();
+        if !left.plain.is_empty() || !left.other.is_empty() {
+            return false;
+        }
+        left.block += 1;
+        numbers.move_to(left.block);
+        true
+    }
+
+    /// Whether there may be mail other than plain that comes before a message of the queue at `place`, which is a plain
+    /// one or at the front. Exact for whatever was posted before this call, without the lock.
+    #[inline]
+    pub(crate) fn may_precede(&self, place: Place) -> bool {
+        self.earliest.load(Acquire) < place.when.max(Moment::EARLIEST).as_nanos()
+    }
+
+    /// Takes what there is to tidy up, if there is anything.
+    #[inline]
+    pub(crate) fn take_chores(&self) -> Option<Chores> {
+        if self.state.load(Acquire) & CHORES == 0 { None } else { Some(self.take_all_chores()) }
+    }
+
+    #[cold]
+    fn take_all_chores(&self) -> Chores {
+        let mut left = self.left.lock();
+        self.state.fetch_and(!CHORES, AcqRel);
+        Chores { arrivals: mem::take(&mut left.arrivals), leftovers: mem::take(&mut left.leftovers) }
+    }
+
+    /// Takes what other threads have left, and lets it count as something to tidy up all the same.
+    pub(crate) fn take_left(&self) -> Chores {
+        let mut left = self.left.lock();
+        Chores { arrivals: mem::take(&mut left.arrivals), leftovers: mem::take(&mut left.leftovers) }
+    }
+
+    /// Takes what other threads have made for the looper's thread to keep.
+    pub(crate) fn take_arrivals(&self) -> Vec<Arrival> {
+        mem::take(&mut self.left.lock().arrivals)
+    }
+
+    /// Publishes that the looper sleeps until `until`, if nothing was left for it.
+    ///
+    /// `false` means that something was left: the looper stays awake and looks again.
+    pub(crate) fn settle(&self, until: Moment) -> bool {
+        self.asleep_until.store(until.as_nanos(), Relaxed);
+        if planted::is(Bug::SettleWithoutLooking) {
+            self.state.fetch_or(ASLEEP, AcqRel);
+            return true;
+        }
+        let mut state = self.state.load(Relaxed);
+        while state & (MAIL | WOKEN | CHORES) == 0 {
+            match self.state.compare_exchange_weak(state, state | ASLEEP, AcqRel, Relaxed) {
+                Ok(_) => return true,
+                Err(changed) => state = changed,
+            }
+        }
+        false
+    }
+
+    /// Takes back what [`settle`](Inbox::settle) published, and takes the `wake()` that was noted: whether there was
+    /// one.
+    #[inline]
+    pub(crate) fn rise(&self) -> bool {
+        if self.state.load(Acquire) & (ASLEEP | WOKEN) == 0 {
+            return false;
+        }
+        self.state.fetch_and(!(ASLEEP | WOKEN), AcqRel) & WOKEN != 0
+    }
+
+    /// Publishes that the looper may sleep for ever, since the eventfd could not be written: the next one tries again.
+    ///
+    /// If the looper has got up meanwhile, that costs somebody a needless write.
+    pub(crate) fn lull(&self) {
+        self.asleep_until.store(Moment::NEVER.as_nanos(), Relaxed);
+        self.state.fetch_or(ASLEEP, AcqRel);
+    }
+}
+
+impl<T> Left<T> {
+    fn next_number(&mut self, lane: Lane, asynchronous: bool) -> Number {
+        self.block += 1;
+        Number::new(self.block << BLOCK_BITS, lane, asynchronous)
+    }
+
+    fn count(&mut self, signal: Signal) {
+        match signal {
+            Signal::Needed => self.wakes.sent += 1,
+            Signal::Saved => self.wakes.saved += 1,
+        }
+    }
+}
+
+/// The inbox, locked and not closed. Run nothing of the user's while it lives.
+pub(crate) struct Open<'a, T> {
+    left: MutexGuard<'a, Left<T>>,
+    inbox: &'a Inbox<T>,
+}
+
+impl<T: Queued> Open<'_, T> {
+    /// No timed message is due before this, in the queue or in the mail.
+    pub(crate) fn timed_from(&self) -> Moment {
+        let queue = Moment::from_nanos(self.inbox.timed_from.load(Acquire));
+        queue.min(self.left.timed_from)
+    }
+
+    /// Whether there is a plain message that the queue does not have yet.
+    pub(crate) fn has_plain(&self) -> bool {
+        !self.left.plain.is_empty()
+    }
+
+    /// Leaves a message that is due at `when`, and that `fill` makes where it lies.
+    #[inline]
+    pub(crate) fn push(
+        mut self,
+        lane: Lane,
+        asynchronous: bool,
+        when: Moment,
+        extra: Extra,
+        fill: impl FnOnce(&mut T),
+    ) -> (Number, Signal) {
+        let left = &mut *self.left;
+        let number = left.next_number(lane, asynchronous);
+        let is_behind = |barrier: Place| match lane {
+            Lane::Plain => true,
+            Lane::Timed => Place::new(when, number) > barrier,
+            Lane::Front => false,
+        };
+        let is_barred = !asynchronous && left.barrier.is_some_and(is_behind);
+        let mail = if lane == Lane::Plain { left.plain.last() } else { &mut left.other };
+        mail.push(number, when, extra, fill);
+        if lane != Lane::Plain {
+            self.note_earliest(lane, when);
+        }
+        // What a barrier holds up is woken for when the barrier goes. A plain message is due now.
+        let due = match lane {
+            _ if is_barred => Moment::NEVER,
+            Lane::Timed => when,
+            Lane::Plain | Lane::Front => Moment::FRONT,
+        };
+        let signal = self.inbox.raise_mail(due);
+        // Only now: who knows of a message by the count has to find it by the flag.
+        self.inbox.account.remote.add(1);
+        self.left.count(signal);
+        (number, signal)
+    }
+
+    fn note_earliest(&mut self, lane: Lane, when: Moment) {
+        if lane == Lane::Timed {
+            self.left.timed_from = self.left.timed_from.min(when);
+        }
+        let earliest = &self.inbox.earliest;
+        if when.as_nanos() < earliest.load(Relaxed) {
+            earliest.store(when.as_nanos(), Release);
+        }
+    }
+
+    /// Leaves something for the looper's thread to keep.
+    pub(crate) fn admit(mut self, arrival: Arrival) -> Signal {
+        self.left.arrivals.push(arrival);
+        self.inbox.counted(self.inbox.raise(CHORES, Moment::FRONT))
+    }
+}
+
+impl<T> Inbox<T> {
+    /// Notes mail. To be called under the lock.
+    #[inline]
+    fn raise_mail(&self, due: Moment) -> Signal {
+        // Whoever takes the flag back needs the lock, and the looper does not fall asleep while it is set: it need not
+        // be set again.
+        let ignored = if planted::is(Bug::RaiseOnce) { ASLEEP } else { 0 };
+        if self.state.load(Acquire) & (MAIL | ASLEEP) & !ignored == MAIL {
+            Signal::Saved
+        } else {
+            self.raise(MAIL, due)
+        }
+    }
+}

@@ -1,0 +1,437 @@
+//! What stays on the looper's thread: closures, sources and callbacks that need not be `Send`.
+//!
+//! The shared queue and table carry only keys to them. Each thread knows the homes of its own loopers, so that what is
+//! cancelled or removed there is dropped at once; other threads leave it to be tidied up in the looper's next turn.
+
+use std::{
+    cell::{Cell, OnceCell, RefCell},
+    collections::BTreeMap,
+    fmt::{self, Debug, Formatter},
+    iter,
+    mem::{self, ManuallyDrop},
+    rc::{Rc, Weak},
+    sync::Arc,
+};
+
+use crate::{
+    core::{
+        idlers::{IdleCallback, Idlers},
+        inbox::Chores,
+        item::{Arrival, Body, Callee, Item, Leftover, Posting, Target},
+        shared::{LooperId, Shared},
+    },
+    error::Reason,
+    fd::{CLOSED_UNDER_IT, Watched, registrations::Ended, sources::Sources, stale},
+    looper::{Core, Looper},
+    mem::{
+        drop::drop_each,
+        letter::Letter,
+        slots::{Annex, Key},
+    },
+    planted::{self, Bug},
+    queue::Taken,
+};
+
+thread_local! {
+    /// The homes of the loopers that live on this thread. Has no destructor, so that it is there in those of other
+    /// thread-locals, too; nor needs one, since its room goes with the last of them.
+    static HOMES: ManuallyDrop<RefCell<Homes>> = const { ManuallyDrop::new(RefCell::new(BTreeMap::new())) };
+}
+
+type Homes = BTreeMap<LooperId, Weak<Home>>;
+
+/// The home of the looper called `id`, if it lives on this thread.
+fn find(id: LooperId) -> Option<Rc<Home>> {
+    HOMES.with(|homes| homes.borrow().get(&id)?.upgrade())
+}
+
+pub(crate) struct Home {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) sources: Sources<Looper>,
+    pub(crate) idlers: Idlers,
+    /// The looper itself, once it is whole.
+    pub(crate) core: OnceCell<Weak<Core>>,
+    /// The handlers' closures, by the handlers' keys in the queue's index.
+    targets: RefCell<Annex<Callee>>,
+    /// The handler whose message ran last, which often is the next one's, too; `None` while it runs.
+    latest: Cell<Option<Callee>>,
+    /// Which one that is.
+    latest_key: Cell<Option<Key>>,
+    /// How often handlers' closures were taken out.
+    departed: Cell<u64>,
+    /// Somebody drops what the home has ended, and goes on until there is nothing left of that.
+    clearing: Cell<bool>,
+    /// Whether a turn is under way, or a source is lent: whether polling has to be refused.
+    busy: Cell<bool>,
+}
+
+impl Debug for Home {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Home").field("shared", &self.shared).finish_non_exhaustive()
+    }
+}
+
+/// Something of a user's that has to be dropped.
+enum Debris {
+    Closure(#[expect(dead_code, reason = "is dropped")] Posting),
+    Source(#[expect(dead_code, reason = "is dropped")] Box<dyn Watched<Looper>>),
+    Target(#[expect(dead_code, reason = "is dropped")] Callee),
+    Idle(#[expect(dead_code, reason = "is dropped")] IdleCallback),
+    /// A message, for which its handler has the passport.
+    Sent(Callee, Letter),
+}
+
+impl Drop for Debris {
+    fn drop(&mut self) {
+        if let Debris::Sent(target, letter) = self {
+            target.discard(mem::take(letter));
+        }
+    }
+}
+
+impl Home {
+    /// Makes the home of a looper, which its thread knows from now on.
+    pub(crate) fn new(shared: Arc<Shared>) -> Rc<Home> {
+        let home = Rc::new(Home {
+            shared,
+            sources: Sources::default(),
+            idlers: Idlers::default(),
+            core: OnceCell::new(),
+            targets: RefCell::default(),
+            latest: Cell::default(),
+            latest_key: Cell::default(),
+            departed: Cell::new(0),
+            clearing: Cell::new(false),
+            busy: Cell::new(false),
+        });
+        HOMES.with(|homes| homes.borrow_mut().insert(home.shared.id, Rc::downgrade(&home)));
+        home
+    }
+
+    /// The home of a looper, if the calling thread is the one it lives on.
+    pub(crate) fn of(shared: &Shared) -> Option<Rc<Home>> {
+        if shared.is_current() { find(shared.id) } else { None }
+    }
+
+    /// Notes that polling has to be refused, until what this gives is dropped. `None` if it has to be refused already.
+    pub(crate) fn occupy(&self) -> Option<Busy<'_>> {
+        (!self.busy.replace(true)).then(|| Busy { home: self })
+    }
+
+    /// Whether polling has to be refused.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.busy.get()
+    }
+
+    /// Keeps a handler's closure. Gives what has to be dropped for that.
+    #[must_use = "it has to be dropped, with nothing borrowed"]
+    pub(crate) fn keep_target(&self, key: Key, target: Callee) -> Option<Callee> {
+        let displaced = self.targets.borrow_mut().insert(key, target);
+        if displaced.is_some() {
+            self.forget_latest();
+        }
+        displaced
+    }
+
+    /// Takes out a handler's closure.
+    fn take_target(&self, key: Key) -> Option<Callee> {
+        let target = self.targets.borrow_mut().remove(key);
+        self.forget_latest();
+        target
+    }
+
+    /// Lets go of the handler whose message ran last, also if it is still running. Drops nothing for good: whoever has
+    /// just taken its closure out still has that.
+    fn forget_latest(&self) {
+        self.departed.set(self.departed.get() + 1);
+        self.latest_key.set(None);
+        self.latest.take();
+    }
+
+    /// A handler's closure, to be called. Kept until it has run: what is called in between may end the handler.
+    #[inline(always)]
+    pub(crate) fn lend_target(&self, key: Key) -> Option<Lent<'_>> {
+        let is_latest = self.latest_key.get() == Some(key);
+        let target = if is_latest { self.latest.take() } else { None };
+        let target = match target {
+            Some(target) => target,
+            None => self.exchange_latest(key)?,
+        };
+        Some(Lent { home: self, departed: self.departed.get(), target: Some(target) })
+    }
+
+    #[inline(never)]
+    fn exchange_latest(&self, key: Key) -> Option<Callee> {
+        let target = self.target(key)?;
+        self.latest.take();
+        self.latest_key.set(Some(key));
+        Some(target)
+    }
+
+    /// A handler's closure, also one that another thread has just made.
+    pub(crate) fn target(&self, key: Key) -> Option<Callee> {
+        let present = self.targets.borrow().get(key).cloned();
+        if present.is_some() || self.shared.is_inherited() {
+            return present;
+        }
+        drop_each(self.admit(self.shared.inbox.take_arrivals()));
+        self.targets.borrow().get(key).cloned()
+    }
+
+    /// Takes over what other threads have made, all of it before anything is dropped. Gives what has to be dropped for
+    /// that.
+    fn admit(&self, arrivals: Vec<Arrival>) -> Vec<Debris> {
+        let admit = |arrival| match arrival {
+            Arrival::Target(key, target) => self.keep_target(key, target()).map(Debris::Target),
+            Arrival::Idle(id, callback) => {
+                self.idlers.insert(id, callback);
+                None
+            }
+        };
+        arrivals.into_iter().filter_map(admit).collect()
+    }
+
+    /// Drops the closures of handlers that are gone for good, unless that is under way already.
+    pub(crate) fn drop_ended_targets(&self) {
+        let clearing = self.begin_clearing();
+        drop_each(self.ended_targets(clearing.is_some()));
+    }
+
+    /// Takes out what there is of handlers that are gone for good, also of those that go meanwhile; nothing if
+    /// somebody further out does so: what that one still has to drop is found through them.
+    fn ended_targets(&self, may_take: bool) -> impl Iterator<Item = Debris> {
+        let take = move || {
+            let ended = if may_take { self.take_ended() } else { Vec::new() };
+            (!ended.is_empty()).then_some(ended)
+        };
+        iter::from_fn(take).flatten()
+    }
+
+    fn take_ended(&self) -> Vec<Debris> {
+        // Asked first: a handler that another thread has made arrives before it ends, and so does what such a thread
+        // has left of its messages.
+        let ended = self.shared.with_raw_queue(|queue| queue.take_ended());
+        if ended.is_empty() {
+            return Vec::new();
+        }
+        let Chores { arrivals, leftovers } = self.shared.inbox.take_left();
+        let displaced = self.admit(arrivals);
+        // While they are found.
+        let left: Vec<Debris> =
+            leftovers.into_iter().filter_map(|leftover| self.debris_of_leftover(leftover)).collect();
+        let targets = ended.into_iter().filter_map(|key| self.take_target(key)).map(Debris::Target);
+        displaced.into_iter().chain(left).chain(targets).collect()
+    }
+
+    fn begin_clearing(&self) -> Option<Clearing<'_>> {
+        (!self.clearing.replace(true)).then(|| Clearing { home: self })
+    }
+
+    /// Drops what other threads have cancelled, removed or given up, and takes home what they have added.
+    ///
+    /// Whether there was anything.
+    pub(crate) fn tidy(&self) -> bool {
+        if self.shared.is_inherited() {
+            return false;
+        }
+        let Some(Chores { arrivals, leftovers }) = self.shared.inbox.take_chores() else {
+            return false;
+        };
+        let clearing = self.begin_clearing();
+        let displaced = self.admit(arrivals);
+        let (arrivals, departures) = self.shared.fds.take_traffic();
+        let exchanged = self.sources.admit(arrivals).into_iter().map(Debris::Source);
+        let leftovers = leftovers.into_iter().filter_map(|leftover| self.debris_of_leftover(leftover));
+        let sources = departures.into_iter().filter_map(|key| self.sources.remove(key)).map(Debris::Source);
+        let given_up = self.shared.take_dropped().into_messages().filter_map(|taken| self.debris_of(taken));
+        // Handlers go last: their messages are found through them.
+        let targets = self.ended_targets(clearing.is_some());
+        drop_each(
+            displaced.into_iter().chain(exchanged).chain(leftovers).chain(given_up).chain(sources).chain(targets),
+        );
+        true
+    }
+
+    /// Ends the home: everything that is left is dropped, on this thread.
+    pub(crate) fn clear(&self) {
+        self.be_forgotten();
+        drop_each(self.take_everything());
+    }
+
+    /// A function of its own, and a box: homes are cleared inside each other, and what this needs of the stack is much.
+    #[inline(never)]
+    fn take_everything(&self) -> Box<dyn Iterator<Item = Debris> + '_> {
+        let displaced = self.admit(self.shared.inbox.take_arrivals());
+        let exchanged = self.sources.admit(self.shared.fds.take_traffic().0).into_iter().map(Debris::Source);
+        let leftovers = self.shared.inbox.take_chores().map_or(Vec::new(), |chores| chores.leftovers);
+        let leftovers = leftovers.into_iter().filter_map(|leftover| self.debris_of_leftover(leftover));
+        let given_up = self.shared.take_dropped().into_messages().filter_map(|taken| self.debris_of(taken));
+        let sources = self.sources.take_all().map(Debris::Source);
+        let idlers = self.idlers.take_all().map(Debris::Idle);
+        let targets = iter::once_with(|| self.targets.borrow_mut().take_all()).flatten().map(Debris::Target);
+        // Their closures go with all others.
+        drop(self.shared.with_raw_queue(|queue| queue.index().take_ended()));
+        let posted = leftovers.chain(given_up);
+        Box::new(displaced.into_iter().chain(exchanged).chain(posted).chain(sources).chain(idlers).chain(targets))
+    }
+
+    /// Ends the home in a forked child: what only its own thread could reach is dropped. What others could is not
+    /// looked at.
+    pub(crate) fn clear_inherited(&self) {
+        self.be_forgotten();
+        let sources = self.sources.take_all().map(Debris::Source);
+        let idlers = self.idlers.take_all().map(Debris::Idle);
+        let targets = iter::once_with(|| self.targets.borrow_mut().take_all()).flatten().map(Debris::Target);
+        drop_each(sources.chain(idlers).chain(targets));
+    }
+
+    /// Lets its thread know it no more, and keeps no handler at hand, which would outlive the others.
+    fn be_forgotten(&self) {
+        self.forget_latest();
+        HOMES.with(|homes| {
+            let mut homes = homes.borrow_mut();
+            homes.remove(&self.shared.id);
+            if homes.is_empty() {
+                *homes = BTreeMap::new();
+            }
+        });
+    }
+
+    fn debris_of(&self, taken: Taken<Item>) -> Option<Debris> {
+        match taken.value.body {
+            Body::Closure(closure) => Some(Debris::Closure(closure)),
+            Body::Sent(sent) => self.debris_of_leftover(Leftover::Sent(taken.target?, sent.letter)),
+        }
+    }
+
+    fn debris_of_leftover(&self, leftover: Leftover) -> Option<Debris> {
+        match leftover {
+            Leftover::Sent(target, letter) => Some(Debris::Sent(self.target(target)?, letter)),
+            Leftover::Idle(id) => {
+                if !self.idlers.contains(id) {
+                    drop_each(self.admit(self.shared.inbox.take_arrivals()));
+                }
+                self.idlers.remove(id).map(Debris::Idle)
+            }
+        }
+    }
+}
+
+/// A handler's closure that is being called.
+pub(crate) struct Lent<'a> {
+    home: &'a Home,
+    /// How often closures had been taken out when this was lent.
+    departed: u64,
+    /// `None` once it is given back.
+    target: Option<Callee>,
+}
+
+impl Lent<'_> {
+    #[inline]
+    pub(crate) fn target(&self) -> &dyn Target {
+        self.target.as_deref().expect("it is given back when this is dropped").as_ref()
+    }
+}
+
+impl Drop for Lent<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        let Some(target) = self.target.take() else {
+            return;
+        };
+        // If some have been taken out meanwhile, this one may have been, too.
+        if self.departed == self.home.departed.get() {
+            self.home.latest.set(Some(target));
+        } else {
+            drop_each([target]);
+        }
+    }
+}
+
+/// Drops what a home has ended.
+struct Clearing<'a> {
+    home: &'a Home,
+}
+
+impl Drop for Clearing<'_> {
+    fn drop(&mut self) {
+        self.home.clearing.set(false);
+    }
+}
+
+/// A home in which polling has to be refused.
+pub(crate) struct Busy<'a> {
+    home: &'a Home,
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.home.busy.set(false);
+    }
+}
+
+/// Runs `use_it` on a looper, if it lives: at once on the looper's thread, which need not ask the
+/// others.
+pub(crate) fn with_looper<R>(id: LooperId, use_it: impl FnOnce(&Shared) -> R) -> Option<R> {
+    match find(id) {
+        Some(home) => Some(use_it(&home.shared)),
+        None => id.find().map(|shared| use_it(&shared)),
+    }
+}
+
+/// Drops something that lives at home: now if the calling thread is there, else in the looper's next turn. Gives it
+/// back if there is no home any more.
+pub(crate) fn drop_at_home(shared: &Shared, leftover: Leftover) -> Result<(), Leftover> {
+    if let Some(home) = Home::of(shared) {
+        drop_each(home.debris_of_leftover(leftover));
+        return Ok(());
+    }
+    if shared.is_inherited() {
+        return Err(leftover);
+    }
+    shared.signal_if(shared.inbox.leave(leftover)?);
+    Ok(())
+}
+
+/// Drops the closures of handlers that are gone for good: now if the calling thread is their home, else in the looper's
+/// next turn.
+pub(crate) fn drop_ended_targets(shared: &Shared) {
+    match Home::of(shared) {
+        Some(home) => home.drop_ended_targets(),
+        // The home was cleared: nobody else takes them any more.
+        None if shared.is_inherited() => {}
+        None if shared.closed() == Some(Reason::Dropped) => {
+            _ = shared.with_raw_queue(|queue| queue.index().take_ended())
+        }
+        None => shared.signal_if(shared.inbox.leave_chores()),
+    }
+}
+
+/// Drops the source and callback of a registration that has ended: here if they live here, else at home.
+pub(crate) fn drop_ended(shared: &Shared, key: Key) {
+    match Home::of(shared) {
+        Some(home) => {
+            let displaced = home.sources.admit(shared.fds.take_arrivals());
+            drop_each(displaced.into_iter().chain(home.sources.remove(key)));
+        }
+        None => {
+            if planted::is(Bug::TellBeforeLeaving) {
+                shared.signal_if(shared.inbox.leave_chores());
+                return shared.fds.leave_departure(key);
+            }
+            shared.fds.leave_departure(key);
+            shared.signal_if(shared.inbox.leave_chores());
+        }
+    }
+}
+
+/// Drops the registration that a newer one of the same fd number has ended.
+pub(crate) fn drop_displaced(shared: &Shared, ended: Option<Ended>) {
+    let Some(ended) = ended else {
+        return;
+    };
+    if let Some(died) = ended.died {
+        shared.notices.add(stale(died, CLOSED_UNDER_IT));
+    }
+    drop_ended(shared, ended.key);
+}

@@ -1,0 +1,15 @@
+//! What a looper consists of: [`Shared`](shared::Shared), which all threads reach, and [`Home`](local::Home), which
+//! stays on its thread.
+//!
+//! A post from another thread goes into the [`inbox`]; the looper takes it from there into its queue. What has to be
+//! dropped on the looper's thread, and what others have made for it, waits in the inbox, too.
+
+pub(crate) mod cancelled;
+pub(crate) mod idlers;
+pub(crate) mod inbox;
+pub(crate) mod item;
+pub(crate) mod local;
+pub(crate) mod looking;
+pub(crate) mod refused;
+pub(crate) mod shared;
+pub(crate) mod sticky;

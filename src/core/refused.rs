@@ -1,0 +1,243 @@
+//! What was not taken, on its way back: within the library with its value in hand, to the user as an error that `?` can
+//! take anywhere.
+
+use std::{
+    error::Error,
+    fmt::{self, Debug, Display, Formatter},
+    io,
+    panic::Location,
+};
+
+use crate::{
+    core::sticky::Sticky,
+    error::{OsError, Reason, advice},
+};
+
+/// A value that a looper did not take, and why.
+///
+/// It is `Send` and `Sync` whatever the value is, so that `?` turns it into a `Box<dyn Error + Send + Sync>`, an
+/// `anyhow::Error` or, with the value dropped, an [`io::Error`]: of kind `BrokenPipe`, with a `Rejected<()>` inside; in
+/// a forked child, with an [`OsError`] of `ECHILD`.
+///
+/// ```
+/// use alooper::{Looper, Reason};
+/// use std::{error::Error, rc::Rc};
+///
+/// # fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
+/// let looper = Looper::new()?;
+/// let name = Rc::new("not `Send`");
+/// looper.post(move |_| println!("{name}"))?;
+///
+/// looper.quit();
+/// let refused = looper.post(|looper| println!("{looper:?}")).unwrap_err();
+/// assert_eq!(refused.reason(), Reason::Quit);
+/// if let Some(callback) = refused.into_value() {
+///     callback(&looper);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Thread safety
+/// A value that has to be `Send` where it was refused, as by a [`LooperHandle`](crate::LooperHandle), goes along with
+/// the error. Any other, a [`Handler`](crate::Handler)'s messages included, stays on the thread where it was refused,
+/// and is given back and dropped only there. If the error is dropped elsewhere, the value is left behind: it is dropped
+/// when something else is refused on its thread, or when that ends.
+///
+/// # Android
+/// `Handler.post` and `sendMessage` return `false` instead, and the message is lost.
+pub struct Rejected<T>(Box<Rejection<T>>);
+
+struct Rejection<T> {
+    reason: Reason,
+    place: &'static Location<'static>,
+    value: Sticky<T>,
+}
+
+impl<T> Rejected<T> {
+    #[cold]
+    fn new(reason: Reason, place: &'static Location<'static>, value: Sticky<T>) -> Rejected<T> {
+        Rejected(Box::new(Rejection { reason, place, value }))
+    }
+
+    /// Why the value was refused.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        self.0.reason
+    }
+
+    /// Where it was refused: the place of the call in your source.
+    #[must_use]
+    pub fn place(&self) -> &'static Location<'static> {
+        self.0.place
+    }
+
+    /// What is left of it when the value is dropped.
+    fn without_value(self) -> Rejected<()> {
+        Rejected::new(self.0.reason, self.0.place, Sticky::none())
+    }
+}
+
+impl<T: 'static> Rejected<T> {
+    /// Gives the value back, as it was passed in. `None` on another thread than its own, where it stays behind; see
+    /// above.
+    #[must_use]
+    pub fn into_value(self) -> Option<T> {
+        self.0.value.into_inner()
+    }
+}
+
+impl<T> Debug for Rejected<T> {
+    /// The text, since that is what a `main` prints that returns it.
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        Display::fmt(self, f)
+    }
+}
+
+impl<T> Display for Rejected<T> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (refused at {})", self.0.reason, self.0.place)
+    }
+}
+
+impl<T> Error for Rejected<T> {}
+
+impl<T> From<Rejected<T>> for io::Error {
+    fn from(rejected: Rejected<T>) -> io::Error {
+        rejected.reason().wrap(rejected.without_value())
+    }
+}
+
+/// A source that could not be registered, and why.
+///
+/// It is `Send` and `Sync` whatever the source is, as [`Rejected`] is. Turns into an [`io::Error`] with `?`, which drops
+/// the source and keeps the error's kind.
+///
+/// # Thread safety
+/// As that of [`Rejected`]: what [`Looper::add_fd`](crate::Looper::add_fd) refuses stays on the looper's thread, what
+/// [`LooperHandle::add_fd`](crate::LooperHandle::add_fd) refuses goes along.
+pub struct AddFdError<S>(Box<Unwatched<S>>);
+
+struct Unwatched<S> {
+    error: io::Error,
+    place: &'static Location<'static>,
+    source: Sticky<S>,
+}
+
+impl<S> AddFdError<S> {
+    #[cold]
+    fn new(error: io::Error, place: &'static Location<'static>, source: Sticky<S>) -> AddFdError<S> {
+        AddFdError(Box::new(Unwatched { error, place, source }))
+    }
+
+    /// The kernel's error (`raw_os_error` is set), or one of kind `BrokenPipe` when the looper has quit, or one of
+    /// [`Reason::Forked`].
+    #[must_use]
+    pub fn error(&self) -> &io::Error {
+        &self.0.error
+    }
+
+    /// Where the source was refused: the place of the call in your source code.
+    #[must_use]
+    pub fn place(&self) -> &'static Location<'static> {
+        self.0.place
+    }
+}
+
+impl<S: 'static> AddFdError<S> {
+    /// For a source that stays on the calling thread.
+    pub(crate) fn stays(error: io::Error, place: &'static Location<'static>, source: Box<S>) -> AddFdError<S> {
+        AddFdError::new(error, place, Sticky::stays(source))
+    }
+
+    /// For a source that comes along.
+    pub(crate) fn comes(error: io::Error, place: &'static Location<'static>, source: Box<S>) -> AddFdError<S>
+    where
+        S: Send,
+    {
+        AddFdError::new(error, place, Sticky::comes(source))
+    }
+
+    /// Gives the source back, as it was passed in. `None` on another thread than its own, where it stays behind: see
+    /// [`Rejected`].
+    #[must_use]
+    pub fn into_source(self) -> Option<S> {
+        self.0.source.into_inner()
+    }
+
+    /// Gives the error that `?` makes of this, and the source as [`into_source`](AddFdError::into_source) does.
+    #[must_use]
+    pub fn into_parts(self) -> (io::Error, Option<S>) {
+        (OsError::wrap("epoll_ctl", self.0.error), self.0.source.into_inner())
+    }
+}
+
+impl<S> Debug for AddFdError<S> {
+    /// The text, since that is what a `main` prints that returns it.
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        Display::fmt(self, f)
+    }
+}
+
+impl<S> Display for AddFdError<S> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Unwatched { error, place, .. } = &*self.0;
+        write!(f, "cannot watch this fd: {error}")?;
+        if let Some(errno) = error.raw_os_error() {
+            write!(f, "; {}", advice("epoll_ctl", errno))?;
+        }
+        write!(f, " (refused at {place})")
+    }
+}
+
+impl<S> Error for AddFdError<S> {}
+
+impl<S> From<AddFdError<S>> for io::Error {
+    fn from(refused: AddFdError<S>) -> io::Error {
+        OsError::wrap("epoll_ctl", refused.0.error)
+    }
+}
+
+/// Whether a `T` is too large to be passed around by value: a build that is not optimized copies it for each call, so
+/// that the stack has to have room for all of these (M12). What has no room in a message is boxed in any case.
+pub(crate) const fn is_large<T>() -> bool {
+    size_of::<T>() > 1024
+}
+
+/// A value that was not taken, and why, on its way back to the door at which it came in.
+pub(crate) struct Refused<T> {
+    pub(crate) value: T,
+    pub(crate) reason: Reason,
+}
+
+impl<T: 'static> Refused<T> {
+    /// Hands it out where it came in, at `place`, to stay on this thread.
+    #[cold]
+    pub(crate) fn stays(self, place: &'static Location<'static>) -> Rejected<T> {
+        Refused { value: Box::new(self.value), reason: self.reason }.unboxed_stays(place)
+    }
+
+    /// Hands it out where it came in, at `place`, to come along.
+    #[cold]
+    pub(crate) fn comes(self, place: &'static Location<'static>) -> Rejected<T>
+    where
+        T: Send,
+    {
+        Refused { value: Box::new(self.value), reason: self.reason }.unboxed_comes(place)
+    }
+}
+
+impl<T: 'static> Refused<Box<T>> {
+    /// As [`stays`](Refused::stays), of a value that was boxed at the door.
+    pub(crate) fn unboxed_stays(self, place: &'static Location<'static>) -> Rejected<T> {
+        Rejected::new(self.reason, place, Sticky::stays(self.value))
+    }
+
+    /// As [`comes`](Refused::comes), of a value that was boxed at the door.
+    pub(crate) fn unboxed_comes(self, place: &'static Location<'static>) -> Rejected<T>
+    where
+        T: Send,
+    {
+        Rejected::new(self.reason, place, Sticky::comes(self.value))
+    }
+}

@@ -1,0 +1,438 @@
+//! What all threads reach of a looper: the inbox, the queue, the waker and the table of fds.
+//!
+//! Locks are taken in this order: queue, inbox. The fd table's is taken alone. No user code runs and nothing of a
+//! user's is dropped under any of them: what has to be dropped is handed out. A forked child locks none of them, and
+//! does not touch the fds: whatever comes here asks first whether it may (X2, [`inherited`]).
+
+mod barriers;
+mod inherited;
+mod names;
+mod posting;
+mod room;
+mod slices;
+mod turns;
+
+use std::{
+    io, iter, mem,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+pub(crate) use self::names::LooperId;
+use crate::{
+    core::{
+        inbox::{Inbox, Open, Signal, Taken, Wakes},
+        item::{Arrival, Body, Item, Origin, Stamp, When},
+        refused::Refused,
+    },
+    error::Reason,
+    fd::{
+        notice::{Notice, Notices},
+        table::FdTable,
+    },
+    looper::Looper,
+    mem::{
+        letter::Letter,
+        log,
+        slots::{Key, Slots},
+    },
+    planted::{self, Bug},
+    queue::{
+        self, Begun, Dropped, Hold, Queue,
+        account::{Account, Counter, ExitReport},
+        labels::Token,
+        mail::{Mail, Numbers},
+        node::{Extra, Queued, Spot},
+        place::{Lane, Name, Number, Place},
+    },
+    sys::{
+        epoll::Epoll,
+        fork::Process,
+        sync::{Condvar, Here, Mutex, OwnerCell, OwnerGuard, ThreadNumber, current_thread},
+        waker::Waker,
+    },
+    time::{Clock, Moment},
+};
+
+/// How many messages are no burst.
+const COMMON_LENGTH: usize = 1024;
+
+/// For how long the room that a burst has taken stays for the next one.
+const ROOM_STAYS: Duration = Duration::from_secs(1);
+
+/// Somebody who waits for a call.
+pub(crate) trait Waiting: Send + Sync {
+    /// Gives the call back to who waits, unless it has begun.
+    fn give_up(&self);
+}
+
+/// How to quit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Quit {
+    /// Give up everything that is pending.
+    Now,
+    /// Run what is due at this moment, give up the rest.
+    Safely,
+}
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) name: Option<Box<str>>,
+    /// What log messages call the looper.
+    pub(crate) label: Box<str>,
+    pub(crate) clock: Clock,
+    /// A number that no other looper has.
+    pub(crate) id: LooperId,
+    /// The thread that the looper is bound to.
+    pub(crate) owner: ThreadNumber,
+    /// The process that made it: a forked child locks nothing of it.
+    process: Process,
+    /// How many messages there were, and how they have ended.
+    account: Arc<Account>,
+    pub(crate) inbox: Inbox<Item>,
+    desk: OwnerCell<Desk>,
+    /// How often messages were not held any more, and who waits for that.
+    releases: Mutex<u64>,
+    released: Condvar,
+    waker: Waker,
+    pub(crate) fds: FdTable<Looper>,
+    /// What the looper has noticed itself.
+    pub(crate) notices: Arc<Notices>,
+    /// Whether the looper's thread waits in epoll. Written by that thread alone; orders nothing.
+    polling: AtomicBool,
+    /// Whether somebody watches, and wants to know when messages were posted. Orders nothing.
+    watched: AtomicBool,
+    /// Who waits for calls.
+    calls: Mutex<Slots<Weak<dyn Waiting>>>,
+    /// After which time a barrier is reported; zero for never.
+    barrier_alarm: Duration,
+    /// The next number of something that has to have one.
+    ids: AtomicU64,
+    pub(crate) counters: Counters,
+}
+
+/// The queue, with what is needed to fill it.
+#[derive(Debug)]
+struct Desk {
+    queue: Queue<Item>,
+    /// For what the looper's thread posts.
+    numbers: Numbers,
+    /// Mail on its way into the queue.
+    taken: Taken<Item>,
+    /// When the looper has to come back to give back room, if it has to.
+    trim_at: Option<Moment>,
+    /// The looper has looked at the clock since it last waited, more or less: [`Queue::latest`] is not long ago.
+    is_fresh: bool,
+}
+
+impl Desk {
+    fn new(account: &Arc<Account>) -> Desk {
+        Desk {
+            queue: Queue::new(account),
+            numbers: Numbers::default(),
+            taken: Taken::default(),
+            trim_at: None,
+            is_fresh: false,
+        }
+    }
+}
+
+/// What is counted on the looper's thread alone, for all to read.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) turns: Counter,
+    pub(crate) waits: Counter,
+    pub(crate) fd_callbacks: Counter,
+    pub(crate) spurious_wakes: Counter,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        name: Option<Box<str>>,
+        clock: Clock,
+        owner: ThreadNumber,
+        barrier_alarm: Duration,
+        waker: Waker,
+        set: &Arc<Epoll>,
+    ) -> Arc<Shared> {
+        let notices = Arc::new(Notices::new());
+        let account = Arc::new(Account::default());
+        let label = name.as_ref().map_or_else(|| "a looper".into(), |name| format!("looper {name:?}").into());
+        let shared = Arc::new(Shared {
+            name,
+            label,
+            clock,
+            id: LooperId::next(),
+            owner,
+            process: Process::current(),
+            inbox: Inbox::new(&account),
+            desk: OwnerCell::new(owner, Desk::new(&account)),
+            account,
+            releases: Mutex::new(0),
+            released: Condvar::new(),
+            waker,
+            fds: FdTable::new(set, &notices),
+            notices,
+            polling: AtomicBool::new(false),
+            watched: AtomicBool::new(false),
+            calls: Mutex::new(Slots::default()),
+            barrier_alarm,
+            ids: AtomicU64::new(0),
+            counters: Counters::default(),
+        });
+        shared.id.list(&shared);
+        shared
+    }
+
+    /// Whether the calling thread is the looper's. A forked child has no such thread.
+    #[inline]
+    pub(crate) fn is_current(&self) -> bool {
+        self.owner.is_here() && !self.is_inherited()
+    }
+
+    pub(crate) fn is_polling(&self) -> bool {
+        self.polling.load(Ordering::Relaxed) && !self.is_inherited()
+    }
+
+    pub(crate) fn set_polling(&self, polling: bool) {
+        self.polling.store(polling, Ordering::Relaxed);
+    }
+
+    /// A number that no other call gives.
+    pub(crate) fn next_id(&self) -> u64 {
+        self.ids.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Whether somebody watches, and wants to know when messages were posted.
+    #[inline]
+    pub(crate) fn is_watched(&self) -> bool {
+        self.watched.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_watched(&self, watched: bool) {
+        self.watched.store(watched, Ordering::Relaxed);
+    }
+
+    /// Leaves what `arrival` makes of `value` for the looper's thread to keep; gives it back if the inbox is closed.
+    pub(crate) fn admit<T>(&self, value: T, arrival: impl FnOnce(T) -> Arrival) -> Result<(), Refused<T>> {
+        if self.is_inherited() {
+            return Err(Refused { value, reason: Reason::Forked });
+        }
+        let signal = match self.inbox.open() {
+            Ok(inbox) => inbox.admit(arrival(value)),
+            Err(reason) => return Err(Refused { value, reason }),
+        };
+        self.signal_if(signal);
+        Ok(())
+    }
+
+    /// Takes a message out of the queue; the caller drops it, where it may be dropped.
+    ///
+    /// A closure that has to be dropped on the looper's thread stays in the queue, apart from what is pending, until
+    /// that thread drops it: in the caller's hands it could outlive the looper.
+    pub(crate) fn cancel(&self, name: Name) -> Option<queue::Taken<Item>> {
+        let mut desk = self.desk(self.ours()?);
+        let mut taken = desk.queue.cancel_name(name)?;
+        if taken.value.is_here() {
+            return Some(taken);
+        }
+        let ends_target = taken.ends_target;
+        let value = mem::replace(&mut taken.value, Item::none());
+        desk.queue.drop_at_home(queue::Taken { value, target: None, ends_target });
+        let signal = self.inbox.leave_chores();
+        drop(desk);
+        self.signal_if(signal);
+        Some(taken)
+    }
+
+    /// Holds a message for the calling thread to look at: gives it if it is pending, and was not held by this thread.
+    ///
+    /// Waits while another thread holds it, if it may; otherwise it gives none.
+    pub(crate) fn hold(&self, spot: Spot, may_wait: bool) -> Option<Letter> {
+        let ours = self.ours()?;
+        let thread = current_thread().id();
+        loop {
+            let seen = *self.releases.lock();
+            let mut desk = self.raw_desk(ours);
+            match desk.queue.hold(spot, thread) {
+                Hold::Held => return desk.queue.get_mut(spot).and_then(|item| item.letter()).map(mem::take),
+                Hold::Gone | Hold::Mine => return None,
+                Hold::Busy if !may_wait || planted::is(Bug::PassHeld) => return None,
+                Hold::Busy => {}
+            }
+            drop(desk);
+            let mut releases = self.releases.lock();
+            while *releases == seen {
+                releases = self.released.wait(releases);
+            }
+        }
+    }
+
+    /// Holds a message no longer, and takes it out if it is to be removed; `letter` goes back if it stays. Gives
+    /// whether it was pending until this was done, what was taken out, and the letter if it did not go back.
+    pub(crate) fn release(
+        &self,
+        spot: Spot,
+        remove: bool,
+        letter: Letter,
+    ) -> (bool, Option<queue::Taken<Item>>, Option<Letter>) {
+        let Some(ours) = self.ours() else {
+            return (false, None, Some(letter));
+        };
+        let mut desk = self.raw_desk(ours);
+        let is_pending = desk.queue.contains(spot);
+        let removed = if remove { desk.queue.cancel(spot) } else { None };
+        let place = desk.queue.get_mut(spot).and_then(|item| item.letter());
+        let left = match place {
+            Some(place) => {
+                *place = letter;
+                None
+            }
+            None => Some(letter),
+        };
+        let is_awaited = desk.queue.release(spot) && !planted::is(Bug::ReleaseSilently);
+        let signal = if is_awaited { self.inbox.leave_chores() } else { Signal::Saved };
+        drop(desk);
+        *self.releases.lock() += 1;
+        self.released.notify_all();
+        self.signal_if(signal);
+        (is_pending, removed, left)
+    }
+
+    pub(crate) fn is_pending(&self, name: Name) -> bool {
+        self.with_queue(|queue| queue.find(name).is_some())
+    }
+
+    /// How often the eventfd had to be written, and how often not.
+    pub(crate) fn wakes(&self) -> Wakes {
+        if self.is_inherited() {
+            return Wakes::default();
+        }
+        let Wakes { sent, saved } = self.inbox.wakes();
+        // Posts of the looper's own thread need none.
+        Wakes { sent, saved: saved + self.account.own.get() }
+    }
+
+    /// How many messages are pending: exact, and without a lock but where others change that all the time.
+    pub(crate) fn len(&self) -> usize {
+        self.exit_report().pending()
+    }
+
+    pub(crate) fn exit_report(&self) -> ExitReport {
+        let Some(ours) = self.ours() else {
+            return ExitReport::default();
+        };
+        self.account.try_report().unwrap_or_else(|| {
+            let _desk = self.raw_desk(ours);
+            self.account.report()
+        })
+    }
+
+    /// Takes what a quit has given up.
+    pub(crate) fn take_dropped(&self) -> Dropped<Item> {
+        self.ours().map_or_else(Dropped::default, |ours| self.raw_desk(ours).queue.take_dropped())
+    }
+
+    /// Makes the next poll return at once, or the present one.
+    pub(crate) fn wake(&self) -> io::Result<()> {
+        self.check_process()?;
+        self.send(self.inbox.wake())
+    }
+
+    /// Makes the looper's epoll set readable, if that is needed. When that fails, the looper still counts as asleep.
+    fn send(&self, signal: Signal) -> io::Result<()> {
+        match signal {
+            Signal::Needed if self.is_inherited() => Ok(()),
+            Signal::Needed => self.waker.signal().inspect_err(|_| self.inbox.lull()),
+            Signal::Saved => Ok(()),
+        }
+    }
+
+    /// Signals the looper, if that is needed, for something that has been left and that it will find in any case.
+    #[inline]
+    pub(crate) fn signal_if(&self, signal: Signal) {
+        if signal == Signal::Needed {
+            self.signal_it(signal);
+        }
+    }
+
+    #[cold]
+    fn signal_it(&self, signal: Signal) {
+        if let Err(error) = self.send(signal) {
+            log::error!("{} could not be woken and sleeps on: {error}", self.label);
+        }
+    }
+
+    /// Makes the looper's epoll set readable, whether or not the looper sleeps.
+    pub(crate) fn signal(&self) {
+        if !self.is_inherited()
+            && let Err(error) = self.waker.signal()
+        {
+            log::error!("{} could not tell its host to poll it: {error}", self.label);
+        }
+    }
+
+    pub(crate) fn waker(&self) -> &Waker {
+        &self.waker
+    }
+
+    #[inline]
+    pub(crate) fn is_quitting(&self) -> bool {
+        self.inbox.is_closed()
+    }
+
+    /// Quits, unless the looper has quit before.
+    pub(crate) fn quit(&self, how: Quit) {
+        let Some(ours) = self.ours() else {
+            return;
+        };
+        self.fds.close(Reason::Quit);
+        let mut desk = self.raw_desk(ours);
+        let Some(signal) = self.inbox.close(Reason::Quit) else {
+            return;
+        };
+        match how {
+            Quit::Now => {
+                let mail = self.take_mail_to_give_up(&mut desk);
+                desk.queue.give_up_all(mail);
+            }
+            Quit::Safely => {
+                // What is plain is due, wherever it is.
+                self.take_mail(&mut desk);
+                desk.queue.give_up_later_than(self.clock.now());
+            }
+        }
+        drop(desk);
+        if how == Quit::Now {
+            // Those who wait for calls need not wait for the looper's thread.
+            let calls = mem::take(&mut *self.calls.lock());
+            calls.iter().filter_map(|(_, call)| call.upgrade()).for_each(|call| call.give_up());
+        }
+        self.signal_if(signal);
+    }
+
+    /// Notes somebody who waits for a call, to be released by a quit. Gives the key to take that back by.
+    pub(crate) fn note_call(&self, call: &Arc<impl Waiting + 'static>) -> Key {
+        let call: Weak<dyn Waiting> = Arc::downgrade(call) as _;
+        self.calls.lock().insert(call)
+    }
+
+    /// Forgets somebody who has waited for a call.
+    pub(crate) fn forget_call(&self, key: Key) {
+        let forgotten = self.calls.lock().remove(key);
+        drop(forgotten);
+    }
+
+    /// Gives up everything and refuses all from now on, because the looper is dropped.
+    pub(crate) fn shut(&self) {
+        self.id.strike();
+        self.fds.shut();
+        let mut desk = self.desk.lock();
+        self.inbox.shut();
+        let mail = self.take_mail_to_give_up(&mut desk);
+        desk.queue.give_up_all(mail);
+    }
+}

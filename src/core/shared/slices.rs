@@ -1,0 +1,105 @@
+//! What goes over many messages, in slices: the looper and others are let in after each.
+
+use super::*;
+use crate::queue::index::{Filter, Index, Selection};
+
+/// How many messages somebody looks at before others are let in: microseconds' worth.
+const SLICE: usize = 256;
+
+impl Shared {
+    /// Takes step after step on the queue as it is then, mail included, until one gives something; and all that they
+    /// have collected. A forked child has nothing.
+    fn in_slices<T, R>(&self, mut step: impl FnMut(&mut Queue<Item>, &mut Vec<T>) -> Option<R>) -> (Vec<T>, Option<R>) {
+        let (mut all, mut slice) = (Vec::new(), Vec::new());
+        while let Some(ours) = self.ours() {
+            let done = step(&mut self.desk(ours).queue, &mut slice);
+            // Not by the step, since what is large takes long to grow.
+            all.append(&mut slice);
+            if done.is_some() {
+                return (all, done);
+            }
+        }
+        (all, None)
+    }
+
+    /// Takes those of a handler's messages out of the queue that `filter` names: each when it is come to, if it is
+    /// pending then. Of those that are posted meanwhile, some may be taken, too.
+    pub(crate) fn cancel_all(&self, target: Key, filter: Filter) -> Vec<queue::Taken<Item>> {
+        let mut selection = Selection::new(target, filter);
+        self.in_slices(|queue, cancelled| queue.cancel_some(&mut selection, SLICE, cancelled).then_some(())).0
+    }
+
+    /// How many of a handler's messages are pending.
+    pub(crate) fn count(&self, target: Key, filter: Filter) -> usize {
+        let (_, count) = self.in_slices(|queue, _: &mut Vec<()>| queue.count(target, filter, SLICE));
+        count.unwrap_or(0)
+    }
+
+    /// Where a handler's messages lie, in the order in which they will run.
+    pub(crate) fn spots_of(&self, target: Key) -> Vec<Spot> {
+        let mut selection = Selection::new(target, Filter::All);
+        let find = |queue: &mut Queue<Item>, found: &mut _| queue.find_some(&mut selection, SLICE, found).then_some(());
+        let (mut found, _) = self.in_slices(find);
+        found.sort_unstable_by_key(|(place, _)| *place);
+        found.into_iter().map(|(_, spot)| spot).collect()
+    }
+
+    /// What `tell` says of each message that is pending, in their order, with its due time; and what `conclude` says of
+    /// the queue when the last was come to.
+    ///
+    /// Those that are posted, or taken out, meanwhile may be among them or not.
+    pub(crate) fn pending_with<R, S: Default>(
+        &self,
+        tell: impl Fn(Place, &Item, &Index) -> R,
+        conclude: impl Fn(&mut Queue<Item>) -> S,
+    ) -> (Vec<(Moment, R)>, S) {
+        let mut slots = None;
+        let (mut told, concluded) = self.in_slices(|queue, told| {
+            let slots = slots.get_or_insert_with(|| queue.slots());
+            queue.tell_some(slots, SLICE, &tell, told).then(|| conclude(queue))
+        });
+        told.sort_unstable_by_key(|(place, _)| *place);
+        (told.into_iter().map(|(place, told)| (place.when, told)).collect(), concluded.unwrap_or_default())
+    }
+}
+
+#[cfg(all(test, not(alooper_loom)))]
+mod tests {
+    use std::{
+        sync::{
+            atomic::{AtomicBool, Ordering::Relaxed},
+            mpsc,
+        },
+        thread,
+        time::Duration,
+    };
+
+    use crate::looper::Looper;
+
+    /// The looper posts while somebody on another thread looks at its messages without end.
+    #[test]
+    fn r5_the_looper_comes_in_between_two_slices() {
+        let (done, is_done) = mpsc::channel();
+        thread::spawn(move || {
+            let looper = Looper::new().unwrap();
+            let shared = looper.shared().clone();
+            let (has_begun, has_posted) = (AtomicBool::new(false), AtomicBool::new(false));
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    shared.in_slices(|_, _: &mut Vec<()>| {
+                        has_begun.store(true, Relaxed);
+                        has_posted.load(Relaxed).then_some(())
+                    })
+                });
+                while !has_begun.load(Relaxed) {
+                    thread::yield_now();
+                }
+                looper.post(|_| ()).unwrap();
+                has_posted.store(true, Relaxed);
+            });
+            done.send(looper.len()).unwrap();
+        });
+
+        assert_eq!(is_done.recv_timeout(Duration::from_secs(100)), Ok(1));
+    }
+}

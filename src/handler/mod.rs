@@ -1,0 +1,429 @@
+//! `Handler`: typed messages to a closure on the looper's thread.
+//!
+//! Here handlers are made and dropped; `draft.rs` sends, and `select.rs` finds messages again.
+
+pub(crate) mod draft;
+pub(crate) mod message;
+pub(crate) mod recipient;
+pub(crate) mod select;
+
+use std::{
+    any,
+    cell::Cell,
+    fmt::{self, Debug, Formatter},
+    panic::Location,
+    rc::Rc,
+    sync::{Arc, Weak},
+    time::{Duration, Instant},
+};
+
+use crate::{
+    core::{
+        item::{Arrival, Callee, Stamp, Target, When},
+        local,
+        refused::{Refused, Rejected},
+        shared::Shared,
+    },
+    error::Reason,
+    handler::{draft::Draft, recipient::Recipient},
+    looper::{Looper, handle::LooperHandle, posted::Posted},
+    mem::{
+        drop::{Shielded, drop_each},
+        letter::{Letter, Passport},
+        slots::Key,
+    },
+};
+
+/// Sends messages of type `M` to a closure on a looper's thread.
+///
+/// The closure and its state need not be `Send`. Clones are fronts of one handler; if `M` is `Send`, so are they, and
+/// any thread may send, remove and ask. Messages are ordered among everything else that is posted to the looper.
+///
+/// Each message may carry two labels by which it can be found again: a number, `what`, and a
+/// [`Token`](crate::Token). A message without `what` is not found by one, zero included. Two handlers never see each other's messages, and none of them closures that were posted to
+/// the looper.
+///
+/// ```
+/// use alooper::{Handler, Looper};
+/// use std::thread;
+///
+/// enum Progress {
+///     Percent(u32),
+///     Done,
+/// }
+///
+/// # fn main() -> std::io::Result<()> {
+/// let looper = Looper::new()?;
+/// let mut shown = Vec::new();
+/// let ui = Handler::new(&looper, move |looper, progress| match progress {
+///     Progress::Percent(percent) => shown.push(percent),
+///     Progress::Done => {
+///         assert_eq!(shown, [10, 90]);
+///         looper.quit();
+///     }
+/// });
+/// let worker = thread::spawn({
+///     let ui = ui.clone();
+///     move || {
+///         ui.send(Progress::Percent(10)).is_ok()
+///             && ui.send(Progress::Percent(90)).is_ok()
+///             && ui.send(Progress::Done).is_ok()
+///     }
+/// });
+///
+/// looper.run()?;
+/// assert!(worker.join().unwrap());
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Thread safety
+/// `Send` and `Sync` if `M` is `Send`.
+///
+/// # Guarantees
+/// The closure lives as long as a front or a pending message: messages that were sent run also when all fronts are
+/// gone. Then it is dropped, on the looper's thread (H2). It is dropped with the looper at the latest. A closure that
+/// holds a front of its own handler keeps itself alive until then: give it a [`WeakHandler`].
+///
+/// # Android
+/// `android.os.Handler`, whose `handleMessage` is the closure. Closures are posted to the looper itself: see
+/// [`Handler::looper`].
+#[doc(alias = "sendMessage")]
+pub struct Handler<M> {
+    front: Arc<Front<M>>,
+    /// Whether its messages pass barriers.
+    asynchronous: bool,
+}
+
+/// What the clones of a handler share. With the last one, the handler is abandoned.
+pub(crate) struct Front<M> {
+    recipient: Arc<Recipient<M>>,
+}
+
+impl<M> Drop for Front<M> {
+    fn drop(&mut self) {
+        let shared = &self.recipient.shared;
+        if shared.with_queue(|queue| queue.index().abandon(self.recipient.target)) {
+            local::drop_ended_targets(shared);
+        }
+    }
+}
+
+/// A handler on the looper's thread.
+struct Receiver<M, F> {
+    passport: Passport<M>,
+    /// Taken out while it runs. Dropped perhaps while a message's panic unwinds.
+    callback: Cell<Option<Shielded<Box<F>>>>,
+}
+
+impl<M, F> Receiver<M, F> {
+    /// Runs `call` with the callback, unless that runs already.
+    #[inline]
+    fn call(&self, call: impl FnOnce(&mut F)) {
+        let mut run = Run { place: &self.callback, callback: self.callback.take() };
+        if let Some(callback) = &mut run.callback {
+            call(callback);
+        }
+    }
+}
+
+impl<M: 'static, F: FnMut(&Looper, M) + 'static> Receiver<M, F> {
+    fn at_home(passport: Passport<M>, callback: Box<F>) -> Callee {
+        Rc::new(Box::new(Receiver { passport, callback: Cell::new(Some(Shielded::new(callback))) }))
+    }
+}
+
+impl<M, F: FnMut(&Looper, M)> Target for Receiver<M, F> {
+    fn run(&self, looper: &Looper, letter: &mut Letter) {
+        if const { Letter::has_room_for::<M>() } {
+            if let Some(message) = letter.open(self.passport) {
+                self.call(|callback| callback(looper, message));
+            }
+        } else if let Some(message) = letter.open_boxed(self.passport) {
+            self.call(|callback| callback(looper, *message));
+        }
+    }
+
+    fn discard(&self, mut letter: Letter) {
+        letter.discard(self.passport);
+    }
+
+    fn name(&self) -> &'static str {
+        any::type_name::<M>()
+    }
+}
+
+/// A callback that runs, and is put back after that, also if it panics.
+struct Run<'a, F> {
+    place: &'a Cell<Option<Shielded<Box<F>>>>,
+    callback: Option<Shielded<Box<F>>>,
+}
+
+impl<F> Drop for Run<'_, F> {
+    fn drop(&mut self) {
+        self.place.set(self.callback.take());
+    }
+}
+
+impl<M: 'static> Handler<M> {
+    /// Makes a handler on the looper's own thread: `callback` and its state need not be `Send`.
+    ///
+    /// On a looper that has quit, the handler is made, and what is sent to it is refused. A closure that keeps an `Rc`
+    /// of its own looper keeps both alive: use the looper that it is lent, or keep a [`LooperHandle`].
+    ///
+    /// # Android
+    /// `new Handler(looper, callback)`.
+    pub fn new<F>(looper: &Looper, callback: F) -> Handler<M>
+    where
+        F: FnMut(&Looper, M) + 'static,
+    {
+        let callback = Box::new(callback);
+        let shared = looper.shared();
+        let (handler, recipient) = Handler::announce(shared);
+        if let Some(Reason::Dropped | Reason::Forked) = shared.closed() {
+            // As for a looper that has quit, but that nobody would drop the closure later.
+            return handler;
+        }
+        let target = Receiver::at_home(recipient.passport, callback);
+        drop_each(looper.home().keep_target(recipient.target, target));
+        handler
+    }
+
+    /// Makes the front of a handler that the queue knows from now on.
+    fn announce(shared: &Arc<Shared>) -> (Handler<M>, Arc<Recipient<M>>) {
+        let target = shared.with_raw_queue(|queue| Some(queue.add_target(any::type_name::<M>())));
+        // In a forked child, nobody looks for it.
+        let target = target.unwrap_or(Key::from_bits(u64::MAX));
+        let recipient = Recipient::new(shared, target);
+        (Handler { front: Arc::new(Front { recipient: recipient.clone() }), asynchronous: false }, recipient)
+    }
+
+    pub(crate) fn recipient(&self) -> &Recipient<M> {
+        &self.front.recipient
+    }
+
+    /// Sends `message` to be handled after everything that is due already.
+    ///
+    /// # Errors
+    /// Gives the message back if the looper has quit or was dropped.
+    ///
+    /// # Thread safety
+    /// Callable from any thread if `M` is `Send`; holds short locks; writes the eventfd only if the looper sleeps.
+    ///
+    /// # Guarantees
+    /// As [`LooperHandle::post`]: messages and closures of one thread run in the order in which they were posted (M5),
+    /// and a message that was accepted ends in exactly one way (M6).
+    ///
+    /// # Android
+    /// `Handler.sendMessage`, which returns `false` instead of giving the message back.
+    #[track_caller]
+    #[inline]
+    pub fn send(&self, message: M) -> Result<Posted<M>, Rejected<M>> {
+        draft::send(self.recipient(), self.asynchronous, Stamp::new(When::Now), message)
+    }
+
+    /// Sends `message` to be handled no earlier than `delay` from now.
+    ///
+    /// Messages due at the same instant are handled in the order in which they were sent. A delay that overflows the
+    /// clock stays pending until it is removed.
+    ///
+    /// # Errors
+    /// Gives the message back if the looper has quit or was dropped.
+    ///
+    /// # Thread safety
+    /// Callable from any thread if `M` is `Send`; holds short locks; writes the eventfd only if the looper sleeps past
+    /// the deadline.
+    ///
+    /// # Android
+    /// `Handler.sendMessageDelayed`.
+    #[doc(alias = "sendMessageDelayed")]
+    #[track_caller]
+    pub fn send_delayed(&self, delay: Duration, message: M) -> Result<Posted<M>, Rejected<M>> {
+        let when = self.recipient().shared.clock.now().after(delay);
+        draft::send(self.recipient(), self.asynchronous, Stamp::new(When::At(when)), message)
+    }
+
+    /// Sends `message` to be handled no earlier than at `when`, which may be in the past: then it sorts by that time.
+    ///
+    /// # Errors
+    /// Gives the message back if the looper has quit or was dropped.
+    ///
+    /// # Android
+    /// `Handler.sendMessageAtTime`.
+    #[doc(alias = "sendMessageAtTime")]
+    #[track_caller]
+    pub fn send_at(&self, when: Instant, message: M) -> Result<Posted<M>, Rejected<M>> {
+        let when = self.recipient().shared.clock.moment(when);
+        draft::send(self.recipient(), self.asynchronous, Stamp::new(When::At(when)), message)
+    }
+
+    /// Sends `message` to be handled before everything else that is pending, barriers and what was posted at the front
+    /// before included.
+    ///
+    /// # Errors
+    /// Gives the message back if the looper has quit or was dropped.
+    ///
+    /// # Android
+    /// `Handler.sendMessageAtFrontOfQueue`.
+    #[doc(alias = "sendMessageAtFrontOfQueue")]
+    #[track_caller]
+    pub fn send_at_front(&self, message: M) -> Result<Posted<M>, Rejected<M>> {
+        draft::send(self.recipient(), self.asynchronous, Stamp::new(When::Front), message)
+    }
+
+    /// Begins to send `message`, with labels or asynchronously.
+    ///
+    /// ```
+    /// # use alooper::{Handler, Looper, Token};
+    /// # fn main() -> std::io::Result<()> {
+    /// # let looper = Looper::new()?;
+    /// let handler = Handler::new(&looper, |_, text: String| println!("{text}"));
+    /// let session = Token::new();
+    ///
+    /// handler.message("hello".to_owned()).what(1).token(session).send()?;
+    ///
+    /// assert!(handler.has_what(1));
+    /// assert_eq!(handler.remove_token(session), 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Android
+    /// `Handler.obtainMessage`.
+    #[doc(alias = "obtainMessage")]
+    #[inline]
+    pub fn message(&self, message: M) -> Draft<'_, M> {
+        let recipient = self.recipient();
+        let labels = message::labels_of(&message);
+        let letter = if const { Letter::has_room_for::<M>() } {
+            Letter::seal(message, recipient.passport)
+        } else {
+            Letter::seal_boxed(Box::new(message), recipient.passport)
+        };
+        Draft::new(recipient, letter, labels, self.asynchronous)
+    }
+
+    /// The same handler, all of whose messages are asynchronous: no barrier holds them up.
+    ///
+    /// They stay one handler: each sees the messages of the other.
+    ///
+    /// # Android
+    /// `Handler.createAsync`.
+    #[doc(alias = "createAsync")]
+    #[must_use]
+    pub fn asynchronous(&self) -> Handler<M> {
+        Handler { front: self.front.clone(), asynchronous: true }
+    }
+
+    /// A handle to the looper whose thread handles the messages.
+    ///
+    /// # Android
+    /// `Handler.getLooper`.
+    #[doc(alias = "getLooper")]
+    #[must_use]
+    pub fn looper(&self) -> LooperHandle {
+        LooperHandle::new(&self.front.recipient.shared)
+    }
+
+    /// A front that keeps nothing alive.
+    #[must_use]
+    pub fn downgrade(&self) -> WeakHandler<M> {
+        WeakHandler { front: Arc::downgrade(&self.front), asynchronous: self.asynchronous }
+    }
+}
+
+impl LooperHandle {
+    /// Makes a handler whose closure runs on the looper's thread, from any thread.
+    ///
+    /// The closure is moved to the looper's thread and dropped there. For state that is not `Send`, make the handler on
+    /// the looper's thread with [`Handler::new`].
+    ///
+    /// # Errors
+    /// Gives the closure back if the looper has quit or was dropped.
+    ///
+    /// # Examples
+    /// ```
+    /// # use alooper::Looper;
+    /// # use std::thread;
+    /// # fn main() -> std::io::Result<()> {
+    /// let looper = Looper::new()?;
+    /// let handle = looper.handle();
+    /// let other = thread::spawn(move || {
+    ///     let stop = handle.handler(|looper, after: u32| {
+    ///         assert_eq!(after, 3);
+    ///         looper.quit();
+    ///     })?;
+    ///     stop.send(3)?;
+    ///     std::io::Result::Ok(())
+    /// });
+    ///
+    /// looper.run()?;
+    /// other.join().unwrap()
+    /// # }
+    /// ```
+    ///
+    /// # Android
+    /// `new Handler(looper)` for the looper of another thread.
+    #[track_caller]
+    pub fn handler<M, F>(&self, callback: F) -> Result<Handler<M>, Rejected<F>>
+    where
+        M: Send + 'static,
+        F: FnMut(&Looper, M) + Send + 'static,
+    {
+        let callback = Box::new(callback);
+        if let Some(reason) = self.shared.closed() {
+            return Err(Refused { value: callback, reason }.unboxed_comes(Location::caller()));
+        }
+        let (mut handler, recipient) = Handler::announce(&self.shared);
+        handler.asynchronous = self.asynchronous;
+        let Recipient { target, passport, .. } = *recipient;
+        let arrival =
+            |callback: Box<F>| Arrival::Target(target, Box::new(move || Receiver::at_home(passport, callback)));
+        match self.shared.admit(callback, arrival) {
+            Ok(()) => Ok(handler),
+            Err(refused) => Err(refused.unboxed_comes(Location::caller())),
+        }
+    }
+}
+
+impl<M> Clone for Handler<M> {
+    fn clone(&self) -> Self {
+        Handler { front: self.front.clone(), asynchronous: self.asynchronous }
+    }
+}
+
+impl<M> Debug for Handler<M> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handler").field("of", &any::type_name::<M>()).finish_non_exhaustive()
+    }
+}
+
+/// A front of a handler that keeps nothing alive. See [`Handler::downgrade`].
+///
+/// # Android
+/// A `WeakReference<Handler>`.
+pub struct WeakHandler<M> {
+    front: Weak<Front<M>>,
+    asynchronous: bool,
+}
+
+impl<M> WeakHandler<M> {
+    /// The handler, unless its last front is gone.
+    #[must_use]
+    pub fn upgrade(&self) -> Option<Handler<M>> {
+        let front = self.front.upgrade()?;
+        Some(Handler { front, asynchronous: self.asynchronous })
+    }
+}
+
+impl<M> Clone for WeakHandler<M> {
+    fn clone(&self) -> Self {
+        WeakHandler { front: self.front.clone(), asynchronous: self.asynchronous }
+    }
+}
+
+impl<M> Debug for WeakHandler<M> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WeakHandler").field("of", &any::type_name::<M>()).finish_non_exhaustive()
+    }
+}

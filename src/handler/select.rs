@@ -1,0 +1,220 @@
+//! Finding a handler's messages again: removing them and asking for them, from any thread.
+
+use crate::{
+    core::{
+        cancelled::{self, EndTargets},
+        item::Leftover,
+        local::{self, Home},
+        looking::{Looking, is_looking},
+    },
+    handler::{Handler, recipient::Recipient},
+    mem::{drop::drop_each, letter::Letter},
+    queue::{index::Filter, labels::Token, node::Spot},
+};
+
+/// Removes pending messages, and asks for them: exact at the moment of the call.
+///
+/// After a removal has returned, the looper begins no message that it named. The one that is being handled is not
+/// pending any more and is not affected. What is removed is dropped by the caller before the call returns. It costs
+/// what matches, not what is queued; the first call for a kind of label costs one pass over the handler's own messages
+/// besides.
+///
+/// Whatever goes over more than 256 messages lets the looper go on in between. A message that a removal has not come to
+/// yet may start then, and is not counted; what other threads send meanwhile may be removed or not.
+impl<M: 'static> Handler<M> {
+    /// Removes all messages of this handler; gives how many they were.
+    ///
+    /// # Android
+    /// `Handler.removeCallbacksAndMessages(null)`, which leaves the number open and also removes posted closures.
+    #[doc(alias = "removeCallbacksAndMessages")]
+    pub fn remove(&self) -> usize {
+        self.remove_matching(Filter::All)
+    }
+
+    /// Removes the messages that are labelled `what`; gives how many they were.
+    ///
+    /// # Android
+    /// `Handler.removeMessages(int)`, which with zero also removes posted closures.
+    #[doc(alias = "removeMessages")]
+    pub fn remove_what(&self, what: i32) -> usize {
+        self.remove_matching(Filter::What(what))
+    }
+
+    /// Removes the messages that carry `token`; gives how many they were.
+    ///
+    /// # Android
+    /// `Handler.removeCallbacksAndMessages(token)`.
+    pub fn remove_token(&self, token: Token) -> usize {
+        self.remove_matching(Filter::Token(token))
+    }
+
+    /// Removes the messages that are labelled `what` and carry `token`; gives how many they were.
+    ///
+    /// # Android
+    /// `Handler.removeMessages(int, Object)`.
+    pub fn remove_what_with_token(&self, what: i32, token: Token) -> usize {
+        self.remove_matching(Filter::Both(what, token))
+    }
+
+    /// Removes the messages for which `predicate` is true; gives how many they were.
+    ///
+    /// It looks at the messages that are pending when it is called, in their order, one pass over this handler's own.
+    /// `predicate` runs with no lock held and may call anything of the looper but what waits for it or its thread:
+    /// polling is an error in it, and so are [`call`](crate::LooperHandle::call) from another thread and joining a
+    /// [`HandlerThread`](crate::HandlerThread), which is not joined either when it is dropped there. The message that
+    /// it looks at stays pending meanwhile and does not run: if it is the next one, the looper serves fds until the
+    /// predicate has returned. A removal by predicate that is called in a predicate leaves out the messages that are
+    /// being looked at.
+    ///
+    /// # Panics
+    /// Goes on with a panic of the predicate; the message that it looked at stays. Goes on with one of the `Drop` of
+    /// what it has removed, and looks at no more.
+    ///
+    /// # Thread safety
+    /// Callable from any thread if `M` is `Send`. If two threads remove by predicate from one handler, one may have to
+    /// wait until the predicate of the other has looked at a message: let no predicate wait for what such a thread
+    /// holds.
+    ///
+    /// # Android
+    /// `Handler.removeEqualMessages`, which compares by `equals` while the queue is locked.
+    #[doc(alias = "removeEqualMessages")]
+    pub fn remove_if(&self, mut predicate: impl FnMut(&M) -> bool) -> usize {
+        let spots = self.recipient().shared.spots_of(self.recipient().target);
+        spots.into_iter().filter(|spot| self.look(*spot, &mut predicate, true) == Some(true)).count()
+    }
+
+    /// Whether a message is pending for which `predicate` is true. It runs as that of
+    /// [`remove_if`](Handler::remove_if).
+    ///
+    /// # Panics
+    /// Goes on with a panic of the predicate.
+    ///
+    /// # Android
+    /// `Handler.hasEqualMessages`, which compares by `equals` while the queue is locked.
+    #[doc(alias = "hasEqualMessages")]
+    pub fn has_if(&self, mut predicate: impl FnMut(&M) -> bool) -> bool {
+        let spots = self.recipient().shared.spots_of(self.recipient().target);
+        spots.into_iter().any(|spot| self.look(spot, &mut predicate, false) == Some(true))
+    }
+
+    /// Whether a message is pending that is labelled `what`. One without label is not, whatever `what` is.
+    ///
+    /// # Android
+    /// `Handler.hasMessages(int)`.
+    #[doc(alias = "hasMessages")]
+    #[must_use]
+    pub fn has_what(&self, what: i32) -> bool {
+        self.count(Filter::What(what)) > 0
+    }
+
+    /// Whether a message is pending that carries `token`.
+    ///
+    /// # Android
+    /// `Handler.hasMessages(int, Object)`, for any code.
+    #[must_use]
+    pub fn has_token(&self, token: Token) -> bool {
+        self.count(Filter::Token(token)) > 0
+    }
+
+    /// Whether a message is pending that is labelled `what` and carries `token`.
+    ///
+    /// # Android
+    /// `Handler.hasMessages(int, Object)`.
+    #[must_use]
+    pub fn has_what_with_token(&self, what: i32, token: Token) -> bool {
+        self.count(Filter::Both(what, token)) > 0
+    }
+
+    /// How many messages of this handler are pending. The one that is being handled is not.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.count(Filter::All)
+    }
+
+    /// Whether no message of this handler is pending.
+    ///
+    /// # Android
+    /// `Handler.hasMessagesOrCallbacks`, the other way round.
+    #[doc(alias = "hasMessagesOrCallbacks")]
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn count(&self, filter: Filter) -> usize {
+        self.recipient().shared.count(self.recipient().target, filter)
+    }
+
+    fn remove_matching(&self, filter: Filter) -> usize {
+        let Recipient { shared, target, passport } = self.recipient();
+        cancelled::drop_cancelled(shared, *passport, shared.cancel_all(*target, filter))
+    }
+
+    /// Asks `predicate` about a message, and removes it if that is true and it is to be removed. `None` if it is not
+    /// pending, or does not stay so until the predicate has returned.
+    fn look(&self, spot: Spot, predicate: &mut impl FnMut(&M) -> bool, remove: bool) -> Option<bool> {
+        let recipient = self.recipient();
+        // Two predicates that remove by predicate must not wait for each other.
+        let mut letter = recipient.shared.hold(spot, !is_looking())?;
+        let value = letter.open_boxed(recipient.passport);
+        let mut look = Look { recipient, spot, value, remove: false, answer: None };
+        let matches = {
+            let _looking = Looking::begin();
+            let home = Home::of(&recipient.shared);
+            let _no_polling = home.as_ref().map(|home| home.occupy());
+            predicate(look.value.as_ref()?)
+        };
+        look.remove = matches && remove;
+        look.end().then_some(matches)
+    }
+}
+
+/// A message that a predicate looks at; held and lent until this is dropped.
+struct Look<'a, M: 'static> {
+    recipient: &'a Recipient<M>,
+    spot: Spot,
+    value: Option<Box<M>>,
+    remove: bool,
+    /// Whether it was pending to the end, once it has ended.
+    answer: Option<bool>,
+}
+
+impl<M: 'static> Look<'_, M> {
+    fn end(mut self) -> bool {
+        self.release()
+    }
+
+    /// Gives the value back, and removes the message if it is to be. Whether it was pending until then.
+    fn release(&mut self) -> bool {
+        if let Some(answer) = self.answer {
+            return answer;
+        }
+        let Recipient { shared, target, passport } = self.recipient;
+        let letter = self.value.take().map_or_else(Letter::default, |value| Letter::seal_boxed(value, *passport));
+        let (was_pending, removed, left) = shared.release(self.spot, self.remove, letter);
+        self.answer = Some(was_pending);
+        // Also if the value panics when it is dropped.
+        let _end = removed.is_some_and(|removed| removed.ends_target).then(|| EndTargets(shared));
+        if let Some(letter) = left {
+            // It is this one's to drop, since whoever took the message out of the queue could not find it. After a quit
+            // it belongs home, as long as there is one.
+            let belongs_home = !was_pending && shared.is_quitting() && !shared.is_current();
+            let mine = if belongs_home {
+                match local::drop_at_home(shared, Leftover::Sent(*target, letter)) {
+                    Err(Leftover::Sent(_, letter)) => Some(letter),
+                    _ => None,
+                }
+            } else {
+                Some(letter)
+            };
+            drop_each(mine.and_then(|mut letter| letter.open_boxed(*passport)));
+        }
+        was_pending
+    }
+}
+
+impl<M: 'static> Drop for Look<'_, M> {
+    fn drop(&mut self) {
+        self.release();
+    }
+}

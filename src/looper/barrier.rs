@@ -1,0 +1,114 @@
+//! `Barrier`: holds up what is not asynchronous.
+
+use std::{
+    fmt::{self, Debug, Formatter},
+    panic::Location,
+    sync::Arc,
+};
+
+use crate::{
+    core::{
+        refused::{Refused, Rejected},
+        shared::Shared,
+    },
+    looper::{Looper, handle::LooperHandle},
+    queue::place::Place,
+};
+
+/// Holds up all messages and closures behind it but the asynchronous ones, until it is dropped.
+///
+/// It stands behind everything that was due when it was put up; that runs as usual. What is posted at the front passes
+/// it, fds are served, and asynchronous messages run when they are due, in their order: those of
+/// [`Handler::asynchronous`](crate::Handler::asynchronous), of [`Draft::asynchronous`](crate::Draft::asynchronous), and
+/// the posts of [`LooperHandle::asynchronous`]. Several barriers may stand; what is behind one of them waits for it.
+///
+/// ```
+/// use alooper::Looper;
+///
+/// # fn main() -> std::io::Result<()> {
+/// let looper = Looper::new()?;
+/// let barrier = looper.barrier()?;
+/// looper.post(|_| ())?;
+/// looper.handle().asynchronous().post(|_| ())?;
+///
+/// assert_eq!(looper.poll_once(None)?.messages, 1);
+/// drop(barrier);
+/// assert_eq!(looper.poll_once(None)?.messages, 1);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// It cannot be released twice:
+///
+/// ```compile_fail,E0382
+/// # // C55: a barrier that was released does not exist any more.
+/// # fn main() -> std::io::Result<()> {
+/// let looper = alooper::Looper::new()?;
+/// let barrier = looper.barrier()?;
+/// drop(barrier);
+/// drop(barrier);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Thread safety
+/// `Send` and `Sync`: any thread may drop it, which wakes the looper if something may run now.
+///
+/// # Guarantees
+/// One that is forgotten is reported in the log after a while, with the place where it was put up: see
+/// [`Builder::barrier_alarm`](crate::Builder::barrier_alarm). Quitting lifts all barriers, so that `quit_safely` also
+/// runs what was due behind them (Q3).
+///
+/// # Android
+/// `MessageQueue.postSyncBarrier`, whose token has to be kept for `removeSyncBarrier`: one that is lost stops the app.
+#[doc(alias = "removeSyncBarrier")]
+#[must_use = "a barrier that is dropped at once holds up nothing"]
+pub struct Barrier {
+    shared: Arc<Shared>,
+    place: Place,
+}
+
+impl Drop for Barrier {
+    fn drop(&mut self) {
+        self.shared.remove_barrier(self.place);
+    }
+}
+
+impl Debug for Barrier {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Barrier").finish_non_exhaustive()
+    }
+}
+
+impl LooperHandle {
+    /// Puts up a [`Barrier`], behind everything that is due.
+    ///
+    /// # Errors
+    /// [`Rejected`], with nothing to give back, if the looper has quit or was dropped.
+    ///
+    /// # Android
+    /// `MessageQueue.postSyncBarrier`.
+    #[doc(alias = "postSyncBarrier")]
+    #[track_caller]
+    pub fn barrier(&self) -> Result<Barrier, Rejected<()>> {
+        match self.shared.add_barrier(Location::caller()) {
+            Ok(place) => Ok(Barrier { shared: self.shared.clone(), place }),
+            Err(reason) => Err(Refused { value: (), reason }.comes(Location::caller())),
+        }
+    }
+}
+
+impl Looper {
+    /// Puts up a [`Barrier`], behind everything that is due. See [`LooperHandle::barrier`].
+    ///
+    /// # Errors
+    /// As [`LooperHandle::barrier`].
+    ///
+    /// # Android
+    /// `MessageQueue.postSyncBarrier`.
+    #[doc(alias = "postSyncBarrier")]
+    #[track_caller]
+    pub fn barrier(&self) -> Result<Barrier, Rejected<()>> {
+        self.handle().barrier()
+    }
+}

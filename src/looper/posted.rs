@@ -1,0 +1,165 @@
+//! The handle that posting returns: cancels, and tells whether what was posted is still pending.
+
+use std::{
+    fmt::{self, Debug, Formatter},
+    sync::Arc,
+};
+
+use crate::{
+    core::{
+        cancelled, local,
+        shared::{LooperId, Shared},
+    },
+    looper::repeat::Repetition,
+    mem::{drop::drop_each, letter::Passport},
+    planted::{self, Bug},
+    queue::place::Name,
+};
+
+/// Something that was posted: a closure, or a message of type `M` that was sent to a handler.
+///
+/// Dropping it does nothing: it stays posted. [`guard`](Posted::guard) turns it into one that cancels when dropped. It
+/// does not keep a handler alive.
+///
+/// # Thread safety
+/// That of a closure, `Posted<()>`, is `Send` and `Sync`, whatever was posted: a closure that is not `Send` is dropped
+/// on the looper's thread. That of a message is so if the message is `Send`.
+///
+/// # Android
+/// `Handler.removeCallbacks(Runnable)`, which searches the queue for the object.
+pub struct Posted<M = ()> {
+    /// Not a reference to it, which would have to be counted for each post.
+    looper: LooperId,
+    target: Target<M>,
+}
+
+enum Target<M> {
+    Once(Name),
+    Repeating(Arc<Repetition>),
+    Sent(Name, Passport<M>),
+}
+
+impl<M> Clone for Target<M> {
+    fn clone(&self) -> Self {
+        match self {
+            Target::Once(name) => Target::Once(*name),
+            Target::Repeating(repetition) => Target::Repeating(repetition.clone()),
+            Target::Sent(name, passport) => Target::Sent(*name, *passport),
+        }
+    }
+}
+
+impl Posted {
+    #[inline]
+    pub(crate) fn once(looper: LooperId, name: Name) -> Posted {
+        Posted { looper, target: Target::Once(name) }
+    }
+
+    pub(crate) fn repeating(looper: LooperId, repetition: Arc<Repetition>) -> Posted {
+        Posted { looper, target: Target::Repeating(repetition) }
+    }
+}
+
+impl<M> Posted<M> {
+    #[inline]
+    pub(crate) fn sent(looper: LooperId, name: Name, passport: Passport<M>) -> Posted<M> {
+        Posted { looper, target: Target::Sent(name, passport) }
+    }
+
+    /// Whether it waits to run: exact at the moment of the call.
+    ///
+    /// One that is running is not pending, nor is one of [`post_every`](crate::Looper::post_every) while it runs.
+    #[must_use]
+    pub fn is_pending(&self) -> bool {
+        let name = match &self.target {
+            Target::Once(name) | Target::Sent(name, _) => Some(*name),
+            Target::Repeating(repetition) => repetition.next(),
+        };
+        name.and_then(|name| local::with_looper(self.looper, |shared| shared.is_pending(name))).unwrap_or(false)
+    }
+}
+
+impl<M: 'static> Posted<M> {
+    /// Cancels it; whether that kept it from running (again).
+    ///
+    /// One that is running is not affected. One of [`post_every`](crate::Looper::post_every) does not run again after
+    /// its present run. Costs the logarithm of what is queued.
+    ///
+    /// # Thread safety
+    /// Callable from any thread. A `Send` closure and a message are dropped before this returns, by the caller; a
+    /// closure that is not `Send` also if the caller is the looper's thread, and otherwise in the looper's next
+    /// turn. A message that a predicate on another thread looks at is dropped there after that.
+    ///
+    /// # Guarantees
+    /// After it has returned, the looper does not begin the message (R1). One that it has begun goes on, even if it has
+    /// not reached its first line yet.
+    pub fn cancel(&self) -> bool {
+        local::with_looper(self.looper, |shared| self.cancel_on(shared)).unwrap_or(false)
+    }
+
+    fn cancel_on(&self, shared: &Shared) -> bool {
+        let (taken, kept) = match &self.target {
+            Target::Once(name) => {
+                let was_pending = planted::is(Bug::CheckThenCancel) && shared.is_pending(*name);
+                let taken = shared.cancel(*name);
+                let kept = was_pending || taken.is_some();
+                (taken, kept)
+            }
+            Target::Repeating(repetition) => repetition.cancel(shared),
+            Target::Sent(name, passport) => {
+                return cancelled::drop_cancelled(shared, *passport, shared.cancel(*name)) > 0;
+            }
+        };
+        drop_each(taken);
+        kept
+    }
+
+    /// Turns this into a guard that cancels when it is dropped.
+    #[must_use = "a guard that is dropped at once cancels at once"]
+    pub fn guard(self) -> PostedGuard<M> {
+        PostedGuard { posted: self, kept: false }
+    }
+}
+
+impl<M> Clone for Posted<M> {
+    fn clone(&self) -> Self {
+        Posted { looper: self.looper, target: self.target.clone() }
+    }
+}
+
+impl<M> Debug for Posted<M> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Posted").field("is_pending", &self.is_pending()).finish_non_exhaustive()
+    }
+}
+
+/// Cancels a posted message when it is dropped. See [`Posted::guard`].
+#[derive(Debug)]
+#[must_use = "a guard that is dropped at once cancels at once"]
+pub struct PostedGuard<M: 'static = ()> {
+    posted: Posted<M>,
+    /// It is to be let be.
+    kept: bool,
+}
+
+impl<M: 'static> PostedGuard<M> {
+    /// The message.
+    #[must_use]
+    pub fn posted(&self) -> &Posted<M> {
+        &self.posted
+    }
+
+    /// Lets the message be: the guard no longer cancels it.
+    pub fn keep(mut self) -> Posted<M> {
+        self.kept = true;
+        self.posted.clone()
+    }
+}
+
+impl<M: 'static> Drop for PostedGuard<M> {
+    fn drop(&mut self) {
+        if !self.kept {
+            self.posted.cancel();
+        }
+    }
+}

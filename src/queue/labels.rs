@@ -1,0 +1,33 @@
+//! The labels by which a message is found again.
+
+use std::{
+    num::NonZeroU64,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+/// A mark by which messages are found again: those that were sent with it.
+///
+/// Each call of [`Token::new`] makes another one.
+///
+/// # Android
+/// The `token` and `obj` objects that `removeCallbacksAndMessages` and `hasMessages` compare by identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Token(NonZeroU64);
+
+impl Token {
+    /// Makes a token that is equal to no other.
+    #[must_use]
+    #[expect(clippy::new_without_default, reason = "a default is the same each time")]
+    pub fn new() -> Token {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        // Nobody counts to 2^64.
+        Token(NonZeroU64::MIN.saturating_add(LAST.fetch_add(1, Ordering::Relaxed)))
+    }
+}
+
+/// How a handler's message is labelled, if it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Labels {
+    pub(crate) what: Option<i32>,
+    pub(crate) token: Option<Token>,
+}
