@@ -16,9 +16,8 @@ use std::{
 use alooper::{Events, FdHandle, FdSource, Interest, Looper, LooperHandle, Next, PollCode, testing::TestLooper};
 use nix::unistd::dup2;
 
-use crate::support::{Elsewhere, fds::ready_pipe, ms, watched};
+use crate::support::{Elsewhere, HOUR, fds::ready_pipe, ms, watched};
 
-const HOUR: Duration = Duration::from_secs(3600);
 const AT_ONCE: Duration = Duration::ZERO;
 
 /// Polls once: Android's code for that, and how much of the looper's time it took.

@@ -20,6 +20,7 @@ use crate::support::{
     alone::alone,
     codes::{Log, logging},
     costs::assert_in_proportion,
+    handlers::elsewhere,
     ms, watched,
 };
 
@@ -27,11 +28,6 @@ const SHOW: i32 = 1;
 const HIDE: i32 = 2;
 const SAVE: i32 = 3;
 const SECOND: Duration = Duration::from_secs(1);
-
-/// What `ask` gives on another thread.
-fn elsewhere<T: Send>(ask: impl FnOnce() -> T + Send) -> T {
-    thread::scope(|scope| scope.spawn(ask).join().unwrap())
-}
 
 // Looper and HandlerThread
 

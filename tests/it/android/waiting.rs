@@ -10,9 +10,8 @@ use std::{cell::RefCell, rc::Rc, time::Duration};
 
 use alooper::{Handler, Looper, Message, PollCode, testing::TestLooper};
 
-use crate::support::{Elsewhere, ms, watched};
+use crate::support::{Elsewhere, HOUR, ms, watched};
 
-const HOUR: Duration = Duration::from_secs(3600);
 const SECOND: Duration = Duration::from_secs(1);
 const AT_ONCE: Duration = Duration::ZERO;
 

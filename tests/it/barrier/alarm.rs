@@ -10,13 +10,12 @@ use alooper::{
 };
 
 use crate::support::{
+    HOUR,
     fds::poll_now,
     ms,
     rest::{assert_not_warned, assert_warned_once_of, warnings},
     watched,
 };
-
-const HOUR: Duration = Duration::from_secs(3600);
 
 /// Puts up a barrier, and gives its place as the log has it.
 #[track_caller]

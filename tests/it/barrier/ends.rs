@@ -8,19 +8,16 @@ use std::{
     rc::Rc,
     sync::mpsc,
     thread,
-    time::Duration,
 };
 
 use alooper::{Barrier, Handler, IdleNext, Interest, Looper, LooperHandle, Next, Reason, testing::TestLooper};
 
 use crate::support::{
-    Elsewhere,
+    Elsewhere, HOUR,
     fds::{poll_now, ready_stream},
     rounds::rounds,
     until_polling, watched,
 };
-
-const HOUR: Duration = Duration::from_secs(3600);
 
 /// C56.
 #[test]

@@ -6,16 +6,7 @@ use std::{cell::RefCell, ops::ControlFlow, rc::Rc, time::Duration};
 
 use alooper::{Barrier, Handler, Interest, Looper, Next, testing::TestLooper};
 
-use crate::support::{Elsewhere, dice::Dice, fds::ready_stream, ms, watched};
-
-const HOUR: Duration = Duration::from_secs(3600);
-
-/// A handler that writes down what it is sent, and what it has written.
-fn scribe(looper: &Looper) -> (Handler<&'static str>, Rc<RefCell<Vec<&'static str>>>) {
-    let written = Rc::new(RefCell::new(Vec::new()));
-    let writing = written.clone();
-    (Handler::new(looper, move |_, word| writing.borrow_mut().push(word)), written)
-}
+use crate::support::{Elsewhere, HOUR, codes::scribe, dice::Dice, fds::ready_stream, ms, watched};
 
 #[test]
 fn b1_it_stands_behind_what_is_due_and_before_what_is_posted_later() {

@@ -16,9 +16,9 @@ use std::{
 use alooper::{CallError, Handler, Interest, Looper, Next, Reason};
 
 use crate::support::{
-    Elsewhere,
+    Elsewhere, HOUR,
     calls::{assert_account, queued_call},
-    handlers::{HOUR, Told},
+    handlers::Told,
     ms, until_polling, watched,
 };
 

@@ -22,16 +22,10 @@ use crate::support::{
     fds::{poll_now, ready_pipe, ready_stream},
     ms,
     rest::{
-        PATIENCE, assert_not_warned, assert_sleeps, assert_warned_once_of, assert_works, count_rebuilds, warnings,
-        watch,
+        PATIENCE, assert_not_warned, assert_sleeps, assert_warned_once_of, assert_works, count_rebuilds, logged_looper,
+        warnings, watch,
     },
 };
-
-/// A looper whose warnings are kept.
-fn logged_looper() -> Looper {
-    warnings();
-    Looper::new().unwrap()
-}
 
 #[test]
 fn f7_a_source_exchanged_while_it_is_lent_ends_its_registration() {

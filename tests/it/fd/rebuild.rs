@@ -16,15 +16,12 @@ use crate::support::{
     fds::{poll_now, ready_stream},
     host::{drain, is_readable},
     ms,
-    rest::{assert_not_warned, assert_sleeps, assert_warned_once_of, assert_works, count_rebuilds, warnings, watch},
+    rest::{
+        assert_not_warned, assert_sleeps, assert_warned_once_of, assert_works, count_rebuilds, logged_looper, warnings,
+        watch,
+    },
     watched,
 };
-
-/// A looper whose warnings are kept.
-fn logged_looper() -> Looper {
-    warnings();
-    Looper::new().unwrap()
-}
 
 /// Registers a stream that is ready and has a duplicate, whose callback exchanges it for another stream.
 fn exchanging(looper: &Looper) -> (FdSource<UnixStream>, String, Rc<Cell<usize>>, [UnixStream; 4]) {

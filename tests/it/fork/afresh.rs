@@ -30,12 +30,11 @@ use nix::{
 };
 
 use crate::support::{
+    HOUR,
     alone::alone,
     forks::{self, assert_echild, in_child, looper_fds, split, while_locked},
     ms,
 };
-
-const HOUR: Duration = Duration::from_secs(3600);
 
 thread_local! {
     /// The child that a callback of this thread has forked, and what it waits to be closed before it goes on.

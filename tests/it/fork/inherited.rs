@@ -22,12 +22,11 @@ use alooper::{
 };
 
 use crate::support::{
+    HOUR,
     alone::alone,
     forks::{assert_echild, in_child, looper_fds, while_locked},
     ms, until_polling,
 };
-
-const HOUR: Duration = Duration::from_secs(3600);
 
 /// A looper with one of everything that there is to use of it, on the thread that forks.
 struct Everything {

@@ -8,8 +8,8 @@ use std::time::Duration;
 use alooper::{Handler, Looper, Token};
 
 use crate::support::{
+    HOUR,
     costs::{assert_in_proportion, least_costs},
-    handlers::HOUR,
     watched,
 };
 

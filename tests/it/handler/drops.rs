@@ -16,7 +16,8 @@ use std::{
 use alooper::{Handler, Looper, Posted, WeakHandler, testing::TestLooper};
 
 use crate::support::{
-    handlers::{HOUR, Meddler, Parcel, Told, WHERES, assert_report, elsewhere, keeper, send_each, told, told_many},
+    HOUR,
+    handlers::{Meddler, Parcel, Told, WHERES, assert_report, elsewhere, keeper, send_each, told, told_many},
     ms, watched,
 };
 

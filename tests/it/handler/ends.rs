@@ -16,8 +16,8 @@ use std::{
 use alooper::{Handler, Looper, LooperHandle, Reason, Rejected, Token, testing::TestLooper};
 
 use crate::support::{
-    Elsewhere,
-    handlers::{HOUR, Told, assert_report, elsewhere, keeper, told, told_many},
+    Elsewhere, HOUR,
+    handlers::{Told, assert_report, elsewhere, keeper, told, told_many},
     watched,
 };
 

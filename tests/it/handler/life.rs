@@ -14,7 +14,8 @@ use std::{
 use alooper::{Handler, Looper, Reason, WeakHandler, testing::TestLooper};
 
 use crate::support::{
-    handlers::{HOUR, Told, assert_report, elsewhere, keeper, told},
+    HOUR,
+    handlers::{Told, assert_report, elsewhere, keeper, told},
     until_polling, watched,
 };
 

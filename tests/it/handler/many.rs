@@ -16,8 +16,9 @@ use std::{
 use alooper::{Handler, HandlerThread, Looper, LooperHandle};
 
 use crate::support::{
+    HOUR,
     alone::alone,
-    handlers::{HOUR, WHERES, assert_report, elsewhere, told},
+    handlers::{WHERES, assert_report, elsewhere, told},
     memory::resident_bytes,
     watched,
 };

@@ -19,9 +19,9 @@ use alooper::{
 };
 
 use crate::support::{
-    Elsewhere,
+    Elsewhere, HOUR,
     dice::Dice,
-    handlers::{HOUR, Said, assert_report, elsewhere, keeper, told},
+    handlers::{Said, assert_report, elsewhere, keeper, told},
     ms, watched,
 };
 

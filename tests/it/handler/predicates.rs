@@ -12,8 +12,8 @@ use std::{
 use alooper::{CallError, Handler, Looper, LooperHandle, Message, Posted, Reason, Token, testing::TestLooper};
 
 use crate::support::{
-    Elsewhere,
-    handlers::{HOUR, WHERES, Where, assert_report, elsewhere, keeper, send_each, told, told_many},
+    Elsewhere, HOUR,
+    handlers::{WHERES, Where, assert_report, elsewhere, keeper, send_each, told, told_many},
     watched,
 };
 

@@ -17,8 +17,8 @@ use std::{
 use alooper::{Interest, Looper, Next, Token, testing::TestLooper};
 
 use crate::support::{
-    Elsewhere, give_way,
-    handlers::{HOUR, assert_report, elsewhere, keeper, send_each, told_many},
+    Elsewhere, HOUR, give_way,
+    handlers::{assert_report, elsewhere, keeper, send_each, told_many},
     ms,
     rounds::rounds,
     until_polling, watched,

@@ -18,9 +18,9 @@ use std::{
 use alooper::{Handler, Looper, Message, Posted, Token, testing::TestLooper};
 
 use crate::support::{
-    Elsewhere,
+    Elsewhere, HOUR,
     dice::Dice,
-    handlers::{HOUR, Told, WHERES, assert_report, elsewhere, keeper, told},
+    handlers::{Told, WHERES, assert_report, elsewhere, keeper, told},
     ms, until_polling, watched,
 };
 

@@ -7,8 +7,8 @@ use std::{io::ErrorKind, panic, sync::mpsc, thread};
 use alooper::{CallError, HandlerThread, JoinError, Looper, LooperHandle, Reason};
 
 use crate::support::{
-    give_way,
-    handlers::{HOUR, told},
+    HOUR, give_way,
+    handlers::told,
     panic_of,
     threads::{HELD, Slow, assert_gone},
     until_polling, watched,

@@ -4,8 +4,6 @@
 
 use std::{
     cell::RefCell,
-    collections::BTreeSet,
-    fs,
     hint::black_box,
     io::{self, ErrorKind},
     ptr,
@@ -15,40 +13,16 @@ use std::{
 };
 
 use alooper::{Handler, HandlerThread, Looper, OsError};
-use nix::{
-    errno::Errno,
-    sys::resource::{Resource, getrlimit, setrlimit},
-};
+use nix::errno::Errno;
 
 use crate::support::{
     alone::alone,
     handlers::told,
+    limits::{open_fds, with_free_fds},
     panic_of,
     threads::{HELD, Slow, assert_gone},
     watched,
 };
-
-fn open_fds() -> BTreeSet<i32> {
-    let entries = fs::read_dir("/proc/self/fd").unwrap();
-    // Without the one that the listing itself opens.
-    let targets = entries.filter_map(|entry| {
-        let entry = entry.unwrap();
-        let is_listing = fs::read_link(entry.path()).ok()?.to_string_lossy().ends_with("/fd");
-        (!is_listing).then(|| entry.file_name().to_str()?.parse().ok())?
-    });
-    targets.collect()
-}
-
-/// Runs `attempt` while no more than `free` further fds can be opened.
-fn with_free_fds<T>(free: usize, attempt: impl FnOnce() -> T) -> T {
-    let open = open_fds();
-    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-    let first_forbidden = (0..).filter(|number| !open.contains(number)).nth(free).unwrap();
-    setrlimit(Resource::RLIMIT_NOFILE, first_forbidden.try_into().unwrap(), hard).unwrap();
-    let result = attempt();
-    setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
-    result
-}
 
 #[test]
 fn l5_spawn_returns_with_a_looper_that_is_the_threads_own() {

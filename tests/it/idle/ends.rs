@@ -21,13 +21,11 @@ use alooper::{
 };
 
 use crate::support::{
-    Elsewhere,
+    Elsewhere, HOUR,
     fds::{Witness, poll_now, ready_stream, witnessed_ready},
     idles::add_counting,
     until_polling, watched,
 };
-
-const HOUR: Duration = Duration::from_secs(3600);
 
 /// A value that tells on which thread it is dropped, and where that is heard.
 fn witness() -> (Witness, mpsc::Receiver<ThreadId>) {

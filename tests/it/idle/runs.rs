@@ -18,15 +18,13 @@ use std::{
 use alooper::{IdleNext, Interest, Looper, Next, testing::TestLooper};
 
 use crate::support::{
-    Elsewhere,
+    Elsewhere, HOUR,
     fds::{poll_now, ready_stream},
     idles::add_counting,
     ms,
     rounds::rounds,
     until_polling, watched,
 };
-
-const HOUR: Duration = Duration::from_secs(3600);
 
 #[test]
 fn i1_it_runs_once_nothing_is_due_and_before_what_is_due_later() {

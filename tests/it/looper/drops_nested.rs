@@ -19,14 +19,12 @@ use std::{
         mpsc,
     },
     thread,
-    time::Duration,
 };
 
 use alooper::{Handler, IdleNext, Interest, Looper, Next, Observer, Posted, PostedGuard};
 
-use crate::support::{alone::alone, watched};
+use crate::support::{HOUR, alone::alone, watched};
 
-const HOUR: Duration = Duration::from_secs(3600);
 /// Many times what recursion could do on such a stack.
 const MANY: usize = if cfg!(debug_assertions) { 10_000 } else { 100_000 };
 /// Of what has fds. As many would need megabytes of stack inside each other.

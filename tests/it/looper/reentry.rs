@@ -14,9 +14,7 @@ use std::{
 
 use alooper::{FdHandle, Interest, Looper, LooperHandle, Next, Posted};
 
-use crate::support::{Elsewhere, until_polling, watched};
-
-const HOUR: Duration = Duration::from_secs(3600);
+use crate::support::{Elsewhere, HOUR, until_polling, watched};
 
 /// Does with a looper's handle everything that does not end the looper.
 fn meddle(handle: &LooperHandle) {

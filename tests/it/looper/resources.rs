@@ -27,23 +27,15 @@ use nix::{
     errno::Errno,
     fcntl::{FcntlArg, FdFlag, OFlag, fcntl},
     poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::resource::{Resource, getrlimit, setrlimit},
     unistd::{close, dup},
 };
 
-use crate::support::{alone::alone, memory::resident_bytes, until_polling};
-
-/// The fds of this process, and what they are; without the one that the listing itself opens.
-fn open_fds() -> BTreeMap<i32, String> {
-    let entries = fs::read_dir("/proc/self/fd").unwrap();
-    let fds = entries.filter_map(|entry| {
-        let entry = entry.unwrap();
-        let target = fs::read_link(entry.path()).ok()?;
-        let number = entry.file_name().to_str()?.parse().ok()?;
-        Some((number, target.to_string_lossy().into_owned()))
-    });
-    fds.filter(|(_, target)| !target.ends_with("/fd")).collect()
-}
+use crate::support::{
+    alone::alone,
+    limits::{open_fds, with_free_fds},
+    memory::resident_bytes,
+    until_polling,
+};
 
 /// The fds that were opened since `before`.
 fn opened_since(before: &BTreeMap<i32, String>) -> BTreeMap<i32, String> {
@@ -55,17 +47,6 @@ fn flags(number: i32) -> OFlag {
     let info = fs::read_to_string(format!("/proc/self/fdinfo/{number}")).unwrap();
     let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).unwrap();
     OFlag::from_bits_retain(i32::from_str_radix(flags.trim(), 8).unwrap())
-}
-
-/// Runs `attempt` while no more than `free` further fds can be opened.
-fn with_free_fds<T>(free: usize, attempt: impl FnOnce() -> T) -> T {
-    let open = open_fds();
-    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-    let first_forbidden = (0..).filter(|number| !open.contains_key(number)).nth(free).unwrap();
-    setrlimit(Resource::RLIMIT_NOFILE, first_forbidden.try_into().unwrap(), hard).unwrap();
-    let result = attempt();
-    setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
-    result
 }
 
 #[test]

@@ -23,10 +23,11 @@ use std::{
 use alooper::{CallError, Handler, HandlerThread, IdleNext, Interest, Looper, Next, Observer, Reason};
 
 use crate::support::{
+    HOUR,
     alone::{alone, full_name},
     fds::poll_now,
     forks::{assert_echild, in_child, looper_fds},
-    handlers::{HOUR, Told, told},
+    handlers::{Told, told},
 };
 
 fn count_fds() -> usize {

@@ -16,14 +16,9 @@ use std::{
 
 use alooper::{Looper, LooperHandle, Posted};
 
-use crate::support::{Elsewhere, alone::alone, dice::Dice, memory::resident_bytes, ms, watched};
-
-const HOUR: Duration = Duration::from_secs(3600);
-
-/// What `ask` gives on another thread.
-fn elsewhere<T: Send>(ask: impl FnOnce() -> T + Send) -> T {
-    thread::scope(|scope| scope.spawn(ask).join().unwrap())
-}
+use crate::support::{
+    Elsewhere, HOUR, alone::alone, dice::Dice, handlers::elsewhere, memory::resident_bytes, ms, watched,
+};
 
 fn take_any<T>(list: &mut Vec<T>, dice: &mut Dice) -> T {
     list.swap_remove(dice.below(list.len() as u64) as usize)

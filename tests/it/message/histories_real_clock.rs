@@ -13,12 +13,10 @@ use std::{
 
 use alooper::{Barrier, Handler, Looper, LooperHandle, Posted, Token};
 
-use crate::support::{dice::Dice, watched};
+use crate::support::{HOUR, dice::Dice, watched};
 
 /// An explicit time that had passed may fall on either side of plain posts that are as close to it.
 const CLOSE: Duration = Duration::from_millis(500);
-const HOUR: Duration = Duration::from_secs(3600);
-
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Lane {
     Plain,

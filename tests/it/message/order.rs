@@ -17,9 +17,7 @@ use std::{
 
 use alooper::{ExitReport, Looper};
 
-use crate::support::{Elsewhere, ms, watched};
-
-const HOUR: Duration = Duration::from_secs(3600);
+use crate::support::{Elsewhere, HOUR, ms, watched};
 
 /// What callbacks have said, in their order. Callbacks of any thread can be made of it.
 struct Said<T> {

@@ -19,9 +19,7 @@ use std::{
 
 use alooper::{Interest, Looper, Next, Posted, Reason};
 
-use crate::support::{Elsewhere, ms, watched};
-
-const HOUR: Duration = Duration::from_secs(3600);
+use crate::support::{Elsewhere, HOUR, ms, watched};
 
 /// Keeps the looper's thread busy until the clock shows `time`.
 fn work_until(looper: &Looper, time: Instant) {

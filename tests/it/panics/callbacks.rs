@@ -7,7 +7,6 @@ use std::{
     io::Read,
     ops::ControlFlow,
     os::{fd::AsFd, unix::net::UnixStream},
-    panic::{self, AssertUnwindSafe},
     rc::Rc,
     sync::{
         Arc,
@@ -18,26 +17,10 @@ use std::{
     time::Duration,
 };
 
-use alooper::{ExitReport, Interest, Looper, Next, Reason};
+use alooper::{Interest, Looper, Next, Reason};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::support::{alone::alone, ms, watched};
-
-const HOUR: Duration = Duration::from_secs(3600);
-
-/// What `action` panics with.
-#[track_caller]
-fn panic_of<T>(action: impl FnOnce() -> T) -> &'static str {
-    match panic::catch_unwind(AssertUnwindSafe(action)) {
-        Ok(_) => panic!("it did not panic"),
-        Err(panic) => panic.downcast_ref::<&'static str>().expect("a panic of this test"),
-    }
-}
-
-#[track_caller]
-fn assert_report(report: ExitReport, posted: u64, run: u64, removed: u64, dropped: u64) {
-    assert_eq!((report.posted, report.run, report.removed, report.dropped), (posted, run, removed, dropped));
-}
+use crate::support::{HOUR, alone::alone, handlers::assert_report, ms, panic_of, watched};
 
 /// Panics when it is dropped, and counts that.
 struct Explosive(Arc<AtomicU64>);

@@ -19,9 +19,10 @@ use std::{
 use alooper::{Dispatch, Handler, IdleNext, Interest, Looper, LooperHandle, Next, Observer, Posted};
 
 use crate::support::{
+    HOUR,
     alone::alone,
     fds::{poll_now, ready_stream},
-    handlers::{HOUR, WHERES, Where, assert_report},
+    handlers::{WHERES, Where, assert_report},
     panic_of,
 };
 

@@ -23,12 +23,11 @@ use alooper::{Interest, Looper, LooperHandle, Next, Posted};
 use nix::unistd::close;
 
 use crate::support::{
+    HOUR,
     alone::alone,
     fds::{poll_now, ready_stream},
     forks, ms, panic_of,
 };
-
-const HOUR: Duration = Duration::from_secs(3600);
 
 /// How often it was called.
 static LOGGED: AtomicUsize = AtomicUsize::new(0);

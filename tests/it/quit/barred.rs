@@ -3,8 +3,6 @@
 //! Holds B3, M6, M9, Q1, Q3, Q4, Q5, C55, C57.
 
 use std::{
-    cell::RefCell,
-    rc::Rc,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -16,17 +14,10 @@ use std::{
 
 use alooper::{Barrier, ExitReport, Handler, IdleNext, Looper, LooperHandle, Reason, testing::TestLooper};
 
-use crate::support::{Elsewhere, ms, until_polling, watched};
-
-const HOUR: Duration = Duration::from_secs(3600);
+use crate::support::{Elsewhere, HOUR, codes::scribe, handlers::assert_report, ms, until_polling, watched};
 
 /// Both ways to quit, for what holds of both.
 const QUITS: [fn(&LooperHandle); 2] = [LooperHandle::quit, LooperHandle::quit_safely];
-
-#[track_caller]
-fn assert_report(report: ExitReport, posted: u64, run: u64, removed: u64, dropped: u64) {
-    assert_eq!((report.posted, report.run, report.removed, report.dropped), (posted, run, removed, dropped));
-}
 
 /// Polls a looper that quits to its end, which is near.
 #[track_caller]
@@ -42,13 +33,6 @@ impl Drop for Told {
     fn drop(&mut self) {
         self.0.send(thread::current().id()).unwrap();
     }
-}
-
-/// A handler that writes down what it is sent, and what it has written.
-fn scribe(looper: &Looper) -> (Handler<&'static str>, Rc<RefCell<Vec<&'static str>>>) {
-    let written = Rc::new(RefCell::new(Vec::new()));
-    let writing = written.clone();
-    (Handler::new(looper, move |_, word| writing.borrow_mut().push(word)), written)
 }
 
 /// Sends messages before, between and behind two barriers, due and later, plain and asynchronous.

@@ -16,11 +16,9 @@ use std::{
     time::Duration,
 };
 
-use alooper::{ExitReport, Interest, Looper, LooperHandle, Next, Posted, Reason};
+use alooper::{Interest, Looper, LooperHandle, Next, Posted, Reason};
 
-use crate::support::{Elsewhere, ms, rounds::rounds, until_polling, watched};
-
-const HOUR: Duration = Duration::from_secs(3600);
+use crate::support::{Elsewhere, HOUR, handlers::assert_report, ms, rounds::rounds, until_polling, watched};
 
 /// Both ways to quit, for what holds of both.
 const QUITS: [fn(&LooperHandle); 2] = [LooperHandle::quit, LooperHandle::quit_safely];
@@ -39,11 +37,6 @@ fn post_all_kinds(looper: &Looper) -> mpsc::Receiver<&'static str> {
     looper.post_at(looper.now() - HOUR, say("first")).unwrap();
     looper.post_at_front(say("front")).unwrap();
     said
-}
-
-#[track_caller]
-fn assert_report(report: ExitReport, posted: u64, run: u64, removed: u64, dropped: u64) {
-    assert_eq!((report.posted, report.run, report.removed, report.dropped), (posted, run, removed, dropped));
 }
 
 /// Tells where it is dropped.

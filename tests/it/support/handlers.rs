@@ -7,12 +7,11 @@ use std::{
     rc::Rc,
     sync::{Arc, Mutex, mpsc},
     thread::{self, ThreadId},
-    time::Duration,
 };
 
 use alooper::{ExitReport, Handler, Looper, LooperHandle, Posted, Token, WeakHandler};
 
-pub(crate) const HOUR: Duration = Duration::from_secs(3600);
+use crate::support::HOUR;
 
 /// What `ask` gives on another thread.
 pub(crate) fn elsewhere<T: Send>(ask: impl FnOnce() -> T + Send) -> T {

@@ -13,6 +13,7 @@ pub(crate) mod forks;
 pub(crate) mod handlers;
 pub(crate) mod host;
 pub(crate) mod idles;
+pub(crate) mod limits;
 pub(crate) mod memory;
 pub(crate) mod recorder;
 pub(crate) mod rest;
@@ -31,6 +32,9 @@ use alooper::LooperHandle;
 
 pub(crate) use elsewhere::Elsewhere;
 pub(crate) use watched::watched;
+
+/// Longer than any test.
+pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 
 /// Waits until the looper's thread waits in epoll.
 pub(crate) fn until_polling(handle: &LooperHandle) {

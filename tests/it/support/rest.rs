@@ -51,6 +51,12 @@ pub(crate) fn warnings() -> Vec<String> {
     LOGGED.take()
 }
 
+/// A looper whose warnings are kept.
+pub(crate) fn logged_looper() -> Looper {
+    warnings();
+    Looper::new().unwrap()
+}
+
 /// Asserts that this thread was warned exactly once, and of what was added at `place`.
 #[track_caller]
 pub(crate) fn assert_warned_once_of(place: &str) {

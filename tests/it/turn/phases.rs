@@ -18,9 +18,7 @@ use std::{
 
 use alooper::{Events, Interest, Looper, Next, PollCode, Turn};
 
-use crate::support::{ms, watched};
-
-const HOUR: Duration = Duration::from_secs(3600);
+use crate::support::{HOUR, ms, watched};
 
 /// Watches a socket that is always readable, with a callback that leaves it so. Gives its peer, which must live on.
 fn add_always_ready(looper: &Looper) -> UnixStream {

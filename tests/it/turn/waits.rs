@@ -23,9 +23,7 @@ use nix::{
     unistd::gettid,
 };
 
-use crate::support::{dice::Dice, ms, until_polling, watched};
-
-const HOUR: Duration = Duration::from_secs(3600);
+use crate::support::{HOUR, dice::Dice, ms, until_polling, watched};
 
 /// A thread that polls once without a timeout.
 struct Polling<T> {

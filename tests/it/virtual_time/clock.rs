@@ -13,12 +13,11 @@ use std::{
 use alooper::{Handler, Interest, Looper, Next, Posted, testing::TestLooper};
 
 use crate::support::{
+    HOUR,
     diary::{Diary, two_on_one_clock},
     fds::ready_stream,
     ms, watched,
 };
-
-const HOUR: Duration = Duration::from_secs(3600);
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 

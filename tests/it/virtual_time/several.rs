@@ -16,11 +16,10 @@ use std::{
 use alooper::{CallError, Handler, IdleNext, Interest, Looper, LooperHandle, Next, testing::TestLooper};
 
 use crate::support::{
+    HOUR,
     diary::{Diary, two_on_one_clock},
     ms, until_polling, watched,
 };
-
-const HOUR: Duration = Duration::from_secs(3600);
 
 /// The report of a turn that only ran idle handlers names nothing, and yet there may be something new to do.
 #[test]

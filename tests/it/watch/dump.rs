@@ -21,13 +21,12 @@ use alooper::{
 };
 
 use crate::support::{
-    Elsewhere,
+    Elsewhere, HOUR,
     counters::counters,
     fds::{poll_now, ready_stream},
+    handlers::elsewhere,
     ms, until_polling, watched,
 };
-
-const HOUR: Duration = Duration::from_secs(3600);
 
 /// A looper with this name on a clock of its own.
 fn named(name: &str) -> TestLooper {
@@ -61,11 +60,6 @@ fn assert_parts(line: &str, parts: &[&str]) {
         let at = rest.find(part).unwrap_or_else(|| panic!("{part:?} in {line:?}"));
         rest = &rest[at + part.len()..];
     }
-}
-
-/// What `ask` gives on another thread.
-fn elsewhere<T: Send>(ask: impl FnOnce() -> T + Send) -> T {
-    thread::scope(|scope| scope.spawn(ask).join().unwrap())
 }
 
 #[test]

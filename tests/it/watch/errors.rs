@@ -25,8 +25,9 @@ use alooper::{
 use nix::errno::Errno;
 
 use crate::support::{
+    HOUR,
     alone::{alone, full_name},
-    handlers::{self, HOUR, elsewhere, told},
+    handlers::{self, elsewhere, told},
     ms, panic_of, watched,
 };
 

@@ -4,7 +4,6 @@
 
 use std::{
     cell::RefCell,
-    panic::{self, AssertUnwindSafe},
     rc::Rc,
     sync::{
         Mutex,
@@ -17,7 +16,7 @@ use alooper::{Handler, Looper, LooperHandle, Observer, testing::TestClock};
 
 use crate::support::{
     alone::alone,
-    ms,
+    ms, panic_of,
     rest::{assert_not_warned, assert_warned_once_of, warnings},
     timed::{Timed, line_of},
 };
@@ -25,13 +24,6 @@ use crate::support::{
 /// A line of this file, as it stands in the log.
 fn place(line: u32) -> String {
     line_of(file!(), line)
-}
-
-fn panic_of<T>(action: impl FnOnce() -> T) -> &'static str {
-    match panic::catch_unwind(AssertUnwindSafe(action)) {
-        Ok(_) => panic!("it did not panic"),
-        Err(panic) => panic.downcast_ref::<&'static str>().expect("a panic of this test"),
-    }
 }
 
 #[test]

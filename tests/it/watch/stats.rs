@@ -9,18 +9,16 @@ use std::{
     panic::{self, AssertUnwindSafe},
     rc::Rc,
     thread,
-    time::Duration,
 };
 
 use alooper::{Interest, Looper, Next, Stats, testing::TestClock};
 
 use crate::support::{
+    HOUR,
     counters::counters,
     fds::{poll_now, ready_stream},
     ms, until_polling, watched,
 };
-
-const HOUR: Duration = Duration::from_secs(3600);
 
 #[test]
 fn w3_a_new_looper_has_done_nothing() {
