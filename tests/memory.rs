@@ -2,9 +2,10 @@
 //!
 //! Holds R5, C44. All memory of the process is counted, so the test is in a process of its own.
 
-#[path = "support/alone.rs"]
-mod own_process;
-mod support;
+#[path = "it/support/alone.rs"]
+mod alone;
+#[path = "it/support/watched.rs"]
+mod watched;
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -13,9 +14,8 @@ use std::{
     time::Duration,
 };
 
+use alone::alone;
 use alooper::{Handler, Looper, Token};
-use own_process::alone;
-use support::ms;
 
 /// How much is allocated.
 static LIVE: AtomicUsize = AtomicUsize::new(0);
@@ -73,13 +73,13 @@ fn go((name, burst): (&'static str, fn(&Looper))) -> Burst {
 /// time of all others has passed with that of the first.
 fn rest(bursts: &mut [Burst]) {
     for burst in &mut *bursts {
-        burst.sleep(ms(0));
+        burst.sleep(Duration::from_millis(0));
     }
     for _ in 0..2 {
-        let mut time = ms(1100);
+        let mut time = Duration::from_millis(1100);
         for burst in &mut *bursts {
             burst.sleep(time);
-            time = ms(1);
+            time = Duration::from_millis(1);
         }
     }
 }

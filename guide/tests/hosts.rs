@@ -3,8 +3,8 @@
 //!
 //! Holds O2.
 
-#[path = "../../tests/support/mod.rs"]
-mod support;
+#[path = "../../tests/it/support/watched.rs"]
+mod watched;
 
 use std::{
     cell::RefCell,
@@ -19,8 +19,8 @@ use std::{
 use alooper::{Interest, Looper, Next, Turn};
 use calloop::{EventLoop, Mode, PostAction, generic::Generic};
 use mio::{Events, Poll, Token, unix::SourceFd};
-use support::watched;
 use tokio::{io::unix::AsyncFd, runtime, task};
+use watched::watched;
 
 /// What a host has seen of its looper.
 #[derive(Clone, Copy, Debug, Default)]

@@ -12,8 +12,8 @@ use std::{
 };
 
 use crate::{
+    elsewhere::Elsewhere,
     plan::{Deed, POSTERS, Plan, To, When},
-    support::Elsewhere,
 };
 use alooper::{Handler, Looper, LooperHandle, Posted};
 

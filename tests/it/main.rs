@@ -1,0 +1,150 @@
+//! All tests on the real kernel that can share a process, as one program: modules cost far less to build than binaries.
+//! A test that needs a process of its own starts this program again for itself alone (`support::alone`).
+
+mod support;
+
+mod android {
+    mod fds;
+    mod java;
+    mod java_queue;
+    mod waiting;
+}
+
+mod barrier {
+    mod alarm;
+    mod cost;
+    mod ends;
+    mod passing;
+}
+
+mod call {
+    mod ends;
+    mod value;
+}
+
+mod examples {
+    mod messages;
+    mod programs;
+}
+
+mod fd {
+    mod afar;
+    mod arrivals;
+    mod bad_input;
+    mod dead;
+    mod events;
+    mod hollow;
+    mod muted;
+    mod next;
+    mod order;
+    mod panics;
+    mod races;
+    mod rebuild;
+    mod reentry;
+    mod remove;
+    mod source;
+    mod spin;
+    mod stuck;
+}
+
+mod fork {
+    mod afresh;
+    mod inherited;
+}
+
+mod handler {
+    mod basics;
+    mod cost;
+    mod drops;
+    mod ends;
+    mod given_up;
+    mod labels;
+    mod life;
+    mod many;
+    mod meanwhile;
+    mod order;
+    mod predicates;
+    mod predicates_afar;
+    mod remove;
+}
+
+mod handler_thread {
+    mod ends;
+    mod start;
+}
+
+mod host {
+    mod kinds;
+    mod notices;
+    mod readable;
+}
+
+mod idle {
+    mod ends;
+    mod runs;
+    mod wakes;
+}
+
+mod looper {
+    mod drops_nested;
+    mod forgotten;
+    mod guards_kept;
+    mod lifecycle;
+    mod reentry;
+    mod resources;
+    mod thread_ends;
+}
+
+mod message {
+    mod cancel;
+    mod cancel_cost;
+    mod flood;
+    mod histories_real_clock;
+    mod large;
+    mod order;
+    mod order_real_clock;
+    mod repeat;
+}
+
+mod panics {
+    mod callbacks;
+    mod handlers;
+    mod logger;
+    mod skipped;
+    mod twice;
+}
+
+mod quit {
+    mod barred;
+    mod quit_now;
+}
+
+mod text {
+    mod android_page;
+    mod catalogue_page;
+    mod house;
+    mod links;
+}
+
+mod turn {
+    mod phases;
+    mod poll_all;
+    mod waits;
+}
+
+mod virtual_time {
+    mod clock;
+    mod edges;
+    mod looper;
+    mod several;
+}
+
+mod watch {
+    mod dump;
+    mod errors;
+    mod notices;
+    mod observer;
+    mod observers_act;
+    mod slow;
+    mod stats;
+}

@@ -1,0 +1,47 @@
+//! X1, T3.
+use alooper::{Dispatch, Looper, Observer, Posted};
+use std::{
+    cell::RefCell,
+    ops::ControlFlow,
+    panic::{self, AssertUnwindSafe},
+    rc::Rc,
+    time::Duration,
+};
+
+use crate::support::{ms, watched};
+
+struct Cancels(RefCell<Option<Posted>>);
+impl Observer for Cancels {
+    fn started(&self, _: &Dispatch) {
+        if let Some(posted) = self.0.borrow_mut().take() {
+            posted.cancel();
+        }
+    }
+}
+struct Bomb;
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            panic!("bomb")
+        }
+    }
+}
+
+#[test]
+fn x1_a_panic_of_a_cancelled_repetition_hides_no_later_message() {
+    watched(|| {
+        let looper = Looper::new().unwrap();
+        let bomb = Bomb;
+        let posted = looper
+            .post_every(ms(1), move |_| {
+                let _ = &bomb;
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+        looper.set_observer(Some(Rc::new(Cancels(RefCell::new(Some(posted))))));
+        let r = panic::catch_unwind(AssertUnwindSafe(|| looper.poll_once(None)));
+        assert!(r.is_err());
+        looper.post(|_| ()).unwrap();
+        assert_eq!(looper.poll_once(Duration::ZERO).unwrap().messages, 1);
+    });
+}
