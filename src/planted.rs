@@ -14,8 +14,6 @@ pub(crate) enum Bug {
     SettleWithoutTheQueue,
     /// The looper takes back the flag that there is mail when it has unlocked the mail that it took (C1).
     ForgetMailLate,
-    /// Mail is taken to be known to a looper that has mail, also if that looper is asleep (C1).
-    RaiseOnce,
     /// Who finds the looper asleep does not take its published sleep back, so that everybody writes the eventfd (C3).
     SignalEveryTime,
     /// The eventfd is written before the message can be seen (C2).

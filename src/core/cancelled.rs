@@ -1,29 +1,27 @@
 //! What becomes of a handler's messages that were taken out of the queue.
 
 use crate::{
-    core::{item::Item, local, shared::Shared},
-    mem::{
-        drop::drop_each,
-        letter::{Letter, Passport},
-    },
+    core::{item::Body, local, shared::Shared},
+    looper::Looper,
+    mem::{drop::drop_each, erased::Of},
     queue::Taken,
 };
 
 /// Drops messages that were taken out of the queue because they were cancelled; how many they are.
 pub(crate) fn drop_cancelled<M: 'static>(
     shared: &Shared,
-    passport: Passport<M>,
-    taken: impl IntoIterator<Item = Taken<Item>>,
+    of: Of<M>,
+    taken: impl IntoIterator<Item = Taken<Looper>>,
 ) -> usize {
-    let taken: Vec<Taken<Item>> = taken.into_iter().collect();
+    let taken: Vec<Taken<Looper>> = taken.into_iter().collect();
     // Also if a value panics when it is dropped.
     let _end = taken.iter().any(|taken| taken.ends_target).then(|| EndTargets(shared));
     let count = taken.len();
     // Who looks at a message has it, and drops it.
-    if const { Letter::has_room_for::<M>() } {
-        drop_each(taken.into_iter().filter_map(|mut taken| taken.value.letter()?.open(passport)));
+    if const { Body::has_room_for::<M>() } {
+        drop_each(taken.into_iter().filter_map(|mut taken| taken.body.open(of)));
     } else {
-        drop_each(taken.into_iter().filter_map(|mut taken| taken.value.letter()?.open_boxed(passport)));
+        drop_each(taken.into_iter().filter_map(|mut taken| taken.body.open_boxed(of)));
     }
     count
 }

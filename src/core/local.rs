@@ -8,7 +8,7 @@ use std::{
     collections::BTreeMap,
     fmt::{self, Debug, Formatter},
     iter,
-    mem::{self, ManuallyDrop},
+    mem::ManuallyDrop,
     rc::{Rc, Weak},
     sync::Arc,
 };
@@ -17,7 +17,7 @@ use crate::{
     core::{
         idlers::{IdleCallback, Idlers},
         inbox::Chores,
-        item::{Arrival, Body, Callee, Item, Leftover, Posting, Target},
+        item::{Arrival, Body, Callee, Leftover, Target},
         shared::{LooperId, Shared},
     },
     error::Reason,
@@ -25,11 +25,9 @@ use crate::{
     looper::{Core, Looper},
     mem::{
         drop::drop_each,
-        letter::Letter,
         slots::{Annex, Key},
     },
     planted::{self, Bug},
-    queue::Taken,
 };
 
 thread_local! {
@@ -73,20 +71,10 @@ impl Debug for Home {
 
 /// Something of a user's that has to be dropped.
 enum Debris {
-    Closure(#[expect(dead_code, reason = "is dropped")] Posting),
+    Body(#[expect(dead_code, reason = "is dropped")] Body),
     Source(#[expect(dead_code, reason = "is dropped")] Box<dyn Watched<Looper>>),
     Target(#[expect(dead_code, reason = "is dropped")] Callee),
     Idle(#[expect(dead_code, reason = "is dropped")] IdleCallback),
-    /// A message, for which its handler has the passport.
-    Sent(Callee, Letter),
-}
-
-impl Drop for Debris {
-    fn drop(&mut self) {
-        if let Debris::Sent(target, letter) = self {
-            target.discard(mem::take(letter));
-        }
-    }
 }
 
 impl Home {
@@ -243,7 +231,7 @@ impl Home {
         let exchanged = self.sources.admit(arrivals).into_iter().map(Debris::Source);
         let leftovers = leftovers.into_iter().filter_map(|leftover| self.debris_of_leftover(leftover));
         let sources = departures.into_iter().filter_map(|key| self.sources.remove(key)).map(Debris::Source);
-        let given_up = self.shared.take_dropped().into_messages().filter_map(|taken| self.debris_of(taken));
+        let given_up = self.shared.take_dropped().into_bodies().map(Debris::Body);
         // Handlers go last: their messages are found through them.
         let targets = self.ended_targets(clearing.is_some());
         drop_each(
@@ -265,12 +253,12 @@ impl Home {
         let exchanged = self.sources.admit(self.shared.fds.take_traffic().0).into_iter().map(Debris::Source);
         let leftovers = self.shared.inbox.take_chores().map_or(Vec::new(), |chores| chores.leftovers);
         let leftovers = leftovers.into_iter().filter_map(|leftover| self.debris_of_leftover(leftover));
-        let given_up = self.shared.take_dropped().into_messages().filter_map(|taken| self.debris_of(taken));
+        let given_up = self.shared.take_dropped().into_bodies().map(Debris::Body);
         let sources = self.sources.take_all().map(Debris::Source);
         let idlers = self.idlers.take_all().map(Debris::Idle);
         let targets = iter::once_with(|| self.targets.borrow_mut().take_all()).flatten().map(Debris::Target);
         // Their closures go with all others.
-        drop(self.shared.with_raw_queue(|queue| queue.index().take_ended()));
+        drop(self.shared.with_raw_queue(|queue| queue.handlers.take_ended()));
         let posted = leftovers.chain(given_up);
         Box::new(displaced.into_iter().chain(exchanged).chain(posted).chain(sources).chain(idlers).chain(targets))
     }
@@ -297,16 +285,9 @@ impl Home {
         });
     }
 
-    fn debris_of(&self, taken: Taken<Item>) -> Option<Debris> {
-        match taken.value.body {
-            Body::Closure(closure) => Some(Debris::Closure(closure)),
-            Body::Sent(sent) => self.debris_of_leftover(Leftover::Sent(taken.target?, sent.letter)),
-        }
-    }
-
     fn debris_of_leftover(&self, leftover: Leftover) -> Option<Debris> {
         match leftover {
-            Leftover::Sent(target, letter) => Some(Debris::Sent(self.target(target)?, letter)),
+            Leftover::Message(body) => Some(Debris::Body(body)),
             Leftover::Idle(id) => {
                 if !self.idlers.contains(id) {
                     drop_each(self.admit(self.shared.inbox.take_arrivals()));
@@ -401,7 +382,7 @@ pub(crate) fn drop_ended_targets(shared: &Shared) {
         // The home was cleared: nobody else takes them any more.
         None if shared.is_inherited() => {}
         None if shared.closed() == Some(Reason::Dropped) => {
-            _ = shared.with_raw_queue(|queue| queue.index().take_ended())
+            _ = shared.with_raw_queue(|queue| queue.handlers.take_ended())
         }
         None => shared.signal_if(shared.inbox.leave_chores()),
     }

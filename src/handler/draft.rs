@@ -8,19 +8,19 @@ use std::{
 
 use crate::{
     core::{
-        item::{Body, Sent, Stamp, When},
+        item::{Body, Stamp, To, When},
         refused::{Refused, Rejected},
-        shared::Shared,
+        shared::{Post, Shared},
     },
     handler::{
         message::{self},
         recipient::Recipient,
     },
     looper::posted::Posted,
-    mem::letter::Letter,
+    mem::erased::ANYWHERE,
     queue::{
         labels::{Labels, Token},
-        node::{Address, Links},
+        message::Address,
     },
 };
 
@@ -28,16 +28,16 @@ use crate::{
 #[must_use = "a draft is sent by one of its `send` methods"]
 pub struct Draft<'a, M> {
     recipient: &'a Recipient<M>,
-    /// Sealed already, so that not each method has to copy a large message.
-    letter: Letter,
+    /// Erased already, so that not each method has to copy a large message.
+    body: Body,
     labels: Labels,
     asynchronous: bool,
 }
 
 impl<'a, M: 'static> Draft<'a, M> {
     #[inline]
-    pub(crate) fn new(recipient: &'a Recipient<M>, letter: Letter, labels: Labels, asynchronous: bool) -> Draft<'a, M> {
-        Draft { recipient, letter, labels, asynchronous }
+    pub(crate) fn new(recipient: &'a Recipient<M>, body: Body, labels: Labels, asynchronous: bool) -> Draft<'a, M> {
+        Draft { recipient, body, labels, asynchronous }
     }
 
     /// Sets the number by which the message can be found again. There is none unless it is set.
@@ -50,25 +50,15 @@ impl<'a, M: 'static> Draft<'a, M> {
     #[doc(alias = "setWhat")]
     pub fn what(mut self, what: i32) -> Self {
         self.labels.what = Some(what);
-        let passport = self.recipient.passport;
         if message::is_plain::<M>()
-            && let Some(mut message) = self.letter.open_boxed(passport)
+            && let Some(mut message) = self.body.open_boxed(self.recipient.of)
         {
             message::set_what(&mut *message, what);
-            self.letter = Letter::seal_boxed(message, passport);
+            self.body.fill_boxed(message, ANYWHERE);
         }
         self
     }
-}
 
-/// Drops a message that was not sent.
-impl<M> Drop for Draft<'_, M> {
-    fn drop(&mut self) {
-        self.letter.discard(self.recipient.passport);
-    }
-}
-
-impl<M: 'static> Draft<'_, M> {
     /// Sets a token by which the message can be found again.
     ///
     /// # Android
@@ -134,7 +124,7 @@ impl<M: 'static> Draft<'_, M> {
     #[inline]
     fn send_when(mut self, stamp: Stamp) -> Result<Posted<M>, Rejected<M>> {
         let stamp = Stamp { asynchronous: self.asynchronous, ..stamp };
-        send_letter(self.recipient, stamp, self.labels, mem::take(&mut self.letter))
+        send_body(self.recipient, stamp, self.labels, mem::take(&mut self.body))
     }
 }
 
@@ -148,34 +138,44 @@ pub(crate) fn send<M: 'static>(
 ) -> Result<Posted<M>, Rejected<M>> {
     let stamp = Stamp { asynchronous, ..stamp };
     let labels = message::labels_of(&message);
-    if const { Letter::has_room_for::<M>() } {
-        let Recipient { shared, target, passport } = recipient;
-        let address = Address::new(target.index(), labels.what);
-        let fill = |place: &mut Body, message| place.fill_sent(address, message, *passport);
-        match shared.post(stamp, message, labels.token, fill) {
-            Ok(name) => Ok(Posted::sent(shared.id, name, *passport)),
+    if const { Body::has_room_for::<M>() } {
+        let home = recipient.shared.home();
+        match recipient
+            .shared
+            .post(post(recipient, stamp, labels), message, |body, message| body.fill_message(message, home))
+        {
+            Ok(id) => Ok(Posted::sent(recipient.shared.id, id, recipient.of)),
             Err(refused) => Err(refused.stays(stamp.origin)),
         }
     } else {
-        send_letter(recipient, stamp, labels, Letter::seal_boxed(Box::new(message), recipient.passport))
+        let mut body = Body::default();
+        body.fill_boxed(Box::new(message), ANYWHERE);
+        send_body(recipient, stamp, labels, body)
     }
 }
 
 #[inline]
-fn send_letter<M: 'static>(
+fn post<'a, M>(recipient: &'a Recipient<M>, stamp: Stamp, labels: Labels) -> Post<'a> {
+    let address = Address::new(recipient.target.index(), labels.what);
+    Post { stamp, to: Some(To { address, tally: &recipient.tally }), token: labels.token }
+}
+
+#[inline]
+fn send_body<M: 'static>(
     recipient: &Recipient<M>,
     stamp: Stamp,
     labels: Labels,
-    letter: Letter,
+    body: Body,
 ) -> Result<Posted<M>, Rejected<M>> {
-    let Recipient { shared, target, passport } = recipient;
-    let Labels { what, token } = labels;
-    let address = Address::new(target.index(), what);
-    let fill = |place: &mut Body, letter| *place = Body::Sent(Sent { address, links: Links::default(), letter });
-    match shared.post(stamp, letter, token, fill) {
-        Ok(name) => Ok(Posted::sent(shared.id, name, *passport)),
-        Err(Refused { value: mut letter, reason }) => {
-            let value = letter.open_boxed(*passport).expect("nobody else has opened it");
+    let home = recipient.shared.home();
+    let fill = |place: &mut Body, mut body: Body| {
+        body.set_home(home);
+        body.move_to(place);
+    };
+    match recipient.shared.post(post(recipient, stamp, labels), body, fill) {
+        Ok(id) => Ok(Posted::sent(recipient.shared.id, id, recipient.of)),
+        Err(Refused { value: mut body, reason }) => {
+            let value = body.open_boxed(recipient.of).expect("nobody else has opened it");
             Err(Refused { value, reason }.unboxed_stays(stamp.origin))
         }
     }

@@ -19,7 +19,7 @@ use std::{
 
 use crate::{
     core::{
-        item::{Arrival, Callee, Stamp, Target, When},
+        item::{Arrival, Body, Callee, Stamp, Target, When},
         local,
         refused::{Refused, Rejected},
         shared::Shared,
@@ -29,9 +29,10 @@ use crate::{
     looper::{Looper, handle::LooperHandle, posted::Posted},
     mem::{
         drop::{Shielded, drop_each},
-        letter::{Letter, Passport},
+        erased::{ANYWHERE, Of},
         slots::Key,
     },
+    queue::account::Tally,
 };
 
 /// Sends messages of type `M` to a closure on a looper's thread.
@@ -103,7 +104,7 @@ pub(crate) struct Front<M> {
 impl<M> Drop for Front<M> {
     fn drop(&mut self) {
         let shared = &self.recipient.shared;
-        if shared.with_queue(|queue| queue.index().abandon(self.recipient.target)) {
+        if shared.with_queue(|queue| queue.handlers.abandon(self.recipient.target)) {
             local::drop_ended_targets(shared);
         }
     }
@@ -111,12 +112,12 @@ impl<M> Drop for Front<M> {
 
 /// A handler on the looper's thread.
 struct Receiver<M, F> {
-    passport: Passport<M>,
+    of: Of<M>,
     /// Taken out while it runs. Dropped perhaps while a message's panic unwinds.
     callback: Cell<Option<Shielded<Box<F>>>>,
 }
 
-impl<M, F> Receiver<M, F> {
+impl<M: 'static, F> Receiver<M, F> {
     /// Runs `call` with the callback, unless that runs already.
     #[inline]
     fn call(&self, call: impl FnOnce(&mut F)) {
@@ -128,24 +129,20 @@ impl<M, F> Receiver<M, F> {
 }
 
 impl<M: 'static, F: FnMut(&Looper, M) + 'static> Receiver<M, F> {
-    fn at_home(passport: Passport<M>, callback: Box<F>) -> Callee {
-        Rc::new(Box::new(Receiver { passport, callback: Cell::new(Some(Shielded::new(callback))) }))
+    fn at_home(of: Of<M>, callback: Box<F>) -> Callee {
+        Rc::new(Box::new(Receiver { of, callback: Cell::new(Some(Shielded::new(callback))) }))
     }
 }
 
-impl<M, F: FnMut(&Looper, M)> Target for Receiver<M, F> {
-    fn run(&self, looper: &Looper, letter: &mut Letter) {
-        if const { Letter::has_room_for::<M>() } {
-            if let Some(message) = letter.open(self.passport) {
+impl<M: 'static, F: FnMut(&Looper, M)> Target for Receiver<M, F> {
+    fn run(&self, looper: &Looper, body: &mut Body) {
+        if const { Body::has_room_for::<M>() } {
+            if let Some(message) = body.open(self.of) {
                 self.call(|callback| callback(looper, message));
             }
-        } else if let Some(message) = letter.open_boxed(self.passport) {
+        } else if let Some(message) = body.open_boxed(self.of) {
             self.call(|callback| callback(looper, *message));
         }
-    }
-
-    fn discard(&self, mut letter: Letter) {
-        letter.discard(self.passport);
     }
 
     fn name(&self) -> &'static str {
@@ -184,17 +181,18 @@ impl<M: 'static> Handler<M> {
             // As for a looper that has quit, but that nobody would drop the closure later.
             return handler;
         }
-        let target = Receiver::at_home(recipient.passport, callback);
+        let target = Receiver::at_home(recipient.of, callback);
         drop_each(looper.home().keep_target(recipient.target, target));
         handler
     }
 
     /// Makes the front of a handler that the queue knows from now on.
     fn announce(shared: &Arc<Shared>) -> (Handler<M>, Arc<Recipient<M>>) {
-        let target = shared.with_raw_queue(|queue| Some(queue.add_target(any::type_name::<M>())));
+        let tally = Arc::new(Tally::default());
+        let target = shared.with_raw_queue(|queue| Some(queue.handlers.add(any::type_name::<M>(), tally.clone())));
         // In a forked child, nobody looks for it.
         let target = target.unwrap_or(Key::from_bits(u64::MAX));
-        let recipient = Recipient::new(shared, target);
+        let recipient = Recipient::new(shared, target, tally);
         (Handler { front: Arc::new(Front { recipient: recipient.clone() }), asynchronous: false }, recipient)
     }
 
@@ -295,12 +293,9 @@ impl<M: 'static> Handler<M> {
     pub fn message(&self, message: M) -> Draft<'_, M> {
         let recipient = self.recipient();
         let labels = message::labels_of(&message);
-        let letter = if const { Letter::has_room_for::<M>() } {
-            Letter::seal(message, recipient.passport)
-        } else {
-            Letter::seal_boxed(Box::new(message), recipient.passport)
-        };
-        Draft::new(recipient, letter, labels, self.asynchronous)
+        let mut body = Body::default();
+        body.fill_message(message, ANYWHERE);
+        Draft::new(recipient, body, labels, self.asynchronous)
     }
 
     /// The same handler, all of whose messages are asynchronous: no barrier holds them up.
@@ -376,9 +371,8 @@ impl LooperHandle {
         }
         let (mut handler, recipient) = Handler::announce(&self.shared);
         handler.asynchronous = self.asynchronous;
-        let Recipient { target, passport, .. } = *recipient;
-        let arrival =
-            |callback: Box<F>| Arrival::Target(target, Box::new(move || Receiver::at_home(passport, callback)));
+        let Recipient { target, of, .. } = *recipient;
+        let arrival = |callback: Box<F>| Arrival::Target(target, Box::new(move || Receiver::at_home(of, callback)));
         match self.shared.admit(callback, arrival) {
             Ok(()) => Ok(handler),
             Err(refused) => Err(refused.unboxed_comes(Location::caller())),

@@ -1,4 +1,4 @@
-//! Who a handler's messages are for: which handler of which looper, and the passport that seals and opens them.
+//! Who a handler's messages are for: which handler of which looper, and the right to open them.
 
 use std::{
     any,
@@ -8,20 +8,23 @@ use std::{
 
 use crate::{
     core::shared::Shared,
-    mem::{letter::Passport, slots::Key},
+    mem::{erased::Of, slots::Key},
+    queue::account::Tally,
 };
 
 pub(crate) struct Recipient<M> {
     pub(crate) shared: Arc<Shared>,
     /// The handler, by the name that the queue has for it.
     pub(crate) target: Key,
+    /// Counts its messages.
+    pub(crate) tally: Arc<Tally>,
     /// Whoever has it may have an `M` on this thread.
-    pub(crate) passport: Passport<M>,
+    pub(crate) of: Of<M>,
 }
 
 impl<M> Recipient<M> {
-    pub(crate) fn new(shared: &Arc<Shared>, target: Key) -> Arc<Recipient<M>> {
-        Arc::new(Recipient { shared: shared.clone(), target, passport: Passport::issue() })
+    pub(crate) fn new(shared: &Arc<Shared>, target: Key, tally: Arc<Tally>) -> Arc<Recipient<M>> {
+        Arc::new(Recipient { shared: shared.clone(), target, tally, of: Of::new() })
     }
 }
 

@@ -3,13 +3,13 @@
 use crate::{
     core::{
         cancelled::{self, EndTargets},
-        item::Leftover,
+        item::{Body, Leftover},
         local::{self, Home},
         looking::{Looking, is_looking},
     },
     handler::{Handler, recipient::Recipient},
-    mem::{drop::drop_each, letter::Letter},
-    queue::{index::Filter, labels::Token, node::Spot},
+    mem::drop::drop_each,
+    queue::{handlers::Filter, labels::Token, message::MessageId},
 };
 
 /// Removes pending messages, and asks for them: exact at the moment of the call.
@@ -79,7 +79,7 @@ impl<M: 'static> Handler<M> {
     /// `Handler.removeEqualMessages`, which compares by `equals` while the queue is locked.
     #[doc(alias = "removeEqualMessages")]
     pub fn remove_if(&self, mut predicate: impl FnMut(&M) -> bool) -> usize {
-        let spots = self.recipient().shared.spots_of(self.recipient().target);
+        let spots = self.recipient().shared.messages_of(self.recipient().target);
         spots.into_iter().filter(|spot| self.look(*spot, &mut predicate, true) == Some(true)).count()
     }
 
@@ -93,7 +93,7 @@ impl<M: 'static> Handler<M> {
     /// `Handler.hasEqualMessages`, which compares by `equals` while the queue is locked.
     #[doc(alias = "hasEqualMessages")]
     pub fn has_if(&self, mut predicate: impl FnMut(&M) -> bool) -> bool {
-        let spots = self.recipient().shared.spots_of(self.recipient().target);
+        let spots = self.recipient().shared.messages_of(self.recipient().target);
         spots.into_iter().any(|spot| self.look(spot, &mut predicate, false) == Some(true))
     }
 
@@ -142,22 +142,23 @@ impl<M: 'static> Handler<M> {
     }
 
     fn count(&self, filter: Filter) -> usize {
-        self.recipient().shared.count(self.recipient().target, filter)
+        let Recipient { shared, target, tally, .. } = self.recipient();
+        if filter == Filter::All { shared.pending_of(tally) } else { shared.count(*target, filter) }
     }
 
     fn remove_matching(&self, filter: Filter) -> usize {
-        let Recipient { shared, target, passport } = self.recipient();
-        cancelled::drop_cancelled(shared, *passport, shared.cancel_all(*target, filter))
+        let Recipient { shared, target, of, .. } = self.recipient();
+        cancelled::drop_cancelled(shared, *of, shared.cancel_all(*target, filter))
     }
 
     /// Asks `predicate` about a message, and removes it if that is true and it is to be removed. `None` if it is not
     /// pending, or does not stay so until the predicate has returned.
-    fn look(&self, spot: Spot, predicate: &mut impl FnMut(&M) -> bool, remove: bool) -> Option<bool> {
+    fn look(&self, id: MessageId, predicate: &mut impl FnMut(&M) -> bool, remove: bool) -> Option<bool> {
         let recipient = self.recipient();
         // Two predicates that remove by predicate must not wait for each other.
-        let mut letter = recipient.shared.hold(spot, !is_looking())?;
-        let value = letter.open_boxed(recipient.passport);
-        let mut look = Look { recipient, spot, value, remove: false, answer: None };
+        let mut body = recipient.shared.hold(id, !is_looking())?;
+        let value = body.open_boxed(recipient.of);
+        let mut look = Look { recipient, id, value, remove: false, answer: None };
         let matches = {
             let _looking = Looking::begin();
             let home = Home::of(&recipient.shared);
@@ -172,7 +173,7 @@ impl<M: 'static> Handler<M> {
 /// A message that a predicate looks at; held and lent until this is dropped.
 struct Look<'a, M: 'static> {
     recipient: &'a Recipient<M>,
-    spot: Spot,
+    id: MessageId,
     value: Option<Box<M>>,
     remove: bool,
     /// Whether it was pending to the end, once it has ended.
@@ -189,25 +190,28 @@ impl<M: 'static> Look<'_, M> {
         if let Some(answer) = self.answer {
             return answer;
         }
-        let Recipient { shared, target, passport } = self.recipient;
-        let letter = self.value.take().map_or_else(Letter::default, |value| Letter::seal_boxed(value, *passport));
-        let (was_pending, removed, left) = shared.release(self.spot, self.remove, letter);
+        let Recipient { shared, of, .. } = self.recipient;
+        let mut body = Body::default();
+        if let Some(value) = self.value.take() {
+            body.fill_boxed(value, shared.home());
+        }
+        let (was_pending, removed, left) = shared.release(self.id, self.remove, body);
         self.answer = Some(was_pending);
         // Also if the value panics when it is dropped.
         let _end = removed.is_some_and(|removed| removed.ends_target).then(|| EndTargets(shared));
-        if let Some(letter) = left {
+        if let Some(body) = left {
             // It is this one's to drop, since whoever took the message out of the queue could not find it. After a quit
             // it belongs home, as long as there is one.
             let belongs_home = !was_pending && shared.is_quitting() && !shared.is_current();
             let mine = if belongs_home {
-                match local::drop_at_home(shared, Leftover::Sent(*target, letter)) {
-                    Err(Leftover::Sent(_, letter)) => Some(letter),
+                match local::drop_at_home(shared, Leftover::Message(body)) {
+                    Err(Leftover::Message(body)) => Some(body),
                     _ => None,
                 }
             } else {
-                Some(letter)
+                Some(body)
             };
-            drop_each(mine.and_then(|mut letter| letter.open_boxed(*passport)));
+            drop_each(mine.and_then(|mut body| body.open_boxed(*of)));
         }
         was_pending
     }

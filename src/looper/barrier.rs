@@ -12,7 +12,7 @@ use crate::{
         shared::Shared,
     },
     looper::{Looper, handle::LooperHandle},
-    queue::place::Place,
+    queue::message::Place,
 };
 
 /// Holds up all messages and closures behind it but the asynchronous ones, until it is dropped.

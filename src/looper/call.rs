@@ -11,16 +11,16 @@ use std::{
 
 use crate::{
     core::{
-        item::{Body, Origin, Stamp, When},
+        item::{Body, Stamp, When},
         local::Home,
         looking,
         refused::{Refused, Rejected, is_large},
-        shared::{Shared, Waiting},
+        shared::{Post, Shared, Waiting},
     },
     error::Reason,
     looper::{Looper, handle::LooperHandle},
     mem::slots::Key,
-    queue::Queue,
+    queue::{Queue, message::Origin},
     sys::{
         fork::Process,
         sync::{Condvar, Mutex},
@@ -319,8 +319,8 @@ impl LooperHandle {
         let _noted = Noted { shared: &self.shared, key: self.shared.note_call(&call) };
         let side = Side(call.clone());
         // One that is refused is dropped at once, and says so.
-        let body = Body::send(move |looper: &Looper| side.run(looper));
-        let posted = self.shared.post(stamp, body, None, |place, body| *place = body).ok();
+        let fill = |body: &mut Body, side: Side<_, _>| body.fill(move |looper: &Looper| side.run(looper));
+        let posted = self.shared.post(Post::closure(stamp), side, fill).ok();
         let mut state = call.state.lock();
         loop {
             match mem::replace(&mut *state, State::Left) {

@@ -10,7 +10,7 @@ use std::{
 use crate::{
     core::{
         cancelled::EndTargets,
-        item::{Body, Item, Target},
+        item::{Body, Target},
         local::Lent,
     },
     looper::{
@@ -21,10 +21,7 @@ use crate::{
         drop::{Shielded, caught, drop_each},
         slots::Key,
     },
-    queue::{
-        Begun,
-        node::{Address, Queued},
-    },
+    queue::Begun,
     time::Moment,
 };
 
@@ -59,14 +56,14 @@ impl Looper {
 
     /// Runs a message that was taken out of the queue, and leaves nothing of it in `begun` that runs.
     #[inline(always)]
-    pub(super) fn run_message(&self, begun: &mut Begun<Item>) {
+    pub(super) fn run_message(&self, begun: &mut Begun<Looper>) {
         // Also if the message panics.
         let _end = if begun.ends_target { Some(EndTargets(self.shared())) } else { None };
         if self.core.watching.is_on() {
             self.run_watched(begun);
         } else {
             let lent = self.lend(begun.target);
-            self.run_body(&mut begun.value.body, lent.as_ref().map(Lent::target));
+            self.run_body(&mut begun.body, lent.as_ref().map(Lent::target), begun.address.target().is_some());
         }
     }
 
@@ -78,51 +75,44 @@ impl Looper {
 
     /// Runs what is in `body`, and leaves nothing in it.
     #[inline(always)]
-    fn run_body(&self, body: &mut Body, target: Option<&dyn Target>) {
-        match body {
-            Body::Closure(closure) => closure.call(self.core.here, self),
-            Body::Sent(sent) => {
-                if let Some(target) = target {
-                    target.run(self, &mut sent.letter);
-                }
-            }
+    fn run_body(&self, body: &mut Body, target: Option<&dyn Target>, is_handlers: bool) {
+        match target {
+            Some(target) => target.run(self, body),
+            None if is_handlers => drop(mem::take(body)),
+            None => body.call(self.core.here, self),
         }
     }
 
     #[cold]
-    fn run_watched(&self, begun: &mut Begun<Item>) {
+    fn run_watched(&self, begun: &mut Begun<Looper>) {
         let watching = &self.core.watching;
         let label = &self.shared().label;
-        let Begun { value: item, when, posted, .. } = begun;
-        let (when, posted) = (*when, *posted);
+        let Begun { body, origin, when, address, posted, .. } = begun;
+        let (origin, when, address, posted) = (*origin, *when, *address, *posted);
         let lent = self.lend(begun.target);
         let target = lent.as_ref().map(Lent::target);
         let started = self.clock().now();
         let dispatch = Dispatch {
             handler: target.map(Target::name),
-            what: item.address().and_then(Address::what),
+            what: address.what(),
             due: (when != Moment::FRONT).then(|| when.to_instant()),
             posted: posted.map(Moment::to_instant),
             started: started.to_instant(),
-            place: item.origin,
+            place: origin,
         };
         // One and the same from beginning to end, also if the message sets another. It may be the last of it then.
         let kept = Shielded::new(watching.observer());
         let observer = kept.as_deref();
-        let body = &mut item.body;
         let begin = || {
             watching.look_at_delivery(label, &dispatch);
             observer.inspect(|observer| observer.started(&dispatch));
         };
         if let Err(panic) = panic::catch_unwind(AssertUnwindSafe(begin)) {
             // The message is consumed by this panic as by its own.
-            caught(|| match (mem::take(body), target) {
-                (Body::Sent(sent), Some(target)) => target.discard(sent.letter),
-                (body, _) => drop(body),
-            });
+            caught(|| drop(mem::take(body)));
             panic::resume_unwind(panic);
         }
-        let result = panic::catch_unwind(AssertUnwindSafe(|| self.run_body(body, target)));
+        let result = panic::catch_unwind(AssertUnwindSafe(|| self.run_body(body, target, address.target().is_some())));
         if self.shared().is_inherited() {
             // The message has forked: it is the parent's that ends there. A log may be locked for ever here.
             return result.unwrap_or_else(|panic| panic::resume_unwind(panic));

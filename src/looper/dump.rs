@@ -8,15 +8,14 @@ use std::{
 };
 
 use crate::{
-    core::item::{Item, Origin},
+    core::item::Message,
     fd::registrations::Registration,
     looper::{Looper, handle::LooperHandle},
     queue::{
         Queue,
         account::{ExitReport, Stats},
-        index::Index,
-        node::{Address, Queued},
-        place::Place,
+        handlers::Handlers,
+        message::{Origin, Place},
     },
     time::Moment,
 };
@@ -38,14 +37,13 @@ pub struct Pending {
 }
 
 impl Pending {
-    pub(crate) fn new(place: Place, item: &Item, index: &Index) -> Pending {
-        let address = item.address();
+    pub(crate) fn new(place: Place, message: &Message, handlers: &Handlers) -> Pending {
         Pending {
-            handler: address.map(|address| index.name(address.target())),
-            what: address.and_then(Address::what),
+            handler: message.address.target().map(|target| handlers.name(target)),
+            what: message.address.what(),
             due: (place.when != Moment::FRONT).then(|| place.when.to_instant()),
-            asynchronous: place.number().is_asynchronous(),
-            place: item.origin,
+            asynchronous: place.seq().is_asynchronous(),
+            place: message.origin,
         }
     }
 }
@@ -116,7 +114,7 @@ impl LooperHandle {
     pub fn dump(&self) -> Dump {
         let shared = &self.shared;
         let now = shared.clock.now();
-        let conclude = |queue: &mut Queue<Item>| (queue.barriers().collect(), queue.index().len(), queue.account());
+        let conclude = |queue: &mut Queue<Looper>| (queue.barriers().collect(), queue.handlers.len(), queue.account());
         let (pending, (barriers, handlers, ended)) = shared.pending_with(Pending::new, conclude);
         // What others have posted since is not in it.
         let posted = ended.run + ended.removed + ended.dropped + pending.len() as u64;

@@ -12,10 +12,10 @@ use std::{
 
 use crate::{
     core::{
-        item::{Body, Origin, Posting, Stamp, When},
+        item::{Body, Stamp, When},
         local,
         refused::{AddFdError, Refused, Rejected, is_large},
-        shared::{Quit, Shared},
+        shared::{Post, Quit, Shared},
     },
     fd::{
         Holder, Next, Watch,
@@ -27,7 +27,7 @@ use crate::{
         posted::Posted,
         repeat::{Repetition, Tick},
     },
-    queue::account::ExitReport,
+    queue::{account::ExitReport, message::Origin},
     sys::interest::{Events, Interest},
     time::Moment,
 };
@@ -193,7 +193,7 @@ impl LooperHandle {
         F: FnOnce(&Looper) + Send + 'static,
     {
         let stamp = Stamp { asynchronous: self.asynchronous, ..stamp };
-        if const { Posting::has_room_for::<F>() } {
+        if const { Body::has_room_for::<F>() } {
             self.post_with(stamp, callback, Refused::comes)
         } else {
             self.post_with(stamp, Box::new(callback), Refused::unboxed_comes)
@@ -211,7 +211,7 @@ impl LooperHandle {
     where
         P: FnOnce(&Looper) + Send + 'static,
     {
-        match self.shared.post(stamp, callback, None, Body::fill_send) {
+        match self.shared.post(Post::closure(stamp), callback, Body::fill) {
             Ok(name) => Ok(Posted::once(self.shared.id, name)),
             Err(refused) => Err(refuse(refused, stamp.origin)),
         }
@@ -260,8 +260,8 @@ impl LooperHandle {
     {
         let repetition = Repetition::new();
         let tick = Tick::new(callback, stamp, due, period, &repetition);
-        let fill = |place: &mut Body, tick: Box<Tick<P>>| *place = Body::send(move |looper: &Looper| tick.run(looper));
-        let first = |tick| self.shared.leave(stamp, tick, None, fill);
+        let fill = |place: &mut Body, tick: Box<Tick<P>>| place.fill(move |looper: &Looper| tick.run(looper));
+        let first = |tick| self.shared.leave(Post::closure(stamp), tick, fill);
         match repetition.post_next(&self.shared, tick, first) {
             Ok(()) => Ok(Posted::repeating(self.shared.id, repetition)),
             Err(Refused { value, reason }) => {

@@ -69,7 +69,6 @@ impl Looper {
         let (next, alarm) = self.shared().next_stops(self.core.here);
         let due = next.map(|next| next.when);
         let until = due.into_iter().chain(alarm).min().unwrap_or(Moment::NEVER);
-        let until = self.shared().trim_before_sleep(until);
         let may_rest = !self.is_due(next)
             && !self.has_passed(until)
             && !self.core.woken.get()

@@ -7,14 +7,16 @@ use std::{
 
 use crate::{
     core::{
-        item::{Body, Origin, Posting, Stamp, When},
+        item::{Body, Stamp, When},
         refused::{Refused, Rejected, is_large},
+        shared::Post,
     },
     looper::{
         Looper,
         posted::Posted,
         repeat::{Repetition, Tick},
     },
+    queue::message::Origin,
     time::Moment,
 };
 
@@ -114,7 +116,7 @@ impl Looper {
     where
         F: FnOnce(&Looper) + 'static,
     {
-        if const { Posting::has_room_for::<F>() } {
+        if const { Body::has_room_for::<F>() } {
             self.post_with(stamp, callback, Refused::stays)
         } else {
             self.post_with(stamp, Box::new(callback), Refused::unboxed_stays)
@@ -135,7 +137,7 @@ impl Looper {
         let shared = self.shared();
         let here = self.core.here;
         let fill = |body: &mut Body, callback| body.fill_local(callback, here);
-        match shared.leave_on(here, stamp, callback, None, fill) {
+        match shared.leave_on(here, Post::closure(stamp), callback, fill) {
             Ok((name, signal)) => {
                 shared.signal_if(signal);
                 Ok(Posted::once(shared.id, name))
@@ -217,6 +219,6 @@ impl Looper {
         let fill = |body: &mut Body, tick: Box<Tick<F>>| {
             body.fill_local(move |looper: &Looper| tick.run(looper), self.core.here);
         };
-        repetition.post_next(shared, tick, |tick| shared.leave(tick.stamp, tick, None, fill))
+        repetition.post_next(shared, tick, |tick| shared.leave(Post::closure(tick.stamp), tick, fill))
     }
 }

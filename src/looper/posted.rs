@@ -11,9 +11,9 @@ use crate::{
         shared::{LooperId, Shared},
     },
     looper::repeat::Repetition,
-    mem::{drop::drop_each, letter::Passport},
+    mem::{drop::drop_each, erased::Of},
     planted::{self, Bug},
-    queue::place::Name,
+    queue::message::MessageId,
 };
 
 /// Something that was posted: a closure, or a message of type `M` that was sent to a handler.
@@ -34,25 +34,25 @@ pub struct Posted<M = ()> {
 }
 
 enum Target<M> {
-    Once(Name),
+    Once(MessageId),
     Repeating(Arc<Repetition>),
-    Sent(Name, Passport<M>),
+    Sent(MessageId, Of<M>),
 }
 
 impl<M> Clone for Target<M> {
     fn clone(&self) -> Self {
         match self {
-            Target::Once(name) => Target::Once(*name),
+            Target::Once(id) => Target::Once(*id),
             Target::Repeating(repetition) => Target::Repeating(repetition.clone()),
-            Target::Sent(name, passport) => Target::Sent(*name, *passport),
+            Target::Sent(id, of) => Target::Sent(*id, *of),
         }
     }
 }
 
 impl Posted {
     #[inline]
-    pub(crate) fn once(looper: LooperId, name: Name) -> Posted {
-        Posted { looper, target: Target::Once(name) }
+    pub(crate) fn once(looper: LooperId, id: MessageId) -> Posted {
+        Posted { looper, target: Target::Once(id) }
     }
 
     pub(crate) fn repeating(looper: LooperId, repetition: Arc<Repetition>) -> Posted {
@@ -62,8 +62,8 @@ impl Posted {
 
 impl<M> Posted<M> {
     #[inline]
-    pub(crate) fn sent(looper: LooperId, name: Name, passport: Passport<M>) -> Posted<M> {
-        Posted { looper, target: Target::Sent(name, passport) }
+    pub(crate) fn sent(looper: LooperId, id: MessageId, of: Of<M>) -> Posted<M> {
+        Posted { looper, target: Target::Sent(id, of) }
     }
 
     /// Whether it waits to run: exact at the moment of the call.
@@ -71,11 +71,11 @@ impl<M> Posted<M> {
     /// One that is running is not pending, nor is one of [`post_every`](crate::Looper::post_every) while it runs.
     #[must_use]
     pub fn is_pending(&self) -> bool {
-        let name = match &self.target {
-            Target::Once(name) | Target::Sent(name, _) => Some(*name),
+        let id = match &self.target {
+            Target::Once(id) | Target::Sent(id, _) => Some(*id),
             Target::Repeating(repetition) => repetition.next(),
         };
-        name.and_then(|name| local::with_looper(self.looper, |shared| shared.is_pending(name))).unwrap_or(false)
+        id.and_then(|id| local::with_looper(self.looper, |shared| shared.is_pending(id))).unwrap_or(false)
     }
 }
 
@@ -99,15 +99,15 @@ impl<M: 'static> Posted<M> {
 
     fn cancel_on(&self, shared: &Shared) -> bool {
         let (taken, kept) = match &self.target {
-            Target::Once(name) => {
-                let was_pending = planted::is(Bug::CheckThenCancel) && shared.is_pending(*name);
-                let taken = shared.cancel(*name);
+            Target::Once(id) => {
+                let was_pending = planted::is(Bug::CheckThenCancel) && shared.is_pending(*id);
+                let taken = shared.cancel(*id);
                 let kept = was_pending || taken.is_some();
                 (taken, kept)
             }
             Target::Repeating(repetition) => repetition.cancel(shared),
-            Target::Sent(name, passport) => {
-                return cancelled::drop_cancelled(shared, *passport, shared.cancel(*name)) > 0;
+            Target::Sent(id, of) => {
+                return cancelled::drop_cancelled(shared, *of, shared.cancel(*id)) > 0;
             }
         };
         drop_each(taken);

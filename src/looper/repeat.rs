@@ -5,7 +5,7 @@ use std::{ops::ControlFlow, sync::Arc, time::Duration};
 use crate::{
     core::{
         inbox::Signal,
-        item::{Item, Stamp, When},
+        item::{Stamp, When},
         refused::Refused,
         shared::Shared,
     },
@@ -13,7 +13,7 @@ use crate::{
     looper::Looper,
     mem::drop::Shielded,
     planted::{self, Bug},
-    queue::{Queue, Taken, place::Name},
+    queue::{Queue, Taken, message::MessageId},
     sys::{
         fork::Process,
         sync::{Mutex, MutexGuard},
@@ -33,7 +33,7 @@ pub(crate) struct Repetition {
 #[derive(Debug)]
 struct State {
     /// The name of the next run; `None` while the closure runs.
-    next: Option<Name>,
+    next: Option<MessageId>,
     /// Cancelled, told to end by the closure, or refused by the looper.
     over: bool,
 }
@@ -48,7 +48,7 @@ impl Repetition {
     }
 
     /// Lets there be no further run. Gives the pending one, to be dropped, and whether this call is what ended it.
-    pub(crate) fn cancel(&self, shared: &Shared) -> (Option<Taken<Item>>, bool) {
+    pub(crate) fn cancel(&self, shared: &Shared) -> (Option<Taken<Looper>>, bool) {
         let Some(mut state) = self.lock() else {
             return (None, false);
         };
@@ -63,7 +63,7 @@ impl Repetition {
     }
 
     /// The name of the next run.
-    pub(crate) fn next(&self) -> Option<Name> {
+    pub(crate) fn next(&self) -> Option<MessageId> {
         self.lock()?.next
     }
 
@@ -72,7 +72,7 @@ impl Repetition {
         &self,
         shared: &Shared,
         value: T,
-        leave: impl FnOnce(T) -> Result<(Name, Signal), Refused<T>>,
+        leave: impl FnOnce(T) -> Result<(MessageId, Signal), Refused<T>>,
     ) -> Result<(), Refused<T>> {
         let Some(mut state) = self.lock() else {
             return Err(Refused { value, reason: Reason::Forked });
@@ -85,7 +85,7 @@ impl Repetition {
         }
         let left = leave(value);
         state.over = left.is_err();
-        state.next = left.as_ref().ok().map(|(name, _)| *name);
+        state.next = left.as_ref().ok().map(|(id, _)| *id);
         drop(state);
         let (_, signal) = left?;
         shared.signal_if(signal);

@@ -12,7 +12,7 @@
 use std::{io, mem, panic, thread, time::Duration};
 
 use crate::{
-    core::{item::Item, local::Busy},
+    core::local::Busy,
     error::Misuse,
     fd::{
         notice::Notice,
@@ -27,7 +27,7 @@ use crate::{
     queue::{
         Begun, Queue,
         account::ExitReport,
-        place::{Lane, Place},
+        message::{Lane, Place},
     },
     sys::{
         poller::{Ready, Waited},
@@ -177,7 +177,7 @@ impl Looper {
 
     /// Whether the message at `next` is due: a plain one always is.
     pub(super) fn is_due(&self, next: Option<Place>) -> bool {
-        next.is_some_and(|next| next.number().lane() != Lane::Timed || self.has_passed(next.when))
+        next.is_some_and(|next| next.seq().lane() != Lane::Timed || self.has_passed(next.when))
     }
 
     fn turn(&self, deadline: Moment, turn: &mut Turn) -> io::Result<()> {
@@ -264,7 +264,6 @@ impl Looper {
         if self.shared().inbox.has_something() {
             return Ok(false);
         }
-        let until = self.shared().trim_before_sleep(until);
         self.core.poller.borrow_mut().arm(until)?;
         Ok(self.shared().settle(until))
     }
@@ -333,7 +332,7 @@ impl Looper {
     }
 
     /// Counts the message that is being run in another way: it has ended between being taken out and its first line.
-    pub(crate) fn skip_message(&self, count: impl FnOnce(&mut Queue<Item>)) {
+    pub(crate) fn skip_message(&self, count: impl FnOnce(&mut Queue<Looper>)) {
         self.shared().with_raw_queue(count);
         self.core.skipped.set(self.core.skipped.get() + 1);
     }
@@ -447,7 +446,6 @@ impl Looper {
             let shared = self.shared();
             let next = match turn.messages {
                 0 if shared.is_calm(self.core.here) => None,
-                0 => shared.next_place_when_idle(),
                 _ => shared.next_place(),
             };
             turn.more = self.is_due(next);

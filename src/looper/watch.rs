@@ -4,7 +4,6 @@ use std::{os::fd::AsFd, panic::Location};
 
 use crate::{
     core::{
-        item::Origin,
         local,
         refused::{AddFdError, is_large},
     },
@@ -14,6 +13,7 @@ use crate::{
     },
     looper::{Looper, fd_source::FdSource},
     mem::drop::drop_each,
+    queue::message::Origin,
     sys::interest::{Events, Interest},
 };
 

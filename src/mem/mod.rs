@@ -4,9 +4,7 @@
 //! - [`slots`]: a slab whose keys find nothing once their entry is gone; [`arena`]: a slab that gives memory back.
 //! - [`mod@drop`]: how a user's value is dropped, panics included; [`log`]: how a user's logger is called.
 
-pub(crate) mod arena;
-pub(crate) mod closure;
+pub(crate) mod erased;
 pub(crate) mod drop;
-pub(crate) mod letter;
 pub(crate) mod log;
 pub(crate) mod slots;

@@ -82,6 +82,8 @@ pub(crate) struct Account {
     /// Accepted on the looper's thread, straight into the queue. Written with the queue's cell entered, as are the
     /// others but one.
     pub(crate) own: Counter,
+    /// Accepted on other threads, straight into the queue.
+    pub(crate) visiting: Counter,
     /// Accepted through the inbox. Written with that locked.
     pub(crate) remote: Counter,
     /// Taken out to be run.
@@ -110,14 +112,15 @@ impl Account {
         Account::report_of(self.kept_by_the_queue(), self.remote.get())
     }
 
-    fn kept_by_the_queue(&self) -> [u64; 6] {
-        [&self.own, &self.begun, &self.skipped, &self.overtaken, &self.removed, &self.dropped].map(Counter::get)
+    fn kept_by_the_queue(&self) -> [u64; 7] {
+        [&self.own, &self.visiting, &self.begun, &self.skipped, &self.overtaken, &self.removed, &self.dropped]
+            .map(Counter::get)
     }
 
-    fn report_of(kept: [u64; 6], remote: u64) -> ExitReport {
-        let [own, begun, skipped, overtaken, removed, dropped] = kept;
+    fn report_of(kept: [u64; 7], remote: u64) -> ExitReport {
+        let [own, visiting, begun, skipped, overtaken, removed, dropped] = kept;
         ExitReport {
-            posted: own + remote,
+            posted: own + visiting + remote,
             run: begun - skipped - overtaken,
             removed: removed + skipped,
             dropped: dropped + overtaken,
@@ -129,6 +132,38 @@ impl ExitReport {
     /// How many messages are pending.
     pub(crate) fn pending(&self) -> usize {
         (self.posted - self.run - self.removed - self.dropped) as usize
+    }
+}
+
+/// How many messages one handler was sent, and how many of them are gone: for all threads to read without a lock.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    /// Straight into the queue. Written with the queue's cell entered.
+    pub(crate) own: Counter,
+    /// Through the inbox. Written with that locked.
+    pub(crate) remote: Counter,
+    /// Run, removed or dropped. Written with the queue's cell entered.
+    pub(crate) ended: Counter,
+}
+
+impl Tally {
+    /// How many messages are pending: exact at the moment of the call. `None` if others kept counting meanwhile.
+    pub(crate) fn try_pending(&self) -> Option<usize> {
+        (0..LOOKS).find_map(|_| {
+            let before = [self.own.get(), self.ended.get()];
+            let remote = self.remote.get();
+            ([self.own.get(), self.ended.get()] == before).then(|| (before[0] + remote - before[1]) as usize)
+        })
+    }
+
+    /// Likewise, for one who has entered the queue's cell.
+    pub(crate) fn pending(&self) -> usize {
+        (self.own.get() + self.remote.get() - self.ended.get()) as usize
+    }
+
+    /// Counts all as gone, because a quit has given them up.
+    pub(crate) fn end_all(&self) {
+        self.ended.add(self.pending() as u64);
     }
 }
 

@@ -2,33 +2,33 @@
 
 use super::*;
 
-impl<T: Queued> Queue<T> {
+impl<C> Queue<C> {
     /// Holds a message, so that it does not run while `thread` looks at it.
-    pub(crate) fn hold(&mut self, spot: Spot, thread: ThreadId) -> Hold {
-        match self.held.get(&spot.number) {
+    pub(crate) fn hold(&mut self, id: MessageId, thread: ThreadId) -> Hold {
+        match self.held.get(&id.seq) {
             Some(holder) if *holder == thread => Hold::Mine,
             Some(_) => Hold::Busy,
-            None if !spot.is_live(&self.nodes) => Hold::Gone,
+            None if !self.contains(id) => Hold::Gone,
             None => {
                 self.is_plain = false;
-                self.held.insert(spot.number, thread);
+                self.held.insert(id.seq, thread);
                 Hold::Held
             }
         }
     }
 
     /// Holds a message no longer. Whether the looper waits for that.
-    pub(crate) fn release(&mut self, spot: Spot) -> bool {
-        self.held.remove(&spot.number);
+    pub(crate) fn release(&mut self, id: MessageId) -> bool {
+        self.held.remove(&id.seq);
         mem::take(&mut self.is_blocked)
     }
 
     /// Puts up a barrier: its place.
-    pub(crate) fn add_barrier(&mut self, number: Number, now: Moment, origin: Origin) -> Place {
+    pub(crate) fn add_barrier(&mut self, seq: Seq, now: Moment, origin: Origin) -> Place {
         // What is posted from now on is given no earlier time, and stands behind it.
         self.stamp_no_earlier_than(now);
         self.is_plain = false;
-        let place = Place::new(now, number);
+        let place = Place::new(now, seq);
         self.barriers.insert(place, origin);
         self.unreported.insert(place);
         place
@@ -70,10 +70,10 @@ impl<T: Queued> Queue<T> {
     /// Whether nothing is due, and no barrier stands.
     pub(crate) fn is_idle(&mut self, now: Moment) -> bool {
         if self.is_plain {
-            return self.nodes.len() == 0;
+            return self.synchronous.first_ready().is_none();
         }
-        let synchronous = self.synchronous.head(&self.nodes);
-        let asynchronous = self.asynchronous.head(&self.nodes);
+        let synchronous = self.synchronous.head(&self.others);
+        let asynchronous = self.asynchronous.head(&self.others);
         let is_due = synchronous.into_iter().chain(asynchronous).any(|head| head.place.when <= now);
         !is_due && self.barriers.is_empty()
     }

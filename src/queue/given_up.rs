@@ -1,84 +1,71 @@
 //! What a quit gives up, until the looper's thread drops it.
 
 use super::*;
-use crate::queue::{index::Labelled, mail::Mail};
+use crate::queue::handlers::Lists;
 
 /// All that was pending when a looper quit, as it lay: swapped out whole, so that nobody waits while it is taken apart.
 #[derive(Debug)]
-pub(crate) struct GivenUp<T> {
-    nodes: Nodes<T>,
-    lines: [Line; 2],
-    /// What the queue had not yet.
-    mail: Vec<Mail<T>>,
-    /// The handlers that it is for, by their positions.
-    targets: Vec<Option<Key>>,
+pub(crate) struct GivenUp<C: 'static> {
+    lines: [Line<C>; 2],
+    others: Others<C>,
     /// Dropped with the rest.
-    _found_by: (Extras, HashMap<Number, u32>, Vec<Labelled>),
+    _found_by: (HashMap<Seq, Extra>, Vec<Lists>),
 }
 
-impl<T: Queued> GivenUp<T> {
-    /// Takes out one message after the other, in their order but for timed ones.
-    fn into_messages(self) -> impl Iterator<Item = Taken<T>> {
-        let GivenUp { mut nodes, lines, mail, targets, _found_by } = self;
-        let take = move |spot: Spot| {
-            let mut value = T::none();
-            if spot.is_live(&nodes) {
-                nodes.vacate(spot.slot, |node| node.value.move_to(&mut value))?;
-                Some(value)
-            } else {
-                None
-            }
-        };
-        let queued = lines.into_iter().flat_map(Line::into_spots).filter_map(take);
-        let target_of = move |value: &T| *targets.get(value.address()?.target() as usize)?;
-        let taken = move |value| Taken { target: target_of(&value), value, ends_target: false };
-        queued.chain(mail.into_iter().flat_map(Mail::into_values)).map(taken)
+impl<C> GivenUp<C> {
+    /// Takes out one message after the other.
+    fn into_bodies(self) -> impl Iterator<Item = Erased<C>> {
+        let GivenUp { lines, mut others, _found_by } = self;
+        let [(first, ready), (first_asynchronous, ready_asynchronous)] = lines.map(Line::into_parts);
+        let take = move |id: MessageId| if id.is_live(&others) { others.try_remove(id.slot as usize) } else { None };
+        let messages = first
+            .chain(first_asynchronous)
+            .filter_map(take)
+            .chain(ready.into_messages())
+            .chain(ready_asynchronous.into_messages());
+        messages.map(|message| message.body)
     }
 }
 
 /// What is to be dropped on the looper's thread.
 #[derive(Debug)]
-pub(crate) struct Dropped<T> {
-    one_by_one: Vec<Taken<T>>,
-    at_once: Vec<GivenUp<T>>,
+pub(crate) struct Dropped<C: 'static> {
+    one_by_one: Vec<Erased<C>>,
+    at_once: Vec<GivenUp<C>>,
 }
 
-impl<T> Default for Dropped<T> {
+impl<C> Default for Dropped<C> {
     fn default() -> Self {
         Dropped { one_by_one: Vec::new(), at_once: Vec::new() }
     }
 }
 
-impl<T> Dropped<T> {
+impl<C> Dropped<C> {
     fn is_empty(&self) -> bool {
         self.one_by_one.is_empty() && self.at_once.is_empty()
     }
-}
 
-impl<T: Queued> Dropped<T> {
-    pub(crate) fn into_messages(self) -> impl Iterator<Item = Taken<T>> {
-        self.one_by_one.into_iter().chain(self.at_once.into_iter().flat_map(GivenUp::into_messages))
+    pub(crate) fn into_bodies(self) -> impl Iterator<Item = Erased<C>> {
+        self.one_by_one.into_iter().chain(self.at_once.into_iter().flat_map(GivenUp::into_bodies))
     }
 }
 
-impl<T: Queued> Queue<T> {
-    /// Gives up everything that is pending, `mail` included, and takes all barriers away.
-    pub(crate) fn give_up_all(&mut self, mail: Vec<Mail<T>>) {
+impl<C> Queue<C> {
+    /// Gives up everything that is pending, and takes all barriers away. What the inbox had is here.
+    pub(crate) fn give_up_all(&mut self) {
         self.barriers.clear();
         self.unreported.clear();
-        let pending = self.nodes.len() + mail.iter().map(Mail::len).sum::<usize>();
+        let pending = self.account.report().pending();
         if pending == 0 {
             // Handlers that end before the looper's next turn are found at once.
             return self.look_whether_plain();
         }
         self.account.dropped.add(pending as u64);
-        let (targets, labels) = self.index.give_up_all();
+        let lists = self.handlers.give_up_all();
         self.dropped.at_once.push(GivenUp {
-            nodes: mem::take(&mut self.nodes),
             lines: [mem::take(&mut self.synchronous), mem::take(&mut self.asynchronous)],
-            mail,
-            targets,
-            _found_by: (mem::take(&mut self.extras), mem::take(&mut self.afar), labels),
+            others: mem::take(&mut self.others),
+            _found_by: (mem::take(&mut self.extras), lists),
         });
         self.look_whether_plain();
     }
@@ -89,31 +76,27 @@ impl<T: Queued> Queue<T> {
             self.barriers.clear();
         }
         self.unreported.clear();
-        let later = [&mut self.synchronous, &mut self.asynchronous].map(|line| line.split_later(now, &self.nodes));
-        later.into_iter().flatten().for_each(|spot| self.give_up(spot));
-    }
-
-    /// Gives up a message that is in no line any more.
-    fn give_up(&mut self, spot: Spot) {
-        if spot.is_live(&self.nodes) {
-            self.account.dropped.add(1);
-            let taken = self.take_from_arena(spot);
-            self.dropped.one_by_one.extend(taken);
+        let later = [&mut self.synchronous, &mut self.asynchronous].map(|line| line.split_later(now, &self.others));
+        for id in later.into_iter().flatten() {
+            if let Some(taken) = self.take(id, false) {
+                self.account.dropped.add(1);
+                self.dropped.one_by_one.push(taken.body);
+            }
         }
     }
 
     /// Keeps a message that was cancelled where it may not be dropped with what was given up.
-    pub(crate) fn drop_at_home(&mut self, taken: Taken<T>) {
-        self.dropped.one_by_one.push(taken);
+    pub(crate) fn drop_at_home(&mut self, body: Erased<C>) {
+        self.dropped.one_by_one.push(body);
     }
 
     /// Takes what was given up, to drop it.
-    pub(crate) fn take_dropped(&mut self) -> Dropped<T> {
+    pub(crate) fn take_dropped(&mut self) -> Dropped<C> {
         mem::take(&mut self.dropped)
     }
 
-    /// Takes the handlers that are gone for good; not while what was given up is found through them.
+    /// Takes the handlers that are gone for good; not before their messages.
     pub(crate) fn take_ended(&mut self) -> Vec<Key> {
-        if self.dropped.is_empty() { self.index.take_ended() } else { Vec::new() }
+        if self.dropped.is_empty() { self.handlers.take_ended() } else { Vec::new() }
     }
 }

@@ -1,23 +1,34 @@
 //! Messages in the order in which they run, those that came in order apart from those that did not.
 //!
-//! Most messages are posted to run after all others that are due: they stand one behind the other and need no sorting.
-//! A heap sorts those with a delay or a time. Each is found again in the queue's arena; what was taken out there is
-//! *stale* here, passed over when it comes to the front, and swept out before it is three quarters.
+//! Most messages are posted to run after all others that are due: they stand one behind the other ([`Ready`]) and need no
+//! sorting. A heap sorts those with a delay or a time. Each of these is found again by its slot; what was taken out there
+//! is *stale* here, passed over when it comes to the front, and swept out before it is three quarters.
 
-use std::{
-    cmp::Reverse,
-    collections::{BinaryHeap, VecDeque},
-    mem,
-};
+use std::{cmp::Reverse, collections::BinaryHeap, mem};
+
+use slab::Slab;
 
 use crate::{
     planted::{self, Bug},
     queue::{
-        node::{Nodes, Queued, Spot},
-        place::{Lane, Number, Place},
+        COMMON_LENGTH, is_roomy,
+        message::{Lane, Message, MessageId, Place},
+        ready::Ready,
     },
     time::Moment,
 };
+
+/// The messages that are not plain, by their slots.
+pub(crate) type Others<C> = Slab<Message<C>>;
+
+impl MessageId {
+    /// Whether the message, which is not a plain one, is still there.
+    #[inline]
+    pub(crate) fn is_live<C>(self, others: &Others<C>) -> bool {
+        let is_it = |other: &Message<C>| other.seq == self.seq || planted::is(Bug::StaleMessage);
+        others.get(self.slot as usize).is_some_and(is_it)
+    }
+}
 
 /// How many stale ones are not worth a sweep.
 const COMMON_STALE: usize = 32;
@@ -28,22 +39,34 @@ const COMMON_DUE: usize = 64;
 /// How many of them are looked at to see whether many are due.
 const SAMPLES: usize = 16;
 
-/// For how many messages there is still room after a burst.
-const COMMON_LENGTH: usize = 1024;
-
-#[derive(Debug, Default)]
-pub(crate) struct Line {
+#[derive(Debug)]
+pub(crate) struct Line<C: 'static> {
+    pub(crate) ready: Ready<C>,
     /// The last one is the first to run.
-    front: Vec<Spot>,
-    plain: VecDeque<Spot>,
+    front: Vec<MessageId>,
     timed: BinaryHeap<Reverse<Entry>>,
     /// Timed messages that were due together and have left the heap; the last one is the first to run. To sort many at
     /// once costs less than to take each out of a heap.
     due: Vec<Entry>,
     /// How many have come into the heap or gone since it was last gone through: what pays for going through it.
     credit: usize,
-    /// How many of each lane are stale.
-    stale: [usize; 3],
+    /// How many of these are stale.
+    stale_front: usize,
+    stale_timed: usize,
+}
+
+impl<C> Default for Line<C> {
+    fn default() -> Self {
+        Line {
+            ready: Ready::default(),
+            front: Vec::new(),
+            timed: BinaryHeap::new(),
+            due: Vec::new(),
+            credit: 0,
+            stale_front: 0,
+            stale_timed: 0,
+        }
+    }
 }
 
 /// Where a timed message stands.
@@ -55,8 +78,8 @@ struct Entry {
 
 impl Entry {
     #[inline]
-    fn spot(self) -> Spot {
-        Spot { number: self.place.number(), slot: self.slot }
+    fn id(self) -> MessageId {
+        MessageId { seq: self.place.seq(), slot: self.slot }
     }
 }
 
@@ -64,18 +87,18 @@ impl Entry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Head {
     pub(crate) place: Place,
-    pub(crate) spot: Spot,
+    pub(crate) id: MessageId,
 }
 
-impl Line {
-    /// Puts a message that lies in `slot` at its place. A plain one or one at the front is later than all others.
+impl<C> Line<C> {
+    /// Puts a message that is not a plain one at its place.
     #[inline]
-    pub(crate) fn push(&mut self, when: Moment, spot: Spot) {
-        match spot.number.lane() {
-            Lane::Plain => self.plain.push_back(spot),
-            Lane::Front if planted::is(Bug::FrontInOrder) => self.front.insert(0, spot),
-            Lane::Front => self.front.push(spot),
-            Lane::Timed => self.push_timed(Entry { place: Place::new(when, spot.number), slot: spot.slot }),
+    pub(crate) fn push(&mut self, when: Moment, id: MessageId) {
+        match id.seq.lane() {
+            Lane::Plain => {}
+            Lane::Front if planted::is(Bug::FrontInOrder) => self.front.insert(0, id),
+            Lane::Front => self.front.push(id),
+            Lane::Timed => self.push_timed(Entry { place: Place::new(when, id.seq), slot: id.slot }),
         }
     }
 
@@ -129,70 +152,33 @@ impl Line {
         if self.due.last().copied() == self.first_timed() { _ = self.due.pop() } else { _ = self.timed.pop() }
     }
 
-    /// As [`push`](Line::push), of a plain message.
-    #[inline]
-    pub(crate) fn push_plain(&mut self, spot: Spot) {
-        self.plain.push_back(spot);
-    }
-
-    /// Takes out the first message, if there are none but plain ones.
-    #[inline]
-    pub(crate) fn pop_plain(&mut self) -> Option<Spot> {
-        self.plain.pop_front()
-    }
-
-    /// The first message, if there are none but plain ones.
-    #[inline]
-    pub(crate) fn first_plain<T: Queued>(&self, nodes: &Nodes<T>) -> Option<Head> {
-        let spot = *self.plain.front()?;
-        let place = nodes.get(spot.slot)?.place();
-        Some(Head { place, spot })
-    }
-
-    /// Whether there are none but plain messages, and none that is stale.
+    /// Whether there are none but plain messages.
     pub(crate) fn is_plain(&self) -> bool {
-        self.front.is_empty() && self.timed.is_empty() && self.due.is_empty() && self.stale == [0; 3]
-    }
-
-    /// Whether there is a plain message, or a stale one that has not come to the front.
-    pub(crate) fn has_plain(&self) -> bool {
-        !self.plain.is_empty()
+        self.front.is_empty() && self.timed.is_empty() && self.due.is_empty()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.front.is_empty() && self.plain.is_empty() && self.timed.is_empty() && self.due.is_empty()
+        self.is_plain() && self.ready.is_empty()
     }
 
     /// The first message.
-    pub(crate) fn head<T: Queued>(&mut self, nodes: &Nodes<T>) -> Option<Head> {
-        if !self.front.is_empty() || self.stale != [0; 3] {
-            return self.head_beyond_stale(nodes);
+    pub(crate) fn head(&mut self, others: &Others<C>) -> Option<Head> {
+        if self.stale_front > 0 {
+            while self.front.pop_if(|id| !id.is_live(others)).is_some() {
+                self.stale_front -= 1;
+            }
         }
-        self.first(nodes)
-    }
-
-    #[cold]
-    fn head_beyond_stale<T: Queued>(&mut self, nodes: &Nodes<T>) -> Option<Head> {
-        while self.front.pop_if(|spot| !spot.is_live(nodes)).is_some() {
-            self.stale[Lane::Front as usize] -= 1;
+        if self.stale_timed > 0 {
+            while self.first_timed().is_some_and(|entry| !entry.id().is_live(others)) {
+                self.pop_timed();
+                self.stale_timed -= 1;
+            }
         }
-        while self.plain.pop_front_if(|spot| !spot.is_live(nodes)).is_some() {
-            self.stale[Lane::Plain as usize] -= 1;
+        if let Some(id) = self.front.last() {
+            return Some(Head { place: Place::new(Moment::FRONT, id.seq), id: *id });
         }
-        while self.first_timed().is_some_and(|entry| !entry.spot().is_live(nodes)) {
-            self.pop_timed();
-            self.stale[Lane::Timed as usize] -= 1;
-        }
-        match self.front.last() {
-            Some(spot) => Some(Head { place: Place::new(Moment::FRONT, spot.number), spot: *spot }),
-            None => self.first(nodes),
-        }
-    }
-
-    /// The first message, if none is at the front and the first ones are not stale.
-    fn first<T: Queued>(&self, nodes: &Nodes<T>) -> Option<Head> {
-        let timed = self.first_timed().map(|entry| Head { place: entry.place, spot: entry.spot() });
-        match (self.first_plain(nodes), timed) {
+        let timed = self.first_timed().map(|entry| Head { place: entry.place, id: entry.id() });
+        match (self.first_ready(), timed) {
             (Some(plain), Some(timed))
                 if planted::is(Bug::TimedBeforePlain) && plain.place.when == timed.place.when =>
             {
@@ -203,13 +189,43 @@ impl Line {
         }
     }
 
-    /// Takes out the first message, which is a `lane`'s.
+    /// The first plain message.
+    #[inline]
+    pub(crate) fn first_ready(&mut self) -> Option<Head> {
+        let (message, when) = self.ready.front()?;
+        Some(Head { place: Place::new(when, message.seq), id: MessageId::plain(message.seq) })
+    }
+
+    /// Takes out the first message, which is one of `lane` and not plain.
     #[inline]
     pub(crate) fn pop(&mut self, lane: Lane) {
         match lane {
-            Lane::Plain => _ = self.plain.pop_front(),
+            Lane::Plain => {}
             Lane::Front => _ = self.front.pop(),
             Lane::Timed => self.pop_timed(),
+        }
+    }
+
+    /// Whether a burst has left room.
+    #[inline]
+    pub(crate) fn is_roomy(&self) -> bool {
+        self.ready.is_roomy()
+            || is_roomy(self.timed.len(), self.timed.capacity())
+            || is_roomy(self.due.len(), self.due.capacity())
+            || is_roomy(self.front.len(), self.front.capacity())
+    }
+
+    /// Gives back the room that a burst has left.
+    pub(crate) fn give_back_room(&mut self) {
+        self.ready.give_back_room();
+        if is_roomy(self.timed.len(), self.timed.capacity()) {
+            self.timed.shrink_to(COMMON_LENGTH);
+        }
+        if is_roomy(self.due.len(), self.due.capacity()) {
+            self.due.shrink_to(COMMON_LENGTH);
+        }
+        if is_roomy(self.front.len(), self.front.capacity()) {
+            self.front.shrink_to(COMMON_LENGTH);
         }
     }
 
@@ -219,111 +235,72 @@ impl Line {
         self.first_timed().map_or(Moment::NEVER, |entry| entry.place.when)
     }
 
-    /// Notes that a message of a `lane` was taken out of the arena.
-    pub(crate) fn note_stale<T: Queued>(&mut self, lane: Lane, nodes: &Nodes<T>) {
-        let stale = &mut self.stale[lane as usize];
-        *stale += 1;
-        let length = match lane {
-            Lane::Plain => self.plain.len(),
-            Lane::Front => self.front.len(),
-            Lane::Timed => self.timed.len() + self.due.len(),
-        };
+    /// Notes that a message of `lane`, which is not a plain one, was taken out before it came to the front.
+    pub(crate) fn note_stale(&mut self, lane: Lane, others: &Others<C>) {
         // A sweep looks at each message, and where many are cancelled, most of them miss the cache.
-        if *stale > COMMON_STALE && *stale > length / 4 * 3 {
-            self.sweep(lane, nodes);
+        let is_much = |stale: usize, length: usize| stale > COMMON_STALE && stale > length / 4 * 3;
+        match lane {
+            Lane::Plain => {}
+            Lane::Front => {
+                self.stale_front += 1;
+                if is_much(self.stale_front, self.front.len()) {
+                    self.stale_front = 0;
+                    self.front.retain(|id| id.is_live(others));
+                }
+            }
+            Lane::Timed => {
+                self.stale_timed += 1;
+                if is_much(self.stale_timed, self.timed.len() + self.due.len()) {
+                    self.sweep_timed(others);
+                }
+            }
         }
     }
 
     /// Takes out what is stale, in as many steps as it took to make it so.
     #[cold]
-    fn sweep<T: Queued>(&mut self, lane: Lane, nodes: &Nodes<T>) {
-        self.stale[lane as usize] = 0;
-        match lane {
-            Lane::Plain => self.plain.retain(|spot| spot.is_live(nodes)),
-            Lane::Front => self.front.retain(|spot| spot.is_live(nodes)),
-            Lane::Timed => {
-                self.timed.retain(|Reverse(entry)| entry.spot().is_live(nodes));
-                self.due.retain(|entry| entry.spot().is_live(nodes));
-            }
-        }
+    fn sweep_timed(&mut self, others: &Others<C>) {
+        self.stale_timed = 0;
+        self.timed.retain(|Reverse(entry)| entry.id().is_live(others));
+        self.due.retain(|entry| entry.id().is_live(others));
     }
 
-    /// Whether a burst has left room.
-    #[inline]
-    pub(crate) fn is_roomy(&self) -> bool {
-        is_roomy(self.plain.len(), self.plain.capacity())
-            || is_roomy(self.front.len(), self.front.capacity())
-            || is_roomy(self.timed.len(), self.timed.capacity())
-            || is_roomy(self.due.len(), self.due.capacity())
-    }
-
-    /// Gives back the room that a burst has left.
-    pub(crate) fn trim(&mut self) {
-        if is_roomy(self.plain.len(), self.plain.capacity()) {
-            self.plain.shrink_to(COMMON_LENGTH);
-        }
-        if is_roomy(self.front.len(), self.front.capacity()) {
-            self.front.shrink_to(COMMON_LENGTH);
-        }
-        if is_roomy(self.timed.len(), self.timed.capacity()) {
-            self.timed.shrink_to(COMMON_LENGTH);
-        }
-        if is_roomy(self.due.len(), self.due.capacity()) {
-            self.due.shrink_to(COMMON_LENGTH);
-        }
-    }
-
-    /// Where the message `number` lies, which is not a timed one.
-    pub(crate) fn find(&self, number: Number) -> Option<Spot> {
-        match number.lane() {
-            Lane::Plain => {
-                let at = self.plain.binary_search_by_key(&number, |spot| spot.number).ok()?;
-                self.plain.get(at).copied()
-            }
-            Lane::Front => {
-                let at = self.front.binary_search_by_key(&number, |spot| spot.number).ok()?;
-                self.front.get(at).copied()
-            }
-            Lane::Timed => None,
-        }
-    }
-
-    /// All messages, in their order but for timed ones, also those that are stale.
-    pub(crate) fn into_spots(self) -> impl Iterator<Item = Spot> {
-        let timed = self.timed.into_iter().map(|Reverse(entry)| entry).chain(self.due).map(Entry::spot);
-        self.front.into_iter().rev().chain(self.plain).chain(timed)
+    /// All messages that are not plain, those at the front in their order, also those that are stale; and the plain ones.
+    pub(crate) fn into_parts(self) -> (impl Iterator<Item = MessageId>, Ready<C>) {
+        let timed = self.timed.into_iter().map(|Reverse(entry)| entry).chain(self.due).map(Entry::id);
+        (self.front.into_iter().rev().chain(timed), self.ready)
     }
 
     /// Takes out the messages that are due later than `now`, in no order.
-    pub(crate) fn split_later<T: Queued>(&mut self, now: Moment, nodes: &Nodes<T>) -> Vec<Spot> {
-        self.sweep(Lane::Timed, nodes);
+    pub(crate) fn split_later(&mut self, now: Moment, others: &Others<C>) -> Vec<MessageId> {
+        self.sweep_timed(others);
         let now = if planted::is(Bug::DropDue) { Moment::from_nanos(now.as_nanos() - 1) } else { now };
         // What has been due still is.
-        let later: Vec<Spot> = self
+        let later: Vec<MessageId> = self
             .timed
             .iter()
             .filter(|Reverse(entry)| entry.place.when > now)
-            .map(|Reverse(entry)| entry.spot())
+            .map(|Reverse(entry)| entry.id())
             .collect();
         self.timed.retain(|Reverse(entry)| entry.place.when <= now);
         later
     }
 }
 
-/// Whether there is much more room than is needed.
-#[inline]
-fn is_roomy(length: usize, capacity: usize) -> bool {
-    capacity > COMMON_LENGTH && length < capacity / 4
-}
-
 #[cfg(all(test, not(alooper_loom)))]
 mod tests {
     use super::*;
+    use crate::queue::message::Seq;
 
-    impl Line {
+    impl<C> Line<C> {
         /// How many messages stand in it, also those that are stale.
         pub(crate) fn standing(&self) -> usize {
-            self.front.len() + self.plain.len() + self.timed.len() + self.due.len()
+            self.front.len() + self.ready.standing() + self.timed.len() + self.due.len()
+        }
+
+        /// For how many there is room.
+        pub(crate) fn room(&self) -> usize {
+            self.front.capacity() + self.ready.room() + self.timed.capacity() + self.due.capacity()
         }
     }
 
@@ -332,58 +309,37 @@ mod tests {
     }
 
     /// `count` messages of a lane, a nanosecond apart.
-    fn line_of(lane: Lane, count: i64) -> Line {
-        let mut line = Line::default();
+    fn line_of(lane: Lane, count: i64) -> Line<()> {
+        let mut line = Line::<()>::default();
         (1..=count).for_each(|order| push(&mut line, lane, order));
         line
     }
 
-    fn push(line: &mut Line, lane: Lane, order: i64) {
-        line.push(at(order), Spot { number: Number::new(order, lane, false), slot: order as u32 });
-    }
-
-    /// C44: where what is needed ends, and a burst's room begins.
-    #[test]
-    fn c44_much_more_room_than_is_needed_is_more_than_four_times_and_more_than_common() {
-        assert!(!is_roomy(0, 1024), "that is common");
-        assert!(is_roomy(0, 1025));
-        assert!(is_roomy(255, 1025));
-        assert!(!is_roomy(256, 1025));
-        assert!(!is_roomy(1025, 1025));
+    fn push(line: &mut Line<()>, lane: Lane, order: i64) {
+        line.push(at(order), MessageId { seq: Seq::remote(order).next(lane, false), slot: order as u32 });
     }
 
     #[test]
-    fn c44_the_room_that_a_burst_has_left_is_given_back_in_each_lane() {
-        for lane in [Lane::Plain, Lane::Front, Lane::Timed] {
+    fn c44_c47_the_room_that_a_burst_has_left_is_given_back_before_a_sleep() {
+        for (lane, gathers) in [(Lane::Front, false), (Lane::Timed, false), (Lane::Timed, true)] {
             let mut line = line_of(lane, 10_000);
-            assert!(!line.is_roomy(), "{lane:?}: it is used");
+            if gathers {
+                line.gather(at(10_000));
+            }
+            assert!(line.room() >= 10_000, "{lane:?}: it is used");
 
             (0..10_000).for_each(|_| line.pop(lane));
-
             assert!(line.is_roomy(), "{lane:?}");
-            line.trim();
-            assert!(!line.is_roomy(), "{lane:?}");
+            line.give_back_room();
+
+            assert!(!line.is_roomy() && line.room() <= 3 * COMMON_LENGTH, "{lane:?}: {}", line.room());
         }
-    }
-
-    #[test]
-    fn c44_c47_the_room_of_those_that_were_due_at_once_is_given_back() {
-        let mut line = line_of(Lane::Timed, 10_000);
-        line.gather(at(10_000));
-        line.trim();
-        assert!(!line.is_roomy(), "they have left the heap");
-
-        (0..10_000).for_each(|_| line.pop(Lane::Timed));
-
-        assert!(line.is_roomy());
-        line.trim();
-        assert!(!line.is_roomy());
     }
 
     /// C44: timers may stand for long.
     #[test]
     fn c44_many_timers_have_an_eighth_of_room_to_spare_at_most() {
-        let mut line = Line::default();
+        let mut line = Line::<()>::default();
         let mut growths = 0;
 
         for order in 1..=100_000 {

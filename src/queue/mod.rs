@@ -1,94 +1,95 @@
 //! In which order and when messages run: pure data, no thread, no system call, no clock.
+//!
+//! Plain messages lie in posting order ([`ready`]), all others in slots, sorted by a heap ([`line`]). There are two lines,
+//! since barriers hold up one and let the other pass ([`barriers`]). Each handler's messages are counted, and listed if
+//! somebody wants to find them again ([`handlers`]).
 
 pub(crate) mod account;
 mod barriers;
 mod given_up;
-pub(crate) mod index;
+pub(crate) mod handlers;
 pub(crate) mod labels;
-pub(crate) mod line;
-pub(crate) mod mail;
-pub(crate) mod node;
-pub(crate) mod place;
-mod slices;
+mod line;
+pub(crate) mod message;
+pub(crate) mod ready;
+pub(crate) mod slices;
 #[cfg(all(test, not(alooper_loom)))]
 mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     mem,
+    panic::Location,
     sync::Arc,
     time::Duration,
 };
 
 pub(crate) use self::given_up::Dropped;
 use crate::{
-    core::item::Origin,
-    mem::{arena::NOWHERE, slots::Key},
+    mem::{erased::Erased, slots::Key},
     planted::{self, Bug},
     queue::{
         account::{Account, ExitReport},
-        index::{Index, Tokens},
-        labels::Token,
-        line::{Head, Line},
-        node::{Address, Extra, Links, Nodes, Queued, Spot},
-        place::{Lane, Name, Number, Place},
+        handlers::Handlers,
+        labels::Labels,
+        line::{Head, Line, Others},
+        message::{Address, Extra, Lane, Message, MessageId, Origin, Place, Seq},
+        ready::Batches,
     },
     sys::sync::ThreadId,
     time::Moment,
 };
 
-/// For how many messages that have something besides there is still room after a burst.
-const COMMON_EXTRAS: usize = 256;
+/// For how many messages of a kind there is still room after a burst.
+const COMMON_LENGTH: usize = 1024;
 
-/// The messages that are pending, in their order, and the account of all that ever were.
+/// Whether there is much more room than is needed, and than is common.
+#[inline]
+fn is_roomy(length: usize, capacity: usize) -> bool {
+    capacity > 2 * COMMON_LENGTH && length < capacity / 4
+}
+
+/// The messages that are pending, in their order, and the account of all that ever were. `C` is what closures are lent.
 #[derive(Debug)]
-pub(crate) struct Queue<T> {
-    nodes: Nodes<T>,
-    /// There is nothing but plain messages that barriers hold up if there are any, and there are none; nobody looks at
-    /// one, and none has anything besides. So the first in line is the first to run.
+pub(crate) struct Queue<C: 'static> {
+    /// Fast path: only plain synchronous messages are queued, no barrier stands, no predicate holds one, and none has
+    /// anything besides. So the first in line is the first to run.
     is_plain: bool,
     /// Those that barriers hold up.
-    synchronous: Line,
+    synchronous: Line<C>,
     /// Those that barriers let pass.
-    asynchronous: Line,
-    extras: Extras,
-    /// The timed messages from other threads, who do not know where they lie.
-    afar: HashMap<Number, u32>,
+    asynchronous: Line<C>,
+    /// Those of both lines that are not plain.
+    others: Others<C>,
+    /// How many of these have gone since their room was given back.
+    gone: usize,
+    /// What few messages have besides.
+    extras: HashMap<Seq, Extra>,
     /// While one stands, nothing behind it runs that is not asynchronous.
     barriers: BTreeMap<Place, Origin>,
     /// Those that were not reported.
     unreported: BTreeSet<Place>,
     /// Messages that a predicate is looking at, and the thread that runs it. They stay pending, but cannot run.
-    held: BTreeMap<Number, ThreadId>,
+    held: BTreeMap<Seq, ThreadId>,
     /// The looper found the next message held, and has to be told when it no longer is.
     is_blocked: bool,
     /// Idle handlers have still to run, and a barrier keeps them from it.
     is_idle_awaited: bool,
-    index: Index,
+    pub(crate) handlers: Handlers,
     /// What a quit gave up, until the looper's thread takes it to drop it.
-    dropped: Dropped<T>,
+    dropped: Dropped<C>,
     /// How all that are not pending any more have ended; `posted` is the sum of all.
     account: Arc<Account>,
     /// The latest time that a plain message or a barrier was given: they never go back.
     latest: Moment,
 }
 
-/// What few messages have besides.
-#[derive(Debug, Default)]
-struct Extras(HashMap<Number, Extra>);
-
-impl Tokens for Extras {
-    fn token(&self, spot: Spot) -> Option<Token> {
-        self.0.get(&spot.number)?.token
-    }
-}
-
 /// A message that was taken out of the queue.
 #[derive(Debug)]
-pub(crate) struct Taken<T> {
-    pub(crate) value: T,
-    /// The handler that it is for.
-    pub(crate) target: Option<Key>,
+pub(crate) struct Taken<C: 'static> {
+    pub(crate) body: Erased<C>,
+    /// Whether it is a handler's.
+    pub(crate) is_handlers: bool,
     /// It was the last message of a handler that nobody can send anything any more.
     pub(crate) ends_target: bool,
 }
@@ -96,9 +97,11 @@ pub(crate) struct Taken<T> {
 /// A message that was taken out to be run, or nothing that runs: made once and filled for each message, since to hand
 /// one out would cost more than to find it.
 #[derive(Debug)]
-pub(crate) struct Begun<T> {
-    pub(crate) value: T,
+pub(crate) struct Begun<C: 'static> {
+    pub(crate) body: Erased<C>,
+    pub(crate) origin: Origin,
     pub(crate) when: Moment,
+    pub(crate) address: Address,
     /// The handler that it is for.
     pub(crate) target: Option<Key>,
     /// It was the last message of a handler that nobody can send anything any more.
@@ -107,9 +110,25 @@ pub(crate) struct Begun<T> {
     pub(crate) posted: Option<Moment>,
 }
 
-impl<T: Queued> Begun<T> {
-    pub(crate) fn none() -> Begun<T> {
-        Begun { value: T::none(), when: Moment::EARLIEST, target: None, ends_target: false, posted: None }
+impl<C> Begun<C> {
+    pub(crate) fn none() -> Begun<C> {
+        Begun {
+            body: Erased::default(),
+            origin: Location::caller(),
+            when: Moment::EARLIEST,
+            address: Address::NOBODY,
+            target: None,
+            ends_target: false,
+            posted: None,
+        }
+    }
+
+    /// Takes over what `message` has in it.
+    #[inline(always)]
+    fn fill(&mut self, message: &mut Message<C>, when: Moment) {
+        message.body.move_to(&mut self.body);
+        (self.origin, self.when, self.address) = (message.origin, when, message.address);
+        self.posted = None;
     }
 }
 
@@ -126,30 +145,28 @@ pub(crate) enum Hold {
     Busy,
 }
 
-impl<T> Queue<T> {
+impl<C> Queue<C> {
     /// Makes an empty queue, which keeps `account`.
-    pub(crate) fn new(account: &Arc<Account>) -> Queue<T> {
+    pub(crate) fn new(account: &Arc<Account>) -> Queue<C> {
         Queue {
-            nodes: Nodes::default(),
             is_plain: true,
             synchronous: Line::default(),
             asynchronous: Line::default(),
-            extras: Extras::default(),
-            afar: HashMap::new(),
+            others: Others::new(),
+            gone: 0,
+            extras: HashMap::new(),
             barriers: BTreeMap::new(),
             unreported: BTreeSet::new(),
             held: BTreeMap::new(),
             is_blocked: false,
             is_idle_awaited: false,
-            index: Index::default(),
+            handlers: Handlers::default(),
             dropped: Dropped::default(),
             account: account.clone(),
             latest: Moment::EARLIEST,
         }
     }
-}
 
-impl<T: Queued> Queue<T> {
     /// Whether the next plain message can be put in by [`insert_plain`](Queue::insert_plain).
     #[inline]
     pub(crate) fn is_plain(&self) -> bool {
@@ -159,73 +176,68 @@ impl<T: Queued> Queue<T> {
     /// Whether the first message is a plain one, and nothing else is to be asked.
     #[inline]
     pub(crate) fn begins_plain(&self) -> bool {
-        self.is_plain && self.nodes.len() > 0
+        self.is_plain && !self.synchronous.ready.is_empty()
     }
 
-    /// Whether there is a plain message, held up or not.
-    pub(crate) fn has_plain(&self) -> bool {
-        self.synchronous.has_plain() || self.asynchronous.has_plain()
-    }
-
-    /// Whether there is nothing, and no burst has left room. No more than a burst leaves in the arena can be anywhere
-    /// else: all messages come through it.
+    /// Whether there is nothing.
     #[inline]
     pub(crate) fn is_calm(&self) -> bool {
-        self.is_plain && self.nodes.len() == 0 && self.nodes.is_small()
+        self.is_plain && self.synchronous.ready.is_empty()
     }
 
     /// As [`insert`](Queue::insert), for a plain message without anything besides that barriers hold up, in a queue
     /// that has nothing else; it gets the time of the one before.
     #[inline(always)]
-    pub(crate) fn insert_plain(&mut self, number: Number, fill: impl FnOnce(&mut T)) -> Name {
+    pub(crate) fn insert_plain(&mut self, seq: Seq, fill: impl FnOnce(&mut Message<C>)) -> MessageId {
         debug_assert!(self.is_plain, "there is nothing but plain ones");
-        let (slot, node) = self.nodes.occupy();
-        node.number = number;
-        node.when = self.latest;
-        fill(&mut node.value);
-        let address = node.value.address();
-        let spot = Spot { number, slot };
-        if let Some(address) = address {
-            self.index.insert(spot, address, None, &mut self.nodes);
-        }
-        self.synchronous.push_plain(spot);
-        Name { number, slot }
+        let message = self.synchronous.ready.place();
+        (message.seq, message.when) = (seq, self.latest);
+        fill(message);
+        MessageId::plain(seq)
     }
 
-    /// Puts an accepted message at its place: where it lies. Its number is higher than all before. `fill` makes it.
-    #[inline]
-    pub(crate) fn insert(&mut self, number: Number, when: Moment, extra: Extra, fill: impl FnOnce(&mut T)) -> Name {
-        let lane = number.lane();
-        self.is_plain &= lane == Lane::Plain && !number.is_asynchronous() && extra.is_empty();
-        // Plain messages run in the order in which they came, whatever their posters' clocks said.
-        let when = if lane == Lane::Plain { self.stamp_no_earlier_than(when) } else { when };
-        let (slot, node) = self.nodes.occupy();
-        node.number = number;
-        node.when = when;
-        fill(&mut node.value);
-        let address = node.value.address();
-        let spot = Spot { number, slot };
+    /// Puts an accepted message at its place: where it lies. It was posted after all before. `fill` makes it.
+    pub(crate) fn insert(
+        &mut self,
+        seq: Seq,
+        when: Moment,
+        extra: Extra,
+        fill: impl FnOnce(&mut Message<C>),
+    ) -> MessageId {
+        let lane = seq.lane();
+        self.is_plain &= lane == Lane::Plain && !seq.is_asynchronous() && extra.is_empty();
         if !extra.is_empty() {
-            self.extras.0.insert(number, extra);
+            self.extras.insert(seq, extra);
         }
-        if let Some(address) = address {
-            self.index.insert(spot, address, extra.token, &mut self.nodes);
+        let Queue { synchronous, asynchronous, .. } = self;
+        let line = if seq.is_asynchronous() { asynchronous } else { synchronous };
+        if lane == Lane::Plain {
+            // Plain messages run in the order in which they came, whatever their posters' clocks said.
+            self.latest = self.latest.max(when);
+            let message = line.ready.place();
+            (message.seq, message.when) = (seq, self.latest);
+            fill(message);
+            return MessageId::plain(seq);
         }
-        self.line(number).push(when, spot);
-        Name { number, slot }
+        let entry = self.others.vacant_entry();
+        let id = MessageId { seq, slot: u32::try_from(entry.key()).expect("memory ends before 2^32 messages do") };
+        let mut message = Message { seq, when, ..Message::vacant() };
+        fill(&mut message);
+        if self.handlers.listing.is_some()
+            && let Some(target) = message.address.target()
+        {
+            message.address.set_listed();
+            self.handlers.list(id, target, Labels { what: message.address.what(), token: extra.token });
+        }
+        entry.insert(message);
+        line.push(when, id);
+        id
     }
 
-    /// Moves a message from another thread to its place, so that it is found by its number alone.
-    pub(crate) fn insert_from_afar(&mut self, number: Number, when: Moment, value: &mut T, extra: Extra) {
-        if self.is_plain && number.is_common() && extra.is_empty() {
-            self.stamp_no_earlier_than(when);
-            self.insert_plain(number, |place| _ = value.move_to(place));
-            return;
-        }
-        let Name { slot, .. } = self.insert(number, when, extra, |place| _ = value.move_to(place));
-        if number.lane() == Lane::Timed {
-            self.afar.insert(number, slot);
-        }
+    /// Takes over plain messages of other threads, as they lie.
+    pub(crate) fn append(&mut self, batches: &mut Batches<C>, latest: Moment) {
+        self.synchronous.ready.append(batches, self.latest);
+        self.latest = self.latest.max(latest);
     }
 
     /// The time for a plain message or a barrier of `when`: no earlier than that of any before.
@@ -249,54 +261,60 @@ impl<T: Queued> Queue<T> {
     }
 
     #[inline]
-    fn line(&mut self, number: Number) -> &mut Line {
-        if number.is_asynchronous() { &mut self.asynchronous } else { &mut self.synchronous }
+    fn line(&mut self, seq: Seq) -> &mut Line<C> {
+        if seq.is_asynchronous() { &mut self.asynchronous } else { &mut self.synchronous }
     }
 
     /// Takes out the first message that may run, if it is due at `now`, to be run, and moves it to `begun`, in which
     /// nothing is left to run; otherwise tells when it is due. A plain one is always due.
     #[inline(always)]
-    pub(crate) fn pop_due(&mut self, now: Moment, begun: &mut Begun<T>) -> Result<(), Option<Moment>> {
+    pub(crate) fn pop_due(&mut self, now: Moment, begun: &mut Begun<C>) -> Result<(), Option<Moment>> {
         if !self.is_plain {
             return self.pop_any(now, begun);
         }
-        let spot = self.synchronous.pop_plain().ok_or(None)?;
-        self.begin(spot, None, begun).ok_or(None)
+        let (message, when) = self.synchronous.ready.pop().ok_or(None)?;
+        begun.fill(message, when);
+        self.account.begun.add(1);
+        (begun.target, begun.ends_target) = match begun.address.target() {
+            Some(target) => self.handlers.note_end(MessageId::plain(message.seq), target, begun.address, None),
+            None => (None, false),
+        };
+        Ok(())
     }
 
     #[inline(never)]
-    fn pop_any(&mut self, now: Moment, begun: &mut Begun<T>) -> Result<(), Option<Moment>> {
+    fn pop_any(&mut self, now: Moment, begun: &mut Begun<C>) -> Result<(), Option<Moment>> {
         let Some(head) = self.next() else {
             self.look_whether_plain();
             return Err(None);
         };
-        let lane = head.spot.number.lane();
+        let seq = head.id.seq;
+        let lane = seq.lane();
         if lane == Lane::Timed && head.place.when > now {
             return Err(Some(head.place.when));
         }
-        let line = self.line(head.spot.number);
-        if lane == Lane::Timed {
-            line.gather(now);
+        let line = self.line(seq);
+        if lane == Lane::Plain {
+            let (message, when) = line.ready.pop().ok_or(None)?;
+            begun.fill(message, when);
+        } else {
+            if lane == Lane::Timed {
+                line.gather(now);
+            }
+            line.pop(lane);
+            let mut message = self.others.try_remove(head.id.slot as usize).ok_or(None)?;
+            begun.fill(&mut message, head.place.when);
+            self.gone += 1;
         }
-        line.pop(lane);
-        let extra = self.take_extra(head.spot.number);
-        let is_there = self.begin(head.spot, extra.token, begun);
-        begun.posted = extra.posted;
-        self.look_whether_plain();
-        is_there.ok_or(None)
-    }
-
-    /// Takes out a message that is in no line any more, to be run.
-    #[inline(always)]
-    fn begin(&mut self, spot: Spot, token: Option<Token>, begun: &mut Begun<T>) -> Option<()> {
-        let own = self.nodes.vacate(spot.slot, |node| {
-            begun.when = node.when;
-            node.value.move_to(&mut begun.value)
-        })?;
         self.account.begun.add(1);
-        (begun.target, begun.ends_target) = self.leave_index(spot, own, token);
-        begun.posted = None;
-        Some(())
+        let extra = self.take_extra(seq);
+        begun.posted = extra.posted;
+        (begun.target, begun.ends_target) = match begun.address.target() {
+            Some(target) => self.handlers.note_end(head.id, target, begun.address, extra.token),
+            None => (None, false),
+        };
+        self.look_whether_plain();
+        Ok(())
     }
 
     fn look_whether_plain(&mut self) {
@@ -304,15 +322,30 @@ impl<T: Queued> Queue<T> {
             && self.asynchronous.is_empty()
             && self.barriers.is_empty()
             && self.held.is_empty()
-            && self.extras.0.is_empty();
+            && self.extras.is_empty();
     }
 
-    /// Takes a message that was taken out off the list of its handler, if it has one.
-    #[inline(always)]
-    fn leave_index(&mut self, spot: Spot, own: Option<(Address, Links)>, token: Option<Token>) -> (Option<Key>, bool) {
-        match own {
-            Some((address, links)) => self.index.remove(spot, address, token, links, &mut self.nodes),
-            None => (None, false),
+    /// Gives back the room that a burst has left, before the looper sleeps.
+    #[inline]
+    pub(crate) fn give_back_room(&mut self) {
+        let is_roomy = self.synchronous.is_roomy()
+            || self.asynchronous.is_roomy()
+            || is_roomy(self.others.len(), self.others.capacity())
+            || is_roomy(self.extras.len(), self.extras.capacity());
+        if is_roomy {
+            self.give_back_all_room();
+        }
+    }
+
+    #[cold]
+    fn give_back_all_room(&mut self) {
+        self.synchronous.give_back_room();
+        self.asynchronous.give_back_room();
+        self.extras.shrink_to(COMMON_LENGTH);
+        // That looks at each slot, and ends at the last message: paid for by as many that went.
+        if self.gone > self.others.capacity() / 2 {
+            self.gone = 0;
+            self.others.shrink_to_fit();
         }
     }
 
@@ -330,12 +363,12 @@ impl<T: Queued> Queue<T> {
     /// The first message that may run: nothing may while the first one is being looked at.
     #[inline]
     fn next(&mut self) -> Option<Head> {
-        if self.is_plain { self.synchronous.first_plain(&self.nodes) } else { self.next_of_all() }
+        if self.is_plain { self.synchronous.first_ready() } else { self.next_of_all() }
     }
 
     fn next_of_all(&mut self) -> Option<Head> {
-        let synchronous = self.synchronous.head(&self.nodes);
-        let asynchronous = self.asynchronous.head(&self.nodes);
+        let synchronous = self.synchronous.head(&self.others);
+        let asynchronous = self.asynchronous.head(&self.others);
         let mut head = match (synchronous, asynchronous) {
             (Some(synchronous), Some(asynchronous)) => synchronous.min(asynchronous),
             (synchronous, asynchronous) => synchronous.or(asynchronous)?,
@@ -351,83 +384,76 @@ impl<T: Queued> Queue<T> {
 
     #[cold]
     fn unless_held(&mut self, head: Head) -> Option<Head> {
-        let is_held = self.held.contains_key(&head.spot.number) && !planted::is(Bug::RunHeld);
+        let is_held = self.held.contains_key(&head.id.seq) && !planted::is(Bug::RunHeld);
         self.is_blocked |= is_held;
         (!is_held).then_some(head)
     }
 
     /// What a message has besides, which it is found by no longer.
-    fn take_extra(&mut self, number: Number) -> Extra {
-        if !self.afar.is_empty() {
-            self.afar.remove(&number);
+    fn take_extra(&mut self, seq: Seq) -> Extra {
+        if self.extras.is_empty() {
+            return Extra::default();
         }
-        if self.extras.0.is_empty() { Extra::default() } else { self.extras.0.remove(&number).unwrap_or_default() }
+        self.extras.remove(&seq).unwrap_or_default()
     }
 
-    /// Takes a message out of everything but its line.
-    fn take_from_arena(&mut self, spot: Spot) -> Option<Taken<T>> {
-        let mut value = T::none();
-        let extra = self.take_extra(spot.number);
-        let own = self.nodes.vacate(spot.slot, |node| node.value.move_to(&mut value))?;
-        let (target, ends_target) = self.leave_index(spot, own, extra.token);
-        Some(Taken { value, target, ends_target })
-    }
-
-    /// Takes out a message that is somewhere in its line.
-    fn take(&mut self, spot: Spot) -> Option<Taken<T>> {
-        let taken = self.take_from_arena(spot)?;
-        self.is_plain = false;
-        let line = if spot.number.is_asynchronous() { &mut self.asynchronous } else { &mut self.synchronous };
-        line.note_stale(spot.number.lane(), &self.nodes);
-        Some(taken)
-    }
-
-    /// Where the message called `name` lies, if it is still pending.
-    pub(crate) fn find(&self, name: Name) -> Option<Spot> {
-        let Name { number, slot } = name;
-        let spot = match number.lane() {
-            _ if slot != NOWHERE => Spot { number, slot },
-            Lane::Timed => Spot { number, slot: *self.afar.get(&number)? },
-            _ if number.is_asynchronous() => self.asynchronous.find(number)?,
-            _ => self.synchronous.find(number)?,
+    /// Takes out a message that does not run.
+    fn take(&mut self, id: MessageId, is_in_line: bool) -> Option<Taken<C>> {
+        let lane = id.seq.lane();
+        let Queue { synchronous, asynchronous, others, .. } = self;
+        let line = if id.seq.is_asynchronous() { asynchronous } else { synchronous };
+        let message = if lane == Lane::Plain {
+            line.ready.take(id.seq)?
+        } else {
+            if !id.is_live(others) {
+                return None;
+            }
+            let message = others.try_remove(id.slot as usize)?;
+            if is_in_line {
+                line.note_stale(lane, others);
+            }
+            self.gone += 1;
+            message
         };
-        spot.is_live(&self.nodes).then_some(spot)
+        let extra = self.take_extra(id.seq);
+        let target = message.address.target();
+        let ends_target =
+            target.is_some_and(|target| self.handlers.note_end(id, target, message.address, extra.token).1);
+        Some(Taken { body: message.body, is_handlers: target.is_some(), ends_target })
     }
 
-    /// Takes out the message at `spot` because it was cancelled.
-    pub(crate) fn cancel(&mut self, spot: Spot) -> Option<Taken<T>> {
-        if !spot.is_live(&self.nodes) {
-            return None;
-        }
-        let taken = self.take(spot)?;
+    /// Takes out the message `id` because it was cancelled.
+    pub(crate) fn cancel(&mut self, id: MessageId) -> Option<Taken<C>> {
+        let taken = self.take(id, true)?;
         self.account.removed.add(1);
         Some(taken)
     }
 
-    /// Takes out the message called `name` because it was cancelled.
-    pub(crate) fn cancel_name(&mut self, name: Name) -> Option<Taken<T>> {
-        let spot = self.find(name)?;
-        self.cancel(spot)
+    /// The message `id`, if it is pending, and when it is due.
+    fn get(&self, id: MessageId) -> Option<(&Message<C>, Moment)> {
+        if id.seq.lane() == Lane::Plain {
+            let line = if id.seq.is_asynchronous() { &self.asynchronous } else { &self.synchronous };
+            return line.ready.get(id.seq);
+        }
+        let message = self.others.get(id.slot as usize).filter(|_| id.is_live(&self.others))?;
+        Some((message, message.when))
     }
 
-    /// Whether the message at `spot` is still pending.
-    pub(crate) fn contains(&self, spot: Spot) -> bool {
-        spot.is_live(&self.nodes)
+    /// Whether the message `id` is still pending.
+    pub(crate) fn contains(&self, id: MessageId) -> bool {
+        self.get(id).is_some()
     }
 
-    /// The message at `spot`, for changing it.
-    pub(crate) fn get_mut(&mut self, spot: Spot) -> Option<&mut T> {
-        self.nodes.get_mut(spot.slot).filter(|node| node.number == spot.number).map(|node| &mut node.value)
+    /// What runs of the message `id`, if it is pending.
+    pub(crate) fn body(&mut self, id: MessageId) -> Option<&mut Erased<C>> {
+        self.get_mut(id).map(|message| &mut message.body)
     }
 
-    /// Whose messages they are.
-    pub(crate) fn index(&mut self) -> &mut Index {
-        &mut self.index
-    }
-
-    /// Notes a new handler whose messages are of the type `name`.
-    pub(crate) fn add_target(&mut self, name: &'static str) -> Key {
-        self.index.add_target(name)
+    fn get_mut(&mut self, id: MessageId) -> Option<&mut Message<C>> {
+        if id.seq.lane() == Lane::Plain {
+            return self.line(id.seq).ready.get_mut(id.seq);
+        }
+        if id.is_live(&self.others) { self.others.get_mut(id.slot as usize) } else { None }
     }
 
     /// Counts a message that was taken out to be run as cancelled: it was before it began.
@@ -440,36 +466,8 @@ impl<T: Queued> Queue<T> {
         self.account.overtaken.add(1);
     }
 
-    /// How all messages so far have ended that have come into the queue.
+    /// How all messages so far have ended.
     pub(crate) fn account(&self) -> ExitReport {
-        let ExitReport { run, removed, dropped, .. } = self.account.report();
-        ExitReport { posted: run + removed + dropped + self.nodes.len() as u64, run, removed, dropped }
-    }
-
-    /// Whether a burst has left room.
-    #[inline]
-    pub(crate) fn is_roomy(&self) -> bool {
-        // What such a map keeps when it is trimmed to a length is less than room for twice as many, but may be more.
-        let is_roomy = |length, capacity| capacity > 2 * COMMON_EXTRAS && length < capacity / 4;
-        self.nodes.is_roomy()
-            || self.synchronous.is_roomy()
-            || self.asynchronous.is_roomy()
-            || is_roomy(self.afar.len(), self.afar.capacity())
-            || is_roomy(self.extras.0.len(), self.extras.0.capacity())
-    }
-
-    /// How many messages were pending at most since this was asked last, more or less.
-    pub(crate) fn take_peak(&mut self) -> usize {
-        self.nodes.take_peak()
-    }
-
-    /// Gives back the room that a burst has left.
-    #[cold]
-    pub(crate) fn trim(&mut self) {
-        self.nodes.trim();
-        self.synchronous.trim();
-        self.asynchronous.trim();
-        self.afar.shrink_to(COMMON_EXTRAS);
-        self.extras.0.shrink_to(COMMON_EXTRAS);
+        self.account.report()
     }
 }

@@ -1,21 +1,26 @@
 //! What goes over many messages, in slices: so many steps at a time, between which others use the queue.
 
-use std::ops::Range;
-
 use super::*;
-use crate::queue::index::{Filter, Selection};
+use crate::queue::handlers::{Filter, Listing, Selection};
 
-impl<T: Queued> Queue<T> {
+/// Somebody's way along all messages: the plain ones of each line, then all others.
+#[derive(Debug, Default)]
+pub(crate) struct Tour {
+    plain: [Option<Seq>; 2],
+    slot: usize,
+}
+
+impl<C> Queue<C> {
     /// Takes out some of those that are selected, because they were cancelled. Whether these were the last.
     pub(crate) fn cancel_some(
         &mut self,
         selection: &mut Selection,
         steps: usize,
-        cancelled: &mut Vec<Taken<T>>,
+        cancelled: &mut Vec<Taken<C>>,
     ) -> bool {
-        let (spots, is_over) = self.index.find_some(selection, steps, &mut self.nodes, &self.extras);
-        let left = usize::from(planted::is(Bug::MissOne) && selection.is_labelled() && spots.len() > 1);
-        cancelled.extend(spots.into_iter().skip(left).filter_map(|spot| self.cancel(spot)));
+        let (ids, is_over) = self.find_ids(selection, steps);
+        let left = usize::from(planted::is(Bug::MissOne) && selection.is_labelled() && ids.len() > 1);
+        cancelled.extend(ids.into_iter().skip(left).filter_map(|id| self.cancel(id)));
         is_over
     }
 
@@ -24,34 +29,112 @@ impl<T: Queued> Queue<T> {
         &mut self,
         selection: &mut Selection,
         steps: usize,
-        found: &mut Vec<(Place, Spot)>,
+        found: &mut Vec<(Place, MessageId)>,
     ) -> bool {
-        let (spots, is_over) = self.index.find_some(selection, steps, &mut self.nodes, &self.extras);
-        found.extend(spots.into_iter().filter_map(|spot| Some((self.nodes.get(spot.slot)?.place(), spot))));
+        let (ids, is_over) = self.find_ids(selection, steps);
+        found.extend(ids.into_iter().filter_map(|id| Some((Place::new(self.get(id)?.1, id.seq), id))));
         is_over
     }
 
     /// How many messages of a handler `filter` names; `None` if it takes more steps to tell.
-    pub(crate) fn count(&mut self, target: Key, filter: Filter, steps: usize) -> Option<usize> {
-        self.index.count(target, filter, steps, &mut self.nodes, &self.extras)
+    pub(crate) fn count(&mut self, target: Key, filter: Filter, mut steps: usize) -> Option<usize> {
+        self.list_some(target, filter, &mut steps).then(|| self.handlers.count(target, filter))
     }
 
-    /// Where all messages are that are pending now, for [`tell_some`](Queue::tell_some).
-    pub(crate) fn slots(&self) -> Range<u32> {
-        0..self.nodes.slots()
+    fn find_ids(&mut self, selection: &mut Selection, mut steps: usize) -> (Vec<MessageId>, bool) {
+        if self.list_some(selection.target, selection.filter, &mut steps) {
+            self.handlers.find_some(selection, steps)
+        } else {
+            (Vec::new(), false)
+        }
     }
 
-    /// Notes what `tell` says of some of the messages in `slots`, in no order, and leaves the others. Whether there are
-    /// none.
+    /// Lists some of the messages that are not listed yet, so that a handler's are found by `filter`. Whether it is
+    /// done.
+    fn list_some(&mut self, target: Key, filter: Filter, steps: &mut usize) -> bool {
+        if !self.list_some_of_all(steps) {
+            return false;
+        }
+        let Queue { synchronous, asynchronous, others, extras, .. } = self;
+        let labels_of = |id: MessageId| {
+            let message = match id.seq.lane() {
+                Lane::Plain if id.seq.is_asynchronous() => asynchronous.ready.get(id.seq).map(|(message, _)| message),
+                Lane::Plain => synchronous.ready.get(id.seq).map(|(message, _)| message),
+                Lane::Timed | Lane::Front => others.get(id.slot as usize),
+            };
+            let what = message.and_then(|message| message.address.what());
+            Labels { what, token: extras.get(&id.seq).and_then(|extra| extra.token) }
+        };
+        self.handlers.list_by_kind(target, filter, steps, labels_of)
+    }
+
+    fn list_some_of_all(&mut self, steps: &mut usize) -> bool {
+        let Queue { synchronous, asynchronous, others, extras, handlers, .. } = self;
+        let token_of = |seq: Seq| extras.get(&seq).and_then(|extra| extra.token);
+        let mut listing =
+            handlers.listing.take().unwrap_or_else(|| Listing { plain: [None; 2], slots: others.capacity() });
+        while *steps > 0 && listing.slots > 0 {
+            *steps -= 1;
+            listing.slots -= 1;
+            let slot = listing.slots;
+            if let Some(message) = others.get_mut(slot)
+                && let Some(target) = message.address.target()
+                && !message.address.is_listed()
+            {
+                message.address.set_listed();
+                let labels = Labels { what: message.address.what(), token: token_of(message.seq) };
+                handlers.list(MessageId { seq: message.seq, slot: slot as u32 }, target, labels);
+            }
+        }
+        let mut is_done = listing.slots == 0;
+        for (line, last) in [synchronous, asynchronous].into_iter().zip(&mut listing.plain) {
+            while *steps > 0
+                && let Some((message, _)) = line.ready.after(*last)
+            {
+                *steps -= 1;
+                let seq = message.seq;
+                *last = Some(seq);
+                if let Some(target) = message.address.target()
+                    && let Some(message) = line.ready.get_mut(seq)
+                {
+                    message.address.set_listed();
+                    let labels = Labels { what: message.address.what(), token: token_of(seq) };
+                    handlers.list(MessageId::plain(seq), target, labels);
+                }
+            }
+            is_done &= *steps > 0;
+        }
+        handlers.listing = Some(listing);
+        is_done
+    }
+
+    /// Notes what `tell` says of some of the messages that a tour has still to come to, in no order. Whether there are
+    /// no more.
     pub(crate) fn tell_some<R>(
         &self,
-        slots: &mut Range<u32>,
-        steps: usize,
-        tell: impl Fn(Place, &T, &Index) -> R,
+        tour: &mut Tour,
+        mut steps: usize,
+        tell: impl Fn(Place, &Message<C>, &Handlers) -> R,
         told: &mut Vec<(Place, R)>,
     ) -> bool {
-        let nodes = slots.by_ref().take(steps).filter_map(|slot| self.nodes.get(slot));
-        told.extend(nodes.map(|node| (node.place(), tell(node.place(), &node.value, &self.index))));
-        slots.start >= slots.end
+        for (line, last) in [&self.synchronous, &self.asynchronous].into_iter().zip(&mut tour.plain) {
+            while steps > 0
+                && let Some((message, when)) = line.ready.after(*last)
+            {
+                steps -= 1;
+                *last = Some(message.seq);
+                let place = Place::new(when, message.seq);
+                told.push((place, tell(place, message, &self.handlers)));
+            }
+        }
+        while steps > 0 && tour.slot < self.others.capacity() {
+            steps -= 1;
+            if let Some(message) = self.others.get(tour.slot) {
+                let place = Place::new(message.when, message.seq);
+                told.push((place, tell(place, message, &self.handlers)));
+            }
+            tour.slot += 1;
+        }
+        steps > 0
     }
 }

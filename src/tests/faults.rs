@@ -213,6 +213,26 @@ fn c69_a_post_that_cannot_signal_is_accepted_and_runs_when_the_looper_gets_up() 
     assert_eq!(looper.now() - start, ms(20));
 }
 
+/// What the first one has left is no sign that the looper knows.
+#[test]
+fn c69_a_post_after_one_that_could_not_signal_signals() {
+    let (looper, kernel) = fake();
+    let start = looper.now();
+    let handle = looper.handle();
+    let other_kernel = kernel.clone();
+    kernel.during_next_wait(move || {
+        other_kernel.fail(Call::EventfdWrite, Errno::EIO);
+        logged();
+        handle.post(|_| ()).unwrap();
+        handle.post(|_| ()).unwrap();
+        assert!(logged().iter().all(|line| line.starts_with("ERROR")));
+    });
+
+    assert_eq!(looper.poll_once(ms(20)).unwrap(), ran(2));
+
+    assert_eq!(looper.now(), start, "the second one ends the sleep");
+}
+
 #[test]
 fn c4_a_full_counter_that_cannot_be_read_is_an_error_of_the_wake() {
     let (looper, kernel) = fake();

@@ -5,7 +5,7 @@
 use std::ops::ControlFlow;
 
 use super::*;
-use crate::{core::item::Body, queue::Begun};
+use crate::queue::Begun;
 
 #[test]
 fn m13_post_every_runs_on_its_grid_and_skips_what_was_missed() {
@@ -189,10 +189,9 @@ fn r1_q4_a_run_that_is_cancelled_before_it_begins_does_not_begin_and_counts_as_r
     let mut begun = Begun::none();
     let here = looper.shared().owner.here().unwrap();
     looper.shared().next_message(here, looper.clock().now(), &mut begun).expect("it is due");
-    let Body::Closure(mut run) = begun.value.body else { panic!("it is a closure") };
 
     assert!(posted.cancel());
-    run.call(here, &looper);
+    begun.body.call(here, &looper);
 
     let expected = ExitReport { posted: 1, removed: 1, ..ExitReport::default() };
     assert_eq!(looper.exit_report(), expected);

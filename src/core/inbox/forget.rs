@@ -2,10 +2,10 @@
 
 use super::*;
 
-impl<T> Inbox<T> {
+impl<C> Inbox<C> {
     /// Forgets what was left: it is neither run nor dropped.
     pub(crate) fn forget(&mut self) {
-        let Left { plain, other, arrivals, leftovers, .. } = self.left.get_mut();
-        mem::forget((mem::take(plain), mem::take(other), mem::take(arrivals), mem::take(leftovers)));
+        let Left { mail, arrivals, leftovers, .. } = self.left.get_mut();
+        mem::forget((mem::take(mail), mem::take(arrivals), mem::take(leftovers)));
     }
 }

@@ -34,10 +34,9 @@ use crate::{
     error::Reason,
     planted::{self, Bug},
     queue::{
-        account::Account,
-        mail::{BLOCK_BITS, Batches, Mail, Numbers},
-        node::{Extra, Queued},
-        place::{Lane, Number, Place},
+        account::{Account, Tally},
+        message::{Message, Seq},
+        ready::Batches,
     },
     sys::sync::{AtomicI64, AtomicU32, Mutex, MutexGuard},
     time::Moment,
@@ -57,15 +56,12 @@ const CLOSED: u32 = 16;
 
 /// What was left for the looper, and whether it sleeps.
 #[derive(Debug)]
-pub(crate) struct Inbox<T> {
+pub(crate) struct Inbox<C: 'static> {
     /// The flags above.
     state: AtomicU32,
     /// Until when the looper sleeps, in nanoseconds. Written by the looper before it sets [`ASLEEP`], which releases
     /// it; who sees that flag has acquired it.
     asleep_until: AtomicI64,
-    /// When the earliest of the mail is due that does not stand behind what is in the queue. Written under the lock
-    /// (Release); read without it (Acquire), to know whether the mail matters for what runs next.
-    earliest: AtomicI64,
     /// No timed message in the queue is due before this, in nanoseconds: a bound, which may be too low. Written with
     /// the queue locked; read by posters, who need not read the clock if nothing can have become due.
     timed_from: AtomicI64,
@@ -74,25 +70,23 @@ pub(crate) struct Inbox<T> {
     wakes_saved: AtomicU64,
     /// Counts what is accepted, under the lock.
     account: Arc<Account>,
-    left: Mutex<Left<T>>,
+    left: Mutex<Left<C>>,
 }
 
 #[derive(Debug)]
-struct Left<T> {
-    /// The plain messages that the queue does not have yet. They go there in batches.
-    plain: Batches<T>,
-    /// All others that it does not have yet.
-    other: Mail<T>,
-    /// No timed message of these is due before this.
-    timed_from: Moment,
+struct Left<C: 'static> {
+    /// The messages that the queue does not have yet.
+    mail: Batches<C>,
+    /// The latest time that one of them was given: they never go back.
+    latest: Moment,
     /// What other threads have made for the looper's thread to keep.
     arrivals: Vec<Arrival>,
     /// What other threads have ended and the looper's thread has to drop.
     leftovers: Vec<Leftover>,
-    /// The number of the last block of posts.
-    block: i64,
-    /// Where the first barrier stands: what is posted behind it wakes nobody unless it is asynchronous.
-    barrier: Option<Place>,
+    /// How many messages were posted through the inbox.
+    posted: i64,
+    /// A barrier stands: what is posted from now on is behind it, and wakes nobody.
+    is_barred: bool,
     /// Set once: why nothing is accepted any more.
     closed: Option<Reason>,
     wakes: Wakes,
@@ -103,19 +97,6 @@ struct Left<T> {
 pub(crate) struct Wakes {
     pub(crate) sent: u64,
     pub(crate) saved: u64,
-}
-
-/// Mail that was taken, on its way into the queue.
-#[derive(Debug)]
-pub(crate) struct Taken<T> {
-    pub(crate) other: Mail<T>,
-    pub(crate) plain: Batches<T>,
-}
-
-impl<T> Default for Taken<T> {
-    fn default() -> Self {
-        Taken { other: Mail::default(), plain: Batches::default() }
-    }
 }
 
 /// What there is to tidy up at home.
@@ -135,24 +116,22 @@ pub(crate) enum Signal {
     Saved,
 }
 
-impl<T> Inbox<T> {
+impl<C> Inbox<C> {
     /// Makes an empty inbox, which counts in `account` what it accepts.
-    pub(crate) fn new(account: &Arc<Account>) -> Inbox<T> {
+    pub(crate) fn new(account: &Arc<Account>) -> Inbox<C> {
         let left = Left {
-            plain: Batches::default(),
-            other: Mail::default(),
-            timed_from: Moment::NEVER,
+            mail: Batches::default(),
+            latest: Moment::EARLIEST,
             arrivals: Vec::new(),
             leftovers: Vec::new(),
-            block: 0,
-            barrier: None,
+            posted: 0,
+            is_barred: false,
             closed: None,
             wakes: Wakes::default(),
         };
         Inbox {
             state: AtomicU32::new(0),
             asleep_until: AtomicI64::new(Moment::NEVER.as_nanos()),
-            earliest: AtomicI64::new(Moment::NEVER.as_nanos()),
             timed_from: AtomicI64::new(Moment::NEVER.as_nanos()),
             wakes_sent: AtomicU64::new(0),
             wakes_saved: AtomicU64::new(0),
@@ -162,7 +141,7 @@ impl<T> Inbox<T> {
     }
 
     /// Locks the inbox for leaving a message, unless it is closed.
-    pub(crate) fn open(&self) -> Result<Open<'_, T>, Reason> {
+    pub(crate) fn open(&self) -> Result<Open<'_, C>, Reason> {
         let mut left = self.left.lock();
         if let Some(reason) = left.closed {
             return Err(reason);
@@ -225,20 +204,9 @@ impl<T> Inbox<T> {
         signal
     }
 
-    /// Numbers a barrier; `numbers` goes on behind it. The queue is locked by the caller.
-    pub(crate) fn number_barrier(&self, numbers: &mut Numbers) -> Result<Number, Reason> {
-        let mut left = self.left.lock();
-        if let Some(reason) = left.closed {
-            return Err(reason);
-        }
-        let number = left.next_number(Lane::Timed, false);
-        numbers.move_to(left.block);
-        Ok(number)
-    }
-
-    /// Notes where the first barrier stands from now on. The queue is locked by the caller, who changes its barriers.
-    pub(crate) fn set_barrier(&self, first: Option<Place>) {
-        self.left.lock().barrier = first;
+    /// Notes whether a barrier stands from now on. The queue is locked by the caller, who changes its barriers.
+    pub(crate) fn set_barred(&self, is_barred: bool) {
+        self.left.lock().is_barred = is_barred;
     }
 
     /// Notes that no timed message in the queue is due before `when`. The queue is locked by the caller.
@@ -306,53 +274,22 @@ impl<T> Inbox<T> {
         self.state.load(Acquire) & (MAIL | WOKEN | CHORES) != 0
     }
 
-    /// Whether all mail is plain, so that it comes after what is plain in the queue: exact, as above.
-    #[inline]
-    pub(crate) fn is_plain(&self) -> bool {
-        self.earliest.load(Acquire) == Moment::NEVER.as_nanos()
-    }
-
     /// Whether the looper sleeps, in a poll or between the polls of its host, so that posts may have to wake it.
     #[inline]
     pub(crate) fn is_asleep(&self) -> bool {
         self.state.load(Acquire) & ASLEEP != 0
     }
 
-    /// Takes all mail as it lies: nothing is moved for that. What was taken before and is not plain is in the queue.
-    /// `numbers` goes on behind it.
-    pub(crate) fn take_mail(&self, taken: &mut Taken<T>, numbers: &mut Numbers) {
-        self.take_mail_of(&mut self.left.lock(), taken, numbers);
+    /// Hands out all mail as it lies, with the latest time in it and the posting order of the last one: all of what was
+    /// posted before this call.
+    pub(crate) fn take_mail(&self, take: impl FnOnce(&mut Batches<C>, Moment, Seq)) {
+        let mut left = self.left.lock();
+        let Left { mail, latest, posted, .. } = &mut *left;
+        take(mail, *latest, Seq::remote(*posted));
         if planted::is(Bug::ForgetMailLate) {
-            self.state.fetch_and(!MAIL, AcqRel);
+            drop(left);
         }
-    }
-
-    fn take_mail_of(&self, left: &mut Left<T>, taken: &mut Taken<T>, numbers: &mut Numbers) {
-        mem::swap(&mut left.other, &mut taken.other);
-        left.plain.move_to(&mut taken.plain);
-        numbers.move_to(left.block);
-        self.note_timed(mem::replace(&mut left.timed_from, Moment::NEVER));
-        self.earliest.store(Moment::NEVER.as_nanos(), Release);
         self.state.fetch_and(!MAIL, AcqRel);
-    }
-
-    /// Lets `numbers` go on in a new block. `false` if there is mail, which that would overtake.
-    #[cold]
-    pub(crate) fn begin_block(&self, numbers: &mut Numbers) -> bool {
-        let left = &mut *self.left.lock();
-        if !left.plain.is_empty() || !left.other.is_empty() {
-            return false;
-        }
-        left.block += 1;
-        numbers.move_to(left.block);
-        true
-    }
-
-    /// Whether there may be mail other than plain that comes before a message of the queue at `place`, which is a plain
-    /// one or at the front. Exact for whatever was posted before this call, without the lock.
-    #[inline]
-    pub(crate) fn may_precede(&self, place: Place) -> bool {
-        self.earliest.load(Acquire) < place.when.max(Moment::EARLIEST).as_nanos()
     }
 
     /// Takes what there is to tidy up, if there is anything.
@@ -417,12 +354,7 @@ impl<T> Inbox<T> {
     }
 }
 
-impl<T> Left<T> {
-    fn next_number(&mut self, lane: Lane, asynchronous: bool) -> Number {
-        self.block += 1;
-        Number::new(self.block << BLOCK_BITS, lane, asynchronous)
-    }
-
+impl<C> Left<C> {
     fn count(&mut self, signal: Signal) {
         match signal {
             Signal::Needed => self.wakes.sent += 1,
@@ -432,67 +364,47 @@ impl<T> Left<T> {
 }
 
 /// The inbox, locked and not closed. Run nothing of the user's while it lives.
-pub(crate) struct Open<'a, T> {
-    left: MutexGuard<'a, Left<T>>,
-    inbox: &'a Inbox<T>,
+pub(crate) struct Open<'a, C: 'static> {
+    left: MutexGuard<'a, Left<C>>,
+    inbox: &'a Inbox<C>,
 }
 
-impl<T: Queued> Open<'_, T> {
-    /// No timed message is due before this, in the queue or in the mail.
+impl<C> Open<'_, C> {
+    /// The time of a message that was left before, if there is one, and no message may have become due since that.
+    pub(crate) fn latest(&self) -> Option<Moment> {
+        let has_timed = self.inbox.timed_from.load(Acquire) != Moment::NEVER.as_nanos();
+        if has_timed || self.left.mail.is_empty() { None } else { Some(self.left.latest) }
+    }
+
+    /// No timed message in the queue is due before this.
     pub(crate) fn timed_from(&self) -> Moment {
-        let queue = Moment::from_nanos(self.inbox.timed_from.load(Acquire));
-        queue.min(self.left.timed_from)
+        Moment::from_nanos(self.inbox.timed_from.load(Acquire))
     }
 
-    /// Whether there is a plain message that the queue does not have yet.
-    pub(crate) fn has_plain(&self) -> bool {
-        !self.left.plain.is_empty()
-    }
-
-    /// Leaves a message that is due at `when`, and that `fill` makes where it lies.
+    /// Leaves a plain message, posted at `when`, which `fill` makes where it lies.
     #[inline]
     pub(crate) fn push(
         mut self,
-        lane: Lane,
-        asynchronous: bool,
         when: Moment,
-        extra: Extra,
-        fill: impl FnOnce(&mut T),
-    ) -> (Number, Signal) {
+        tally: Option<&Tally>,
+        fill: impl FnOnce(&mut Message<C>),
+    ) -> (Seq, Signal) {
         let left = &mut *self.left;
-        let number = left.next_number(lane, asynchronous);
-        let is_behind = |barrier: Place| match lane {
-            Lane::Plain => true,
-            Lane::Timed => Place::new(when, number) > barrier,
-            Lane::Front => false,
-        };
-        let is_barred = !asynchronous && left.barrier.is_some_and(is_behind);
-        let mail = if lane == Lane::Plain { left.plain.last() } else { &mut left.other };
-        mail.push(number, when, extra, fill);
-        if lane != Lane::Plain {
-            self.note_earliest(lane, when);
-        }
-        // What a barrier holds up is woken for when the barrier goes. A plain message is due now.
-        let due = match lane {
-            _ if is_barred => Moment::NEVER,
-            Lane::Timed => when,
-            Lane::Plain | Lane::Front => Moment::FRONT,
-        };
-        let signal = self.inbox.raise_mail(due);
+        left.posted += 1;
+        left.latest = left.latest.max(when);
+        let seq = Seq::remote(left.posted);
+        let message = left.mail.place();
+        (message.seq, message.when) = (seq, left.latest);
+        fill(message);
+        // What a barrier holds up is woken for when the barrier goes.
+        let signal = self.inbox.raise_mail(if left.is_barred { Moment::NEVER } else { Moment::FRONT });
         // Only now: who knows of a message by the count has to find it by the flag.
         self.inbox.account.remote.add(1);
+        if let Some(tally) = tally {
+            tally.remote.add(1);
+        }
         self.left.count(signal);
-        (number, signal)
-    }
-
-    fn note_earliest(&mut self, lane: Lane, when: Moment) {
-        if lane == Lane::Timed {
-            self.left.timed_from = self.left.timed_from.min(when);
-        }
-        let earliest = &self.inbox.earliest;
-        if when.as_nanos() < earliest.load(Relaxed) {
-            earliest.store(when.as_nanos(), Release);
-        }
+        (seq, signal)
     }
 
     /// Leaves something for the looper's thread to keep.
@@ -502,14 +414,13 @@ impl<T: Queued> Open<'_, T> {
     }
 }
 
-impl<T> Inbox<T> {
+impl<C> Inbox<C> {
     /// Notes mail. To be called under the lock.
     #[inline]
     fn raise_mail(&self, due: Moment) -> Signal {
         // Whoever takes the flag back needs the lock, and the looper does not fall asleep while it is set: it need not
-        // be set again.
-        let ignored = if planted::is(Bug::RaiseOnce) { ASLEEP } else { 0 };
-        if self.state.load(Acquire) & (MAIL | ASLEEP) & !ignored == MAIL {
+        // be set again. If it sleeps all the same, the eventfd could not be written for the one before.
+        if self.state.load(Acquire) & (MAIL | ASLEEP) == MAIL {
             Signal::Saved
         } else {
             self.raise(MAIL, due)

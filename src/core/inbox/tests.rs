@@ -3,49 +3,54 @@
 use std::time::Duration;
 
 use super::*;
-use crate::{queue::mail::BATCH, time::Clock};
+use crate::{queue::Queue, time::Clock};
 
-fn push(inbox: &Inbox<char>, when: Moment) -> Signal {
-    let lane = if when == Moment::FRONT { Lane::Front } else { Lane::Timed };
-    inbox.open().unwrap().push(lane, false, when, Extra::default(), |_| ()).1
+fn push(inbox: &Inbox<()>) -> Signal {
+    inbox.open().unwrap().push(Moment::EARLIEST, None, |_| ()).1
 }
 
-fn empty(inbox: &Inbox<char>) {
-    inbox.take_mail(&mut Taken::default(), &mut Numbers::default());
+fn empty(inbox: &Inbox<()>) {
+    let mut queue = Queue::new(&Arc::default());
+    inbox.take_mail(|mail, latest, _| queue.append(mail, latest));
 }
 
 /// An inbox whose mail the looper has taken.
-fn emptied() -> Inbox<char> {
+fn emptied() -> Inbox<()> {
     let inbox = Inbox::new(&Arc::default());
     empty(&inbox);
     inbox
 }
 
 #[test]
-fn m5_numbers_grow_whoever_posts() {
-    let inbox = Inbox::new(&Arc::default());
-    let mut numbers = Numbers::default();
-    let mut last = Number::new(0, Lane::Plain, false);
-    let mut grows = |number: Number| {
-        assert!(number > last, "{number:?} after {last:?}");
-        last = number;
-    };
+fn m5_messages_stand_in_the_order_in_which_they_came_and_their_times_never_go_back() {
+    let inbox = emptied();
+    let now = Clock::System.now();
+    let later = now.after(Duration::from_nanos(5));
+    let push = |when| inbox.open().unwrap().push(when, None, |_| ()).0;
 
-    for round in 0..2000 {
-        if round % 700 == 3 {
-            let inbox: &Inbox<char> = &inbox;
-            grows(inbox.open().unwrap().push(Lane::Plain, false, Moment::EARLIEST, Extra::default(), |_| ()).0);
-            assert!(!inbox.begin_block(&mut numbers), "that would overtake it");
-            inbox.take_mail(&mut Taken::default(), &mut numbers);
-        }
-        grows(numbers.next(Lane::Plain, false).unwrap_or_else(|| {
-            assert!(inbox.begin_block(&mut numbers));
-            numbers.next(Lane::Plain, false).expect("a new block has numbers")
-        }));
-        if round % 500 == 7 {
-            grows(inbox.number_barrier(&mut numbers).unwrap());
-        }
-    }
+    let pushed = [push(now), push(later), push(now)];
+
+    assert!(pushed.is_sorted() && pushed[1] < pushed[2]);
+    assert_eq!(inbox.open().unwrap().latest(), Some(later));
+    inbox.take_mail(|mail, latest, last| {
+        assert_eq!((latest, last), (later, pushed[2]));
+        Queue::new(&Arc::default()).append(mail, latest);
+    });
+    assert!(!inbox.has_mail());
+    assert_eq!(inbox.open().unwrap().latest(), None, "there is none to take the time from");
+    assert!(push(now) > pushed[2]);
+}
+
+/// M2: the time of the one before will do only if nothing can have become due since.
+#[test]
+fn m2_a_message_takes_its_time_from_the_one_before_only_without_timers() {
+    let inbox = emptied();
+    let _ = push(&inbox);
+    assert!(inbox.open().unwrap().latest().is_some());
+
+    inbox.note_timed(Clock::System.now());
+
+    assert_eq!(inbox.open().unwrap().latest(), None);
 }
 
 #[test]
@@ -56,10 +61,10 @@ fn c8_c9_a_wake_is_needed_only_for_what_is_due_before_the_looper_gets_up() {
     let inbox = emptied();
     assert!(inbox.settle(until));
 
-    assert_eq!(push(&inbox, later), Signal::Saved);
-    assert_eq!(push(&inbox, until), Signal::Saved);
-    assert_eq!(push(&inbox, earlier), Signal::Needed);
-    assert_eq!(push(&inbox, Moment::FRONT), Signal::Saved, "a wake is on its way");
+    assert_eq!(inbox.rouse_for(later), Signal::Saved);
+    assert_eq!(inbox.rouse_for(until), Signal::Saved);
+    assert_eq!(inbox.rouse_for(earlier), Signal::Needed);
+    assert_eq!(push(&inbox), Signal::Saved, "a wake is on its way");
 }
 
 #[test]
@@ -77,7 +82,7 @@ fn c3_only_the_first_of_many_wakes_needs_the_eventfd() {
 #[test]
 fn c1_the_looper_does_not_settle_over_something_left() {
     let inbox = emptied();
-    assert_eq!(push(&inbox, Moment::NEVER), Signal::Saved);
+    assert_eq!(push(&inbox), Signal::Saved);
     assert!(!inbox.settle(Moment::NEVER));
     empty(&inbox);
     assert_eq!(inbox.wake(), Signal::Saved);
@@ -130,27 +135,15 @@ fn m2_it_is_known_from_when_on_timed_messages_may_be_due() {
     assert_eq!(known(), later, "the first one is gone");
 }
 
-/// X: a turn took all mail before it served fds, however much there was.
+/// B1: what barriers hold up wakes nobody, until one goes.
 #[test]
-fn t7_plain_mail_lies_in_batches_in_order_and_all_other_apart() {
-    let inbox = Inbox::new(&Arc::default());
-    let mut posted = Vec::new();
-    for _ in 0..3 * BATCH {
-        let push = |lane, when| inbox.open().unwrap().push(lane, false, when, Extra::default(), |_| ()).0;
-        posted.push(push(Lane::Plain, Moment::EARLIEST));
-        push(Lane::Timed, Moment::NEVER);
-    }
-    let mut taken = Taken::default();
+fn b1_what_is_posted_behind_a_barrier_wakes_nobody() {
+    let inbox = emptied();
+    assert!(inbox.settle(Moment::NEVER));
 
-    inbox.take_mail(&mut taken, &mut Numbers::default());
+    inbox.set_barred(true);
+    assert_eq!(push(&inbox), Signal::Saved);
 
-    assert!(!inbox.has_mail());
-    let mut seen = Vec::new();
-    let mut batches = Vec::new();
-    while let Some(mut batch) = taken.plain.pop() {
-        batches.push(batch.len());
-        batch.empty(|number, _, _: &mut char, _| seen.push(number));
-    }
-    assert_eq!((batches, seen), (vec![BATCH; 3], posted));
-    assert_eq!(taken.other.len(), 3 * BATCH);
+    inbox.set_barred(false);
+    assert_eq!(push(&inbox), Signal::Needed);
 }

@@ -8,9 +8,13 @@ impl Shared {
         // Before the mail is collected: what comes in between has a later time.
         let now = self.clock.now();
         let mut desk = self.desk(self.ours().ok_or(Reason::Forked)?);
-        let number = self.inbox.number_barrier(&mut desk.numbers)?;
-        let place = desk.queue.add_barrier(number, now, origin);
-        self.inbox.set_barrier(desk.queue.first_barrier());
+        if let Some(reason) = self.inbox.closed() {
+            return Err(reason);
+        }
+        desk.last = desk.last.next(Lane::Timed, false);
+        let seq = desk.last;
+        let place = desk.queue.add_barrier(seq, now, origin);
+        self.inbox.set_barred(true);
         // A looper that is asleep has to get up for the alarm.
         let alarm = self.next_alarm(&desk.queue);
         let signal = alarm.map_or(Signal::Saved, |alarm| self.inbox.rouse_for(alarm));
@@ -19,7 +23,7 @@ impl Shared {
         Ok(place)
     }
 
-    pub(super) fn next_alarm(&self, queue: &Queue<Item>) -> Option<Moment> {
+    pub(super) fn next_alarm(&self, queue: &Queue<Looper>) -> Option<Moment> {
         if self.barrier_alarm.is_zero() { None } else { queue.next_alarm(self.barrier_alarm) }
     }
 
@@ -38,7 +42,7 @@ impl Shared {
         if planted::is(Bug::CollectBeforeRelease) {
             self.collect(&mut desk);
         }
-        self.inbox.set_barrier(desk.queue.first_barrier());
+        self.inbox.set_barred(desk.queue.first_barrier().is_some());
         // Only now: who posted before that has left the wake to this.
         if !planted::is(Bug::CollectBeforeRelease) {
             self.collect(&mut desk);

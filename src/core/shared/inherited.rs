@@ -45,16 +45,8 @@ impl Shared {
         self.desk.lock()
     }
 
-    /// Locks the queue with as much of the mail as may be next.
-    #[inline]
-    pub(super) fn desk_for_turn(&self, ours: Ours) -> OwnerGuard<'_, Desk> {
-        let mut desk = self.raw_desk(ours);
-        self.collect_for_turn(&mut desk);
-        desk
-    }
-
     /// Runs `look` on the queue without the mail. A forked child has an empty one.
-    pub(crate) fn with_raw_queue<R: Default>(&self, look: impl FnOnce(&mut Queue<Item>) -> R) -> R {
+    pub(crate) fn with_raw_queue<R: Default>(&self, look: impl FnOnce(&mut Queue<Looper>) -> R) -> R {
         match self.ours() {
             Some(ours) => look(&mut self.raw_desk(ours).queue),
             None => R::default(),
@@ -62,7 +54,7 @@ impl Shared {
     }
 
     /// Runs `look` on the queue as it is now, mail included. A forked child has an empty one.
-    pub(crate) fn with_queue<R: Default>(&self, look: impl FnOnce(&mut Queue<Item>) -> R) -> R {
+    pub(crate) fn with_queue<R: Default>(&self, look: impl FnOnce(&mut Queue<Looper>) -> R) -> R {
         match self.ours() {
             Some(ours) => look(&mut self.desk(ours).queue),
             None => R::default(),

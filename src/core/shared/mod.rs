@@ -8,12 +8,11 @@ mod barriers;
 mod inherited;
 mod names;
 mod posting;
-mod room;
 mod slices;
 mod turns;
 
 use std::{
-    io, iter, mem,
+    io, mem,
     sync::{
         Arc, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -21,11 +20,11 @@ use std::{
     time::Duration,
 };
 
-pub(crate) use self::names::LooperId;
+pub(crate) use self::{names::LooperId, posting::Post};
 use crate::{
     core::{
-        inbox::{Inbox, Open, Signal, Taken, Wakes},
-        item::{Arrival, Body, Item, Origin, Stamp, When},
+        inbox::{Inbox, Signal, Wakes},
+        item::{Arrival, Body, Message, Stamp, To, When},
         refused::Refused,
     },
     error::Reason,
@@ -35,18 +34,16 @@ use crate::{
     },
     looper::Looper,
     mem::{
-        letter::Letter,
+        erased::ANYWHERE,
         log,
         slots::{Key, Slots},
     },
     planted::{self, Bug},
     queue::{
         self, Begun, Dropped, Hold, Queue,
-        account::{Account, Counter, ExitReport},
+        account::{Account, Counter, ExitReport, Tally},
         labels::Token,
-        mail::{Mail, Numbers},
-        node::{Extra, Queued, Spot},
-        place::{Lane, Name, Number, Place},
+        message::{Address, Extra, Lane, MessageId, Origin, Place, Seq},
     },
     sys::{
         epoll::Epoll,
@@ -56,12 +53,6 @@ use crate::{
     },
     time::{Clock, Moment},
 };
-
-/// How many messages are no burst.
-const COMMON_LENGTH: usize = 1024;
-
-/// For how long the room that a burst has taken stays for the next one.
-const ROOM_STAYS: Duration = Duration::from_secs(1);
 
 /// Somebody who waits for a call.
 pub(crate) trait Waiting: Send + Sync {
@@ -92,7 +83,7 @@ pub(crate) struct Shared {
     process: Process,
     /// How many messages there were, and how they have ended.
     account: Arc<Account>,
-    pub(crate) inbox: Inbox<Item>,
+    pub(crate) inbox: Inbox<Looper>,
     desk: OwnerCell<Desk>,
     /// How often messages were not held any more, and who waits for that.
     releases: Mutex<u64>,
@@ -117,26 +108,16 @@ pub(crate) struct Shared {
 /// The queue, with what is needed to fill it.
 #[derive(Debug)]
 struct Desk {
-    queue: Queue<Item>,
-    /// For what the looper's thread posts.
-    numbers: Numbers,
-    /// Mail on its way into the queue.
-    taken: Taken<Item>,
-    /// When the looper has to come back to give back room, if it has to.
-    trim_at: Option<Moment>,
+    queue: Queue<Looper>,
+    /// The posting order of the last message in it.
+    last: Seq,
     /// The looper has looked at the clock since it last waited, more or less: [`Queue::latest`] is not long ago.
     is_fresh: bool,
 }
 
 impl Desk {
     fn new(account: &Arc<Account>) -> Desk {
-        Desk {
-            queue: Queue::new(account),
-            numbers: Numbers::default(),
-            taken: Taken::default(),
-            trim_at: None,
-            is_fresh: false,
-        }
+        Desk { queue: Queue::new(account), last: Seq::default(), is_fresh: false }
     }
 }
 
@@ -233,15 +214,14 @@ impl Shared {
     ///
     /// A closure that has to be dropped on the looper's thread stays in the queue, apart from what is pending, until
     /// that thread drops it: in the caller's hands it could outlive the looper.
-    pub(crate) fn cancel(&self, name: Name) -> Option<queue::Taken<Item>> {
+    pub(crate) fn cancel(&self, id: MessageId) -> Option<queue::Taken<Looper>> {
         let mut desk = self.desk(self.ours()?);
-        let mut taken = desk.queue.cancel_name(name)?;
-        if taken.value.is_here() {
+        let mut taken = desk.queue.cancel(id)?;
+        // A message may be dropped by whoever finds it by its handler.
+        if taken.is_handlers || taken.body.is_here() {
             return Some(taken);
         }
-        let ends_target = taken.ends_target;
-        let value = mem::replace(&mut taken.value, Item::none());
-        desk.queue.drop_at_home(queue::Taken { value, target: None, ends_target });
+        desk.queue.drop_at_home(mem::take(&mut taken.body));
         let signal = self.inbox.leave_chores();
         drop(desk);
         self.signal_if(signal);
@@ -251,14 +231,14 @@ impl Shared {
     /// Holds a message for the calling thread to look at: gives it if it is pending, and was not held by this thread.
     ///
     /// Waits while another thread holds it, if it may; otherwise it gives none.
-    pub(crate) fn hold(&self, spot: Spot, may_wait: bool) -> Option<Letter> {
+    pub(crate) fn hold(&self, id: MessageId, may_wait: bool) -> Option<Body> {
         let ours = self.ours()?;
         let thread = current_thread().id();
         loop {
             let seen = *self.releases.lock();
             let mut desk = self.raw_desk(ours);
-            match desk.queue.hold(spot, thread) {
-                Hold::Held => return desk.queue.get_mut(spot).and_then(|item| item.letter()).map(mem::take),
+            match desk.queue.hold(id, thread) {
+                Hold::Held => return desk.queue.body(id).map(mem::take),
                 Hold::Gone | Hold::Mine => return None,
                 Hold::Busy if !may_wait || planted::is(Bug::PassHeld) => return None,
                 Hold::Busy => {}
@@ -271,29 +251,28 @@ impl Shared {
         }
     }
 
-    /// Holds a message no longer, and takes it out if it is to be removed; `letter` goes back if it stays. Gives
-    /// whether it was pending until this was done, what was taken out, and the letter if it did not go back.
+    /// Holds a message no longer, and takes it out if it is to be removed; `body` goes back if it stays. Gives
+    /// whether it was pending until this was done, what was taken out, and the body if it did not go back.
     pub(crate) fn release(
         &self,
-        spot: Spot,
+        id: MessageId,
         remove: bool,
-        letter: Letter,
-    ) -> (bool, Option<queue::Taken<Item>>, Option<Letter>) {
+        body: Body,
+    ) -> (bool, Option<queue::Taken<Looper>>, Option<Body>) {
         let Some(ours) = self.ours() else {
-            return (false, None, Some(letter));
+            return (false, None, Some(body));
         };
         let mut desk = self.raw_desk(ours);
-        let is_pending = desk.queue.contains(spot);
-        let removed = if remove { desk.queue.cancel(spot) } else { None };
-        let place = desk.queue.get_mut(spot).and_then(|item| item.letter());
-        let left = match place {
+        let is_pending = desk.queue.contains(id);
+        let removed = if remove { desk.queue.cancel(id) } else { None };
+        let left = match desk.queue.body(id) {
             Some(place) => {
-                *place = letter;
+                *place = body;
                 None
             }
-            None => Some(letter),
+            None => Some(body),
         };
-        let is_awaited = desk.queue.release(spot) && !planted::is(Bug::ReleaseSilently);
+        let is_awaited = desk.queue.release(id) && !planted::is(Bug::ReleaseSilently);
         let signal = if is_awaited { self.inbox.leave_chores() } else { Signal::Saved };
         drop(desk);
         *self.releases.lock() += 1;
@@ -302,8 +281,25 @@ impl Shared {
         (is_pending, removed, left)
     }
 
-    pub(crate) fn is_pending(&self, name: Name) -> bool {
-        self.with_queue(|queue| queue.find(name).is_some())
+    /// Takes over what others have left in the inbox, as it lies.
+    #[inline]
+    fn collect(&self, desk: &mut Desk) {
+        if self.inbox.has_mail() {
+            self.collect_now(desk);
+        }
+    }
+
+    #[cold]
+    fn collect_now(&self, desk: &mut Desk) {
+        let Desk { queue, last, .. } = desk;
+        self.inbox.take_mail(|mail, latest, posted| {
+            queue.append(mail, latest);
+            *last = posted.max(*last);
+        });
+    }
+
+    pub(crate) fn is_pending(&self, id: MessageId) -> bool {
+        self.with_queue(|queue| queue.contains(id))
     }
 
     /// How often the eventfd had to be written, and how often not.
@@ -314,6 +310,23 @@ impl Shared {
         let Wakes { sent, saved } = self.inbox.wakes();
         // Posts of the looper's own thread need none.
         Wakes { sent, saved: saved + self.account.own.get() }
+    }
+
+    /// The number of the looper's thread if this is that one, which then alone may drop what it posts; else that of any.
+    #[inline]
+    pub(crate) fn home(&self) -> u32 {
+        self.owner.here().map_or(ANYWHERE, |here| here.number().get())
+    }
+
+    /// How many messages of a handler are pending: exact, and without a lock but where others change that all the time.
+    pub(crate) fn pending_of(&self, tally: &Tally) -> usize {
+        let Some(ours) = self.ours() else {
+            return 0;
+        };
+        tally.try_pending().unwrap_or_else(|| {
+            let _desk = self.raw_desk(ours);
+            tally.pending()
+        })
     }
 
     /// How many messages are pending: exact, and without a lock but where others change that all the time.
@@ -332,7 +345,7 @@ impl Shared {
     }
 
     /// Takes what a quit has given up.
-    pub(crate) fn take_dropped(&self) -> Dropped<Item> {
+    pub(crate) fn take_dropped(&self) -> Dropped<Looper> {
         self.ours().map_or_else(Dropped::default, |ours| self.raw_desk(ours).queue.take_dropped())
     }
 
@@ -396,12 +409,12 @@ impl Shared {
         };
         match how {
             Quit::Now => {
-                let mail = self.take_mail_to_give_up(&mut desk);
-                desk.queue.give_up_all(mail);
+                self.collect(&mut desk);
+                desk.queue.give_up_all();
             }
             Quit::Safely => {
                 // What is plain is due, wherever it is.
-                self.take_mail(&mut desk);
+                self.collect(&mut desk);
                 desk.queue.give_up_later_than(self.clock.now());
             }
         }
@@ -432,7 +445,7 @@ impl Shared {
         self.fds.shut();
         let mut desk = self.desk.lock();
         self.inbox.shut();
-        let mail = self.take_mail_to_give_up(&mut desk);
-        desk.queue.give_up_all(mail);
+        self.collect(&mut desk);
+        desk.queue.give_up_all();
     }
 }

@@ -1,34 +1,60 @@
-//! Posting: on the looper's thread into the queue, from others into the inbox, and so while there is mail.
+//! Posting: on the looper's thread straight into the queue; from others, what is plain into the inbox.
 
 use super::*;
 
+/// What is posted, but for its value: when and how, whom it is for, and its token.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Post<'a> {
+    pub(crate) stamp: Stamp,
+    /// `None` for a closure.
+    pub(crate) to: Option<To<'a>>,
+    pub(crate) token: Option<Token>,
+}
+
+impl Post<'_> {
+    /// Of a closure.
+    #[inline]
+    pub(crate) fn closure(stamp: Stamp) -> Post<'static> {
+        Post { stamp, to: None, token: None }
+    }
+
+    #[inline(always)]
+    fn address(&self) -> Address {
+        self.to.map_or(Address::NOBODY, |to| to.address)
+    }
+
+    /// Whether it may go the shortest way.
+    #[inline(always)]
+    fn is_plain(&self) -> bool {
+        self.stamp.when == When::Now && !self.stamp.asynchronous && self.token.is_none()
+    }
+}
+
 impl Shared {
-    /// Posts what `fill` makes of `value`, which is given back if the inbox is closed.
+    /// Posts what `fill` makes of `value`, which is given back if the looper has quit.
     #[inline]
     pub(crate) fn post<T>(
         &self,
-        stamp: Stamp,
+        post: Post<'_>,
         value: T,
-        token: Option<Token>,
         fill: impl FnOnce(&mut Body, T),
-    ) -> Result<Name, Refused<T>> {
-        let (name, signal) = self.leave(stamp, value, token, fill)?;
+    ) -> Result<MessageId, Refused<T>> {
+        let (id, signal) = self.leave(post, value, fill)?;
         self.signal_if(signal);
-        Ok(name)
+        Ok(id)
     }
 
     /// As [`post`](Shared::post), but leaves the signal to the caller.
     #[inline]
     pub(crate) fn leave<T>(
         &self,
-        stamp: Stamp,
+        post: Post<'_>,
         value: T,
-        token: Option<Token>,
         fill: impl FnOnce(&mut Body, T),
-    ) -> Result<(Name, Signal), Refused<T>> {
+    ) -> Result<(MessageId, Signal), Refused<T>> {
         match self.owner.here() {
-            Some(here) => self.leave_on(here, stamp, value, token, fill),
-            None => self.leave_from_afar(stamp, value, token, fill),
+            Some(here) => self.leave_on(here, post, value, fill),
+            None => self.leave_from_afar(post, value, fill),
         }
     }
 
@@ -37,91 +63,114 @@ impl Shared {
     pub(crate) fn leave_on<T>(
         &self,
         here: Here,
-        stamp: Stamp,
+        post: Post<'_>,
         value: T,
-        token: Option<Token>,
         fill: impl FnOnce(&mut Body, T),
-    ) -> Result<(Name, Signal), Refused<T>> {
+    ) -> Result<(MessageId, Signal), Refused<T>> {
         if self.is_inherited() {
             return Err(self.rejected(value));
         }
         let mut desk = self.desk.lock_here(here);
         // The common case: nothing but plain messages far and near.
-        let is_common = stamp.when == When::Now
-            && !stamp.asynchronous
-            && token.is_none()
-            && !self.is_watched()
-            && desk.is_fresh
-            && desk.queue.is_plain()
-            && !desk.has_batches()
-            && self.inbox.is_quiet();
-        let number = if is_common { desk.numbers.next(Lane::Plain, false) } else { None };
-        let Some(number) = number else {
-            return self.leave_here(desk, stamp, value, token, fill);
-        };
+        let is_common =
+            post.is_plain() && desk.is_fresh && desk.queue.is_plain() && !self.is_watched() && self.inbox.is_quiet();
+        if !is_common {
+            return self.leave_here(desk, post, value, fill);
+        }
+        desk.last = desk.last.next(Lane::Plain, false);
         self.account.own.add(1);
-        let name = desk.queue.insert_plain(number, |item| {
-            item.origin = stamp.origin;
-            fill(&mut item.body, value);
+        if let Some(to) = post.to {
+            to.tally.own.add(1);
+        }
+        let seq = desk.last;
+        let id = desk.queue.insert_plain(seq, |message| {
+            (message.origin, message.address) = (post.stamp.origin, post.address());
+            fill(&mut message.body, value);
         });
-        Ok((name, Signal::Saved))
+        Ok((id, Signal::Saved))
     }
 
-    /// On the looper's thread, messages go into the queue at once, unless there is mail, which came earlier.
+    /// On the looper's thread, messages go into the queue at once, behind what others have left in the inbox.
     #[inline(never)]
     fn leave_here<T>(
         &self,
-        mut desk: OwnerGuard<'_, Desk>,
-        stamp: Stamp,
+        desk: OwnerGuard<'_, Desk>,
+        post: Post<'_>,
         value: T,
-        token: Option<Token>,
         fill: impl FnOnce(&mut Body, T),
-    ) -> Result<(Name, Signal), Refused<T>> {
-        let Stamp { when, asynchronous, origin } = stamp;
+    ) -> Result<(MessageId, Signal), Refused<T>> {
+        self.leave_in_queue(desk, post, value, &self.account.own, fill)
+    }
+
+    #[inline(never)]
+    fn leave_from_afar<T>(
+        &self,
+        post: Post<'_>,
+        value: T,
+        fill: impl FnOnce(&mut Body, T),
+    ) -> Result<(MessageId, Signal), Refused<T>> {
+        let Some(ours) = self.ours() else {
+            return Err(self.rejected(value));
+        };
+        if post.is_plain() && !self.is_watched() {
+            self.leave_in_inbox(post, value, fill)
+        } else {
+            self.leave_in_queue(self.raw_desk(ours), post, value, &self.account.visiting, fill)
+        }
+    }
+
+    /// Puts a message straight into the queue, behind what was left in the inbox.
+    fn leave_in_queue<T>(
+        &self,
+        mut desk: OwnerGuard<'_, Desk>,
+        post: Post<'_>,
+        value: T,
+        count: &Counter,
+        fill: impl FnOnce(&mut Body, T),
+    ) -> Result<(MessageId, Signal), Refused<T>> {
+        let Stamp { when, asynchronous, origin } = post.stamp;
         if self.inbox.is_closed() {
             drop(desk);
             return Err(self.rejected(value));
         }
-        // What has come by mail comes before it. To move that first would take as long as there is mail.
-        let number = if self.inbox.has_mail() { None } else { self.next_number(&mut desk, when.lane(), asynchronous) };
-        let Some(number) = number else {
-            drop(desk);
-            return self.leave_in_inbox(stamp, value, token, fill);
-        };
-        let extra = self.extra(token);
+        self.collect(&mut desk);
+        let watched = if self.is_watched() { Some(self.clock.now()) } else { None };
+        let extra = Extra { token: post.token, posted: watched };
         let time = match when {
-            When::Now => self.plain_time(&mut desk, extra.posted),
+            When::Now => self.plain_time(&mut desk, watched),
             When::At(time) => {
                 self.inbox.note_timed(time);
                 time
             }
             When::Front => Moment::FRONT,
         };
-        self.account.own.add(1);
-        let fill = |item: &mut Item| {
-            item.origin = origin;
-            fill(&mut item.body, value);
-        };
-        let name = if when == When::Now && desk.has_batches() {
-            // Behind those that were taken from the inbox.
-            desk.taken.plain.last().push(number, time, extra, fill);
-            Name::from_afar(number)
-        } else {
-            desk.queue.insert(number, time, extra, fill)
-        };
-        Ok((name, self.signal_for_own(&mut desk, when, Place::new(time, number))))
+        desk.last = desk.last.next(when.lane(), asynchronous);
+        let seq = desk.last;
+        count.add(1);
+        if let Some(to) = post.to {
+            to.tally.own.add(1);
+        }
+        if planted::is(Bug::SignalBeforePush) {
+            self.signal_if(self.inbox.rouse_for(Moment::FRONT));
+        }
+        let id = desk.queue.insert(seq, time, extra, |message| {
+            (message.origin, message.address) = (origin, post.address());
+            fill(&mut message.body, value);
+        });
+        let signal = self.signal_for(&desk, when, Place::new(time, seq));
+        Ok((id, signal))
     }
 
-    /// Its own thread's posts find it awake, unless it is between the polls of its host. What a barrier holds up is
+    /// The looper's own thread finds it awake, unless it is between the polls of its host. What a barrier holds up is
     /// woken for when that goes.
     #[inline]
-    fn signal_for_own(&self, desk: &mut Desk, when: When, place: Place) -> Signal {
+    fn signal_for(&self, desk: &Desk, when: When, place: Place) -> Signal {
         if !self.inbox.is_asleep() {
             return Signal::Saved;
         }
         // What is plain stands behind all barriers, whatever its time says.
         let is_behind = |barrier| when == When::Now || place > barrier;
-        let is_barred = !place.number().is_asynchronous() && desk.queue.first_barrier().is_some_and(is_behind);
+        let is_barred = !place.seq().is_asynchronous() && desk.queue.first_barrier().is_some_and(is_behind);
         match when {
             _ if is_barred => Signal::Saved,
             When::At(time) => self.inbox.rouse_for(time),
@@ -129,44 +178,13 @@ impl Shared {
         }
     }
 
-    /// What few messages have besides.
-    #[inline]
-    fn extra(&self, token: Option<Token>) -> Extra {
-        Extra { token, posted: if self.is_watched() { Some(self.clock.now()) } else { None } }
-    }
-
-    /// A number for a post of the looper's own thread; `None` if there is mail that it would overtake.
-    #[inline]
-    fn next_number(&self, desk: &mut Desk, lane: Lane, asynchronous: bool) -> Option<Number> {
-        let numbers = &mut desk.numbers;
-        numbers
-            .next(lane, asynchronous)
-            .or_else(|| if self.inbox.begin_block(numbers) { numbers.next(lane, asynchronous) } else { None })
-    }
-
-    fn leave_from_afar<T>(
-        &self,
-        stamp: Stamp,
-        value: T,
-        token: Option<Token>,
-        fill: impl FnOnce(&mut Body, T),
-    ) -> Result<(Name, Signal), Refused<T>> {
-        if self.is_inherited() {
-            return Err(self.rejected(value));
-        }
-        self.leave_in_inbox(stamp, value, token, fill)
-    }
-
     /// Leaves it where the looper's thread finds it after all that is there already.
     fn leave_in_inbox<T>(
         &self,
-        stamp: Stamp,
+        post: Post<'_>,
         value: T,
-        token: Option<Token>,
         fill: impl FnOnce(&mut Body, T),
-    ) -> Result<(Name, Signal), Refused<T>> {
-        let Stamp { when, asynchronous, origin } = stamp;
-        let extra = self.extra(token);
+    ) -> Result<(MessageId, Signal), Refused<T>> {
         if planted::is(Bug::SignalBeforePush) {
             self.signal_if(self.inbox.leave_chores());
         }
@@ -174,41 +192,28 @@ impl Shared {
             Ok(inbox) => inbox,
             Err(reason) => return Err(Refused { value, reason }),
         };
-        let time = match when {
-            When::Now => self.plain_time_in_inbox(&inbox, extra.posted),
-            When::At(time) => time,
-            When::Front => Moment::FRONT,
-        };
-        let (number, signal) = inbox.push(when.lane(), asynchronous, time, extra, |item| {
-            item.origin = origin;
-            fill(&mut item.body, value);
+        let latest = if self.clock.is_virtual() { None } else { inbox.latest() };
+        let time = latest.unwrap_or_else(|| self.plain_time_before(inbox.timed_from()));
+        let tally = post.to.map(|to| to.tally);
+        let (seq, signal) = inbox.push(time, tally, |message| {
+            (message.origin, message.address) = (post.stamp.origin, post.address());
+            fill(&mut message.body, value);
         });
         let signal = if planted::is(Bug::SignalBeforePush) { Signal::Saved } else { signal };
-        Ok((Name::from_afar(number), signal))
+        Ok((MessageId::plain(seq), signal))
     }
 
-    /// The time of a message that the looper's thread posts to run now: before it are those that are due.
+    /// The time of a message that goes into the queue to run now: before it are those that are due.
     ///
     /// The clock is read only if that can make a difference: if somebody watches, or if a timed message may have become
     /// due since it was looked at.
     #[inline]
-    fn plain_time(&self, desk: &mut Desk, posted: Option<Moment>) -> Moment {
+    fn plain_time(&self, desk: &mut Desk, watched: Option<Moment>) -> Moment {
         let timed_from = desk.queue.timed_from();
         let is_fresh = mem::replace(&mut desk.is_fresh, !self.clock.is_virtual());
-        match posted {
+        match watched {
             Some(now) => now,
             None if timed_from == Moment::NEVER && is_fresh => desk.queue.latest(),
-            None => self.plain_time_before(timed_from),
-        }
-    }
-
-    /// As [`plain_time`](Shared::plain_time), of a message that goes into the inbox.
-    fn plain_time_in_inbox(&self, inbox: &Open<'_, Item>, posted: Option<Moment>) -> Moment {
-        let timed_from = inbox.timed_from();
-        match posted {
-            Some(now) => now,
-            // It gets the time of the one before.
-            None if timed_from == Moment::NEVER && inbox.has_plain() && !self.clock.is_virtual() => Moment::EARLIEST,
             None => self.plain_time_before(timed_from),
         }
     }

@@ -1,7 +1,10 @@
 //! What goes over many messages, in slices: the looper and others are let in after each.
 
 use super::*;
-use crate::queue::index::{Filter, Index, Selection};
+use crate::queue::{
+    handlers::{Filter, Handlers, Selection},
+    slices::Tour,
+};
 
 /// How many messages somebody looks at before others are let in: microseconds' worth.
 const SLICE: usize = 256;
@@ -9,7 +12,10 @@ const SLICE: usize = 256;
 impl Shared {
     /// Takes step after step on the queue as it is then, mail included, until one gives something; and all that they
     /// have collected. A forked child has nothing.
-    fn in_slices<T, R>(&self, mut step: impl FnMut(&mut Queue<Item>, &mut Vec<T>) -> Option<R>) -> (Vec<T>, Option<R>) {
+    fn in_slices<T, R>(
+        &self,
+        mut step: impl FnMut(&mut Queue<Looper>, &mut Vec<T>) -> Option<R>,
+    ) -> (Vec<T>, Option<R>) {
         let (mut all, mut slice) = (Vec::new(), Vec::new());
         while let Some(ours) = self.ours() {
             let done = step(&mut self.desk(ours).queue, &mut slice);
@@ -24,24 +30,25 @@ impl Shared {
 
     /// Takes those of a handler's messages out of the queue that `filter` names: each when it is come to, if it is
     /// pending then. Of those that are posted meanwhile, some may be taken, too.
-    pub(crate) fn cancel_all(&self, target: Key, filter: Filter) -> Vec<queue::Taken<Item>> {
+    pub(crate) fn cancel_all(&self, target: Key, filter: Filter) -> Vec<queue::Taken<Looper>> {
         let mut selection = Selection::new(target, filter);
         self.in_slices(|queue, cancelled| queue.cancel_some(&mut selection, SLICE, cancelled).then_some(())).0
     }
 
-    /// How many of a handler's messages are pending.
+    /// How many of a handler's messages are pending that `filter` names.
     pub(crate) fn count(&self, target: Key, filter: Filter) -> usize {
         let (_, count) = self.in_slices(|queue, _: &mut Vec<()>| queue.count(target, filter, SLICE));
         count.unwrap_or(0)
     }
 
-    /// Where a handler's messages lie, in the order in which they will run.
-    pub(crate) fn spots_of(&self, target: Key) -> Vec<Spot> {
+    /// A handler's messages, in the order in which they will run.
+    pub(crate) fn messages_of(&self, target: Key) -> Vec<MessageId> {
         let mut selection = Selection::new(target, Filter::All);
-        let find = |queue: &mut Queue<Item>, found: &mut _| queue.find_some(&mut selection, SLICE, found).then_some(());
+        let find =
+            |queue: &mut Queue<Looper>, found: &mut _| queue.find_some(&mut selection, SLICE, found).then_some(());
         let (mut found, _) = self.in_slices(find);
         found.sort_unstable_by_key(|(place, _)| *place);
-        found.into_iter().map(|(_, spot)| spot).collect()
+        found.into_iter().map(|(_, id)| id).collect()
     }
 
     /// What `tell` says of each message that is pending, in their order, with its due time; and what `conclude` says of
@@ -50,14 +57,12 @@ impl Shared {
     /// Those that are posted, or taken out, meanwhile may be among them or not.
     pub(crate) fn pending_with<R, S: Default>(
         &self,
-        tell: impl Fn(Place, &Item, &Index) -> R,
-        conclude: impl Fn(&mut Queue<Item>) -> S,
+        tell: impl Fn(Place, &Message, &Handlers) -> R,
+        conclude: impl Fn(&mut Queue<Looper>) -> S,
     ) -> (Vec<(Moment, R)>, S) {
-        let mut slots = None;
-        let (mut told, concluded) = self.in_slices(|queue, told| {
-            let slots = slots.get_or_insert_with(|| queue.slots());
-            queue.tell_some(slots, SLICE, &tell, told).then(|| conclude(queue))
-        });
+        let mut tour = Tour::default();
+        let (mut told, concluded) =
+            self.in_slices(|queue, told| queue.tell_some(&mut tour, SLICE, &tell, told).then(|| conclude(queue)));
         told.sort_unstable_by_key(|(place, _)| *place);
         (told.into_iter().map(|(place, told)| (place.when, told)).collect(), concluded.unwrap_or_default())
     }

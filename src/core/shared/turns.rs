@@ -5,18 +5,10 @@ use super::{inherited::Ours, *};
 impl Shared {
     /// The place of the first message that may run.
     pub(crate) fn next_place(&self) -> Option<Place> {
-        self.desk_for_turn(self.ours()?).queue.next_place()
+        self.desk(self.ours()?).queue.next_place()
     }
 
-    /// As [`next_place`](Shared::next_place), at the end of a turn in which none has run: gives back the room that a
-    /// burst has left.
-    pub(crate) fn next_place_when_idle(&self) -> Option<Place> {
-        let mut desk = self.desk_for_turn(self.ours()?);
-        self.trim(&mut desk);
-        desk.queue.next_place()
-    }
-
-    /// Whether nothing is pending, no barrier stands, and no burst has left room. That is what most turns find that
+    /// Whether nothing is pending, and no barrier stands. That is what most turns find that
     /// serve fds, so to find it costs little; `false` where it would cost more.
     #[inline]
     pub(crate) fn is_calm(&self, here: Here) -> bool {
@@ -25,7 +17,7 @@ impl Shared {
 
     #[inline]
     fn is_calm_at(&self, desk: &Desk) -> bool {
-        desk.queue.is_calm() && !desk.has_batches() && !self.inbox.has_mail()
+        desk.queue.is_calm() && !self.inbox.has_mail()
     }
 
     /// The place of the first message that may run, and when a barrier will have stood for too long.
@@ -46,7 +38,7 @@ impl Shared {
 
     #[inline(never)]
     fn next_stops_of_any(&self, ours: Ours) -> (Option<Place>, Option<Moment>) {
-        let mut desk = self.desk_for_turn(ours);
+        let mut desk = self.desk(ours);
         desk.is_fresh = false;
         (desk.queue.next_place(), self.next_alarm(&desk.queue))
     }
@@ -55,13 +47,13 @@ impl Shared {
     /// from it, the looper is woken when the last one goes.
     pub(crate) fn await_idle(&self) -> bool {
         let now = self.clock.now();
-        self.ours().is_some_and(|ours| self.desk_for_turn(ours).queue.await_idle(now))
+        self.ours().is_some_and(|ours| self.desk(ours).queue.await_idle(now))
     }
 
     /// Whether no message is due and no barrier stands.
     pub(crate) fn is_idle(&self) -> bool {
         let now = self.clock.now();
-        self.ours().is_some_and(|ours| self.desk_for_turn(ours).queue.is_idle(now))
+        self.ours().is_some_and(|ours| self.desk(ours).queue.is_idle(now))
     }
 
     /// Publishes that the looper sleeps until `until`, unless a message is due before that, a barrier is to be
@@ -76,30 +68,36 @@ impl Shared {
         let Some(ours) = self.ours() else {
             return false;
         };
-        let mut desk = self.desk_for_turn(ours);
+        let mut desk = self.desk(ours);
         let is_early = |stop: Moment| stop < until;
         let has_stop =
             desk.queue.next_due().is_some_and(is_early) || self.next_alarm(&desk.queue).is_some_and(is_early);
-        if has_stop || desk.has_batches() || !self.inbox.settle(until) {
+        if has_stop || !self.inbox.settle(until) {
             return false;
         }
         self.inbox.set_timed_from(desk.queue.timed_from());
+        desk.queue.give_back_room();
         true
     }
 
     /// Takes the first message if it is due at `now`, to be run, and moves it to `begun`, in which nothing is left to
     /// run; otherwise tells when the first one is due. A plain one is always due.
     ///
-    /// The mail is collected only if some of it may come first: not for each message while others post without end.
+    /// The mail is taken only when the queue has run dry, or when it may matter what is next: not for each message while
+    /// others post without end.
     #[inline(always)]
-    pub(crate) fn next_message(&self, here: Here, now: Moment, begun: &mut Begun<Item>) -> Result<(), Option<Moment>> {
+    pub(crate) fn next_message(
+        &self,
+        here: Here,
+        now: Moment,
+        begun: &mut Begun<Looper>,
+    ) -> Result<(), Option<Moment>> {
         if self.is_inherited() {
             return Err(None);
         }
         let mut desk = self.desk.lock_here(here);
-        // Plain mail comes after what is plain already, however much others post.
-        let has_mail = self.inbox.has_mail() || desk.has_batches();
-        if !has_mail || desk.queue.begins_plain() && self.inbox.is_plain() {
+        // Mail comes after what is plain already, however much others post.
+        if !self.inbox.has_mail() || desk.queue.begins_plain() {
             desk.queue.pop_due(now, begun)
         } else {
             self.next_message_or_mail(desk, now, begun)
@@ -111,9 +109,9 @@ impl Shared {
         &self,
         mut desk: OwnerGuard<'_, Desk>,
         now: Moment,
-        begun: &mut Begun<Item>,
+        begun: &mut Begun<Looper>,
     ) -> Result<(), Option<Moment>> {
-        self.collect_for_turn(&mut desk);
+        self.collect(&mut desk);
         desk.queue.pop_due(now, begun)
     }
 }

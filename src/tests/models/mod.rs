@@ -125,11 +125,6 @@ mod controls {
     }
 
     #[test]
-    fn p1_a_poster_that_relies_on_mail_that_the_looper_sleeps_over_is_caught() {
-        catches("wake::c1_c9_a_post_behind_mail_that_a_looper_sleeps_over_wakes_it", Bug::RaiseOnce, "deadlock");
-    }
-
-    #[test]
     fn p1_settling_over_a_wake_is_caught() {
         catches("wake::c1_a_wake_ends_a_sleep", Bug::SettleWithoutLooking, "deadlock");
     }

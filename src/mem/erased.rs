@@ -1,0 +1,414 @@
+//! Closures and messages by value: a small one needs no heap, and one that is not `Send` crosses threads unopened.
+//!
+//! A box costs an allocation for each post, which is most of what a post costs. An [`Erased`] has room for [`WORDS`]
+//! words in itself. What is larger is boxed by whoever posts it, before it is passed around (M12).
+//!
+//! A closure is called by its looper. A message is taken out by whoever has the [`Of`] of its handler, which may cross
+//! threads exactly if the message may: so a message that is not `Send` is opened where it was sent, or nowhere.
+//!
+//! The crate `smallbox` does a part of this, and as fast. What it does not have would need `unsafe` around it all the
+//! same: what is not `Send` lies in a queue that all threads share. So all of it is here.
+
+use std::{
+    any::TypeId,
+    fmt::{self, Debug, Formatter},
+    marker::PhantomData,
+    mem::{self, MaybeUninit},
+    ptr,
+    sync::Mutex,
+};
+
+use crate::sys::sync::{Here, ThreadNumber};
+
+/// How many words there is room for: five captured references, or a `String` and two numbers.
+const WORDS: usize = 5;
+
+/// Pointers, so that those in the value survive the move.
+type Room = MaybeUninit<[*const (); WORDS]>;
+
+/// The thread number for what any thread may open.
+pub(crate) const ANYWHERE: u32 = 0;
+
+/// A `FnOnce(&C)` or a message, of any type; or nothing.
+pub(crate) struct Erased<C: ?Sized + 'static> {
+    /// `None` if there is nothing in it.
+    methods: Option<&'static Methods<C>>,
+    room: Room,
+    /// The number of the only thread that may call or drop it; [`ANYWHERE`] if all may.
+    home: u32,
+}
+
+struct Methods<C: ?Sized> {
+    /// What is in the room.
+    of: fn() -> TypeId,
+    /// Takes it out of the room and calls it. A message is dropped.
+    call: unsafe fn(*const Room, &C),
+    /// Takes it out of the room and drops it.
+    drop: unsafe fn(*const Room),
+}
+
+/// The right to open the messages of type `M` that one handler was sent. Whoever has it may have an `M` on this thread:
+/// it is `Send` and `Sync` exactly if `M` is `Send`.
+pub(crate) struct Of<M>(PhantomData<Mutex<M>>);
+
+impl<M> Of<M> {
+    pub(crate) const fn new() -> Of<M> {
+        Of(PhantomData)
+    }
+}
+
+impl<M> Clone for Of<M> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<M> Copy for Of<M> {}
+
+// SAFETY: what is not `Send` is only ever moved with the bytes around it on other threads than its own: `home` keeps them
+// from calling and dropping it, and `Of`, which is not `Send` then either, from opening it.
+#[allow(unsafe_code, reason = "values of any type without a box: see docs/performance.md")]
+unsafe impl<C: ?Sized + 'static> Send for Erased<C> {}
+
+impl<C: ?Sized + 'static> Default for Erased<C> {
+    /// Keeps nothing.
+    #[inline]
+    fn default() -> Self {
+        Erased { methods: None, room: Room::uninit(), home: ANYWHERE }
+    }
+}
+
+impl<C: ?Sized + 'static> Erased<C> {
+    /// Whether a `V` has room. One that has not is to be boxed.
+    #[inline(always)]
+    pub(crate) const fn has_room_for<V>() -> bool {
+        mem::size_of::<V>() <= mem::size_of::<Room>() && mem::align_of::<V>() <= mem::align_of::<Room>()
+    }
+
+    /// Keeps `closure` in place of nothing, for any thread to call or to drop. It is written where it is to lie: to
+    /// make one and move it there costs as much as all the rest of posting it.
+    #[inline(always)]
+    pub(crate) fn fill<F: FnOnce(&C) + Send + 'static>(&mut self, closure: F) {
+        self.keep(closure, Closure::<F, C>::METHODS, ANYWHERE);
+    }
+
+    /// As [`fill`](Erased::fill), for the calling thread alone to call or to drop.
+    #[inline(always)]
+    pub(crate) fn fill_local<F: FnOnce(&C) + 'static>(&mut self, closure: F, here: Here) {
+        self.keep(closure, Closure::<F, C>::METHODS, here.number().get());
+    }
+
+    /// Keeps `message` in place of nothing, in a box if it has no room without; for the thread `home` to drop, and for
+    /// whoever has an `Of<M>` to take out.
+    #[inline(always)]
+    pub(crate) fn fill_message<M: 'static>(&mut self, message: M, home: u32) {
+        if const { Self::has_room_for::<M>() } {
+            self.keep(message, Message::<M, C>::METHODS, home);
+        } else {
+            self.fill_boxed(Box::new(message), home);
+        }
+    }
+
+    /// As [`fill_message`](Erased::fill_message), of a message that is in a box already: that stays its box if there is
+    /// no room without one.
+    pub(crate) fn fill_boxed<M: 'static>(&mut self, message: Box<M>, home: u32) {
+        if const { Self::has_room_for::<M>() } {
+            self.keep(*message, Message::<M, C>::METHODS, home);
+        } else {
+            self.keep(message, Message::<Box<M>, C>::METHODS, home);
+        }
+    }
+
+    #[inline(always)]
+    fn keep<V>(&mut self, value: V, methods: &'static Methods<C>, home: u32) {
+        debug_assert!(self.methods.is_none(), "there is nothing in it");
+        assert!(Self::has_room_for::<V>(), "it has room");
+        // SAFETY: the room is large enough for a `V`, and aligned for one.
+        #[allow(unsafe_code, reason = "values of any type without a box: see docs/performance.md")]
+        unsafe {
+            self.room.as_mut_ptr().cast::<V>().write(value);
+        }
+        self.methods = Some(methods);
+        self.home = home;
+    }
+
+    /// Lets only the thread `home` call or drop it, or all if that is [`ANYWHERE`].
+    #[inline]
+    pub(crate) fn set_home(&mut self, home: u32) {
+        self.home = home;
+    }
+
+    /// Moves what is in it to `other`, which has nothing in it.
+    ///
+    /// Cheaper than to move the whole: only what has been written a while ago is read in large pieces, which a CPU does
+    /// badly with what it has just written in small ones.
+    #[inline(always)]
+    pub(crate) fn move_to(&mut self, other: &mut Erased<C>) {
+        debug_assert!(other.methods.is_none(), "there is nothing in it");
+        other.room = self.room;
+        other.home = self.home;
+        other.methods = self.methods.take();
+    }
+
+    /// Whether the calling thread may call or drop it.
+    #[inline]
+    pub(crate) fn is_here(&self) -> bool {
+        self.home == ANYWHERE || ThreadNumber::is(self.home)
+    }
+
+    /// Takes the closure out and calls it; does nothing if it is out already.
+    ///
+    /// # Panics
+    /// If it stays on another thread.
+    #[inline(always)]
+    pub(crate) fn call(&mut self, here: Here, context: &C) {
+        let may_call = self.home == ANYWHERE || self.home == here.number().get();
+        assert!(may_call, "a closure that is not Send is called on its thread");
+        if let Some(methods) = self.methods.take() {
+            // SAFETY: the methods are those of what is in the room, which is not used after this, since there is
+            // nothing in it now. The thread may: it is the value's home, or the value is `Send`.
+            #[allow(unsafe_code, reason = "values of any type without a box: see docs/performance.md")]
+            unsafe {
+                (methods.call)(&raw const self.room, context);
+            }
+        }
+    }
+
+    /// Takes the message out; `None` if it is out already, or of another type.
+    #[inline(always)]
+    pub(crate) fn open<M: 'static>(&mut self, of: Of<M>) -> Option<M> {
+        if const { Self::has_room_for::<M>() } {
+            self.take::<M, M>(of)
+        } else {
+            self.take::<M, Box<M>>(of).map(|message| *message)
+        }
+    }
+
+    /// As [`open`](Erased::open), in a box: without a copy on the stack if it lies in one.
+    pub(crate) fn open_boxed<M: 'static>(&mut self, of: Of<M>) -> Option<Box<M>> {
+        if const { Self::has_room_for::<M>() } {
+            self.take::<M, M>(of).map(Box::new)
+        } else {
+            self.take::<M, Box<M>>(of)
+        }
+    }
+
+    /// Takes out what lies in it: an `M`, or a box with one.
+    #[inline(always)]
+    fn take<M: 'static, V: 'static>(&mut self, _: Of<M>) -> Option<V> {
+        let methods = self.methods?;
+        // The address says so in all but odd cases; the type, in any.
+        if !ptr::eq(methods, Message::<V, C>::METHODS) && (methods.of)() != TypeId::of::<Message<V, C>>() {
+            return None;
+        }
+        self.methods = None;
+        // SAFETY: there is a `V` in the room, sent as a message; it is taken out once, since there is nothing in it
+        // now. An `Of<M>` is on this thread, so an `M` may be.
+        #[allow(unsafe_code, reason = "values of any type without a box: see docs/performance.md")]
+        Some(unsafe { self.room.as_ptr().cast::<V>().read() })
+    }
+}
+
+impl<C: ?Sized + 'static> Drop for Erased<C> {
+    /// Forgets what must not be dropped here.
+    fn drop(&mut self) {
+        if let Some(methods) = self.methods
+            && self.is_here()
+        {
+            // SAFETY: the methods are those of what is in the room, which is not used after this.
+            #[allow(unsafe_code, reason = "values of any type without a box: see docs/performance.md")]
+            unsafe {
+                (methods.drop)(&raw const self.room);
+            }
+        }
+    }
+}
+
+impl<C: ?Sized + 'static> Debug for Erased<C> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Erased").finish_non_exhaustive()
+    }
+}
+
+/// Takes a `V` out of a room.
+///
+/// # Safety
+/// There has to be one in it, and nobody may take it out again.
+#[inline]
+#[allow(unsafe_code, reason = "values of any type without a box: see docs/performance.md")]
+unsafe fn take<V>(room: *const Room) -> V {
+    // SAFETY: as the caller says.
+    unsafe { room.cast::<V>().read() }
+}
+
+/// The methods of a closure that is in a room.
+struct Closure<F, C: ?Sized>(PhantomData<(F, *const C)>);
+
+impl<F: FnOnce(&C) + 'static, C: ?Sized + 'static> Closure<F, C> {
+    #[allow(unsafe_code, reason = "values of any type without a box: see docs/performance.md")]
+    const METHODS: &'static Methods<C> = &Methods {
+        of: TypeId::of::<Closure<F, C>>,
+        // SAFETY: these are the methods of an `F`; the caller sees to the rest.
+        call: |room, context| unsafe { take::<F>(room) }(context),
+        // SAFETY: as above.
+        drop: |room| drop(unsafe { take::<F>(room) }),
+    };
+}
+
+/// The methods of a message that is in a room, as it is or in a box.
+struct Message<V, C: ?Sized>(PhantomData<(V, *const C)>);
+
+impl<V: 'static, C: ?Sized + 'static> Message<V, C> {
+    #[allow(unsafe_code, reason = "values of any type without a box: see docs/performance.md")]
+    const METHODS: &'static Methods<C> = &Methods {
+        of: TypeId::of::<Message<V, C>>,
+        // SAFETY: these are the methods of a `V`; the caller sees to the rest.
+        call: |room, _| drop(unsafe { take::<V>(room) }),
+        // SAFETY: as above.
+        drop: |room| drop(unsafe { take::<V>(room) }),
+    };
+}
+
+#[cfg(all(test, not(alooper_loom)))]
+mod tests {
+    use std::{cell::Cell, rc::Rc, sync::Arc, thread};
+
+    use super::*;
+
+    type Adding = Erased<Cell<u64>>;
+
+    fn kept<F: FnOnce(&Cell<u64>) + Send + 'static>(closure: F) -> Adding {
+        let mut kept = Adding::default();
+        kept.fill(closure);
+        kept
+    }
+
+    fn here() -> Here {
+        ThreadNumber::assign().unwrap().here().unwrap()
+    }
+
+    fn kept_here<F: FnOnce(&Cell<u64>) + 'static>(closure: F) -> Adding {
+        let mut kept = Adding::default();
+        kept.fill_local(closure, here());
+        kept
+    }
+
+    fn add<const N: usize>(numbers: [u64; N], kept: Arc<()>) -> impl FnOnce(&Cell<u64>) + Send + 'static {
+        move |sum: &Cell<u64>| {
+            let _kept = kept;
+            sum.set(sum.get() + numbers.iter().sum::<u64>());
+        }
+    }
+
+    #[test]
+    fn m9_small_ones_and_boxes_are_called_once_and_dropped() {
+        let held = Arc::new(());
+        let sum = Cell::new(0);
+
+        kept(add([1; 4], held.clone())).call(here(), &sum);
+        kept(Box::new(add([10; 5], held.clone()))).call(here(), &sum);
+        kept(|sum: &Cell<u64>| sum.set(sum.get() + 100)).call(here(), &sum);
+
+        assert_eq!((sum.get(), Arc::strong_count(&held)), (154, 1));
+    }
+
+    #[test]
+    fn m9_ones_that_are_not_called_are_dropped_once() {
+        let held = Arc::new(());
+
+        drop(kept(add([1; 4], held.clone())));
+        drop(kept(Box::new(add([1; 50], held.clone()))));
+
+        assert_eq!(Arc::strong_count(&held), 1);
+    }
+
+    #[test]
+    fn m12_what_is_large_or_aligned_like_no_word_has_no_room() {
+        #[repr(align(64))]
+        struct Aligned;
+
+        assert!(Adding::has_room_for::<[usize; WORDS]>() && Adding::has_room_for::<Box<Aligned>>());
+        assert!(!Adding::has_room_for::<[usize; WORDS + 1]>() && !Adding::has_room_for::<Aligned>());
+    }
+
+    #[test]
+    fn m10_one_that_is_not_send_opens_on_its_thread_alone() {
+        let value = Rc::new(Cell::new(0));
+        let held = value.clone();
+        let closure = kept_here(move |_: &Cell<u64>| held.set(7));
+
+        let back = thread::spawn(move || {
+            assert!(!closure.is_here());
+            closure
+        });
+        back.join().unwrap().call(here(), &Cell::new(0));
+
+        assert_eq!((value.get(), Rc::strong_count(&value)), (7, 1));
+    }
+
+    #[test]
+    fn m10_one_that_is_not_send_is_not_called_elsewhere() {
+        let value = Rc::new(());
+        let held = value.clone();
+        let mut closure = kept_here(move |_: &Cell<u64>| drop(held));
+
+        let refused = thread::spawn(move || closure.call(here(), &Cell::new(0)));
+
+        assert!(refused.join().is_err());
+        assert_eq!(Rc::strong_count(&value), 2, "and not dropped there either");
+    }
+
+    /// Sends and opens `message`, and sees to it that nothing is left behind.
+    fn there_and_back<M: PartialEq + Debug + Clone + 'static>(message: M) {
+        let mut erased = Adding::default();
+        erased.fill_message(message.clone(), ANYWHERE);
+
+        assert_eq!(erased.open(Of::<M>::new()), Some(message.clone()));
+        assert_eq!(erased.open(Of::<M>::new()), None, "it is out");
+
+        erased.fill_boxed(Box::new(message.clone()), ANYWHERE);
+        assert_eq!(erased.open_boxed(Of::<M>::new()), Some(Box::new(message)));
+    }
+
+    #[test]
+    fn m9_small_and_large_messages_come_out_as_they_went_in() {
+        there_and_back(());
+        there_and_back(7_u8);
+        there_and_back("seven".to_owned());
+        there_and_back([7_u64; 5]);
+        there_and_back([7_u64; 6]);
+        there_and_back([7_u128; 1]);
+        there_and_back(Some(Box::new([1_u8; 100])));
+    }
+
+    #[test]
+    fn m10_a_message_does_not_open_as_another_type_nor_as_a_closure() {
+        let value = Arc::new(());
+        let mut erased = Adding::default();
+        erased.fill_message(value.clone(), ANYWHERE);
+
+        assert_eq!(erased.open(Of::<Rc<()>>::new()), None);
+        assert_eq!(erased.open(Of::<Box<Arc<()>>>::new()), None);
+        assert_eq!(erased.open(Of::<Arc<()>>::new()), Some(value.clone()));
+        assert_eq!(Arc::strong_count(&value), 1);
+
+        fn closure(_: &Cell<u64>) {}
+        let mut erased = kept(closure as fn(&Cell<u64>));
+        assert!(erased.open(Of::<fn(&Cell<u64>)>::new()).is_none());
+    }
+
+    #[test]
+    fn m10_a_message_is_dropped_where_it_may_be() {
+        let value = Arc::new(());
+        let mut erased = Adding::default();
+        erased.fill_message(value.clone(), here().number().get());
+
+        thread::spawn(move || drop(erased)).join().unwrap();
+
+        assert_eq!(Arc::strong_count(&value), 2, "it was forgotten");
+        let mut erased = Adding::default();
+        erased.fill_message(value.clone(), here().number().get());
+        drop(erased);
+        assert_eq!(Arc::strong_count(&value), 2);
+    }
+}

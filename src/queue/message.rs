@@ -1,0 +1,249 @@
+//! A message as it lies in the queue: its place in the order, whose it is, and what runs.
+
+use std::panic::Location;
+
+use crate::{mem::erased::Erased, queue::labels::Token, time::Moment};
+
+/// A place in the user's source: where something was posted or added.
+pub(crate) type Origin = &'static Location<'static>;
+
+/// How a message came to its due time, which says where in the queue it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lane {
+    /// Posted to run when everything that is due already has run.
+    Plain,
+    /// Posted with a delay or a time.
+    Timed,
+    /// Posted at the front.
+    Front,
+}
+
+/// The posting order of a message, over all threads: no other message ever has the same.
+///
+/// Posts through the inbox are counted under its lock. All others have the count of the last of these that the queue
+/// has, and are counted among themselves: so no counter is shared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Seq {
+    remote: i64,
+    /// The lowest three bits say where in the queue the message stands.
+    own: i64,
+}
+
+/// How many bits say where the message stands.
+const LANE_BITS: u32 = 3;
+
+impl Seq {
+    /// That of the `order`-th post through the inbox.
+    #[inline]
+    pub(crate) const fn remote(order: i64) -> Seq {
+        Seq { remote: order, own: 0 }
+    }
+
+    /// That of the next post to the queue itself, after the one of `self`.
+    #[inline]
+    pub(crate) const fn next(self, lane: Lane, asynchronous: bool) -> Seq {
+        let order = (self.own >> LANE_BITS) + 1;
+        Seq { remote: self.remote, own: (order << LANE_BITS) | ((lane as i64) << 1) | asynchronous as i64 }
+    }
+
+    #[inline]
+    pub(crate) const fn lane(self) -> Lane {
+        match (self.own >> 1) & 3 {
+            0 => Lane::Plain,
+            1 => Lane::Timed,
+            _ => Lane::Front,
+        }
+    }
+
+    /// Whether barriers let the message pass.
+    #[inline]
+    pub(crate) const fn is_asynchronous(self) -> bool {
+        self.own & 1 == 1
+    }
+}
+
+/// A message's place in the order: no two messages ever have the same.
+///
+/// Ordered by due time, then by posting order. At-front messages are due at [`Moment::FRONT`] and count their posting
+/// order downwards, so that the last one posted is the first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    pub(crate) when: Moment,
+    order: Seq,
+}
+
+impl Place {
+    /// The place of the message `seq`, due at `when`.
+    #[inline]
+    pub(crate) fn new(when: Moment, seq: Seq) -> Place {
+        let order = match seq.lane() {
+            Lane::Front => Seq { remote: -seq.remote, own: -seq.own },
+            Lane::Plain | Lane::Timed => seq,
+        };
+        Place { when, order }
+    }
+
+    /// Which message it is.
+    #[inline]
+    pub(crate) fn seq(self) -> Seq {
+        Seq { remote: self.order.remote.abs(), own: self.order.own.abs() }
+    }
+}
+
+/// Names a message, for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct MessageId {
+    pub(crate) seq: Seq,
+    /// Where it lies, if it is not a plain one: those are found by their order.
+    pub(crate) slot: u32,
+}
+
+impl MessageId {
+    #[inline]
+    pub(crate) fn plain(seq: Seq) -> MessageId {
+        MessageId { seq, slot: u32::MAX }
+    }
+}
+
+/// Whose a message is, and its `what`, if it has one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Address {
+    /// The handler's position, and flags: an `Option` of each would make each message larger.
+    target: u32,
+    what: i32,
+}
+
+const HAS_WHAT: u32 = 1 << 31;
+const IS_LISTED: u32 = 1 << 30;
+const POSITION: u32 = IS_LISTED - 1;
+/// A closure. Memory ends before there are so many handlers.
+const NOBODY: u32 = POSITION;
+/// No message any more.
+const VACANT: u32 = POSITION - 1;
+
+impl Address {
+    /// Of a closure.
+    pub(crate) const NOBODY: Address = Address { target: NOBODY, what: 0 };
+
+    #[inline]
+    pub(crate) fn new(target: u32, what: Option<i32>) -> Address {
+        let flag = if what.is_some() { HAS_WHAT } else { 0 };
+        Address { target: target & POSITION | flag, what: what.unwrap_or_default() }
+    }
+
+    /// The handler's position, if it is a handler's. No other handler has it for as long as this one has messages.
+    #[inline]
+    pub(crate) fn target(self) -> Option<u32> {
+        let position = self.target & POSITION;
+        (position < VACANT).then_some(position)
+    }
+
+    #[inline]
+    pub(crate) fn what(self) -> Option<i32> {
+        (self.target & HAS_WHAT != 0).then_some(self.what)
+    }
+
+    /// Whether the message stands in its handler's list.
+    #[inline]
+    pub(crate) fn is_listed(self) -> bool {
+        self.target & IS_LISTED != 0
+    }
+
+    pub(crate) fn set_listed(&mut self) {
+        self.target |= IS_LISTED;
+    }
+}
+
+/// A message that is pending; or a place for one.
+#[derive(Debug)]
+pub(crate) struct Message<C: 'static> {
+    pub(crate) seq: Seq,
+    pub(crate) when: Moment,
+    pub(crate) origin: Origin,
+    pub(crate) address: Address,
+    /// A closure, or a handler's message; nothing while a predicate looks at it.
+    pub(crate) body: Erased<C>,
+}
+
+impl<C> Message<C> {
+    /// A place for one.
+    #[inline]
+    pub(crate) fn vacant() -> Message<C> {
+        let address = Address { target: VACANT, what: 0 };
+        let (seq, when) = (Seq::default(), Moment::EARLIEST);
+        Message { seq, when, origin: Location::caller(), address, body: Erased::default() }
+    }
+
+    #[inline]
+    pub(crate) fn is_vacant(&self) -> bool {
+        self.address.target == VACANT
+    }
+
+    /// Takes out what there is of it, and leaves a place for another one.
+    pub(crate) fn take(&mut self) -> Message<C> {
+        let vacant = Message { seq: self.seq, when: self.when, ..Message::vacant() };
+        std::mem::replace(self, vacant)
+    }
+}
+
+/// What few messages have, and what therefore does not lie with them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Extra {
+    pub(crate) token: Option<Token>,
+    /// When it was posted, if somebody watched.
+    pub(crate) posted: Option<Moment>,
+}
+
+impl Extra {
+    #[inline]
+    pub(crate) fn is_empty(self) -> bool {
+        self.token.is_none() && self.posted.is_none()
+    }
+}
+
+#[cfg(all(test, not(alooper_loom)))]
+mod tests {
+    use super::*;
+
+    /// A word more in each is paid for by every post.
+    #[test]
+    fn a_message_that_is_pending_takes_ninety_six_bytes() {
+        assert_eq!(size_of::<Message<()>>(), 96);
+    }
+
+    #[test]
+    fn r2_an_address_keeps_apart_no_what_and_any_what() {
+        for target in [0, 7, VACANT - 1] {
+            for what in [None, Some(0), Some(-1), Some(i32::MIN), Some(i32::MAX)] {
+                let mut address = Address::new(target, what);
+                assert_eq!((address.target(), address.what(), address.is_listed()), (Some(target), what, false));
+
+                address.set_listed();
+                assert_eq!((address.target(), address.what(), address.is_listed()), (Some(target), what, true));
+            }
+        }
+        assert_eq!((Address::NOBODY.target(), Address::NOBODY.what()), (None, None));
+        assert!(Message::<()>::vacant().address.target().is_none());
+    }
+
+    #[test]
+    fn m5_posts_of_the_queue_itself_come_between_those_of_the_inbox() {
+        let first = Seq::remote(1);
+        let second = first.next(Lane::Plain, false);
+        let third = second.next(Lane::Timed, true);
+        let last = Seq::remote(2);
+
+        assert!(first < second && second < third && third < last);
+        assert_eq!((third.lane(), third.is_asynchronous()), (Lane::Timed, true));
+        assert_eq!((first.lane(), first.is_asynchronous()), (Lane::Plain, false));
+    }
+
+    #[test]
+    fn m3_the_last_one_at_the_front_is_the_first() {
+        let one = Seq::remote(3).next(Lane::Front, false);
+        let other = one.next(Lane::Front, true);
+
+        assert!(Place::new(Moment::FRONT, other) < Place::new(Moment::FRONT, one));
+        assert_eq!(Place::new(Moment::FRONT, other).seq(), other);
+    }
+}

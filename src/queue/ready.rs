@@ -1,0 +1,366 @@
+//! Plain messages, in posting order: each lies where it was written until it is taken out.
+//!
+//! They lie in *batches*. Those of other threads are filled in the inbox and come in as they are: nothing is copied. One
+//! that is cancelled is emptied in place.
+
+use std::collections::VecDeque;
+
+use crate::{
+    queue::message::{Message, Seq},
+    time::Moment,
+};
+
+/// How many messages a batch has room for.
+pub(crate) const BATCH: usize = 256;
+
+/// How many empty batches are kept for the next messages, while the looper does not sleep.
+const SPARE: usize = 64;
+
+/// How many of these are kept when it falls asleep.
+const SPARE_ASLEEP: usize = 4;
+
+/// How many emptied places are not worth a sweep.
+const COMMON_VACANT: usize = 32;
+
+/// Messages in posting order. It keeps the places of those that are gone, and fills them where they lie.
+#[derive(Debug)]
+pub(crate) struct Batch<C: 'static> {
+    messages: Vec<Message<C>>,
+    /// The first one that was not taken out.
+    head: usize,
+    /// The first place that is free.
+    tail: usize,
+    /// How many between these were emptied.
+    vacant: usize,
+    /// No message in it is due earlier, whatever it says: one that was posted before it and is due at this time was in
+    /// the queue before it.
+    floor: Moment,
+}
+
+impl<C> Default for Batch<C> {
+    fn default() -> Self {
+        Batch { messages: Vec::new(), head: 0, tail: 0, vacant: 0, floor: Moment::EARLIEST }
+    }
+}
+
+impl<C> Batch<C> {
+    /// A place for one more message, if there is room.
+    #[inline(always)]
+    fn place(&mut self) -> Option<&mut Message<C>> {
+        if self.tail == self.messages.len() && !self.add_place() {
+            return None;
+        }
+        let place = self.messages.get_mut(self.tail);
+        self.tail += 1;
+        place
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn add_place(&mut self) -> bool {
+        let has_room = self.messages.len() < BATCH;
+        if has_room {
+            self.messages.push(Message::vacant());
+        }
+        has_room
+    }
+
+    fn clear(&mut self) {
+        (self.head, self.tail, self.vacant, self.floor) = (0, 0, 0, Moment::EARLIEST);
+    }
+
+    /// Those that were not taken out, also those that were emptied.
+    fn live(&self) -> &[Message<C>] {
+        &self.messages[self.head..self.tail]
+    }
+
+    fn is_all_vacant(&self) -> bool {
+        self.vacant == self.tail - self.head
+    }
+}
+
+/// Batches on their way into the queue, of other threads' messages.
+#[derive(Debug)]
+pub(crate) struct Batches<C: 'static> {
+    /// The last one is filled.
+    filled: VecDeque<Batch<C>>,
+    spare: Vec<Batch<C>>,
+}
+
+impl<C> Default for Batches<C> {
+    fn default() -> Self {
+        Batches { filled: VecDeque::new(), spare: Vec::new() }
+    }
+}
+
+impl<C> Batches<C> {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.filled.is_empty()
+    }
+
+    /// A place for one more message.
+    #[inline]
+    pub(crate) fn place(&mut self) -> &mut Message<C> {
+        if self.filled.back().is_none_or(|last| last.tail == BATCH) {
+            self.filled.push_back(self.spare.pop().unwrap_or_default());
+        }
+        self.filled.back_mut().and_then(Batch::place).expect("there is room now")
+    }
+}
+
+/// The plain messages of the queue.
+#[derive(Debug)]
+pub(crate) struct Ready<C: 'static> {
+    first: Batch<C>,
+    rest: VecDeque<Batch<C>>,
+    spare: Vec<Batch<C>>,
+    /// How many of all were emptied.
+    vacant: usize,
+}
+
+impl<C> Default for Ready<C> {
+    fn default() -> Self {
+        Ready { first: Batch::default(), rest: VecDeque::new(), spare: Vec::new(), vacant: 0 }
+    }
+}
+
+impl<C> Ready<C> {
+    /// Whether there is no place in use, not even one that was emptied.
+    #[inline(always)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.first.head == self.first.tail && self.rest.is_empty()
+    }
+
+    /// A place behind all others.
+    #[inline(always)]
+    pub(crate) fn place(&mut self) -> &mut Message<C> {
+        if self.rest.is_empty() && (self.first.tail < self.first.messages.len() || self.first.add_place()) {
+            let tail = self.first.tail;
+            self.first.tail += 1;
+            return &mut self.first.messages[tail];
+        }
+        self.place_in_rest()
+    }
+
+    #[inline(never)]
+    fn place_in_rest(&mut self) -> &mut Message<C> {
+        if self.rest.back().is_none_or(|last| last.tail == BATCH) {
+            let batch = self.spare.pop().unwrap_or_default();
+            self.rest.push_back(batch);
+        }
+        self.rest.back_mut().and_then(Batch::place).expect("there is room now")
+    }
+
+    /// The first message, for taking it out, and when it is due; it is out.
+    #[inline(always)]
+    pub(crate) fn pop(&mut self) -> Option<(&mut Message<C>, Moment)> {
+        loop {
+            if self.first.head == self.first.tail && !self.next_batch() {
+                return None;
+            }
+            let head = self.first.head;
+            self.first.head += 1;
+            if self.first.messages.get(head)?.is_vacant() {
+                self.first.vacant -= 1;
+                self.vacant -= 1;
+                continue;
+            }
+            let floor = self.first.floor;
+            let message = self.first.messages.get_mut(head)?;
+            let when = message.when.max(floor);
+            return Some((message, when));
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn next_batch(&mut self) -> bool {
+        self.first.clear();
+        let Some(next) = self.rest.pop_front() else {
+            return false;
+        };
+        let empty = std::mem::replace(&mut self.first, next);
+        self.keep(empty);
+        if self.rest.is_empty() {
+            self.rest.shrink_to(SPARE);
+        }
+        true
+    }
+
+    /// Whether a burst has left more room than is kept over a sleep.
+    #[inline]
+    pub(crate) fn is_roomy(&self) -> bool {
+        self.spare.len() > SPARE_ASLEEP
+    }
+
+    /// Gives back the room that a burst has left.
+    #[cold]
+    pub(crate) fn give_back_room(&mut self) {
+        self.spare.truncate(SPARE_ASLEEP);
+        self.spare.shrink_to(SPARE_ASLEEP);
+    }
+
+    fn keep(&mut self, mut empty: Batch<C>) {
+        empty.clear();
+        if self.spare.len() < SPARE {
+            self.spare.push(empty);
+        }
+    }
+
+    /// The first message, and when it is due.
+    #[inline]
+    pub(crate) fn front(&mut self) -> Option<(&Message<C>, Moment)> {
+        while self.first.head == self.first.tail || self.first.messages.get(self.first.head)?.is_vacant() {
+            if !self.skip_place() {
+                return None;
+            }
+        }
+        let message = self.first.messages.get(self.first.head)?;
+        Some((message, message.when.max(self.first.floor)))
+    }
+
+    /// Goes on behind a place that was emptied, or with the next batch; whether there is one.
+    #[cold]
+    fn skip_place(&mut self) -> bool {
+        if self.first.head == self.first.tail {
+            return self.next_batch();
+        }
+        self.first.head += 1;
+        self.first.vacant -= 1;
+        self.vacant -= 1;
+        true
+    }
+
+    /// Takes over what has come through the inbox, behind all others, and gives it empty batches back. What is due at
+    /// `latest` is before it.
+    pub(crate) fn append(&mut self, batches: &mut Batches<C>, latest: Moment) {
+        batches.filled.iter_mut().for_each(|batch| batch.floor = latest);
+        self.rest.append(&mut batches.filled);
+        while batches.spare.len() < SPARE_ASLEEP
+            && let Some(empty) = self.spare.pop()
+        {
+            batches.spare.push(empty);
+        }
+    }
+
+    /// The batch in which the message `seq` lies if it is pending: zero for the first one.
+    fn batch_of(&self, seq: Seq) -> Option<usize> {
+        let begins_before = |batch: &Batch<C>| batch.live().first().is_some_and(|first| first.seq <= seq);
+        match self.rest.partition_point(begins_before) {
+            0 if self.first.live().is_empty() => None,
+            number => Some(number),
+        }
+    }
+
+    fn batch(&self, number: usize) -> Option<&Batch<C>> {
+        number.checked_sub(1).map_or(Some(&self.first), |behind| self.rest.get(behind))
+    }
+
+    fn batch_mut(&mut self, number: usize) -> Option<&mut Batch<C>> {
+        number.checked_sub(1).map_or(Some(&mut self.first), |behind| self.rest.get_mut(behind))
+    }
+
+    /// The message `seq`, if it is pending.
+    pub(crate) fn get(&self, seq: Seq) -> Option<(&Message<C>, Moment)> {
+        let batch = self.batch(self.batch_of(seq)?)?;
+        let at = batch.live().binary_search_by_key(&seq, |message| message.seq).ok()?;
+        let message = batch.live().get(at).filter(|message| !message.is_vacant())?;
+        Some((message, message.when.max(batch.floor)))
+    }
+
+    /// The message `seq`, if it is pending, for changing it.
+    pub(crate) fn get_mut(&mut self, seq: Seq) -> Option<&mut Message<C>> {
+        let number = self.batch_of(seq)?;
+        let batch = self.batch_mut(number)?;
+        let at = batch.live().binary_search_by_key(&seq, |message| message.seq).ok()?;
+        batch.messages.get_mut(batch.head + at).filter(|message| !message.is_vacant())
+    }
+
+    /// Takes out the message `seq`, and leaves its place empty.
+    pub(crate) fn take(&mut self, seq: Seq) -> Option<Message<C>> {
+        let number = self.batch_of(seq)?;
+        let taken = self.get_mut(seq)?.take();
+        self.vacant += 1;
+        if let Some(batch) = self.batch_mut(number) {
+            batch.vacant += 1;
+            if batch.is_all_vacant() {
+                self.drop_batch(number);
+            }
+        }
+        // The places of a batch are not counted one by one: there are no more than these.
+        if self.vacant > COMMON_VACANT && self.vacant > self.places() / 4 * 3 {
+            self.sweep();
+        }
+        Some(taken)
+    }
+
+    fn places(&self) -> usize {
+        self.first.tail - self.first.head + self.rest.len() * BATCH
+    }
+
+    /// Lets a batch go in which all places are empty.
+    fn drop_batch(&mut self, number: usize) {
+        let empty = match number.checked_sub(1) {
+            None => {
+                self.vacant -= self.first.vacant;
+                return self.first.clear();
+            }
+            Some(behind) => self.rest.remove(behind),
+        };
+        if let Some(empty) = empty {
+            self.vacant -= empty.vacant;
+            self.keep(empty);
+        }
+    }
+
+    /// Moves those that are left together, in as many steps as were cancelled.
+    #[cold]
+    fn sweep(&mut self) {
+        let mut swept = Ready { spare: std::mem::take(&mut self.spare), ..Ready::default() };
+        let batches = std::iter::once(std::mem::take(&mut self.first)).chain(std::mem::take(&mut self.rest));
+        for mut batch in batches {
+            let floor = batch.floor;
+            for message in &mut batch.messages[batch.head..batch.tail] {
+                if !message.is_vacant() {
+                    message.when = message.when.max(floor);
+                    *swept.place() = message.take();
+                }
+            }
+            swept.keep(batch);
+        }
+        *self = swept;
+    }
+
+    /// The first message that was posted after `seq`.
+    pub(crate) fn after(&self, seq: Option<Seq>) -> Option<(&Message<C>, Moment)> {
+        let number = seq.and_then(|seq| self.batch_of(seq)).unwrap_or(0);
+        let batches = std::iter::once(&self.first).chain(&self.rest).skip(number);
+        batches.into_iter().find_map(|batch| {
+            let from = seq.map_or(0, |seq| batch.live().partition_point(|message| message.seq <= seq));
+            let message = batch.live()[from..].iter().find(|message| !message.is_vacant())?;
+            Some((message, message.when.max(batch.floor)))
+        })
+    }
+
+    /// All messages, in their order.
+    pub(crate) fn into_messages(self) -> impl Iterator<Item = Message<C>> {
+        let batches = std::iter::once(self.first).chain(self.rest);
+        let messages =
+            batches.flat_map(|Batch { messages, head, tail, .. }| messages.into_iter().skip(head).take(tail - head));
+        messages.filter(|message| !message.is_vacant())
+    }
+}
+
+#[cfg(all(test, not(alooper_loom)))]
+impl<C> Ready<C> {
+    /// How many places are in use, also those that were emptied; a batch counts as full.
+    pub(crate) fn standing(&self) -> usize {
+        self.places()
+    }
+
+    /// For how many messages there is room.
+    pub(crate) fn room(&self) -> usize {
+        let batches = std::iter::once(&self.first).chain(&self.rest).chain(&self.spare);
+        batches.map(|batch| batch.messages.capacity()).sum()
+    }
+}
