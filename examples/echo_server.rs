@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use alooper::{Interest, Looper, Next};
+use alooper::{FdNext, Interest, Looper};
 use nix::sys::{
     signal::Signal,
     signalfd::{SfdFlags, SignalFd},
@@ -40,7 +40,7 @@ fn run(address: &str) -> io::Result<()> {
     let looper = Looper::prepare()?;
     looper.add_fd(signals, Interest::INPUT, |looper, _, _| {
         looper.quit();
-        Next::Remove
+        FdNext::Remove
     })?;
     listen(&looper, Rc::new(listener))?;
     looper.run()?;
@@ -54,16 +54,16 @@ fn listen(looper: &Looper, listener: Rc<TcpListener>) -> io::Result<()> {
             if let Err(error) = serve(looper, stream) {
                 eprintln!("{peer}: {error}");
             }
-            Next::Keep
+            FdNext::Keep
         }
-        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::ConnectionAborted) => Next::Keep,
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::ConnectionAborted) => FdNext::Keep,
         Err(error) => {
             // Mostly because too many files are open. The client waits on: without a rest, this would spin.
             eprintln!("cannot accept a client now, and tries again: {error}");
             let listener = listener.clone();
             let again = |looper: &Looper| listen(looper, listener).expect("it was listened to before");
             let _ = looper.post_delayed(Duration::from_millis(100), again);
-            Next::Remove
+            FdNext::Remove
         }
     })?;
     Ok(())
@@ -73,10 +73,10 @@ fn serve(looper: &Looper, stream: TcpStream) -> io::Result<()> {
     stream.set_nonblocking(true)?;
     let mut unsent = Vec::new();
     looper.add_fd(stream, Interest::INPUT, move |_, stream, _| match echo(stream, &mut unsent) {
-        Ok(false) => Next::Remove,
-        Err(error) if error.kind() != ErrorKind::WouldBlock => Next::Remove,
-        _ if unsent.is_empty() => Next::Interest(Interest::INPUT),
-        _ => Next::Interest(Interest::OUTPUT),
+        Ok(false) => FdNext::Remove,
+        Err(error) if error.kind() != ErrorKind::WouldBlock => FdNext::Remove,
+        _ if unsent.is_empty() => FdNext::Interest(Interest::INPUT),
+        _ => FdNext::Interest(Interest::OUTPUT),
     })?;
     Ok(())
 }

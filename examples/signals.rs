@@ -5,7 +5,7 @@
 
 use std::{io, process};
 
-use alooper::{Interest, Looper, Next};
+use alooper::{FdNext, Interest, Looper};
 use nix::sys::{
     signal::Signal,
     signalfd::{SfdFlags, SignalFd},
@@ -28,7 +28,7 @@ fn main() -> io::Result<()> {
                 looper.quit();
             }
         }
-        Next::Keep
+        FdNext::Keep
     })?;
 
     println!("waiting for signals: try `kill -USR1 {}`, end with Ctrl-C", process::id());

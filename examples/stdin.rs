@@ -10,7 +10,7 @@ use std::{
     rc::Rc,
 };
 
-use alooper::{AddFdError, Interest, Looper, Next};
+use alooper::{AddFdError, FdNext, Interest, Looper};
 
 fn main() -> ExitCode {
     match number_lines() {
@@ -31,12 +31,12 @@ fn number_lines() -> io::Result<()> {
 
     let at_end = outcome.clone();
     let added = looper.add_fd(io::stdin(), Interest::INPUT, move |looper, stdin, _| match lines.read_some(stdin) {
-        Ok(true) => Next::Keep,
-        Err(error) if error.kind() == ErrorKind::Interrupted => Next::Keep,
+        Ok(true) => FdNext::Keep,
+        Err(error) if error.kind() == ErrorKind::Interrupted => FdNext::Keep,
         ended => {
             at_end.set(ended.map(drop));
             looper.quit();
-            Next::Remove
+            FdNext::Remove
         }
     });
     added.map_err(explain)?;

@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use alooper::{Interest, Looper, Next};
+use alooper::{FdNext, Interest, Looper};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::sys::socket::{setsockopt, sockopt};
 
@@ -165,7 +165,7 @@ fn serve_clients(looper: &Looper) -> io::Result<()> {
     let listening = looper.add_fd(listener, Interest::INPUT, move |looper, listener, _| {
         // A client that cannot be served finds its connection closed, and tells.
         let _ = listener.accept().and_then(|(stream, _)| serve(looper, stream, on_full.clone()));
-        Next::Keep
+        FdNext::Keep
     })?;
     let _until_return = listening.guard();
 
@@ -190,12 +190,12 @@ fn serve(looper: &Looper, stream: TcpStream, full: Arc<OnceLock<()>>) -> io::Res
     setsockopt(&stream, sockopt::SndBuf, &(64 * 1024))?;
     let mut unsent = Vec::new();
     looper.add_fd(stream, Interest::INPUT, move |_, stream, _| match echo(stream, &mut unsent) {
-        Ok(false) => Next::Remove,
-        Err(error) if error.kind() != ErrorKind::WouldBlock => Next::Remove,
-        _ if unsent.is_empty() => Next::Interest(Interest::INPUT),
+        Ok(false) => FdNext::Remove,
+        Err(error) if error.kind() != ErrorKind::WouldBlock => FdNext::Remove,
+        _ if unsent.is_empty() => FdNext::Interest(Interest::INPUT),
         _ => {
             let _ = full.set(());
-            Next::Interest(Interest::OUTPUT)
+            FdNext::Interest(Interest::OUTPUT)
         }
     })?;
     Ok(())
@@ -247,7 +247,7 @@ fn write_a_postcard(looper: &Looper, folder: &Path) -> io::Result<()> {
         for event in inotify.read_events().unwrap_or_default() {
             sender.send((event.name.unwrap_or_default(), event.mask)).unwrap();
         }
-        Next::Keep
+        FdNext::Keep
     })?;
     let _until_return = watching.guard();
 

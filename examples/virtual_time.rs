@@ -23,7 +23,7 @@ impl Session {
 
     /// Something has happened.
     fn touch(&self) -> io::Result<()> {
-        self.end.remove();
+        self.end.clear();
         self.end.send_delayed(self.patience, ())?;
         Ok(())
     }

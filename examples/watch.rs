@@ -16,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use alooper::{Interest, Looper, LooperHandle, Next, PostedGuard};
+use alooper::{FdNext, Interest, Looper, LooperHandle, PostedGuard};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
 const HELP: &str = "\
@@ -60,7 +60,7 @@ fn watch(folder: PathBuf, program: OsString, args: Vec<OsString>) -> io::Result<
     looper.add_fd(inotify, Interest::INPUT, move |looper, inotify, _| {
         // Many events at a time. What does not fit, or comes while the command runs, waits in the kernel.
         if inotify.read_events().is_err() {
-            return Next::Keep;
+            return FdNext::Keep;
         }
         let now = looper.now();
         let first = match &next {
@@ -71,7 +71,7 @@ fn watch(folder: PathBuf, program: OsString, args: Vec<OsString>) -> io::Result<
         let posted = worker.post_at((now + QUIET).min(first + PATIENCE), move |_| job.run());
         // The guard of the message before cancels it, unless it runs already: then this one runs after it.
         next = posted.ok().map(|posted| (posted.guard(), first));
-        Next::Keep
+        FdNext::Keep
     })?;
     eprintln!("watch: waiting for changes below {}", job.folder.display());
     looper.run()?;

@@ -9,7 +9,7 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use alooper::{ExitReport, Looper, LooperHandle};
+use alooper::{Looper, LooperHandle, MessageCounts};
 
 fn main() -> io::Result<()> {
     let main = Looper::prepare_main()?;
@@ -36,7 +36,7 @@ fn main() -> io::Result<()> {
 }
 
 /// Starts a thread with a looper, and gives its handle once that looper takes posts.
-fn start_worker(main: LooperHandle) -> io::Result<(LooperHandle, JoinHandle<io::Result<ExitReport>>)> {
+fn start_worker(main: LooperHandle) -> io::Result<(LooperHandle, JoinHandle<io::Result<MessageCounts>>)> {
     let (sender, receiver) = mpsc::channel();
     let thread = thread::Builder::new().name("worker".into()).spawn(move || {
         let _last = QuitWhenDropped(main);

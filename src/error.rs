@@ -57,7 +57,7 @@ const FORK: &str = "fork";
 impl Display for OsError {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         if self.operation == FORK {
-            return Display::fmt(&Reason::Forked, f);
+            return Display::fmt(&RejectReason::Forked, f);
         }
         let error = io::Error::from_raw_os_error(self.errno);
         write!(f, "{} failed: {error}; {}", self.operation, advice(self.operation, self.errno))
@@ -113,7 +113,7 @@ pub(crate) fn advice(operation: &str, errno: i32) -> &'static str {
 /// Why a value was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Reason {
+pub enum RejectReason {
     /// The looper has quit, or is draining after `quit_safely`.
     Quit,
     /// The looper was dropped.
@@ -127,43 +127,43 @@ pub enum Reason {
     InPredicate,
 }
 
-impl Reason {
+impl RejectReason {
     /// Puts `inner`, an error for this reason, into an [`io::Error`] of the right kind.
     pub(crate) fn wrap(self, inner: impl Error + Send + Sync + 'static) -> io::Error {
         let kind = match self {
-            Reason::Quit | Reason::Dropped => ErrorKind::BrokenPipe,
-            Reason::TimedOut => ErrorKind::TimedOut,
-            Reason::InPredicate => ErrorKind::Deadlock,
-            Reason::Forked => return OsError::forked(),
+            RejectReason::Quit | RejectReason::Dropped => ErrorKind::BrokenPipe,
+            RejectReason::TimedOut => ErrorKind::TimedOut,
+            RejectReason::InPredicate => ErrorKind::Deadlock,
+            RejectReason::Forked => return OsError::forked(),
         };
         io::Error::new(kind, inner)
     }
 }
 
-impl Display for Reason {
+impl Display for RejectReason {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Reason::Quit => "the looper has quit and takes nothing more: use another looper",
-            Reason::Dropped => "the looper was dropped: keep it alive for as long as it is used",
-            Reason::Forked => {
+            RejectReason::Quit => "the looper has quit and takes nothing more: use another looper",
+            RejectReason::Dropped => "the looper was dropped: keep it alive for as long as it is used",
+            RejectReason::Forked => {
                 "the looper is the parent process's, which has forked this one: make another looper here (ECHILD)"
             }
-            Reason::TimedOut => {
+            RejectReason::TimedOut => {
                 "the looper did not come to the call in time: it runs something long, or nobody polls it"
             }
-            Reason::InPredicate => return Display::fmt(&Misuse::CallInPredicate, f),
+            RejectReason::InPredicate => return Display::fmt(&Misuse::CallInPredicate, f),
         })
     }
 }
 
-impl From<Reason> for io::Error {
-    fn from(reason: Reason) -> io::Error {
+impl From<RejectReason> for io::Error {
+    fn from(reason: RejectReason) -> io::Error {
         reason.wrap(Refusal(reason))
     }
 }
 
-/// A [`Reason`] as the error inside an [`io::Error`].
-struct Refusal(Reason);
+/// A [`RejectReason`] as the error inside an [`io::Error`].
+struct Refusal(RejectReason);
 
 impl Debug for Refusal {
     /// The text, as that of [`OsError`].
@@ -314,7 +314,13 @@ mod tests {
             assert!(error.to_string().contains(':'), "{misuse}");
             assert!(format!("{error:?}").contains(&misuse.to_string()), "{error:?}");
         }
-        for reason in [Reason::Quit, Reason::Dropped, Reason::Forked, Reason::TimedOut, Reason::InPredicate] {
+        for reason in [
+            RejectReason::Quit,
+            RejectReason::Dropped,
+            RejectReason::Forked,
+            RejectReason::TimedOut,
+            RejectReason::InPredicate,
+        ] {
             assert!(io::Error::from(reason).to_string().contains(':'), "{reason}");
         }
     }

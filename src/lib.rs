@@ -32,7 +32,7 @@
 //! # Fork
 //!
 //! A child of `fork` has its parent's loopers in its memory, but not their threads, and shares their epoll sets. They
-//! stay the parent's (X2): in the child, what can fail returns [`Reason::Forked`], as an [`io::Error`](std::io::Error)
+//! stay the parent's (X2): in the child, what can fail returns [`RejectReason::Forked`], as an [`io::Error`](std::io::Error)
 //! an [`OsError`] with `ECHILD`; whatever is asked or removed is answered with zero, false or `None`; nothing is waited
 //! for, and the parent does not notice. A child that is forked in a callback and returns from it goes on behind
 //! [`Looper::run`] with that error.
@@ -98,25 +98,25 @@ pub use self::{
         idlers::IdleNext,
         refused::{AddFdError, Rejected},
     },
-    error::{OsError, Reason},
-    fd::{Next, notice::Notice},
-    handler::{Handler, WeakHandler, draft::Draft, message::Message},
+    error::{OsError, RejectReason},
+    fd::{FdNext, notice::Notice},
+    handler::{Handler, WeakHandler, builder::MessageBuilder, message::Message},
     looper::{
         Looper,
         barrier::Barrier,
-        builder::Builder,
+        builder::LooperBuilder,
         call::CallError,
         dump::{Dump, Pending},
         fd_source::{FdGuard, FdHandle, FdSource},
         handle::LooperHandle,
         idle::{IdleGuard, IdleHandler},
-        observer::{Dispatch, Observer},
+        observer::{DispatchInfo, Observer},
         posted::{Posted, PostedGuard},
         report::{PollCode, ReadyIdent, Turn},
         thread::{HandlerThread, HandlerThreadBuilder, JoinError, Panic},
     },
     queue::{
-        account::{ExitReport, Stats},
+        account::{MessageCounts, Stats},
         labels::Token,
     },
     sys::interest::{Events, Interest},

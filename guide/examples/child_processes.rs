@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use alooper::{Handler, Interest, Looper, Next};
+use alooper::{FdNext, Handler, Interest, Looper};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 // [process]
@@ -57,13 +57,13 @@ impl Drop for Process {
 fn watch(looper: &Looper, process: Process, limit: Duration, ended: Handler<Ended>, number: usize) -> io::Result<()> {
     let source = looper.add_fd(process, Interest::INPUT, move |_, process, _| {
         let outcome = match process.child.try_wait() {
-            Ok(None) => return Next::Keep,
+            Ok(None) => return FdNext::Keep,
             Ok(Some(status)) => Ok(status),
             Err(error) => Err(error),
         };
         // Refused only if the looper has quit: then nobody wants to know.
         let _ = ended.send(Ended { number, outcome });
-        Next::Remove
+        FdNext::Remove
     })?;
     // When the process has ended before, the source is gone, and this does nothing.
     looper.post_delayed(limit, move |_| drop(source.with(|process| process.child.kill())))?;

@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use alooper::{Handler, Interest, Looper, Next};
+use alooper::{FdNext, Handler, Interest, Looper};
 use nix::{
     errno::Errno,
     sys::inotify::{AddWatchFlags, InitFlags, Inotify},
@@ -33,10 +33,10 @@ fn watch(looper: &Looper, folder: &Path, changed: Handler<()>) -> io::Result<()>
     looper.add_fd(inotify, Interest::INPUT, move |looper, inotify, _| {
         let events = match inotify.read_events() {
             Ok(events) => events,
-            Err(Errno::EAGAIN | Errno::EINTR) => return Next::Keep,
+            Err(Errno::EAGAIN | Errno::EINTR) => return FdNext::Keep,
             Err(error) => {
                 eprintln!("changes are no longer seen: {error}");
-                return Next::Remove;
+                return FdNext::Remove;
             }
         };
         for event in events {
@@ -44,16 +44,16 @@ fn watch(looper: &Looper, folder: &Path, changed: Handler<()>) -> io::Result<()>
             if event.mask.contains(AddWatchFlags::IN_IGNORED) {
                 println!("the folder is gone");
                 looper.quit();
-                return Next::Remove;
+                return FdNext::Remove;
             }
             // What was lost when the queue ran over may have been this file.
             if event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW) || event.name.as_deref() == Some(NAME.as_ref()) {
-                changed.remove();
+                changed.clear();
                 // Refused only if the looper has quit.
                 let _ = changed.send_delayed(QUIET, ());
             }
         }
-        Next::Keep
+        FdNext::Keep
     })?;
     Ok(())
 }

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use alooper::{HandlerThread, Interest, Looper, Next};
+use alooper::{FdNext, HandlerThread, Interest, Looper};
 use nix::{
     spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawnp},
     sys::{
@@ -43,10 +43,10 @@ fn main() -> io::Result<()> {
                     let _ = looper.post(|_| println!("saved"));
                     looper.quit_safely();
                 }
-                Ok(None) => return Next::Keep,
+                Ok(None) => return FdNext::Keep,
                 Err(error) => {
                     eprintln!("signals are no longer seen: {error}");
-                    return Next::Remove;
+                    return FdNext::Remove;
                 }
             }
         }

@@ -88,7 +88,7 @@ fn a_callback_that_takes_long_makes_the_next_one_late_and_is_seen() {
 
     looper.post(move |_| clock.pass(3 * SECOND)).unwrap();
     looper.post_at(due, move |looper| note.set(looper.now() - due)).unwrap();
-    looper.idle();
+    looper.run_until_idle();
 
     assert_eq!(late.get(), 2 * SECOND);
 }

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use alooper::{Interest, Looper, Next};
+use alooper::{FdNext, Interest, Looper};
 use calloop::{
     EventLoop, LoopHandle, LoopSignal, Mode, PostAction, channel,
     generic::Generic,
@@ -33,7 +33,7 @@ fn with_alooper() -> io::Result<()> {
     looper.add_fd(near, Interest::INPUT, |looper, _, _| {
         println!("alooper: the socket");
         looper.quit();
-        Next::Remove
+        FdNext::Remove
     })?;
 
     let handle = looper.handle();

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use alooper::{Interest, Looper, Next};
+use alooper::{FdNext, Interest, Looper};
 use nix::{
     errno::Errno,
     sys::{
@@ -73,7 +73,7 @@ fn main() -> io::Result<()> {
     let mut count = 0;
     looper.add_fd(timer, Interest::INPUT, move |looper, timer, _| {
         match told(read(&*timer, &mut [0; 8])) {
-            Ok(Told::Nothing) => return Next::Keep,
+            Ok(Told::Nothing) => return FdNext::Keep,
             Ok(Told::TheTimeHasCome) => {
                 count += 1;
                 println!("beat {count}: {}", if SystemTime::now() < beat { "too early" } else { "not early" });
@@ -83,17 +83,17 @@ fn main() -> io::Result<()> {
         }
         if count == 3 {
             looper.quit();
-            return Next::Remove;
+            return FdNext::Remove;
         }
         match arm(timer) {
             Ok(next) => {
                 beat = next;
-                Next::Keep
+                FdNext::Keep
             }
             Err(error) => {
                 eprintln!("there are no more beats: {error}");
                 looper.quit();
-                Next::Remove
+                FdNext::Remove
             }
         }
     })?;

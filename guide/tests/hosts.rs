@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use alooper::{Interest, Looper, Next, Turn};
+use alooper::{FdNext, Interest, Looper, Turn};
 use calloop::{EventLoop, Mode, PostAction, generic::Generic};
 use mio::{Events, Poll, Token, unix::SourceFd};
 use tokio::{io::unix::AsyncFd, runtime, task};
@@ -193,7 +193,7 @@ fn o2_an_fd_is_served_until_it_is_drained() {
             if left == 0 {
                 looper.quit();
             }
-            Next::Keep
+            FdNext::Keep
         });
         added.unwrap();
 

@@ -6,7 +6,7 @@ use std::{
     sync::atomic::{AtomicI64, AtomicU64, Ordering},
 };
 
-use alooper::{Events, FdHandle, Interest, Looper, Next};
+use alooper::{Events, FdHandle, FdNext, Interest, Looper};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::{
@@ -247,7 +247,7 @@ impl Desk {
     }
 }
 
-fn serve(source: &mut Source, events: Events, habit: Habit) -> Next {
+fn serve(source: &mut Source, events: Events, habit: Habit) -> FdNext {
     tally::add(Count::FdEvents, 1);
     if events.contains(Events::INPUT) {
         // Another looper, which is just ending, may have read it.
@@ -255,9 +255,9 @@ fn serve(source: &mut Source, events: Events, habit: Habit) -> Next {
         source.cell.read.fetch_add(number, Ordering::Relaxed);
     }
     match habit {
-        Habit::Stays => Next::Keep,
-        Habit::RemovesItself => Next::Remove,
-        Habit::Changes => Next::Interest(Interest::INPUT),
+        Habit::Stays => FdNext::Keep,
+        Habit::RemovesItself => FdNext::Remove,
+        Habit::Changes => FdNext::Interest(Interest::INPUT),
     }
 }
 
@@ -266,7 +266,7 @@ pub fn come_and_go(looper: &Looper) {
     let Ok(fd) = EventFd::from_value_and_flags(1, EfdFlags::EFD_NONBLOCK) else { return };
     let added = looper.add_fd(fd, Interest::INPUT, |_, _, _| {
         tally::find(Count::Unbalanced, || "an fd was served that had been removed".to_owned());
-        Next::Keep
+        FdNext::Keep
     });
     let Ok(watched) = added else { return };
     let changed = watched.set_interest(Interest::OUTPUT).is_ok();

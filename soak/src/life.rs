@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use alooper::{ExitReport, Handler, HandlerThread, Looper, LooperHandle, Posted};
+use alooper::{Handler, HandlerThread, Looper, LooperHandle, MessageCounts, Posted};
 
 use crate::{
     dice::Dice,
@@ -243,7 +243,7 @@ impl Life {
         if let Err(error) = ended {
             tally::find(Count::Unbalanced, || format!("a looper ended with {error}"));
         }
-        balance(ledger, handle.exit_report(), end);
+        balance(ledger, handle.message_counts(), end);
     }
 }
 
@@ -293,7 +293,7 @@ fn poll(looper: &Looper, todo: &AtomicU8, id: u64, cells: &[Cell]) -> io::Result
 }
 
 /// Compares what the tickets say with what the looper says.
-fn balance(ledger: &'static Ledger, report: ExitReport, end: End) {
+fn balance(ledger: &'static Ledger, report: MessageCounts, end: End) {
     let balance = ledger.close();
     let [pending, run, dropped, removed, refused, came_back, timed_out] =
         [Fate::Pending, Fate::Run, Fate::Dropped, Fate::Removed, Fate::Refused, Fate::CameBack, Fate::TimedOut]

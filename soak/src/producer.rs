@@ -322,7 +322,7 @@ impl<'a> Producer<'a> {
             accepted(entry, handler.send(Large::new(ticket, self.dice.roll())))?;
         }
         if self.dice.one_in(4) {
-            let removed = handler.remove();
+            let removed = handler.clear();
             life.ledger.removed.fetch_add(removed as u64, Ordering::Relaxed);
         }
         Ok(())
@@ -408,7 +408,7 @@ impl<'a> Producer<'a> {
     fn remove_labelled(&mut self, life: &Life) {
         let (what, token) = (self.dice.below(4) as i32, self.token());
         let removed = match self.dice.below(16) {
-            0 => life.busy.remove(),
+            0 => life.busy.clear(),
             1..4 => life.busy.remove_what(what),
             4..8 => life.busy.remove_token(token),
             _ => life.busy.remove_what_with_token(what, token),
@@ -418,7 +418,7 @@ impl<'a> Producer<'a> {
 
     fn remove_rare(&mut self, life: &Life) {
         let removed = match self.dice.below(8) {
-            0 => life.rare.remove(),
+            0 => life.rare.clear(),
             1 => life.rare.remove_if(|large| large.key % 4 == 0),
             _ => return,
         };

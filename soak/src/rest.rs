@@ -2,7 +2,7 @@
 
 use std::{sync::mpsc, thread, time::Duration};
 
-use alooper::{HandlerThread, Interest, Looper, Next};
+use alooper::{FdNext, HandlerThread, Interest, Looper};
 use nix::{
     sys::eventfd::{EfdFlags, EventFd},
     unistd::gettid,
@@ -26,7 +26,7 @@ pub fn idle(seconds: u64) -> Result<(), Failure> {
         .on_prepared(move |looper: &Looper| {
             for _ in 0..FDS {
                 let fd = EventFd::from_flags(EfdFlags::EFD_NONBLOCK)?;
-                looper.add_fd(fd, Interest::INPUT, |_, _, _| Next::Keep)?;
+                looper.add_fd(fd, Interest::INPUT, |_, _, _| FdNext::Keep)?;
             }
             looper.post_delayed(DAY, |_| ())?;
             let _ = sender.send(gettid().as_raw());

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use alooper::{Handler, HandlerThread, Interest, Looper, LooperHandle, Next};
+use alooper::{FdNext, Handler, HandlerThread, Interest, Looper, LooperHandle};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::{Failure, process};
@@ -123,7 +123,7 @@ pub fn drop_queues(count: u64) -> Result<(), Failure> {
                 let handle = looper.handle();
                 fill(&looper, count)?;
                 end(looper)?;
-                std::io::Result::Ok(handle.exit_report())
+                std::io::Result::Ok(handle.message_counts())
             })?;
             let report = thread.join().expect("nothing panics")?;
             let fits = (report.posted, report.dropped) == (count, count);
@@ -152,7 +152,7 @@ fn live_and_die() -> Result<(), Failure> {
     let fd = EventFd::from_value_and_flags(1, EfdFlags::EFD_NONBLOCK)?;
     looper.add_fd(fd, Interest::INPUT, move |_, fd, _| {
         let _ = sender.send(fd.read());
-        Next::Keep
+        FdNext::Keep
     })?;
     looper.post(|_| ())?;
     looper.handle().post_delayed(HOUR, |_| ())?;

@@ -20,7 +20,7 @@ use crate::{
         item::{Arrival, Body, Callee, Leftover, Target},
         shared::{LooperId, Shared},
     },
-    error::Reason,
+    error::RejectReason,
     fd::{CLOSED_UNDER_IT, Watched, registrations::Ended, sources::Sources, stale},
     looper::{Core, Looper},
     mem::{
@@ -381,7 +381,7 @@ pub(crate) fn drop_ended_targets(shared: &Shared) {
         Some(home) => home.drop_ended_targets(),
         // The home was cleared: nobody else takes them any more.
         None if shared.is_inherited() => {}
-        None if shared.closed() == Some(Reason::Dropped) => {
+        None if shared.closed() == Some(RejectReason::Dropped) => {
             _ = shared.with_raw_queue(|queue| queue.handlers.take_ended())
         }
         None => shared.signal_if(shared.inbox.leave_chores()),

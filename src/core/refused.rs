@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     core::sticky::Sticky,
-    error::{OsError, Reason, advice},
+    error::{OsError, RejectReason, advice},
 };
 
 /// A value that a looper did not take, and why.
@@ -20,7 +20,7 @@ use crate::{
 /// a forked child, with an [`OsError`] of `ECHILD`.
 ///
 /// ```
-/// use alooper::{Looper, Reason};
+/// use alooper::{Looper, RejectReason};
 /// use std::{error::Error, rc::Rc};
 ///
 /// # fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
@@ -30,7 +30,7 @@ use crate::{
 ///
 /// looper.quit();
 /// let refused = looper.post(|looper| println!("{looper:?}")).unwrap_err();
-/// assert_eq!(refused.reason(), Reason::Quit);
+/// assert_eq!(refused.reason(), RejectReason::Quit);
 /// if let Some(callback) = refused.into_value() {
 ///     callback(&looper);
 /// }
@@ -49,20 +49,20 @@ use crate::{
 pub struct Rejected<T>(Box<Rejection<T>>);
 
 struct Rejection<T> {
-    reason: Reason,
+    reason: RejectReason,
     place: &'static Location<'static>,
     value: Sticky<T>,
 }
 
 impl<T> Rejected<T> {
     #[cold]
-    fn new(reason: Reason, place: &'static Location<'static>, value: Sticky<T>) -> Rejected<T> {
+    fn new(reason: RejectReason, place: &'static Location<'static>, value: Sticky<T>) -> Rejected<T> {
         Rejected(Box::new(Rejection { reason, place, value }))
     }
 
     /// Why the value was refused.
     #[must_use]
-    pub fn reason(&self) -> Reason {
+    pub fn reason(&self) -> RejectReason {
         self.0.reason
     }
 
@@ -131,7 +131,7 @@ impl<S> AddFdError<S> {
     }
 
     /// The kernel's error (`raw_os_error` is set), or one of kind `BrokenPipe` when the looper has quit, or one of
-    /// [`Reason::Forked`].
+    /// [`RejectReason::Forked`].
     #[must_use]
     pub fn error(&self) -> &io::Error {
         &self.0.error
@@ -207,7 +207,7 @@ pub(crate) const fn is_large<T>() -> bool {
 /// A value that was not taken, and why, on its way back to the door at which it came in.
 pub(crate) struct Refused<T> {
     pub(crate) value: T,
-    pub(crate) reason: Reason,
+    pub(crate) reason: RejectReason,
 }
 
 impl<T: 'static> Refused<T> {

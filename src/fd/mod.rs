@@ -34,7 +34,7 @@ use crate::{
 /// # Android
 /// The `1` and `0` that a `Looper_callbackFunc` returns, with a change of interest besides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
+pub enum FdNext {
     /// Keeps watching.
     Keep,
     /// Ends the registration; drops the source and the callback.
@@ -54,7 +54,7 @@ pub(crate) fn stale(ended: Registration, why: impl Into<String>) -> Notice {
 /// A source with its callback, whatever their types. The callback is lent an `L`: the looper that serves it.
 pub(crate) trait Watched<L> {
     /// Runs the callback.
-    fn call(&mut self, looper: &L, events: Events) -> Next;
+    fn call(&mut self, looper: &L, events: Events) -> FdNext;
     /// How many bytes there are to read, if the kernel says. Asks the user's `AsFd`.
     fn readable(&self) -> Option<u64>;
     /// Whether the source still is the fd that was registered. Asks the user's `AsFd`.
@@ -126,9 +126,9 @@ impl<L, S, P, F> Watched<L> for Watch<S, P, F>
 where
     S: AsFd + 'static,
     P: Holder<S>,
-    F: FnMut(&L, &mut S, Events) -> Next + 'static,
+    F: FnMut(&L, &mut S, Events) -> FdNext + 'static,
 {
-    fn call(&mut self, looper: &L, events: Events) -> Next {
+    fn call(&mut self, looper: &L, events: Events) -> FdNext {
         (self.callback)(looper, (*self.source).borrow_mut(), events)
     }
 

@@ -82,7 +82,7 @@ impl Display for Notice {
             Notice::StuckFd { fd, place, calls, muted } => write!(
                 f,
                 "has called back for fd {fd}, which was added at {place}, {calls} times in a row without a byte being \
-                 taken{}: read what it is ready for, and return `Next::Remove` at its end",
+                 taken{}: read what it is ready for, and return `FdNext::Remove` at its end",
                 if *muted { ", and mutes it" } else { "" }
             ),
             Notice::StaleFd { fd, place, why } => write!(

@@ -13,7 +13,7 @@ use std::{
 use nix::{errno::Errno, sys::epoll::EpollFlags};
 
 use crate::{
-    error::{Misuse, Reason},
+    error::{Misuse, RejectReason},
     mem::slots::{Key, Slots},
     planted::{self, Bug},
     sys::{
@@ -229,7 +229,7 @@ pub(super) struct Registrations {
     /// Those whose trials end with the next wait.
     trials: Vec<Key>,
     /// Why nothing can be added and nobody is called any more.
-    closed: Option<Reason>,
+    closed: Option<RejectReason>,
 }
 
 impl Registrations {
@@ -257,13 +257,13 @@ impl Registrations {
     }
 
     /// Lets nothing be added and nobody be called from now on.
-    pub(super) fn close(&mut self, reason: Reason) {
+    pub(super) fn close(&mut self, reason: RejectReason) {
         self.closed.get_or_insert(reason);
     }
 
     /// Ends all and lets go of the epoll set.
     pub(super) fn shut(&mut self) {
-        self.closed = Some(Reason::Dropped);
+        self.closed = Some(RejectReason::Dropped);
         self.set = Weak::new();
         self.by_fd.clear();
         self.slots.take_all();
@@ -281,7 +281,7 @@ impl Registrations {
     }
 
     fn set(&self) -> io::Result<Arc<Epoll>> {
-        self.set.upgrade().ok_or_else(|| Reason::Dropped.into())
+        self.set.upgrade().ok_or_else(|| RejectReason::Dropped.into())
     }
 
     pub(super) fn add(&mut self, new: Registration, duplicate: Duplicate) -> io::Result<Added> {

@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     fd::{
-        CLOSED_UNDER_IT, Next, Watched,
+        CLOSED_UNDER_IT, FdNext, Watched,
         registrations::{Registration, Served},
         stale,
         table::{Arrival, FdTable},
@@ -95,19 +95,19 @@ impl<L: 'static> Sources<L> {
         }
         let mut watched = self.take(table, key)?;
         let result = panic::catch_unwind(AssertUnwindSafe(|| look(watched.source())));
-        Some(after(result, || self.conclude(table, key, watched, Next::Keep, 0)))
+        Some(after(result, || self.conclude(table, key, watched, FdNext::Keep, 0)))
     }
 
     /// Does what the callback said, and puts back what was taken, unless its registration has ended.
-    fn conclude(&self, table: &FdTable<L>, key: Key, watched: Box<dyn Watched<L>>, next: Next, sets: u32) {
+    fn conclude(&self, table: &FdTable<L>, key: Key, watched: Box<dyn Watched<L>>, next: FdNext, sets: u32) {
         match next {
-            Next::Remove if !planted::is(Bug::KeepAnyway) => self.end(table, key),
+            FdNext::Remove if !planted::is(Bug::KeepAnyway) => self.end(table, key),
             // What cannot say which fd it is, since its `AsFd` panics, is another one.
             _ if !caught(|| watched.is_unchanged()).unwrap_or(false) => {
                 self.end_as_stale(table, key, "its source was exchanged for another fd");
             }
-            Next::Keep | Next::Remove => {}
-            Next::Interest(interest) => {
+            FdNext::Keep | FdNext::Remove => {}
+            FdNext::Interest(interest) => {
                 if let Err(error) = table.answer_interest(key, interest, sets) {
                     self.end_as_stale(table, key, format!("its interest could not be changed: {error}"));
                 }
@@ -170,7 +170,7 @@ impl<L: 'static> Sources<L> {
 
 /// Runs a callback, and sees whether it takes a byte of what there is to read.
 #[cold]
-fn call_sampled<L>(watched: &mut dyn Watched<L>, looper: &L, table: &FdTable<L>, key: Key, events: Events) -> Next {
+fn call_sampled<L>(watched: &mut dyn Watched<L>, looper: &L, table: &FdTable<L>, key: Key, events: Events) -> FdNext {
     // Without input there is nothing to take. Where nobody can say how much there is, it is taken to be less.
     let readable = |watched: &dyn Watched<L>| if events.contains(Events::INPUT) { watched.readable() } else { Some(0) };
     let before = readable(watched);

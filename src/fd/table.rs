@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    error::Reason,
+    error::RejectReason,
     fd::{
         Watched,
         notice::Notices,
@@ -70,7 +70,7 @@ impl<L> FdTable<L> {
 
     /// Locks the table, unless it is the parent's and this is a forked child.
     fn lock(&self) -> io::Result<MutexGuard<'_, State<L>>> {
-        if self.process.is_current() { Ok(self.state.lock()) } else { Err(Reason::Forked.into()) }
+        if self.process.is_current() { Ok(self.state.lock()) } else { Err(RejectReason::Forked.into()) }
     }
 
     /// In a forked child, forgets what other threads have added: it is neither called nor dropped.
@@ -234,7 +234,7 @@ impl<L> FdTable<L> {
     }
 
     /// Lets nothing be added and nobody be called from now on; registrations stay.
-    pub(crate) fn close(&self, reason: Reason) {
+    pub(crate) fn close(&self, reason: RejectReason) {
         if let Ok(mut state) = self.lock() {
             state.registrations.close(reason);
         }

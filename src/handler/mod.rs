@@ -1,11 +1,11 @@
 //! `Handler`: typed messages to a closure on the looper's thread.
 //!
-//! Here handlers are made and dropped; `draft.rs` sends, and `select.rs` finds messages again.
+//! Here handlers are made and dropped; `builder.rs` sends, and `remove.rs` finds messages again.
 
-pub(crate) mod draft;
+pub(crate) mod builder;
 pub(crate) mod message;
 pub(crate) mod recipient;
-pub(crate) mod select;
+pub(crate) mod remove;
 
 use std::{
     any,
@@ -24,8 +24,8 @@ use crate::{
         refused::{Refused, Rejected},
         shared::Shared,
     },
-    error::Reason,
-    handler::{draft::Draft, recipient::Recipient},
+    error::RejectReason,
+    handler::{builder::MessageBuilder, recipient::Recipient},
     looper::{Looper, handle::LooperHandle, posted::Posted},
     mem::{
         drop::{Shielded, drop_each},
@@ -177,7 +177,7 @@ impl<M: 'static> Handler<M> {
         let callback = Box::new(callback);
         let shared = looper.shared();
         let (handler, recipient) = Handler::announce(shared);
-        if let Some(Reason::Dropped | Reason::Forked) = shared.closed() {
+        if let Some(RejectReason::Dropped | RejectReason::Forked) = shared.closed() {
             // As for a looper that has quit, but that nobody would drop the closure later.
             return handler;
         }
@@ -217,7 +217,7 @@ impl<M: 'static> Handler<M> {
     #[track_caller]
     #[inline]
     pub fn send(&self, message: M) -> Result<Posted<M>, Rejected<M>> {
-        draft::send(self.recipient(), self.asynchronous, Stamp::new(When::Now), message)
+        builder::send(self.recipient(), self.asynchronous, Stamp::new(When::Now), message)
     }
 
     /// Sends `message` to be handled no earlier than `delay` from now.
@@ -238,7 +238,7 @@ impl<M: 'static> Handler<M> {
     #[track_caller]
     pub fn send_delayed(&self, delay: Duration, message: M) -> Result<Posted<M>, Rejected<M>> {
         let when = self.recipient().shared.clock.now().after(delay);
-        draft::send(self.recipient(), self.asynchronous, Stamp::new(When::At(when)), message)
+        builder::send(self.recipient(), self.asynchronous, Stamp::new(When::At(when)), message)
     }
 
     /// Sends `message` to be handled no earlier than at `when`, which may be in the past: then it sorts by that time.
@@ -252,7 +252,7 @@ impl<M: 'static> Handler<M> {
     #[track_caller]
     pub fn send_at(&self, when: Instant, message: M) -> Result<Posted<M>, Rejected<M>> {
         let when = self.recipient().shared.clock.moment(when);
-        draft::send(self.recipient(), self.asynchronous, Stamp::new(When::At(when)), message)
+        builder::send(self.recipient(), self.asynchronous, Stamp::new(When::At(when)), message)
     }
 
     /// Sends `message` to be handled before everything else that is pending, barriers and what was posted at the front
@@ -266,7 +266,7 @@ impl<M: 'static> Handler<M> {
     #[doc(alias = "sendMessageAtFrontOfQueue")]
     #[track_caller]
     pub fn send_at_front(&self, message: M) -> Result<Posted<M>, Rejected<M>> {
-        draft::send(self.recipient(), self.asynchronous, Stamp::new(When::Front), message)
+        builder::send(self.recipient(), self.asynchronous, Stamp::new(When::Front), message)
     }
 
     /// Begins to send `message`, with labels or asynchronously.
@@ -290,12 +290,12 @@ impl<M: 'static> Handler<M> {
     /// `Handler.obtainMessage`.
     #[doc(alias = "obtainMessage")]
     #[inline]
-    pub fn message(&self, message: M) -> Draft<'_, M> {
+    pub fn message(&self, message: M) -> MessageBuilder<'_, M> {
         let recipient = self.recipient();
         let labels = message::labels_of(&message);
         let mut body = Body::default();
         body.fill_message(message, ANYWHERE);
-        Draft::new(recipient, body, labels, self.asynchronous)
+        MessageBuilder::new(recipient, body, labels, self.asynchronous)
     }
 
     /// The same handler, all of whose messages are asynchronous: no barrier holds them up.

@@ -19,7 +19,7 @@ use crate::{
 ///
 /// It stands behind everything that was due when it was put up; that runs as usual. What is posted at the front passes
 /// it, fds are served, and asynchronous messages run when they are due, in their order: those of
-/// [`Handler::asynchronous`](crate::Handler::asynchronous), of [`Draft::asynchronous`](crate::Draft::asynchronous), and
+/// [`Handler::asynchronous`](crate::Handler::asynchronous), of [`MessageBuilder::asynchronous`](crate::MessageBuilder::asynchronous), and
 /// the posts of [`LooperHandle::asynchronous`]. Several barriers may stand; what is behind one of them waits for it.
 ///
 /// ```
@@ -56,7 +56,7 @@ use crate::{
 ///
 /// # Guarantees
 /// One that is forgotten is reported in the log after a while, with the place where it was put up: see
-/// [`Builder::barrier_alarm`](crate::Builder::barrier_alarm). Quitting lifts all barriers, so that `quit_safely` also
+/// [`LooperBuilder::barrier_alarm`](crate::LooperBuilder::barrier_alarm). Quitting lifts all barriers, so that `quit_safely` also
 /// runs what was due behind them (Q3).
 ///
 /// # Android

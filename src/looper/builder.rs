@@ -31,7 +31,7 @@ const DEFAULT_SPIN_LIMIT: u32 = 1000;
 /// ```
 #[derive(Clone, Debug)]
 #[must_use = "a builder makes nothing until `build` or `prepare` is called"]
-pub struct Builder {
+pub struct LooperBuilder {
     pub(crate) name: Option<Box<str>>,
     pub(crate) budget: usize,
     pub(crate) spin_limit: u32,
@@ -42,9 +42,9 @@ pub struct Builder {
     pub(crate) kernel: Kernel,
 }
 
-impl Default for Builder {
+impl Default for LooperBuilder {
     fn default() -> Self {
-        Builder {
+        LooperBuilder {
             name: None,
             budget: DEFAULT_BUDGET,
             spin_limit: DEFAULT_SPIN_LIMIT,
@@ -57,16 +57,16 @@ impl Default for Builder {
     }
 }
 
-impl Builder {
+impl LooperBuilder {
     /// Names the looper in its log messages.
-    pub fn name(mut self, name: impl Into<String>) -> Builder {
+    pub fn name(mut self, name: impl Into<String>) -> LooperBuilder {
         self.name = Some(name.into().into_boxed_str());
         self
     }
 
     /// Sets how many messages a turn runs at most before it serves the fds that are ready. 256 unless set; zero counts
     /// as one.
-    pub fn budget(mut self, messages: usize) -> Builder {
+    pub fn budget(mut self, messages: usize) -> LooperBuilder {
         self.budget = messages.max(1);
         self
     }
@@ -74,21 +74,21 @@ impl Builder {
     /// Sets in how many waits in a row an fd may report nothing but a hang-up or an error, before it is muted: then only
     /// changes are reported, until its interest is set or it is repolled. 1000 unless set; one counts as two, and zero
     /// stands for never. See [`Notice::MutedFd`](crate::Notice::MutedFd).
-    pub fn spin_limit(mut self, events: u32) -> Builder {
+    pub fn spin_limit(mut self, events: u32) -> LooperBuilder {
         self.spin_limit = if events == 1 { 2 } else { events };
         self
     }
 
     /// Sets whether an fd is muted, too, that was called back 1000 times in a row without a byte being taken. Unless
     /// set, that is only told: see [`Notice::StuckFd`](crate::Notice::StuckFd).
-    pub fn mute_stuck_fds(mut self, mute: bool) -> Builder {
+    pub fn mute_stuck_fds(mut self, mute: bool) -> LooperBuilder {
         self.mutes_stuck = mute;
         self
     }
 
     /// Sets after how long a [`Barrier`](crate::Barrier) that still stands is reported in the log, once, with the place
     /// where it was put up. Five seconds unless set; zero stands for never.
-    pub fn barrier_alarm(mut self, age: Duration) -> Builder {
+    pub fn barrier_alarm(mut self, age: Duration) -> LooperBuilder {
         self.barrier_alarm = age;
         self
     }
@@ -99,7 +99,7 @@ impl Builder {
     /// # Android
     /// The dispatch threshold of `Looper.setSlowLogThresholdMs`.
     #[doc(alias = "setSlowLogThresholdMs")]
-    pub fn slow_dispatch(mut self, threshold: Duration) -> Builder {
+    pub fn slow_dispatch(mut self, threshold: Duration) -> LooperBuilder {
         self.watch.slow_dispatch = Some(threshold);
         self
     }
@@ -111,7 +111,7 @@ impl Builder {
     ///
     /// # Android
     /// The delivery threshold of `Looper.setSlowLogThresholdMs`.
-    pub fn slow_delivery(mut self, threshold: Duration) -> Builder {
+    pub fn slow_delivery(mut self, threshold: Duration) -> LooperBuilder {
         self.watch.slow_delivery = Some(threshold);
         self
     }
@@ -121,7 +121,7 @@ impl Builder {
     ///
     /// # Android
     /// `Looper.setObserver`.
-    pub fn observer(mut self, observer: impl Observer + Send + Sync + 'static) -> Builder {
+    pub fn observer(mut self, observer: impl Observer + Send + Sync + 'static) -> LooperBuilder {
         self.watch.observer = Some(Arc::new(observer));
         self
     }

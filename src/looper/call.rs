@@ -17,7 +17,7 @@ use crate::{
         refused::{Refused, Rejected, is_large},
         shared::{Post, Shared, Waiting},
     },
-    error::Reason,
+    error::RejectReason,
     looper::{Looper, handle::LooperHandle},
     mem::slots::Key,
     queue::{Queue, message::Origin},
@@ -299,7 +299,7 @@ impl LooperHandle {
     {
         let refuse = |value, reason| refuse(Refused { value, reason }, stamp.origin);
         if self.shared.is_inherited() {
-            return Err(CallError::Rejected(refuse(callback, Reason::Forked)));
+            return Err(CallError::Rejected(refuse(callback, RejectReason::Forked)));
         }
         if self.is_current() {
             return self
@@ -307,7 +307,7 @@ impl LooperHandle {
                 .map_err(|(callback, reason)| CallError::Rejected(refuse(callback, reason)));
         }
         if looking::is_looking() {
-            return Err(CallError::InPredicate(refuse(callback, Reason::InPredicate)));
+            return Err(CallError::InPredicate(refuse(callback, RejectReason::InPredicate)));
         }
         // A time that the clock cannot say does not come.
         let deadline = timeout.and_then(|timeout| Clock::System.instant().checked_add(timeout));
@@ -328,7 +328,7 @@ impl LooperHandle {
                 State::Panicked => return Err(CallError::Panicked),
                 State::Dropped(value) => {
                     *state = State::Returned;
-                    let reason = self.shared.closed().unwrap_or(Reason::Quit);
+                    let reason = self.shared.closed().unwrap_or(RejectReason::Quit);
                     drop(state);
                     return Err(CallError::Rejected(refuse(value, reason)));
                 }
@@ -341,7 +341,7 @@ impl LooperHandle {
                     State::Waiting(value) => {
                         drop(state);
                         drop(posted.and_then(|name| self.shared.cancel(name)));
-                        return Err(CallError::TimedOut(refuse(value, Reason::TimedOut)));
+                        return Err(CallError::TimedOut(refuse(value, RejectReason::TimedOut)));
                     }
                     State::Running => return Err(CallError::StillRunning),
                     other => *state = other,
@@ -352,14 +352,14 @@ impl LooperHandle {
 
     /// Not a part of its caller, whose stack would have to have room for the closure also where it is not run.
     #[inline(never)]
-    fn call_here<P, R>(&self, callback: P) -> Result<R, (P, Reason)>
+    fn call_here<P, R>(&self, callback: P) -> Result<R, (P, RejectReason)>
     where
         P: FnOnce(&Looper) -> R,
     {
         let looper = Home::of(&self.shared).and_then(|home| Looper::of(&home));
         match (self.shared.closed(), looper) {
             (None, Some(looper)) => Ok(callback(&looper)),
-            (reason, _) => Err((callback, reason.unwrap_or(Reason::Dropped))),
+            (reason, _) => Err((callback, reason.unwrap_or(RejectReason::Dropped))),
         }
     }
 }

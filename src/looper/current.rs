@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     error::Misuse,
-    looper::{Looper, builder::Builder, handle::LooperHandle},
+    looper::{Looper, builder::LooperBuilder, handle::LooperHandle},
     mem::{drop::caught, log},
     sys::fork::PerProcess,
 };
@@ -156,7 +156,7 @@ pub(crate) fn take_back(looper: &Rc<Looper>) {
     drop(taken);
 }
 
-impl Builder {
+impl LooperBuilder {
     /// Makes the looper and makes it the calling thread's own, as [`Looper::prepare`] does.
     ///
     /// # Errors

@@ -15,7 +15,7 @@ use crate::{
     },
     looper::{
         Looper,
-        observer::{Dispatch, Observer},
+        observer::{DispatchInfo, Observer},
     },
     mem::{
         drop::{Shielded, caught, drop_each},
@@ -43,8 +43,8 @@ impl Looper {
     }
 
     /// Sets from which duration on the run of a message, and from which lateness on its start, is reported in the log;
-    /// `None` for never. See [`Builder::slow_dispatch`](crate::Builder::slow_dispatch) and
-    /// [`Builder::slow_delivery`](crate::Builder::slow_delivery).
+    /// `None` for never. See [`LooperBuilder::slow_dispatch`](crate::LooperBuilder::slow_dispatch) and
+    /// [`LooperBuilder::slow_delivery`](crate::LooperBuilder::slow_delivery).
     ///
     /// # Android
     /// `Looper.setSlowLogThresholdMs`.
@@ -92,7 +92,7 @@ impl Looper {
         let lent = self.lend(begun.target);
         let target = lent.as_ref().map(Lent::target);
         let started = self.clock().now();
-        let dispatch = Dispatch {
+        let dispatch = DispatchInfo {
             handler: target.map(Target::name),
             what: address.what(),
             due: (when != Moment::FRONT).then(|| when.to_instant()),

@@ -13,7 +13,7 @@ use crate::{
     looper::{Looper, handle::LooperHandle},
     queue::{
         Queue,
-        account::{ExitReport, Stats},
+        account::{MessageCounts, Stats},
         handlers::Handlers,
         message::{Origin, Place},
     },
@@ -78,7 +78,7 @@ pub struct Dump {
     barriers: Vec<(Moment, Origin)>,
     handlers: usize,
     fds: Vec<Registration>,
-    account: ExitReport,
+    account: MessageCounts,
     stats: Stats,
 }
 
@@ -128,7 +128,7 @@ impl LooperHandle {
             barriers,
             handlers,
             fds: shared.fds.all(),
-            account: ExitReport { posted, ..ended },
+            account: MessageCounts { posted, ..ended },
             stats: self.stats(),
         }
     }
@@ -149,7 +149,7 @@ impl LooperHandle {
             waits: shared.counters.waits.get(),
             wakes_sent: wakes.sent,
             wakes_saved: wakes.saved,
-            messages: shared.exit_report().run,
+            messages: shared.message_counts().run,
             fd_callbacks: shared.counters.fd_callbacks.get(),
             spurious_wakes: shared.counters.spurious_wakes.get(),
             muted_fds: shared.notices.muted_fds.load(Relaxed),
@@ -224,7 +224,7 @@ impl Display for Dump {
             let muted = if fd.is_muted() { ", muted: only changes are reported" } else { "" };
             writeln!(f, "    fd {} for {:?}, {ident}, added at {}{muted}", fd.fd, fd.interest, fd.place)?;
         }
-        let ExitReport { posted, run, removed, dropped } = self.account;
+        let MessageCounts { posted, run, removed, dropped } = self.account;
         writeln!(f, "  messages: {posted} posted, {run} run, {removed} removed, {dropped} dropped")?;
         let Stats { turns, waits, wakes_sent, wakes_saved, fd_callbacks, spurious_wakes, .. } = self.stats;
         writeln!(f, "  turns: {turns}, waits: {waits}, fd callbacks: {fd_callbacks}")?;

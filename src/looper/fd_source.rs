@@ -49,12 +49,12 @@ impl<S: 'static> FdSource<S> {
     ///
     /// # Examples
     /// ```
-    /// # use alooper::{Interest, Looper, Next};
+    /// # use alooper::{Interest, Looper, FdNext};
     /// # use std::{io::Write, os::unix::net::UnixStream};
     /// # fn main() -> std::io::Result<()> {
     /// let looper = Looper::new()?;
     /// let (near, far) = UnixStream::pair()?;
-    /// let source = looper.add_fd(near, Interest::INPUT, |_, _, _| Next::Keep)?;
+    /// let source = looper.add_fd(near, Interest::INPUT, |_, _, _| FdNext::Keep)?;
     ///
     /// let written = source.with(|near| near.write(b"hello"));
     ///
@@ -83,7 +83,7 @@ impl<S: 'static> FdSource<S> {
     /// (F8).
     ///
     /// To set the interest that it has already makes no system call, unless the fd is muted. A callback does without
-    /// this: it returns [`Next::Interest`](crate::Next::Interest).
+    /// this: it returns [`FdNext::Interest`](crate::FdNext::Interest).
     ///
     /// # Errors
     /// The kernel's, and `NotFound` if the registration has ended.
@@ -286,13 +286,13 @@ fn repoll(shared: &Shared, key: Key) -> io::Result<()> {
 #[cfg(all(test, not(alooper_loom)))]
 mod tests {
     use super::*;
-    use crate::{error::Misuse, fd::Next};
+    use crate::{error::Misuse, fd::FdNext};
 
     #[test]
     fn f12_a_handle_that_outlived_its_looper_says_so() {
         let looper = Looper::new().unwrap();
         let (near, _far) = std::os::unix::net::UnixStream::pair().unwrap();
-        let source = looper.add_fd(near, Interest::INPUT, |_, _, _| Next::Keep).unwrap();
+        let source = looper.add_fd(near, Interest::INPUT, |_, _, _| FdNext::Keep).unwrap();
 
         drop(looper);
 

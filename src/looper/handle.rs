@@ -18,7 +18,7 @@ use crate::{
         shared::{Post, Quit, Shared},
     },
     fd::{
-        Holder, Next, Watch,
+        FdNext, Holder, Watch,
         registrations::{Duplicate, Registration},
     },
     looper::{
@@ -27,7 +27,7 @@ use crate::{
         posted::Posted,
         repeat::{Repetition, Tick},
     },
-    queue::{account::ExitReport, message::Origin},
+    queue::{account::MessageCounts, message::Origin},
     sys::interest::{Events, Interest},
     time::Moment,
 };
@@ -101,7 +101,7 @@ impl LooperHandle {
     ///
     /// # Guarantees
     /// Posts of one thread run in their order, and so do posts of which one happens before the other (M5). A closure
-    /// that was accepted runs, is cancelled, or is counted as dropped in the [`ExitReport`]: exactly one of these
+    /// that was accepted runs, is cancelled, or is counted as dropped in the [`MessageCounts`]: exactly one of these
     /// (M6).
     ///
     /// What may not leave its thread does not come this way, but by [`Looper::post`]:
@@ -285,7 +285,7 @@ impl LooperHandle {
     pub fn add_fd<S, F>(&self, source: S, interest: Interest, callback: F) -> Result<FdHandle, AddFdError<S>>
     where
         S: AsFd + Send + 'static,
-        F: FnMut(&Looper, &mut S, Events) -> Next + Send + 'static,
+        F: FnMut(&Looper, &mut S, Events) -> FdNext + Send + 'static,
     {
         self.watch(source, callback, interest, None, Duplicate::Refuse)
     }
@@ -300,7 +300,7 @@ impl LooperHandle {
     pub fn replace_fd<S, F>(&self, source: S, interest: Interest, callback: F) -> Result<FdHandle, AddFdError<S>>
     where
         S: AsFd + Send + 'static,
-        F: FnMut(&Looper, &mut S, Events) -> Next + Send + 'static,
+        F: FnMut(&Looper, &mut S, Events) -> FdNext + Send + 'static,
     {
         self.watch(source, callback, interest, None, Duplicate::Replace)
     }
@@ -317,7 +317,7 @@ impl LooperHandle {
     where
         S: AsFd + Send + 'static,
     {
-        let never_called = |_: &Looper, _: &mut S, _: Events| Next::Keep;
+        let never_called = |_: &Looper, _: &mut S, _: Events| FdNext::Keep;
         self.watch(source, never_called, interest, Some(ident), Duplicate::Refuse)
     }
 
@@ -332,7 +332,7 @@ impl LooperHandle {
     ) -> Result<FdHandle, AddFdError<S>>
     where
         S: AsFd + Send + 'static,
-        F: FnMut(&Looper, &mut S, Events) -> Next + Send + 'static,
+        F: FnMut(&Looper, &mut S, Events) -> FdNext + Send + 'static,
     {
         let place = Location::caller();
         if const { is_large::<S>() || is_large::<F>() } {
@@ -353,7 +353,7 @@ impl LooperHandle {
     where
         S: AsFd + Send + 'static,
         P: Holder<S> + Send,
-        F: FnMut(&Looper, &mut S, Events) -> Next + Send + 'static,
+        F: FnMut(&Looper, &mut S, Events) -> FdNext + Send + 'static,
     {
         let new = Registration::new(watch.fd(), interest, ident, place);
         match self.shared.fds.add_from_afar(new, duplicate, watch) {
@@ -405,8 +405,8 @@ impl LooperHandle {
 
     /// How the messages so far have ended. Callable also after the looper was dropped.
     #[must_use]
-    pub fn exit_report(&self) -> ExitReport {
-        self.shared.exit_report()
+    pub fn message_counts(&self) -> MessageCounts {
+        self.shared.message_counts()
     }
 
     /// Whether the looper has quit, is draining, or was dropped: whether posts are refused.

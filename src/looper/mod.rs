@@ -40,9 +40,9 @@ use crate::{
         shared::{Quit, Shared},
     },
     fd::registrations::Limits,
-    looper::{builder::Builder, handle::LooperHandle, observer::Watching, rebuild::Strays},
+    looper::{builder::LooperBuilder, handle::LooperHandle, observer::Watching, rebuild::Strays},
     mem::drop::{after, drop_each},
-    queue::account::ExitReport,
+    queue::account::MessageCounts,
     sys::{
         Kernel, fork,
         host::Host,
@@ -157,14 +157,14 @@ impl Looper {
         Looper::builder().build()
     }
 
-    /// Makes a [`Builder`], for a looper whose properties are set.
-    pub fn builder() -> Builder {
-        Builder::default()
+    /// Makes a [`LooperBuilder`], for a looper whose properties are set.
+    pub fn builder() -> LooperBuilder {
+        LooperBuilder::default()
     }
 
-    pub(crate) fn assemble(builder: Builder) -> io::Result<Looper> {
+    pub(crate) fn assemble(builder: LooperBuilder) -> io::Result<Looper> {
         fork::notice()?;
-        let Builder { name, budget, spin_limit, mutes_stuck, barrier_alarm, watch, clock, kernel } = builder;
+        let LooperBuilder { name, budget, spin_limit, mutes_stuck, barrier_alarm, watch, clock, kernel } = builder;
         let owner = ThreadNumber::assign();
         let (Some(owner), Some(here)) = (owner, owner.and_then(ThreadNumber::here)) else {
             return Err(io::Error::other("more than 2^32 threads have made loopers"));
@@ -274,8 +274,8 @@ impl Looper {
 
     /// How the messages so far have ended.
     #[must_use]
-    pub fn exit_report(&self) -> ExitReport {
-        self.shared().exit_report()
+    pub fn message_counts(&self) -> MessageCounts {
+        self.shared().message_counts()
     }
 
     /// The time on the looper's clock. See [`LooperHandle::now`].

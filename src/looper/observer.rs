@@ -28,7 +28,7 @@ pub trait Observer {
     ///
     /// # Android
     /// `Observer.messageDispatchStarting`.
-    fn started(&self, dispatch: &Dispatch) {
+    fn started(&self, dispatch: &DispatchInfo) {
         let _ = dispatch;
     }
 
@@ -36,7 +36,7 @@ pub trait Observer {
     ///
     /// # Android
     /// `Observer.messageDispatched`.
-    fn finished(&self, dispatch: &Dispatch, took: Duration) {
+    fn finished(&self, dispatch: &DispatchInfo, took: Duration) {
         let _ = (dispatch, took);
     }
 
@@ -44,7 +44,7 @@ pub trait Observer {
     ///
     /// # Android
     /// `Observer.dispatchingThrewException`.
-    fn panicked(&self, dispatch: &Dispatch, took: Duration) {
+    fn panicked(&self, dispatch: &DispatchInfo, took: Duration) {
         let _ = (dispatch, took);
     }
 
@@ -58,15 +58,15 @@ pub trait Observer {
 }
 
 impl<T: Observer + ?Sized> Observer for Arc<T> {
-    fn started(&self, dispatch: &Dispatch) {
+    fn started(&self, dispatch: &DispatchInfo) {
         (**self).started(dispatch);
     }
 
-    fn finished(&self, dispatch: &Dispatch, took: Duration) {
+    fn finished(&self, dispatch: &DispatchInfo, took: Duration) {
         (**self).finished(dispatch, took);
     }
 
-    fn panicked(&self, dispatch: &Dispatch, took: Duration) {
+    fn panicked(&self, dispatch: &DispatchInfo, took: Duration) {
         (**self).panicked(dispatch, took);
     }
 
@@ -78,7 +78,7 @@ impl<T: Observer + ?Sized> Observer for Arc<T> {
 /// A message that runs, as an [`Observer`] sees it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Dispatch {
+pub struct DispatchInfo {
     /// The type of the handler's messages; `None` for a posted closure.
     pub handler: Option<&'static str>,
     /// The message's `what`; `None` if it has none, as a closure.
@@ -93,7 +93,7 @@ pub struct Dispatch {
     pub place: &'static Location<'static>,
 }
 
-impl Dispatch {
+impl DispatchInfo {
     /// What the log calls it.
     fn label(&self) -> String {
         let what = self.what.map_or(String::new(), |what| format!(", what {what}"));
@@ -188,7 +188,7 @@ impl Watching {
     }
 
     /// Reports a delivery that is slow, and when the looper has caught up.
-    pub(crate) fn look_at_delivery(&self, label: &str, dispatch: &Dispatch) {
+    pub(crate) fn look_at_delivery(&self, label: &str, dispatch: &DispatchInfo) {
         let (Some(threshold), Some(lateness)) = (self.slow_delivery.get(), dispatch.lateness()) else {
             return;
         };
@@ -207,7 +207,7 @@ impl Watching {
     }
 
     /// Reports a dispatch that was slow.
-    pub(crate) fn look_at_dispatch(&self, label: &str, dispatch: &Dispatch, took: Duration) {
+    pub(crate) fn look_at_dispatch(&self, label: &str, dispatch: &DispatchInfo, took: Duration) {
         if self.slow_dispatch.get().is_some_and(|threshold| took >= threshold) {
             log::warn!("{label} was held up for {took:?} by {}: move long work to another thread", dispatch.label());
         }

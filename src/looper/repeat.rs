@@ -9,7 +9,7 @@ use crate::{
         refused::Refused,
         shared::Shared,
     },
-    error::Reason,
+    error::RejectReason,
     looper::Looper,
     mem::drop::Shielded,
     planted::{self, Bug},
@@ -75,7 +75,7 @@ impl Repetition {
         leave: impl FnOnce(T) -> Result<(MessageId, Signal), Refused<T>>,
     ) -> Result<(), Refused<T>> {
         let Some(mut state) = self.lock() else {
-            return Err(Refused { value, reason: Reason::Forked });
+            return Err(Refused { value, reason: RejectReason::Forked });
         };
         if state.over {
             // Unlocked first, since the user's closure goes with the value.

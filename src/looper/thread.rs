@@ -13,9 +13,9 @@ use std::{
 use crate::{
     core::looking,
     error::{Misuse, OsError},
-    looper::{Looper, builder::Builder, handle::LooperHandle},
+    looper::{Looper, builder::LooperBuilder, handle::LooperHandle},
     mem::drop::drop_quietly,
-    queue::account::ExitReport,
+    queue::account::MessageCounts,
 };
 
 /// What runs before the loop.
@@ -46,7 +46,7 @@ type OnPrepared = Box<dyn FnOnce(&Looper) -> io::Result<()> + Send>;
 pub struct HandlerThread {
     handle: LooperHandle,
     /// `None` once it was joined.
-    thread: Option<JoinHandle<io::Result<ExitReport>>>,
+    thread: Option<JoinHandle<io::Result<MessageCounts>>>,
 }
 
 impl HandlerThread {
@@ -124,7 +124,7 @@ impl HandlerThread {
     ///
     /// # Android
     /// `Thread.join`.
-    pub fn join(mut self) -> Result<ExitReport, JoinError> {
+    pub fn join(mut self) -> Result<MessageCounts, JoinError> {
         self.handle.shared.check_process().map_err(JoinError::Io)?;
         if self.handle.is_current() {
             return Err(JoinError::Io(Misuse::JoinsItself.into()));
@@ -135,7 +135,7 @@ impl HandlerThread {
         match self.thread.take().map(JoinHandle::join) {
             Some(Ok(report)) => report.map_err(JoinError::Io),
             Some(Err(panic)) => Err(JoinError::Panicked(Panic::new(panic))),
-            None => Ok(self.handle.exit_report()),
+            None => Ok(self.handle.message_counts()),
         }
     }
 }
@@ -191,7 +191,7 @@ impl Debug for HandlerThread {
 pub struct HandlerThreadBuilder {
     name: Option<String>,
     stack_size: Option<usize>,
-    looper: Builder,
+    looper: LooperBuilder,
     on_prepared: Option<OnPrepared>,
 }
 
@@ -209,7 +209,7 @@ impl HandlerThreadBuilder {
     }
 
     /// Sets the properties of the looper.
-    pub fn looper(mut self, looper: Builder) -> HandlerThreadBuilder {
+    pub fn looper(mut self, looper: LooperBuilder) -> HandlerThreadBuilder {
         self.looper = looper;
         self
     }
@@ -268,7 +268,7 @@ impl HandlerThreadBuilder {
             };
             // Nobody listens only if the spawner is gone, and it waits.
             let _ = sender.send(outcome);
-            looper.map_or(Ok(ExitReport::default()), |looper| looper.run())
+            looper.map_or(Ok(MessageCounts::default()), |looper| looper.run())
         });
         let thread = thread.map_err(|error| OsError::wrap("pthread_create", error))?;
         match receiver.recv() {
@@ -287,7 +287,7 @@ impl HandlerThreadBuilder {
     }
 }
 
-fn prepare(looper: Builder, on_prepared: Option<OnPrepared>) -> io::Result<std::rc::Rc<Looper>> {
+fn prepare(looper: LooperBuilder, on_prepared: Option<OnPrepared>) -> io::Result<std::rc::Rc<Looper>> {
     let looper = looper.prepare()?;
     if let Some(on_prepared) = on_prepared {
         on_prepared(&looper)?;

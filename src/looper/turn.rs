@@ -26,7 +26,7 @@ use crate::{
     planted::{self, Bug},
     queue::{
         Begun, Queue,
-        account::ExitReport,
+        account::MessageCounts,
         message::{Lane, Place},
     },
     sys::{
@@ -48,7 +48,7 @@ impl Looper {
     ///
     /// # Errors
     /// The kernel's; nothing is lost then, and polling again is possible. An error of kind `Deadlock` if it is called
-    /// from inside one of this looper's callbacks. [`Reason::Forked`](crate::Reason::Forked) in a forked child, also if
+    /// from inside one of this looper's callbacks. [`RejectReason::Forked`](crate::RejectReason::Forked) in a forked child, also if
     /// it was forked in one of these callbacks.
     ///
     /// # Panics
@@ -126,11 +126,11 @@ impl Looper {
     /// # Android
     /// `Looper.loop`.
     #[doc(alias = "loop")]
-    pub fn run(&self) -> io::Result<ExitReport> {
+    pub fn run(&self) -> io::Result<MessageCounts> {
         loop {
             let turn = self.poll_once(None)?;
             if turn.quit {
-                return Ok(self.exit_report());
+                return Ok(self.message_counts());
             }
             if !turn.idents.is_empty() {
                 self.ignore_idents(&turn.idents);

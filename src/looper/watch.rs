@@ -8,7 +8,7 @@ use crate::{
         refused::{AddFdError, is_large},
     },
     fd::{
-        Holder, Next, Watch,
+        FdNext, Holder, Watch,
         registrations::{Duplicate, Registration},
     },
     looper::{Looper, fd_source::FdSource},
@@ -37,7 +37,7 @@ impl Looper {
     ///
     /// # Examples
     /// ```
-    /// use alooper::{Interest, Looper, Next};
+    /// use alooper::{Interest, Looper, FdNext};
     /// use std::{io::{Read, Write}, os::unix::net::UnixStream};
     ///
     /// # fn main() -> std::io::Result<()> {
@@ -47,7 +47,7 @@ impl Looper {
     ///     let mut buffer = [0; 64];
     ///     assert_eq!(near.read(&mut buffer).unwrap(), 5);
     ///     looper.quit();
-    ///     Next::Remove
+    ///     FdNext::Remove
     /// })?;
     /// far.write_all(b"hello")?;
     ///
@@ -64,7 +64,7 @@ impl Looper {
     pub fn add_fd<S, F>(&self, source: S, interest: Interest, callback: F) -> Result<FdSource<S>, AddFdError<S>>
     where
         S: AsFd + 'static,
-        F: FnMut(&Looper, &mut S, Events) -> Next + 'static,
+        F: FnMut(&Looper, &mut S, Events) -> FdNext + 'static,
     {
         self.watch(source, callback, interest, None, Duplicate::Refuse)
     }
@@ -84,7 +84,7 @@ impl Looper {
     pub fn replace_fd<S, F>(&self, source: S, interest: Interest, callback: F) -> Result<FdSource<S>, AddFdError<S>>
     where
         S: AsFd + 'static,
-        F: FnMut(&Looper, &mut S, Events) -> Next + 'static,
+        F: FnMut(&Looper, &mut S, Events) -> FdNext + 'static,
     {
         self.watch(source, callback, interest, None, Duplicate::Replace)
     }
@@ -105,7 +105,7 @@ impl Looper {
     where
         S: AsFd + 'static,
     {
-        let never_called = |_: &Looper, _: &mut S, _: Events| Next::Keep;
+        let never_called = |_: &Looper, _: &mut S, _: Events| FdNext::Keep;
         self.watch(source, never_called, interest, Some(ident), Duplicate::Refuse)
     }
 
@@ -120,7 +120,7 @@ impl Looper {
     ) -> Result<FdSource<S>, AddFdError<S>>
     where
         S: AsFd + 'static,
-        F: FnMut(&Looper, &mut S, Events) -> Next + 'static,
+        F: FnMut(&Looper, &mut S, Events) -> FdNext + 'static,
     {
         let place = Location::caller();
         if const { is_large::<S>() || is_large::<F>() } {
@@ -141,7 +141,7 @@ impl Looper {
     where
         S: AsFd + 'static,
         P: Holder<S>,
-        F: FnMut(&Looper, &mut S, Events) -> Next + 'static,
+        F: FnMut(&Looper, &mut S, Events) -> FdNext + 'static,
     {
         let new = Registration::new(watch.fd(), interest, ident, place);
         match self.shared().fds.add(new, duplicate) {

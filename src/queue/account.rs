@@ -12,7 +12,7 @@ use std::sync::atomic::{
 /// that, what is missing is still pending.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct ExitReport {
+pub struct MessageCounts {
     /// Messages accepted, from all threads. Each run of a repeating post counts as one.
     pub posted: u64,
     /// Messages that were started, also those that panicked.
@@ -99,7 +99,7 @@ pub(crate) struct Account {
 impl Account {
     /// How all messages so far have ended: exact at the moment of the call. `None` if others kept counting meanwhile:
     /// then whoever has entered the queue's cell can ask.
-    pub(crate) fn try_report(&self) -> Option<ExitReport> {
+    pub(crate) fn try_report(&self) -> Option<MessageCounts> {
         (0..LOOKS).find_map(|_| {
             let before = self.kept_by_the_queue();
             let remote = self.remote.get();
@@ -108,7 +108,7 @@ impl Account {
     }
 
     /// Likewise, for one who has entered the queue's cell.
-    pub(crate) fn report(&self) -> ExitReport {
+    pub(crate) fn report(&self) -> MessageCounts {
         Account::report_of(self.kept_by_the_queue(), self.remote.get())
     }
 
@@ -117,9 +117,9 @@ impl Account {
             .map(Counter::get)
     }
 
-    fn report_of(kept: [u64; 7], remote: u64) -> ExitReport {
+    fn report_of(kept: [u64; 7], remote: u64) -> MessageCounts {
         let [own, visiting, begun, skipped, overtaken, removed, dropped] = kept;
-        ExitReport {
+        MessageCounts {
             posted: own + visiting + remote,
             run: begun - skipped - overtaken,
             removed: removed + skipped,
@@ -128,7 +128,7 @@ impl Account {
     }
 }
 
-impl ExitReport {
+impl MessageCounts {
     /// How many messages are pending.
     pub(crate) fn pending(&self) -> usize {
         (self.posted - self.run - self.removed - self.dropped) as usize

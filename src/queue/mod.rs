@@ -1,6 +1,6 @@
 //! In which order and when messages run: pure data, no thread, no system call, no clock.
 //!
-//! Plain messages lie in posting order ([`ready`]), all others in slots, sorted by a heap ([`line`]). There are two lines,
+//! Plain messages lie in posting order ([`ready`]), all others in slots, sorted by a heap ([`mod@line`]). There are two lines,
 //! since barriers hold up one and let the other pass ([`barriers`]). Each handler's messages are counted, and listed if
 //! somebody wants to find them again ([`handlers`]).
 
@@ -29,7 +29,7 @@ use crate::{
     mem::{erased::Erased, slots::Key},
     planted::{self, Bug},
     queue::{
-        account::{Account, ExitReport},
+        account::{Account, MessageCounts},
         handlers::Handlers,
         labels::Labels,
         line::{Head, Line, Others},
@@ -467,7 +467,7 @@ impl<C> Queue<C> {
     }
 
     /// How all messages so far have ended.
-    pub(crate) fn account(&self) -> ExitReport {
+    pub(crate) fn account(&self) -> MessageCounts {
         self.account.report()
     }
 }

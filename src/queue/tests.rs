@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     mem::erased::{ANYWHERE, Of},
     queue::{
-        account::{ExitReport, Tally},
+        account::{MessageCounts, Tally},
         handlers::{Filter, Selection},
         labels::Token,
         slices::Tour,
@@ -249,7 +249,7 @@ fn q4_every_message_is_accounted_for_once() {
     queue.cancel(cancelled);
     queue.queue.give_up_all();
 
-    let expected = ExitReport { posted: 4, run: 1, removed: 1, dropped: 2 };
+    let expected = MessageCounts { posted: 4, run: 1, removed: 1, dropped: 2 };
     assert_eq!(queue.queue.account(), expected);
     assert_eq!(queue.queue.next_due(), None);
     let mut dropped = queue.dropped();

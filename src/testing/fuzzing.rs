@@ -10,7 +10,7 @@ use std::{
 use nix::sys::epoll::EpollFlags;
 
 use crate::{
-    looper::{Looper, builder::Builder, dump::Pending},
+    looper::{Looper, builder::LooperBuilder, dump::Pending},
     sys::{
         self,
         fake::{Call, FakeKernel, Stuck},
@@ -36,8 +36,8 @@ impl Kernel {
     ///
     /// # Errors
     /// None that the kernel was not told of.
-    pub fn build(&self, builder: Builder) -> io::Result<Looper> {
-        Builder { clock: self.0.clock(), kernel: sys::Kernel::Fake(self.0.clone()), ..builder }.build()
+    pub fn build(&self, builder: LooperBuilder) -> io::Result<Looper> {
+        LooperBuilder { clock: self.0.clock(), kernel: sys::Kernel::Fake(self.0.clone()), ..builder }.build()
     }
 
     /// Moves the clock by `time`.

@@ -50,7 +50,7 @@ use std::{
 };
 
 use crate::{
-    looper::{Looper, builder::Builder, current, dump::Pending, report::Turn},
+    looper::{Looper, builder::LooperBuilder, current, dump::Pending, report::Turn},
     time::{Clock, Moment, VirtualClock},
 };
 
@@ -85,8 +85,8 @@ impl TestClock {
     ///
     /// # Errors
     /// As [`Looper::new`].
-    pub fn build(&self, builder: Builder) -> io::Result<TestLooper> {
-        let looper = Builder { clock: Clock::Virtual(self.clock.clone()), ..builder }.build()?;
+    pub fn build(&self, builder: LooperBuilder) -> io::Result<TestLooper> {
+        let looper = LooperBuilder { clock: Clock::Virtual(self.clock.clone()), ..builder }.build()?;
         let looper = Rc::new(looper);
         self.loopers.borrow_mut().push(Rc::downgrade(&looper));
         Ok(TestLooper { looper, clock: self.clone(), is_current: false, may_leave_work: Cell::new(false) })
@@ -115,7 +115,7 @@ impl TestClock {
     /// If they do not come to rest, since something is posted again and again or an fd stays ready; if it is called
     /// from inside a callback; goes on with a panic of a callback.
     #[track_caller]
-    pub fn idle(&self) -> usize {
+    pub fn run_until_idle(&self) -> usize {
         let mut count = 0;
         let pending: usize = self.loopers().iter().map(|looper| looper.len()).sum();
         for _ in 0..pending + MOST_TURNS {
@@ -143,22 +143,22 @@ impl TestClock {
     /// present included; gives how many messages ran. With something that repeats, as many deadlines as fit in.
     ///
     /// # Panics
-    /// As [`idle`](TestClock::idle).
+    /// As [`idle`](TestClock::run_until_idle).
     ///
     /// # Android
     /// Robolectric's `ShadowLooper.idleFor`.
     #[track_caller]
     pub fn advance(&self, duration: Duration) -> usize {
         let end = self.moment().after(duration);
-        let mut count = self.idle();
+        let mut count = self.run_until_idle();
         while let Some(stop) = self.next_stop().filter(|stop| *stop <= end) {
             self.clock.advance_to(stop);
-            count += self.idle();
+            count += self.run_until_idle();
         }
         if end != Moment::NEVER {
             self.clock.advance_to(end);
         }
-        count + self.idle()
+        count + self.run_until_idle()
     }
 
     /// Moves the clock by `duration` and runs nothing: what is due by then is late when it runs. Callable from inside a
@@ -271,20 +271,20 @@ impl TestLooper {
     /// messages ran.
     ///
     /// # Panics
-    /// As [`TestClock::idle`].
+    /// As [`TestClock::run_until_idle`].
     ///
     /// # Android
     /// Robolectric's `ShadowLooper.idle`.
     #[track_caller]
-    pub fn idle(&self) -> usize {
-        self.clock.idle()
+    pub fn run_until_idle(&self) -> usize {
+        self.clock.run_until_idle()
     }
 
     /// Moves the clock by `duration`, from deadline to deadline, and lets the looper, and those on the same clock, do
     /// at each what is due then; gives how many messages ran.
     ///
     /// # Panics
-    /// As [`TestClock::idle`].
+    /// As [`TestClock::run_until_idle`].
     ///
     /// # Android
     /// Robolectric's `ShadowLooper.idleFor`.
@@ -318,7 +318,7 @@ impl TestLooper {
     /// there is one; gives how many messages ran.
     ///
     /// # Panics
-    /// As [`TestClock::idle`].
+    /// As [`TestClock::run_until_idle`].
     ///
     /// # Android
     /// Robolectric's `ShadowLooper.runToNextTask`.
@@ -328,14 +328,14 @@ impl TestLooper {
         if let Some(next) = self.clock.next_stop() {
             self.clock.clock.advance_to(next);
         }
-        self.clock.idle()
+        self.clock.run_until_idle()
     }
 
     /// Moves the clock to the due time of the last message that is pending now, from deadline to deadline; gives how
     /// many messages ran.
     ///
     /// # Panics
-    /// As [`TestClock::idle`].
+    /// As [`TestClock::run_until_idle`].
     ///
     /// # Android
     /// Robolectric's `ShadowLooper.runToEndOfTasks`.

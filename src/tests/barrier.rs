@@ -365,7 +365,7 @@ fn q3_quit_safely_runs_what_is_due_behind_barriers_in_its_order_to_the_nanosecon
     drop(first);
 
     assert_eq!(looper.poll_once(None).unwrap(), Turn { messages: 4, quit: true, ..Turn::default() });
-    assert_eq!(looper.exit_report(), ExitReport { posted: 6, run: 4, removed: 0, dropped: 2 });
+    assert_eq!(looper.message_counts(), MessageCounts { posted: 6, run: 4, removed: 0, dropped: 2 });
     assert_eq!(log.take(), ["before", "between", "asynchronous", "due at the quit"]);
     assert_eq!((writes(&kernel), kernel.calls(Call::EpollWait)), (0, 0));
 }

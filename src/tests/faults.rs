@@ -5,7 +5,7 @@
 use std::{io, panic, sync::mpsc};
 
 use super::*;
-use crate::{HandlerThread, OsError, Reason};
+use crate::{HandlerThread, OsError, RejectReason};
 
 fn os_error(error: &io::Error) -> OsError {
     *error.get_ref().and_then(|inner| inner.downcast_ref()).expect("it names the system call")
@@ -45,7 +45,7 @@ fn l1_c65_a_looper_that_cannot_be_made_leaves_nothing_open_and_the_error_says_wh
 fn c77_all_objects_are_closed_after_the_looper_and_its_last_handle() {
     let (looper, kernel) = fake();
     std::os::fd::AsRawFd::as_raw_fd(&looper);
-    let (source, _) = add(&looper, |_, _| Next::Keep);
+    let (source, _) = add(&looper, |_, _| FdNext::Keep);
     let handle = looper.handle();
     assert_eq!(kernel.open_objects(), 4);
 
@@ -62,7 +62,7 @@ fn c77_all_objects_are_closed_after_the_looper_and_its_last_handle() {
 fn c68_c69_a_wait_that_fails_is_an_error_at_once_and_loses_nothing() {
     for errno in [Errno::EBADF, Errno::EINVAL, Errno::EFAULT] {
         let (looper, kernel) = fake();
-        let (_source, fd) = add(&looper, |_, _| Next::Remove);
+        let (_source, fd) = add(&looper, |_, _| FdNext::Remove);
         kernel.set_ready(fd, IN);
         looper.post(|_| ()).unwrap();
         looper.wake().unwrap();
@@ -291,7 +291,7 @@ fn drop_a_thread_that_cannot_be_signalled(failures: usize) -> bool {
     });
 
     is_dropped.recv_timeout(Duration::from_secs(100)).expect("it does not wait for a thread that nobody wakes");
-    let has_ended = handle.post(|_| ()).is_err_and(|refused| refused.reason() == Reason::Dropped);
+    let has_ended = handle.post(|_| ()).is_err_and(|refused| refused.reason() == RejectReason::Dropped);
     handle.wake().unwrap();
     has_ended
 }

@@ -14,7 +14,7 @@ fn f2_c18_a_second_registration_is_refused_and_the_first_one_stays() {
     add_clone(&looper, &source, &log, "first");
     kernel.set_ready(number(&source), IN);
 
-    let refused = looper.add_fd(source.clone(), Interest::INPUT, |_, _, _| Next::Remove).unwrap_err();
+    let refused = looper.add_fd(source.clone(), Interest::INPUT, |_, _, _| FdNext::Remove).unwrap_err();
 
     assert_eq!(refused.error().raw_os_error(), Some(Errno::EEXIST as i32));
     assert!(refused.to_string().contains("replace_fd"), "{refused}");
@@ -28,14 +28,14 @@ fn f2_c18_a_registration_is_known_by_its_number_whatever_becomes_of_others() {
     let (looper, kernel) = fake();
     let source = Rc::new(source());
     kernel.set_ready(number(&source), IN);
-    let (other, _) = add(&looper, |_, _| Next::Keep);
+    let (other, _) = add(&looper, |_, _| FdNext::Keep);
     let old = looper.add_fd(source.clone(), Interest::INPUT, |_, _, _| panic!("it was replaced")).unwrap();
 
     other.remove().unwrap();
 
-    let refused = looper.add_fd(source.clone(), Interest::INPUT, |_, _, _| Next::Keep).unwrap_err();
+    let refused = looper.add_fd(source.clone(), Interest::INPUT, |_, _, _| FdNext::Keep).unwrap_err();
     assert_eq!(refused.error().raw_os_error(), Some(Errno::EEXIST as i32));
-    looper.replace_fd(source, Interest::INPUT, |_, _, _| Next::Keep).unwrap();
+    looper.replace_fd(source, Interest::INPUT, |_, _, _| FdNext::Keep).unwrap();
     assert!(!old.is_registered());
     assert_eq!(looper.poll_once(None).unwrap(), served(1));
 }
@@ -47,7 +47,7 @@ fn c31_c66_after_a_failed_add_the_source_is_back_and_the_same_fd_can_be_added() 
         let (looper, kernel) = fake();
         let source = source();
         let fd = number(&source);
-        let keep = |_: &Looper, _: &mut OwnedFd, _| Next::Keep;
+        let keep = |_: &Looper, _: &mut OwnedFd, _| FdNext::Keep;
 
         kernel.fail(Call::EpollAdd, errno);
         let refused = looper.add_fd(source, Interest::INPUT, keep).unwrap_err();
@@ -59,7 +59,7 @@ fn c31_c66_after_a_failed_add_the_source_is_back_and_the_same_fd_can_be_added() 
         kernel.fail(Call::EpollAdd, errno);
         let handle = looper.handle();
         let source = refused.into_source().unwrap();
-        let refused = elsewhere(move || handle.add_fd(source, Interest::INPUT, |_, _, _| Next::Keep).unwrap_err());
+        let refused = elsewhere(move || handle.add_fd(source, Interest::INPUT, |_, _, _| FdNext::Keep).unwrap_err());
 
         let source = refused.into_source().unwrap();
         assert_eq!((number(&source), looper.shared().fds.len()), (fd, 0));
@@ -80,7 +80,7 @@ fn c31_f2_after_a_removal_that_the_kernel_refused_the_same_fd_can_be_added() {
     let source = removed.remove().unwrap();
     kernel.set_ready(fd, IN);
 
-    looper.add_fd(source, Interest::INPUT, |_, _, _| Next::Remove).unwrap();
+    looper.add_fd(source, Interest::INPUT, |_, _, _| FdNext::Remove).unwrap();
 
     assert_eq!(looper.poll_once(None).unwrap(), served(1));
     kernel.set_ready(fd, NOT_READY);
@@ -90,7 +90,7 @@ fn c31_f2_after_a_removal_that_the_kernel_refused_the_same_fd_can_be_added() {
 #[test]
 fn c31_f8_an_fd_whose_parking_the_kernel_refused_can_be_repolled() {
     let (looper, kernel) = fake_with(|builder| builder.spin_limit(1));
-    let (source, fd) = add(&looper, |_, _| Next::Keep);
+    let (source, fd) = add(&looper, |_, _| FdNext::Keep);
     kernel.set_ready(fd, HUP);
     kernel.fail(Call::EpollDelete, Errno::ENOMEM);
     assert_eq!(looper.poll_once(None).unwrap(), served(1));
@@ -120,7 +120,7 @@ fn c31_after_a_failed_replacement_the_old_registration_is_as_it_was() {
 #[test]
 fn f10_repoll_keeps_the_interest_and_is_an_error_after_the_end() {
     let (looper, kernel) = fake();
-    let (source, fd) = add(&looper, |_, _| Next::Keep);
+    let (source, fd) = add(&looper, |_, _| FdNext::Keep);
     kernel.set_ready(fd, EpollFlags::EPOLLOUT);
 
     source.repoll().unwrap();
@@ -140,7 +140,7 @@ fn f10_repoll_keeps_the_interest_and_is_an_error_after_the_end() {
 #[test]
 fn a_failed_change_of_interest_leaves_the_registration_as_it_was() {
     let (looper, kernel) = fake();
-    let (source, fd) = add(&looper, |_, _| Next::Keep);
+    let (source, fd) = add(&looper, |_, _| FdNext::Keep);
     kernel.set_ready(fd, IN | EpollFlags::EPOLLOUT);
     kernel.fail(Call::EpollModify, Errno::ENOMEM);
 
@@ -160,7 +160,7 @@ fn f5_an_interest_that_a_callback_cannot_have_ends_its_registration_and_says_so(
     let held = callback.clone();
     let (source, fd) = add(&looper, move |_, _| {
         let _ = &held;
-        Next::Interest(Interest::OUTPUT)
+        FdNext::Interest(Interest::OUTPUT)
     });
     kernel.set_ready(fd, IN);
     kernel.fail(Call::EpollModify, Errno::ENOMEM);

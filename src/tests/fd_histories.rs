@@ -109,7 +109,7 @@ impl World {
     }
 
     /// What the callback of a registration does.
-    fn serve(self: &Rc<World>, looper: &Looper, index: usize, events: Events) -> Next {
+    fn serve(self: &Rc<World>, looper: &Looper, index: usize, events: Events) -> FdNext {
         {
             let known = &self.known.borrow()[index];
             assert!(known.lives, "registration {index} is called after its end");
@@ -120,11 +120,11 @@ impl World {
         }
         (0..self.roll(3)).for_each(|_| self.act(looper));
         if self.roll(4) > 0 {
-            return Next::Keep;
+            return FdNext::Keep;
         }
         // Its answer is about itself, whoever has its fd by now.
         self.end(index);
-        Next::Remove
+        FdNext::Remove
     }
 
     /// Which registrations the kernel will find ready.

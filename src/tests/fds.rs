@@ -19,11 +19,11 @@ fn f6_c15_c16_a_new_registration_of_the_same_slot_and_fd_number_gets_no_old_even
             let (source, noted) = (old.remove().expect("its callback does not run"), noted.clone());
             let note = move |_: &Looper, _: &mut OwnedFd, _| {
                 noted.note("new");
-                Next::Keep
+                FdNext::Keep
             };
             looper.add_fd(source, Interest::INPUT, note).unwrap();
         }
-        Next::Keep
+        FdNext::Keep
     });
     let (old, b) = add_noting(&looper, &log, "old");
     other.replace(Some(old));
@@ -40,12 +40,12 @@ fn f6_c15_c16_a_new_registration_of_the_same_slot_and_fd_number_gets_no_old_even
 #[test]
 fn f4_c22_a_callback_that_ends_itself_is_not_called_again_though_its_fd_stays_ready() {
     let (looper, kernel) = fake();
-    let (_by_result, first) = add(&looper, |_, _| Next::Remove);
+    let (_by_result, first) = add(&looper, |_, _| FdNext::Remove);
     let own: Later<FdSource<OwnedFd>> = Rc::default();
     let held = own.clone();
     let (source, second) = add(&looper, move |_, _| {
         assert!(held.take().expect("it is called once").remove().is_none(), "its source is lent to it");
-        Next::Keep
+        FdNext::Keep
     });
     own.replace(Some(source));
     for fd in [first, second] {
@@ -77,7 +77,7 @@ fn f4_c23_one_that_another_callback_ends_is_not_called_again_in_either_order_or_
             let (_killer, killer) = add(&looper, move |_, _| {
                 noted.note("killer");
                 held.take().into_iter().for_each(remove);
-                Next::Keep
+                FdNext::Keep
             });
             let (source, fd) = early.unwrap_or_else(|| add_noting(&looper, &log, "victim"));
             victim.replace(Some(source));
@@ -106,7 +106,7 @@ fn f5_c24_one_that_ends_itself_and_registers_its_fd_again_is_called_from_the_nex
         noted.note("old");
         held.take().expect("it is called once").remove();
         add_clone(looper, &again, &noted, "new");
-        Next::Remove
+        FdNext::Remove
     });
     own.replace(registration.ok());
     kernel.set_ready(fd, IN);
@@ -118,14 +118,14 @@ fn f5_c24_one_that_ends_itself_and_registers_its_fd_again_is_called_from_the_nex
 
 #[test]
 fn f5_c26_what_a_callback_returns_does_not_apply_to_the_one_that_replaced_it() {
-    for next in [Next::Keep, Next::Remove, Next::Interest(Interest::OUTPUT)] {
+    for next in [FdNext::Keep, FdNext::Remove, FdNext::Interest(Interest::OUTPUT)] {
         let (looper, kernel) = fake();
         let source = Rc::new(source());
         let fd = number(&source);
         let again = source.clone();
         looper
             .add_fd(source, Interest::INPUT, move |looper, _, _| {
-                looper.replace_fd(again.clone(), Interest::INPUT, |_, _, _| Next::Keep).unwrap();
+                looper.replace_fd(again.clone(), Interest::INPUT, |_, _, _| FdNext::Keep).unwrap();
                 next
             })
             .unwrap();
@@ -145,10 +145,10 @@ fn f2_of_one_that_is_replaced_in_the_same_batch_only_the_new_callback_is_ever_ca
         let noted = noted.clone();
         let note = move |_: &Looper, _: &mut Rc<OwnedFd>, _| {
             noted.note("new");
-            Next::Keep
+            FdNext::Keep
         };
         looper.replace_fd(replacement.clone(), Interest::INPUT, note).unwrap();
-        Next::Remove
+        FdNext::Remove
     });
     add_clone(&looper, &source, &log, "old");
     for fd in [killer, number(&source)] {
@@ -191,9 +191,9 @@ fn f9_an_ident_that_a_callback_of_the_same_batch_removes_is_not_reported_in_eith
         let held = ident.clone();
         let add_killer = || {
             add(&looper, move |_, _| {
-                held.take().map_or(Next::Keep, |ident| {
+                held.take().map_or(FdNext::Keep, |ident| {
                     assert!(ident.remove().is_some());
-                    Next::Remove
+                    FdNext::Remove
                 })
             })
         };
@@ -234,7 +234,7 @@ fn c27_a_change_of_interest_from_another_thread_takes_effect_within_that_sleep()
     let noted = log.clone();
     let (source, fd) = add(&looper, move |_, events| {
         noted.note(events);
-        Next::Interest(Interest::INPUT)
+        FdNext::Interest(Interest::INPUT)
     });
     kernel.set_ready(fd, EpollFlags::EPOLLOUT);
     let handle = source.handle();
@@ -255,12 +255,12 @@ fn f4_c27_an_interest_that_a_callback_takes_from_another_of_its_batch_is_not_rep
         let held = other.clone();
         let (_changer, changer) = add(&looper, move |_, _| {
             held.take().expect("it is called once").set_interest(interest).unwrap();
-            Next::Remove
+            FdNext::Remove
         });
         let noted = log.clone();
         let (source, fd) = add(&looper, move |_, events| {
             noted.note(events);
-            Next::Keep
+            FdNext::Keep
         });
         other.replace(Some(source));
         for fd in [changer, fd] {
@@ -284,7 +284,7 @@ fn f11_an_fd_that_another_thread_adds_is_served_within_that_sleep() {
     kernel.set_ready(number(&source), IN);
     let handle = looper.handle();
     kernel.during_next_wait(move || {
-        elsewhere(move || drop(handle.add_fd(source, Interest::INPUT, |_, _, _| Next::Remove).unwrap()));
+        elsewhere(move || drop(handle.add_fd(source, Interest::INPUT, |_, _, _| FdNext::Remove).unwrap()));
     });
 
     assert_eq!(looper.poll_once(DAY).unwrap(), served(1));
@@ -306,7 +306,7 @@ fn f6_f11_one_that_another_thread_removes_and_one_that_takes_its_slot_are_kept_a
 
     elsewhere(move || {
         assert!(old.remove());
-        handle.add_fd(new, Interest::INPUT, |_, _, _| Next::Keep).unwrap();
+        handle.add_fd(new, Interest::INPUT, |_, _, _| FdNext::Keep).unwrap();
     });
 
     (0..2).for_each(|_| assert_eq!(looper.poll_once(Duration::ZERO).unwrap(), served(1)));
@@ -322,7 +322,7 @@ fn f6_f11_one_that_another_thread_adds_and_removes_does_not_displace_one_that_to
         assert!(added.remove());
     });
 
-    let (kept, fd) = add(&looper, |_, _| Next::Keep);
+    let (kept, fd) = add(&looper, |_, _| FdNext::Keep);
     kernel.set_ready(fd, IN);
 
     (0..2).for_each(|_| assert_eq!(looper.poll_once(Duration::ZERO).unwrap(), served(1)));
@@ -333,7 +333,7 @@ fn f6_f11_one_that_another_thread_adds_and_removes_does_not_displace_one_that_to
 #[test]
 fn f14_to_set_the_interest_that_it_has_already_makes_no_system_call() {
     let (looper, kernel) = fake();
-    let (source, _fd) = add(&looper, |_, _| Next::Keep);
+    let (source, _fd) = add(&looper, |_, _| FdNext::Keep);
     source.set_interest(Interest::INPUT | Interest::OUTPUT).unwrap();
     let calls = kernel.calls(Call::EpollModify);
     assert_eq!(source.interest(), Some(Interest::INPUT | Interest::OUTPUT));
@@ -358,7 +358,7 @@ fn f14_to_set_the_interest_that_it_has_already_makes_no_system_call() {
 #[test]
 fn f8_f14_an_empty_interest_that_is_set_again_reports_a_hangup_again() {
     let (looper, kernel) = fake();
-    let (source, fd) = add(&looper, |_, _| Next::Keep);
+    let (source, fd) = add(&looper, |_, _| FdNext::Keep);
     source.set_interest(Interest::empty()).unwrap();
     kernel.set_ready(fd, HUP);
     assert_eq!((poll(&looper), poll(&looper)), (served(1), timed_out()));

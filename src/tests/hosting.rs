@@ -38,7 +38,7 @@ fn o1_the_fd_is_readable_from_the_very_moment_a_message_is_due() {
 #[test]
 fn o1_it_is_readable_while_an_fd_is_ready() {
     let (looper, kernel) = hosted();
-    let (_source, fd) = add(&looper, |_, _| Next::Keep);
+    let (_source, fd) = add(&looper, |_, _| FdNext::Keep);
     assert!(!kernel.is_host_readable());
 
     kernel.set_ready(fd, IN);
@@ -82,7 +82,7 @@ fn o1_it_is_readable_after_a_turn_that_stopped_with_more_to_do() {
 
     let (_source, fd) = add(&looper, |looper, _| {
         looper.post(|_| ()).unwrap();
-        Next::Remove
+        FdNext::Remove
     });
     kernel.set_ready(fd, IN);
     assert_eq!(poll(&looper), Turn { fds: 1, more: true, ..Turn::default() });

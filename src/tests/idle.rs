@@ -143,7 +143,7 @@ fn i2_it_runs_once_and_neither_wakes_nor_fds_nor_the_librarys_own_signals_repeat
 
     looper.wake().unwrap();
     assert_eq!(looper.poll_once(None).unwrap(), woken());
-    let (source, fd) = add(&looper, |_, _| Next::Keep);
+    let (source, fd) = add(&looper, |_, _| FdNext::Keep);
     kernel.set_ready(fd, IN);
     (0..3).for_each(|_| assert_eq!(looper.poll_once(None).unwrap(), served(1)));
     drop(source.remove());

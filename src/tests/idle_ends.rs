@@ -99,7 +99,7 @@ fn q5_after_a_quit_in_an_idle_handler_nothing_else_starts_in_that_turn() {
     assert_eq!(looper.poll_once(None).unwrap(), Turn { quit: true, ..Turn::default() });
 
     assert_eq!(log.take(), ["first", "quits"]);
-    assert_eq!(looper.exit_report(), ExitReport { posted: 1, run: 0, removed: 0, dropped: 1 });
+    assert_eq!(looper.message_counts(), MessageCounts { posted: 1, run: 0, removed: 0, dropped: 1 });
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn q5_after_a_safe_quit_in_an_idle_handler_what_is_due_runs_and_no_idle_handler_
 
     assert_eq!(turn, Turn { idles: 1, messages: 1, quit: true, ..Turn::default() });
     assert_eq!(log.take(), ["due"]);
-    assert_eq!(looper.run().unwrap(), ExitReport { posted: 2, run: 1, removed: 0, dropped: 1 });
+    assert_eq!(looper.run().unwrap(), MessageCounts { posted: 2, run: 1, removed: 0, dropped: 1 });
 }
 
 #[test]

@@ -67,7 +67,7 @@ fn i3_one_that_posts_itself_work_for_ever_keeps_no_fd_waiting() {
             IdleNext::Keep
         })
         .unwrap();
-    let (_source, fd) = add(&looper, |_, _| Next::Keep);
+    let (_source, fd) = add(&looper, |_, _| FdNext::Keep);
     kernel.set_ready(fd, IN);
 
     for _ in 0..10 {

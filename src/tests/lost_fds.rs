@@ -31,7 +31,7 @@ fn f7_c14_one_that_a_duplicate_keeps_alive_is_dropped_and_the_others_go_on() {
 fn f7_a_new_set_ends_a_sleep_as_the_old_one_did() {
     let (looper, kernel) = fake();
     let start = looper.now();
-    let (_dying, fd) = add(&looper, |_, _| Next::Keep);
+    let (_dying, fd) = add(&looper, |_, _| FdNext::Keep);
     kernel.close(fd, true);
     turns_until_rebuilt(&looper);
     looper.post_delayed(ms(20), |_| ()).unwrap();
@@ -42,7 +42,7 @@ fn f7_a_new_set_ends_a_sleep_as_the_old_one_did() {
     assert_eq!(looper.poll_once(None).unwrap().messages, 1);
 
     assert_eq!(looper.now() - start, ms(20));
-    let (late, fd) = add(&looper, |_, _| Next::Keep);
+    let (late, fd) = add(&looper, |_, _| FdNext::Keep);
     kernel.set_ready(fd, IN);
     assert_eq!(looper.poll_once(None).unwrap().fds, 1);
     assert!(late.remove().is_some());
@@ -81,7 +81,7 @@ fn f7_many_that_died_before_the_room_for_events_grew_do_not_spin_either() {
 fn f7_f8_one_that_reports_changes_alone_does_not_spin_either() {
     for (interest, limit) in [(Interest::empty(), 1000), (Interest::INPUT, 10)] {
         let (looper, kernel) = fake_with(|builder| builder.spin_limit(limit));
-        let (dying, fd) = add(&looper, |_, _| Next::Keep);
+        let (dying, fd) = add(&looper, |_, _| FdNext::Keep);
         dying.set_interest(interest).unwrap();
         kernel.close(fd, true);
 
@@ -107,7 +107,7 @@ fn f6_c14_the_next_owner_of_the_number_can_register_and_gets_only_its_own_events
         let noted = log.clone();
         let note = move |_: &Looper, _: &mut Rc<OwnedFd>, events| {
             noted.note(events);
-            Next::Keep
+            FdNext::Keep
         };
         logged();
 
@@ -133,7 +133,7 @@ fn f2_f7_one_that_died_can_be_replaced() {
     kernel.close(fd, false);
     kernel.set_ready(fd, IN);
 
-    looper.replace_fd(source, Interest::INPUT, |_, _, _| Next::Remove).unwrap();
+    looper.replace_fd(source, Interest::INPUT, |_, _, _| FdNext::Remove).unwrap();
 
     assert_eq!(looper.poll_once(None).unwrap(), served(1));
 }
@@ -168,7 +168,7 @@ fn t14_f7_events_that_were_left_over_neither_end_a_turn_nor_make_a_new_set_howev
 #[test]
 fn f7_an_error_that_says_nothing_of_the_fd_does_not_end_its_registration() {
     let (looper, kernel) = fake();
-    let (source, fd) = add(&looper, |_, _| Next::Keep);
+    let (source, fd) = add(&looper, |_, _| FdNext::Keep);
     kernel.set_ready(fd, IN);
 
     for _ in 0..1000 {
@@ -198,7 +198,7 @@ fn f7_f12_a_source_that_is_exchanged_for_another_ends_its_registration() {
         let exchange_too = exchange.clone();
         let exchanging = move |_: &Looper, source: &mut OwnedFd, _| {
             exchange_too(source);
-            Next::Keep
+            FdNext::Keep
         };
         let registration = looper.add_fd(first, Interest::INPUT, exchanging).unwrap();
         logged();

@@ -17,9 +17,9 @@ use nix::{
 };
 
 use crate::{
-    fd::Next,
-    looper::{Looper, builder::Builder, fd_source::FdSource, report::Turn},
-    queue::account::ExitReport,
+    fd::FdNext,
+    looper::{Looper, builder::LooperBuilder, fd_source::FdSource, report::Turn},
+    queue::account::MessageCounts,
     sys::{
         Kernel,
         fake::{Call, FakeKernel, Stuck},
@@ -63,15 +63,15 @@ fn fake() -> (Looper, Arc<FakeKernel>) {
 }
 
 /// A looper with properties on a fake kernel, and that kernel.
-fn fake_with(set: impl FnOnce(Builder) -> Builder) -> (Looper, Arc<FakeKernel>) {
+fn fake_with(set: impl FnOnce(LooperBuilder) -> LooperBuilder) -> (Looper, Arc<FakeKernel>) {
     let kernel = FakeKernel::new(Stuck::Panic);
     let looper = set(builder_on(&kernel)).build().expect("nothing fails unless told");
     (looper, kernel)
 }
 
 /// A builder of loopers on a fake kernel.
-fn builder_on(kernel: &Arc<FakeKernel>) -> Builder {
-    Builder { clock: kernel.clock(), kernel: Kernel::Fake(kernel.clone()), ..Looper::builder() }
+fn builder_on(kernel: &Arc<FakeKernel>) -> LooperBuilder {
+    LooperBuilder { clock: kernel.clock(), kernel: Kernel::Fake(kernel.clone()), ..Looper::builder() }
 }
 
 const fn ms(count: u64) -> Duration {
@@ -149,7 +149,7 @@ fn number(source: &impl AsFd) -> RawFd {
 
 /// Registers a new source for input. Gives its number too.
 #[track_caller]
-fn add(looper: &Looper, mut callback: impl FnMut(&Looper, Events) -> Next + 'static) -> (FdSource<OwnedFd>, RawFd) {
+fn add(looper: &Looper, mut callback: impl FnMut(&Looper, Events) -> FdNext + 'static) -> (FdSource<OwnedFd>, RawFd) {
     let source = source();
     let fd = number(&source);
     let callback = move |looper: &Looper, _: &mut OwnedFd, events| callback(looper, events);
@@ -162,7 +162,7 @@ fn add_noting(looper: &Looper, log: &Log<&'static str>, name: &'static str) -> (
     let log = log.clone();
     add(looper, move |_, _| {
         log.note(name);
-        Next::Keep
+        FdNext::Keep
     })
 }
 
@@ -171,7 +171,7 @@ fn add_clone(looper: &Looper, source: &Rc<OwnedFd>, log: &Log<&'static str>, nam
     let log = log.clone();
     let note = move |_: &Looper, _: &mut Rc<OwnedFd>, _| {
         log.note(name);
-        Next::Keep
+        FdNext::Keep
     };
     looper.add_fd(source.clone(), Interest::INPUT, note).unwrap();
 }

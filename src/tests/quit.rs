@@ -3,7 +3,7 @@
 //! Holds T3, T7, Q1, Q2, Q4, Q5, C12, C58.
 
 use super::*;
-use crate::{Reason, looper::report::ReadyIdent};
+use crate::{RejectReason, looper::report::ReadyIdent};
 
 fn quit() -> Turn {
     Turn { quit: true, ..Turn::default() }
@@ -23,7 +23,7 @@ fn q1_quit_drops_everything_queued_also_what_is_due() {
     assert_eq!(looper.poll_once(None).unwrap(), Turn { messages: 2, quit: true, ..Turn::default() });
 
     assert_eq!((log.take(), Rc::strong_count(&value)), (vec!["front"], 1));
-    assert_eq!(looper.exit_report(), ExitReport { posted: 4, run: 2, removed: 0, dropped: 2 });
+    assert_eq!(looper.message_counts(), MessageCounts { posted: 4, run: 2, removed: 0, dropped: 2 });
     assert_eq!(kernel.calls(Call::EpollWait), 1);
 }
 
@@ -48,7 +48,7 @@ fn q1_c58_quit_safely_runs_what_is_due_at_the_moment_of_the_call_to_the_nanoseco
     assert_eq!(looper.poll_once(None).unwrap(), Turn { messages: 4, quit: true, ..Turn::default() });
 
     assert_eq!(log.take(), ["first", "due with it"]);
-    assert_eq!(looper.exit_report(), ExitReport { posted: 7, run: 4, removed: 0, dropped: 3 });
+    assert_eq!(looper.message_counts(), MessageCounts { posted: 7, run: 4, removed: 0, dropped: 3 });
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn q1_quit_safely_keeps_what_stands_at_the_front_and_in_the_past() {
     looper.handle().post_at_front(|_| ()).unwrap();
     looper.quit_safely();
 
-    assert_eq!(looper.run().unwrap(), ExitReport { posted: 3, run: 3, removed: 0, dropped: 0 });
+    assert_eq!(looper.run().unwrap(), MessageCounts { posted: 3, run: 3, removed: 0, dropped: 0 });
 
     assert_eq!(log.take(), ["past", "now"]);
 }
@@ -71,13 +71,13 @@ fn q1_the_first_call_wins() {
     looper.post(|_| ()).unwrap();
     looper.quit_safely();
     looper.quit();
-    assert_eq!(looper.run().unwrap(), ExitReport { posted: 1, run: 1, removed: 0, dropped: 0 });
+    assert_eq!(looper.run().unwrap(), MessageCounts { posted: 1, run: 1, removed: 0, dropped: 0 });
 
     let (looper, _) = fake();
     looper.post(|_| ()).unwrap();
     looper.quit();
     looper.quit_safely();
-    assert_eq!(looper.run().unwrap(), ExitReport { posted: 1, run: 0, removed: 0, dropped: 1 });
+    assert_eq!(looper.run().unwrap(), MessageCounts { posted: 1, run: 0, removed: 0, dropped: 1 });
 }
 
 #[test]
@@ -103,15 +103,15 @@ fn q2_quitting_ends_a_sleep_and_later_posts_get_their_value_back() {
         let handle = looper.handle();
         kernel.during_next_wait(move || elsewhere(move || how(&handle)));
 
-        assert_eq!(looper.run().unwrap(), ExitReport { posted: 1, run: 0, removed: 0, dropped: 1 });
+        assert_eq!(looper.run().unwrap(), MessageCounts { posted: 1, run: 0, removed: 0, dropped: 1 });
 
         assert_eq!(looper.now(), start);
         assert_eq!(kernel.calls(Call::EventfdWrite), 1);
         let value = Box::new(5);
         let rejected = looper.handle().post(move |_| drop(value)).unwrap_err();
-        assert_eq!(rejected.reason(), Reason::Quit);
+        assert_eq!(rejected.reason(), RejectReason::Quit);
         (rejected.into_value().unwrap())(&looper);
-        assert_eq!(looper.post_every(ms(1), |_| panic!("ran")).unwrap_err().reason(), Reason::Quit);
+        assert_eq!(looper.post_every(ms(1), |_| panic!("ran")).unwrap_err().reason(), RejectReason::Quit);
         assert!(looper.has_quit() && looper.is_empty());
     }
 }
@@ -128,7 +128,7 @@ fn q2_quit_safely_during_a_sleep_runs_what_was_just_posted() {
         })
     });
 
-    assert_eq!(looper.run().unwrap(), ExitReport { posted: 4, run: 3, removed: 0, dropped: 1 });
+    assert_eq!(looper.run().unwrap(), MessageCounts { posted: 4, run: 3, removed: 0, dropped: 1 });
 
     assert_eq!((kernel.calls(Call::EpollWait), kernel.calls(Call::EventfdWrite)), (1, 1));
 }
@@ -150,8 +150,8 @@ fn q4_every_message_is_in_exactly_one_sum() {
     let report = looper.run().unwrap();
 
     // Of the repeating one, two have run, and the one of 12 ms is dropped.
-    assert_eq!(report, ExitReport { posted: 8, run: 4, removed: 2, dropped: 2 });
-    assert_eq!((looper.exit_report(), looper.handle().exit_report()), (report, report));
+    assert_eq!(report, MessageCounts { posted: 8, run: 4, removed: 2, dropped: 2 });
+    assert_eq!((looper.message_counts(), looper.handle().message_counts()), (report, report));
 }
 
 #[test]
@@ -166,7 +166,7 @@ fn q4_queries_read_zero_as_soon_as_quit_returns() {
     });
 
     assert_eq!(seen, (0, false, false));
-    assert_eq!(looper.exit_report().dropped, 1);
+    assert_eq!(looper.message_counts().dropped, 1);
 }
 
 #[test]
@@ -193,7 +193,7 @@ fn q5_after_a_quit_no_callback_of_any_kind_starts_in_that_turn() {
         looper.add_ident(ident, Interest::INPUT, 1).unwrap();
         let (_quitter, a) = add(&looper, move |looper, _| {
             how(looper);
-            Next::Keep
+            FdNext::Keep
         });
         let (kept, b) = add(&looper, |_, _| panic!("called"));
         for fd in [a, b, ident_fd] {
@@ -204,7 +204,7 @@ fn q5_after_a_quit_no_callback_of_any_kind_starts_in_that_turn() {
 
         assert!(kept.is_registered(), "registrations stay until the looper is dropped");
         assert_eq!(looper.poll_once(None).unwrap(), quit());
-        let refused = looper.add_fd(source(), Interest::INPUT, |_, _, _| Next::Keep).unwrap_err();
+        let refused = looper.add_fd(source(), Interest::INPUT, |_, _, _| FdNext::Keep).unwrap_err();
         assert_eq!(refused.error().kind(), std::io::ErrorKind::BrokenPipe);
     }
 }

@@ -13,7 +13,7 @@ use super::*;
 fn rebuild_fails_first(call: Call, successes: usize, errno: Errno, hosted: bool) {
     let (looper, kernel) = fake();
     let log = Log::new();
-    let (_dying, fd) = add(&looper, |_, _| Next::Keep);
+    let (_dying, fd) = add(&looper, |_, _| FdNext::Keep);
     let healthy: Vec<_> = (0..3).map(|_| add_noting(&looper, &log, "healthy")).collect();
     healthy.iter().for_each(|(_, fd)| kernel.set_ready(*fd, IN));
     let host = hosted.then(|| looper.as_raw_fd());
@@ -81,8 +81,8 @@ fn c33_attempts_that_keep_failing_become_rarer() {
 #[test]
 fn f7_o1_a_hosts_fd_shows_the_new_set_and_no_more_the_old_one() {
     let (looper, kernel) = fake();
-    let (_dying, fd) = add(&looper, |_, _| Next::Keep);
-    let (_healthy, healthy_fd) = add(&looper, |_, _| Next::Keep);
+    let (_dying, fd) = add(&looper, |_, _| FdNext::Keep);
+    let (_healthy, healthy_fd) = add(&looper, |_, _| FdNext::Keep);
     let host = looper.as_raw_fd();
     kernel.close(fd, true);
     assert!(kernel.is_host_readable());
@@ -99,7 +99,7 @@ fn f7_o1_a_hosts_fd_shows_the_new_set_and_no_more_the_old_one() {
 fn f7_o1_a_looper_whose_set_is_its_hosts_keeps_it_and_goes_on() {
     let (looper, kernel) = fake();
     let (dying, fd) = add(&looper, |_, _| panic!("called"));
-    let (_healthy, healthy_fd) = add(&looper, |_, _| Next::Keep);
+    let (_healthy, healthy_fd) = add(&looper, |_, _| FdNext::Keep);
     kernel.fail(Call::EpollCreate, Errno::EMFILE);
     let host = looper.as_raw_fd();
     kernel.close(fd, true);
@@ -133,14 +133,14 @@ impl Drop for PanicsWhenDropped {
 #[test]
 fn f7_x1_all_that_died_are_dropped_and_the_new_set_is_told_though_drops_panic() {
     let (looper, kernel) = fake();
-    let (stray, stray_fd) = add(&looper, |_, _| Next::Keep);
+    let (stray, stray_fd) = add(&looper, |_, _| FdNext::Keep);
     let drops = Rc::new(Cell::new(0));
     let dying: Vec<_> = (0..3)
         .map(|_| {
             let held = Rc::new(source());
             let fd = number(&held);
             let panics = PanicsWhenDropped(held, drops.clone());
-            let source = looper.add_fd(panics, Interest::PRIORITY, |_, _, _| Next::Keep).unwrap();
+            let source = looper.add_fd(panics, Interest::PRIORITY, |_, _, _| FdNext::Keep).unwrap();
             (source, fd)
         })
         .collect();

@@ -82,7 +82,7 @@ fn t7_post_every_with_no_period_runs_again_and_again_as_part_of_the_budget() {
         })
         .unwrap();
     looper.post(log.noting("once")).unwrap();
-    let (_source, fd) = add(&looper, |_, _| Next::Keep);
+    let (_source, fd) = add(&looper, |_, _| FdNext::Keep);
     kernel.set_ready(fd, IN);
 
     for _ in 0..3 {
@@ -122,7 +122,7 @@ fn t11_poll_all_does_all_that_is_due_and_does_not_wait_for_more() {
     let log = Log::new();
     (0..5).for_each(|i| drop(looper.post_delayed(ms(10), log.noting(i)).unwrap()));
     looper.post_delayed(ms(11), log.noting(99)).unwrap();
-    let (_source, fd) = add(&looper, |_, _| Next::Remove);
+    let (_source, fd) = add(&looper, |_, _| FdNext::Remove);
     let other_kernel = kernel.clone();
     looper.post_delayed(ms(10), move |_| other_kernel.set_ready(fd, IN)).unwrap();
 
@@ -193,7 +193,7 @@ fn r1_q4_a_run_that_is_cancelled_before_it_begins_does_not_begin_and_counts_as_r
     assert!(posted.cancel());
     begun.body.call(here, &looper);
 
-    let expected = ExitReport { posted: 1, removed: 1, ..ExitReport::default() };
-    assert_eq!(looper.exit_report(), expected);
+    let expected = MessageCounts { posted: 1, removed: 1, ..MessageCounts::default() };
+    assert_eq!(looper.message_counts(), expected);
     assert!(!posted.is_pending() && looper.is_empty());
 }

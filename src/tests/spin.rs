@@ -14,7 +14,7 @@ fn calls_until_quiet(looper: &Looper) -> usize {
 fn f8_the_limit_is_a_thousand_hangups_in_a_row_unless_set_and_two_at_least() {
     for (limit, expected) in [(None, 1000), (Some(1), 2), (Some(2), 2), (Some(5), 5), (Some(64), 64), (Some(65), 65)] {
         let (looper, kernel) = fake_with(|builder| limit.map_or(builder.clone(), |limit| builder.spin_limit(limit)));
-        let (source, fd) = add(&looper, |_, _| Next::Keep);
+        let (source, fd) = add(&looper, |_, _| FdNext::Keep);
         kernel.set_ready(fd, HUP);
         logged();
 
@@ -29,7 +29,7 @@ fn f8_the_limit_is_a_thousand_hangups_in_a_row_unless_set_and_two_at_least() {
 #[test]
 fn f8_a_limit_of_zero_is_none() {
     let (looper, kernel) = fake_with(|builder| builder.spin_limit(0));
-    let (_source, fd) = add(&looper, |_, _| Next::Keep);
+    let (_source, fd) = add(&looper, |_, _| FdNext::Keep);
     kernel.set_ready(fd, EpollFlags::EPOLLERR);
 
     assert_eq!(calls_until_quiet(&looper), 5000);
@@ -39,7 +39,7 @@ fn f8_a_limit_of_zero_is_none() {
 fn f8_a_muted_fd_costs_no_wakeups() {
     let (looper, kernel) = fake_with(|builder| builder.spin_limit(3));
     let start = looper.now();
-    let (_source, fd) = add(&looper, |_, _| Next::Keep);
+    let (_source, fd) = add(&looper, |_, _| FdNext::Keep);
     kernel.set_ready(fd, HUP);
     calls_until_quiet(&looper);
     let waits = kernel.calls(Call::EpollWait);
@@ -52,7 +52,7 @@ fn f8_a_muted_fd_costs_no_wakeups() {
 #[test]
 fn f8_a_real_event_starts_the_count_anew() {
     let (looper, kernel) = fake_with(|builder| builder.spin_limit(5));
-    let (_source, fd) = add(&looper, |_, _| Next::Keep);
+    let (_source, fd) = add(&looper, |_, _| FdNext::Keep);
     for _ in 0..10 {
         kernel.set_ready(fd, HUP);
         (0..4).for_each(|_| assert_eq!(looper.poll_once(Duration::ZERO).unwrap().fds, 1));
@@ -72,7 +72,7 @@ fn f8_c28_with_an_empty_interest_a_hangup_is_delivered_once_and_not_worth_a_warn
         let noted = log.clone();
         let (source, fd) = add(&looper, move |_, events| {
             noted.note(events);
-            Next::Keep
+            FdNext::Keep
         });
         source.set_interest(Interest::empty()).unwrap();
         kernel.set_ready(fd, HUP | EpollFlags::EPOLLERR | IN);
@@ -88,7 +88,7 @@ fn f8_c28_with_an_empty_interest_a_hangup_is_delivered_once_and_not_worth_a_warn
 #[test]
 fn f8_a_new_interest_revives_a_muted_fd() {
     let (looper, kernel) = fake_with(|builder| builder.spin_limit(3));
-    let (source, fd) = add(&looper, |_, _| Next::Keep);
+    let (source, fd) = add(&looper, |_, _| FdNext::Keep);
     kernel.set_ready(fd, HUP);
     assert_eq!(calls_until_quiet(&looper), 3);
 
@@ -105,7 +105,7 @@ fn f8_a_new_interest_revives_a_muted_fd() {
 #[test]
 fn f8_a_new_interest_starts_the_count_anew() {
     let (looper, kernel) = fake_with(|builder| builder.spin_limit(5));
-    let (source, fd) = add(&looper, |_, _| Next::Keep);
+    let (source, fd) = add(&looper, |_, _| FdNext::Keep);
     kernel.set_ready(fd, HUP);
     for _ in 0..5 {
         for interest in [Interest::OUTPUT, Interest::INPUT] {
@@ -120,7 +120,7 @@ fn f8_a_new_interest_starts_the_count_anew() {
 #[test]
 fn f8_f5_a_callback_that_answers_with_the_interest_it_has_does_not_set_it() {
     let (looper, kernel) = fake_with(|builder| builder.spin_limit(5));
-    let (source, fd) = add(&looper, |_, _| Next::Interest(Interest::INPUT));
+    let (source, fd) = add(&looper, |_, _| FdNext::Interest(Interest::INPUT));
     kernel.set_ready(fd, HUP);
 
     assert_eq!(calls_until_quiet(&looper), 5);
@@ -133,7 +133,7 @@ fn f8_f5_a_callback_that_answers_with_the_interest_it_has_does_not_set_it() {
 #[test]
 fn f8_f10_repoll_unmutes_it() {
     let (looper, kernel) = fake_with(|builder| builder.spin_limit(5));
-    let (source, fd) = add(&looper, |_, _| Next::Keep);
+    let (source, fd) = add(&looper, |_, _| FdNext::Keep);
     kernel.set_ready(fd, HUP);
     calls_until_quiet(&looper);
 
@@ -145,7 +145,7 @@ fn f8_f10_repoll_unmutes_it() {
 #[test]
 fn f8_a_failed_revival_leaves_it_muted_and_can_be_tried_again() {
     let (looper, kernel) = fake_with(|builder| builder.spin_limit(3));
-    let (source, fd) = add(&looper, |_, _| Next::Keep);
+    let (source, fd) = add(&looper, |_, _| FdNext::Keep);
     kernel.set_ready(fd, HUP);
     calls_until_quiet(&looper);
     kernel.fail(Call::EpollModify, Errno::ENOMEM);
@@ -164,7 +164,7 @@ fn f8_f5_the_last_callback_before_the_pause_can_set_a_new_interest() {
     let noted = log.clone();
     let (source, fd) = add(&looper, move |_, events| {
         noted.note(events);
-        Next::Interest(Interest::INPUT)
+        FdNext::Interest(Interest::INPUT)
     });
     source.set_interest(Interest::empty()).unwrap();
     kernel.set_ready(fd, HUP | IN);
@@ -179,7 +179,7 @@ fn f8_a_muted_fd_can_be_removed_replaced_and_is_not_registered_twice() {
     let (looper, kernel) = fake_with(|builder| builder.spin_limit(3));
     let source = Rc::new(source());
     let fd = number(&source);
-    let keep = |_: &Looper, _: &mut Rc<OwnedFd>, _| Next::Keep;
+    let keep = |_: &Looper, _: &mut Rc<OwnedFd>, _| FdNext::Keep;
     let muted = looper.add_fd(source.clone(), Interest::INPUT, keep).unwrap();
     kernel.set_ready(fd, HUP);
     calls_until_quiet(&looper);

@@ -9,7 +9,7 @@ const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 #[test]
 fn t1_the_longest_timeout_is_no_deadline() {
     let (looper, kernel) = fake();
-    let (_source, fd) = add(&looper, |_, _| Next::Remove);
+    let (_source, fd) = add(&looper, |_, _| FdNext::Remove);
     let other_kernel = kernel.clone();
     kernel.during_next_wait(move || other_kernel.set_ready(fd, IN));
 
@@ -105,7 +105,7 @@ fn t5_the_first_poll_after_a_delayed_post_runs_it() {
 fn t5_a_timer_that_expired_unseen_does_not_disturb_the_next_sleep() {
     let (looper, kernel) = fake();
     let start = looper.now();
-    let (_source, fd) = add(&looper, |_, _| Next::Remove);
+    let (_source, fd) = add(&looper, |_, _| FdNext::Remove);
     let other_kernel = kernel.clone();
     kernel.during_next_wait(move || other_kernel.set_ready(fd, IN));
     looper.poll_once(ms(10)).unwrap();
@@ -253,7 +253,7 @@ fn c37_c47_a_suspended_looper_runs_all_that_is_overdue_once_in_order_and_serves_
     let noted = served.clone();
     let (_source, fd) = add(&looper, move |_, _| {
         noted.note(runs.0.borrow().len());
-        Next::Keep
+        FdNext::Keep
     });
     kernel.set_ready(fd, IN);
     kernel.advance(DAY);

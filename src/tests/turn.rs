@@ -60,7 +60,7 @@ fn t2_t3_messages_run_before_fds_and_everything_is_in_one_report() {
 #[test]
 fn t3_a_wake_is_told_though_a_callback_ran_in_the_same_turn() {
     let (looper, kernel) = fake();
-    let (_source, fd) = add(&looper, |_, _| Next::Remove);
+    let (_source, fd) = add(&looper, |_, _| FdNext::Remove);
     let (handle, other_kernel) = (looper.handle(), kernel.clone());
     kernel.during_next_wait(move || {
         other_kernel.set_ready(fd, IN);
@@ -140,7 +140,7 @@ fn t7_c48_a_message_that_is_always_overdue_does_not_starve_fds_either() {
     }
     let (looper, kernel) = fake_with(|builder| builder.budget(5));
     again(&looper, &kernel);
-    let (_source, fd) = add(&looper, |_, _| Next::Keep);
+    let (_source, fd) = add(&looper, |_, _| FdNext::Keep);
     kernel.set_ready(fd, IN);
 
     for _ in 0..20 {
@@ -157,7 +157,7 @@ fn t7_an_fd_that_is_ready_in_every_turn_does_not_starve_messages() {
     let busy = kernel.clone();
     let (_source, fd) = add(&looper, move |_, _| {
         busy.advance(ms(3));
-        Next::Keep
+        FdNext::Keep
     });
     kernel.set_ready(fd, IN);
     for delay in [ms(5), ms(10)] {
@@ -177,7 +177,7 @@ fn t8_what_a_message_posts_runs_in_the_same_turn_and_what_an_fd_posts_in_the_nex
     let posting = log.clone();
     let (_source, fd) = add(&looper, move |looper, _| {
         looper.post(posting.noting("posted by an fd")).unwrap();
-        Next::Remove
+        FdNext::Remove
     });
     kernel.set_ready(fd, IN);
     let posting = log.clone();
@@ -252,7 +252,7 @@ fn t10_c75_polling_inside_a_callback_is_an_error_at_once_and_harms_nothing() {
     looper.post_delayed(ms(20), log.noting(20)).unwrap();
     let (_source, fd) = add(&looper, move |looper, _| {
         nested(looper);
-        Next::Remove
+        FdNext::Remove
     });
     kernel.set_ready(fd, IN);
 
@@ -288,7 +288,7 @@ fn a_thousand_messages_to_a_busy_looper_cost_at_most_eight_system_calls() {
 
 #[test]
 fn w4_a_looper_that_nobody_watches_reads_no_clock_for_the_messages_that_it_runs() {
-    fn readings(count: usize, set: fn(Builder) -> Builder) -> i64 {
+    fn readings(count: usize, set: fn(LooperBuilder) -> LooperBuilder) -> i64 {
         let (looper, kernel) = fake_with(set);
         (0..count).for_each(|_| drop(looper.post(|_| ()).unwrap()));
         let before = kernel.clock_readings();
@@ -297,7 +297,7 @@ fn w4_a_looper_that_nobody_watches_reads_no_clock_for_the_messages_that_it_runs(
 
         kernel.clock_readings() - before
     }
-    let watched = |builder: Builder| builder.slow_dispatch(ms(1));
+    let watched = |builder: LooperBuilder| builder.slow_dispatch(ms(1));
 
     assert_eq!(readings(200, |builder| builder), readings(1, |builder| builder));
     assert_eq!(readings(200, watched), readings(1, watched) + 2 * 199, "whoever watches pays for two");

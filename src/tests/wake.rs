@@ -147,7 +147,7 @@ fn c10_a_post_of_the_loopers_own_thread_writes_nothing_and_the_next_wait_does_no
         other_kernel.set_ready(own.get(), NOT_READY);
         looper.post(posting.noting("posted by an fd")).unwrap();
         looper.handle().post_at_front(|_| ()).unwrap();
-        Next::Keep
+        FdNext::Keep
     });
     fd.set(number);
     kernel.set_ready(number, IN);
@@ -179,7 +179,7 @@ fn t12_c41_c68_two_hundred_signals_do_not_move_the_deadline() {
 #[test]
 fn t12_a_signal_does_not_hide_what_is_ready() {
     let (looper, kernel) = fake();
-    let (_source, fd) = add(&looper, |_, _| Next::Remove);
+    let (_source, fd) = add(&looper, |_, _| FdNext::Remove);
     kernel.set_ready(fd, IN);
     looper.wake().unwrap();
     kernel.fail(Call::EpollWait, Errno::EINTR);
@@ -197,7 +197,7 @@ fn t13_the_looper_is_polling_only_while_it_waits() {
     let handle = looper.handle();
     let (_source, fd) = add(&looper, move |looper, _| {
         sender.send(looper.handle().is_polling()).unwrap();
-        Next::Remove
+        FdNext::Remove
     });
     let other_kernel = kernel.clone();
     kernel.during_next_wait(move || other_kernel.set_ready(fd, IN));
@@ -270,7 +270,7 @@ fn t14_f4_an_fd_removed_elsewhere_is_reaped_at_once_and_does_not_end_the_turn() 
     reaps_at_once(|looper, value| {
         let held = move |_: &Looper, _| {
             let _ = &value;
-            Next::Keep
+            FdNext::Keep
         };
         let handle = add(looper, held).0.handle();
         move || assert!(handle.remove())

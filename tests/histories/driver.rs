@@ -5,7 +5,7 @@ use std::{
     fmt::Debug,
 };
 
-use alooper::Reason;
+use alooper::RejectReason;
 
 use crate::{
     history::{History, Op},
@@ -47,7 +47,7 @@ pub(crate) fn compare(history: &History) -> Result<u64, String> {
         .then_some(())
         .ok_or_else(|| format!("of {} values, dropped were only {:?}", model.numbers(), values.dropped))?;
     let late = real.send_too_late();
-    let refused = Outcome::Refused(Reason::Dropped);
+    let refused = Outcome::Refused(RejectReason::Dropped);
     if !had_quit {
         same("a post to a dropped looper", &(refused.clone(), refused), &late)?;
     }

@@ -2,7 +2,7 @@
 
 use std::mem;
 
-use alooper::Reason;
+use alooper::RejectReason;
 
 use super::{Body, Entry, Handler, Idler, Model, Repeat, Ticket, back_from};
 use crate::{
@@ -127,7 +127,7 @@ impl Model {
     /// Q2: the value comes back, and is dropped here.
     fn refuse(&mut self, number: u32) -> Outcome {
         self.events.extend([Event::GivenBack(number), Event::Dropped(number)]);
-        Outcome::Refused(Reason::Quit)
+        Outcome::Refused(RejectReason::Quit)
     }
 
     /// M1, M2, M3, M4.
@@ -159,7 +159,7 @@ impl Model {
     /// B1, B3.
     fn put_up_barrier(&mut self) -> Outcome {
         if self.has_quit {
-            return Outcome::Refused(Reason::Quit);
+            return Outcome::Refused(RejectReason::Quit);
         }
         let body = Body::Barrier(self.barriers);
         self.barriers += 1;

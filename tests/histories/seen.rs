@@ -2,7 +2,7 @@
 
 use std::io::ErrorKind;
 
-use alooper::{ExitReport, Reason, Turn};
+use alooper::{MessageCounts, RejectReason, Turn};
 
 use crate::history::HANDLERS;
 
@@ -21,7 +21,7 @@ pub(crate) enum Outcome {
     /// It went nowhere: there is no such thing yet.
     Nothing,
     Accepted,
-    Refused(Reason),
+    Refused(RejectReason),
     Cancelled(bool),
     Removed(usize),
     Turn {
@@ -103,9 +103,9 @@ pub(crate) struct Report {
     pub(crate) dropped: u64,
 }
 
-impl From<ExitReport> for Report {
-    fn from(report: ExitReport) -> Report {
-        let ExitReport { posted, run, removed, dropped, .. } = report;
+impl From<MessageCounts> for Report {
+    fn from(report: MessageCounts) -> Report {
+        let MessageCounts { posted, run, removed, dropped, .. } = report;
         Report { posted, run, removed, dropped }
     }
 }

@@ -137,7 +137,7 @@ impl Poster {
                     }
                 }
                 Deed::Remove { from, what } => self.remove(from, what, |handler| match what {
-                    None => handler.remove(),
+                    None => handler.clear(),
                     Some(what) => handler.remove_what(what),
                 }),
                 Deed::RemoveIf { from, what } => {

@@ -491,7 +491,7 @@ impl World {
     fn remove(&self, from: usize, which: Which) -> Outcome {
         let handler = self.handler(from);
         Outcome::Removed(match which {
-            Which::All => handler.remove(),
+            Which::All => handler.clear(),
             Which::What(what) => handler.remove_what(what),
             Which::Token(token) => handler.remove_token(self.tokens[token]),
             Which::WhatWithToken(what, token) => handler.remove_what_with_token(what, self.tokens[token]),
@@ -536,7 +536,7 @@ impl World {
         Glance {
             len: self.handle.len(),
             lens,
-            report: self.handle.exit_report().into(),
+            report: self.handle.message_counts().into(),
             has_quit: self.handle.has_quit(),
             is_pending: latest.map(|ticket| ticket.is_pending()),
         }

@@ -10,7 +10,7 @@ use std::{
     },
 };
 
-use alooper::{Events, FdHandle, FdSource, Interest, Looper, Next};
+use alooper::{Events, FdHandle, FdNext, FdSource, Interest, Looper};
 
 use super::{Payload, World};
 use crate::{
@@ -200,7 +200,7 @@ impl World {
     fn callback(
         self: &Arc<World>,
         answers: &Answers,
-    ) -> impl FnMut(&Looper, &mut Source, Events) -> Next + Send + use<> {
+    ) -> impl FnMut(&Looper, &mut Source, Events) -> FdNext + Send + use<> {
         let (world, answers) = (self.clone(), answers.clone());
         let payload = self.payload(self.number());
         let mut calls = 0;
@@ -219,11 +219,11 @@ impl World {
                 world.follow(looper, &Script::from([]));
             }
             match answer.map(|answer| answer.next) {
-                Some(Returns::Keep) if calls < answers.len() => Next::Keep,
+                Some(Returns::Keep) if calls < answers.len() => FdNext::Keep,
                 Some(Returns::Interest(interest)) if calls < answers.len() => {
-                    Next::Interest(Interest::from_bits_truncate(interest))
+                    FdNext::Interest(Interest::from_bits_truncate(interest))
                 }
-                _ => Next::Remove,
+                _ => FdNext::Remove,
             }
         }
     }

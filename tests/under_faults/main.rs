@@ -27,7 +27,9 @@ use std::{
     time::Duration,
 };
 
-use alooper::{FdSource, Handler, HandlerThread, IdleNext, Interest, Looper, LooperHandle, Next, Reason, Token};
+use alooper::{
+    FdNext, FdSource, Handler, HandlerThread, IdleNext, Interest, Looper, LooperHandle, RejectReason, Token,
+};
 use tally::{Cargo, Shared, World};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -75,9 +77,9 @@ fn live(world: &World) {
 
     let handle = looper.handle();
     drop(looper);
-    assert!(handle.post(|_| ()).is_err_and(|refused| refused.reason() == Reason::Dropped));
+    assert!(handle.post(|_| ()).is_err_and(|refused| refused.reason() == RejectReason::Dropped));
     world.insist(|| handle.wake());
-    world.tally.assert_balanced(handle.exit_report());
+    world.tally.assert_balanced(handle.message_counts());
 }
 
 struct Life<'a> {
@@ -143,16 +145,17 @@ impl Life<'_> {
         let is_called = Rc::new(Cell::new(false));
         let (tell, inner) = (is_called.clone(), world.clone());
         let first = self.add(first, Interest::INPUT, move |looper, _| {
-            let second = inner.insist_on(stream().0, |near| looper.add_fd(near, Interest::INPUT, |_, _, _| Next::Keep));
+            let second =
+                inner.insist_on(stream().0, |near| looper.add_fd(near, Interest::INPUT, |_, _, _| FdNext::Keep));
             drop(second.remove());
             tell.set(true);
-            Next::Interest(Interest::PRIORITY)
+            FdNext::Interest(Interest::PRIORITY)
         });
         self.poll_until(|| is_called.get());
         drop(first.remove());
 
         let (near, mut far) = stream();
-        let source = self.add(near, Interest::INPUT, |_, _| Next::Keep);
+        let source = self.add(near, Interest::INPUT, |_, _| FdNext::Keep);
         world.insist(|| source.set_interest(Interest::PRIORITY));
         world.insist(|| source.repoll());
         // Removed, it is at once as if it had never been watched.
@@ -169,7 +172,7 @@ impl Life<'_> {
 
         let (near, _far) = ready_stream();
         let (near, calls) = (Rc::new(near), Rc::new(Cell::new(0)));
-        for next in [Next::Keep, Next::Remove] {
+        for next in [FdNext::Keep, FdNext::Remove] {
             world.insist(|| {
                 let count = calls.clone();
                 let callback = move |_: &Looper, _: &mut Shared, _| {
@@ -216,11 +219,11 @@ impl Life<'_> {
         let tell = served.clone();
         let healthy = self.add(near, Interest::INPUT, move |_, _| {
             tell.set(true);
-            Next::Keep
+            FdNext::Keep
         });
         let (dying, _far) = ready_stream();
         let duplicate = dying.try_clone().expect("there is an fd for it");
-        let dying = self.add(dying, Interest::INPUT, |_, _| Next::Keep);
+        let dying = self.add(dying, Interest::INPUT, |_, _| FdNext::Keep);
         dying.with(|near| *near = stream().0);
         let is_rebuilt = |_: &usize| world.insist(|| looper.poll_once(Duration::ZERO)).rebuilt;
         // Without an fd of its own, the host has the looper's set, which can then not be replaced.
@@ -241,7 +244,7 @@ impl Life<'_> {
         drop(far);
         let source = self.add(near, Interest::PRIORITY, move |_, _| {
             count.set(count.get() + 1);
-            Next::Keep
+            FdNext::Keep
         });
         self.poll_until(|| calls.get() >= 5 || !source.is_registered());
         self.world.insist(|| self.looper.poll_once(Duration::ZERO));
@@ -272,14 +275,14 @@ impl Life<'_> {
         if let Err(error) = thread.join() {
             world.be_told(&error.into());
         }
-        let report = handle.exit_report();
+        let report = handle.message_counts();
         assert_eq!(report.posted, report.run + report.removed + report.dropped, "{report:?}");
     }
 
     /// Runs until it quits safely, with something left.
     fn run(&self) {
         let Life { world, looper, .. } = *self;
-        let _kept = self.add(stream().0, Interest::INPUT, |_, _| Next::Keep);
+        let _kept = self.add(stream().0, Interest::INPUT, |_, _| FdNext::Keep);
         world.accept(looper.post(world.note()));
         world.accept(looper.post_delayed(DAY, world.note()));
         let (handle, cargo) = (looper.handle(), world.cargo());
@@ -290,7 +293,7 @@ impl Life<'_> {
         world.accept(looper.post_delayed(ms(1), quit));
         let report = world.insist(|| looper.run());
         assert!(report.dropped > 0, "{report:?}");
-        assert!(looper.post(|_| ()).is_err_and(|refused| refused.reason() == Reason::Quit));
+        assert!(looper.post(|_| ()).is_err_and(|refused| refused.reason() == RejectReason::Quit));
         assert!(world.insist(|| looper.poll_once(None)).quit);
     }
 
@@ -298,7 +301,7 @@ impl Life<'_> {
         &self,
         near: UnixStream,
         interest: Interest,
-        callback: impl FnMut(&Looper, &mut UnixStream) -> Next + 'static,
+        callback: impl FnMut(&Looper, &mut UnixStream) -> FdNext + 'static,
     ) -> FdSource<UnixStream> {
         let callback = Rc::new(std::cell::RefCell::new(callback));
         self.world.insist_on(near, |near| {
@@ -340,7 +343,7 @@ fn help(world: &World, handle: &LooperHandle, eventfd: i32) {
         handle.add_fd(near, Interest::PRIORITY, move |_, near: &mut UnixStream, _| {
             calls.fetch_add(1, Relaxed);
             drop(near.read(&mut [0]));
-            Next::Keep
+            FdNext::Keep
         })
     });
     world.insist(|| added.set_interest(Interest::INPUT));

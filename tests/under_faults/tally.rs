@@ -15,7 +15,7 @@ use std::{
     thread,
 };
 
-use alooper::{AddFdError, ExitReport, Looper, OsError};
+use alooper::{AddFdError, Looper, MessageCounts, OsError};
 use nix::errno::Errno;
 
 /// In how many threads the same call may fail, since strace counts the calls of each.
@@ -159,7 +159,7 @@ impl Tally {
 
     /// Holds each message of a looper that is gone, with its report, to have ended in one way (M6).
     #[track_caller]
-    pub(crate) fn assert_balanced(&self, report: ExitReport) {
+    pub(crate) fn assert_balanced(&self, report: MessageCounts) {
         let [accepted, ran, unrun, ticks] =
             [&self.accepted, &self.ran, &self.unrun, &self.ticks].map(|count| count.swap(0, Relaxed));
         assert_eq!(report.posted, report.run + report.removed + report.dropped, "{report:?}");

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use alooper::{FdSource, Handler, Interest, Looper, Next, Posted};
+use alooper::{FdNext, FdSource, Handler, Interest, Looper, Posted};
 use nix::sys::eventfd::EventFd;
 
 use super::{
@@ -237,7 +237,7 @@ fn flooded_fd(meter: &Meter) -> Sample {
     let pinged = Pinged::leak();
     let serve = move |_: &Looper, _: &mut BorrowedFd<'static>, _| {
         pinged.serve();
-        Next::Keep
+        FdNext::Keep
     };
     looper.add_fd(pinged.fd.as_fd(), Interest::INPUT, serve).expect("the fd is added");
     pinged.measure(meter, || {
@@ -402,7 +402,7 @@ fn watch(looper: &Looper, fd: &Rc<EventFd>, work: Work) -> FdSource<Rc<EventFd>>
     let callback = move |_: &Looper, fd: &mut Rc<EventFd>, _| {
         read(fd);
         work.run();
-        Next::Keep
+        FdNext::Keep
     };
     looper.add_fd(fd.clone(), Interest::INPUT, callback).expect("the fd is added")
 }
@@ -482,7 +482,7 @@ fn mix(meter: &Meter) -> Sample {
     for index in 0..FDS {
         let callback = move |_: &Looper, _: &mut BorrowedFd<'static>, _| {
             mixture.serve(index);
-            Next::Keep
+            FdNext::Keep
         };
         looper.add_fd(mixture.fd(index), Interest::INPUT, callback).expect("the fd is added");
     }

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use alooper::{Interest, Looper, Next};
+use alooper::{FdNext, Interest, Looper};
 
 /// A looper with something of each kind to do, and the host's end of a connection to it.
 ///
@@ -23,11 +23,11 @@ pub fn looper_with_work() -> io::Result<(Rc<Looper>, UnixStream)> {
     let question = near.try_clone()?;
 
     looper.add_fd(near, Interest::INPUT, |looper, near, _| match near.read(&mut [0; 16]) {
-        Err(error) if error.kind() == ErrorKind::WouldBlock => Next::Keep,
+        Err(error) if error.kind() == ErrorKind::WouldBlock => FdNext::Keep,
         read => {
             println!("looper: its fd: {} bytes are the answer", read.unwrap_or(0));
             looper.quit();
-            Next::Remove
+            FdNext::Remove
         }
     })?;
     let handle = looper.handle();

@@ -13,7 +13,7 @@ use std::{
     ptr, slice,
 };
 
-use alooper::{Interest, Looper, Next};
+use alooper::{FdNext, Interest, Looper};
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
@@ -56,7 +56,7 @@ fn three_reads(mut context: Context, file: &File) -> io::Result<Context> {
         if done == 3 {
             looper.quit();
         }
-        Next::Keep
+        FdNext::Keep
     })?;
     looper.run()?;
     println!("  the eventfd has counted to 3");

@@ -10,7 +10,7 @@ use std::{
     process::ExitCode,
 };
 
-use alooper::{Interest, Looper, Next};
+use alooper::{FdNext, Interest, Looper};
 use io_uring::{IoUring, opcode, types};
 use nix::{
     errno::Errno,
@@ -74,7 +74,7 @@ fn three_requests(mut ring: IoUring) -> io::Result<()> {
         if open == 0 {
             looper.quit();
         }
-        Next::Keep
+        FdNext::Keep
     })?;
     looper.run()?;
     // [/looper]

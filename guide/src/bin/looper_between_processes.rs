@@ -8,7 +8,7 @@ use std::{
     process,
 };
 
-use alooper::{Interest, Looper, Next};
+use alooper::{FdNext, Interest, Looper};
 use nix::{
     fcntl::{FcntlArg, OFlag, fcntl},
     sys::wait::waitpid,
@@ -42,16 +42,16 @@ fn main() -> io::Result<()> {
                 let value = u64::from_ne_bytes(bytes);
                 sum += value;
                 println!("received {value}, together {sum}");
-                Next::Keep
+                FdNext::Keep
             }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Next::Keep,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => FdNext::Keep,
             ended => {
                 match ended {
                     Ok(0) => println!("the child has closed its end"),
                     other => eprintln!("not a number: {other:?}"),
                 }
                 looper.quit();
-                Next::Remove
+                FdNext::Remove
             }
         }
     })?;

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use alooper::{Interest, Looper, Next, Turn};
+use alooper::{FdNext, Interest, Looper, Turn};
 
 const NOW: Duration = Duration::ZERO;
 
@@ -49,7 +49,7 @@ fn all_in_one_turn() -> io::Result<()> {
     let in_callback = log.clone();
     looper.add_fd(watched, Interest::INPUT, move |_, _, _| {
         in_callback.note("fd callback");
-        Next::Remove
+        FdNext::Remove
     })?;
     let in_message = log.clone();
     looper.post(move |_| in_message.note("message"))?;
@@ -85,7 +85,7 @@ fn wait() -> io::Result<()> {
     let mut far_ends = Vec::new();
     for _ in 0..40 {
         let (near, far) = ready_stream()?;
-        looper.add_fd(near, Interest::INPUT, |_, _, _| Next::Keep)?;
+        looper.add_fd(near, Interest::INPUT, |_, _, _| FdNext::Keep)?;
         far_ends.push(far);
     }
     let turn = looper.poll_once(NOW)?;
@@ -111,7 +111,7 @@ fn messages() -> io::Result<()> {
     // [budget]
     let looper = Looper::new()?;
     let (near, _far) = ready_stream()?;
-    looper.add_fd(near, Interest::INPUT, |_, _, _| Next::Keep)?;
+    looper.add_fd(near, Interest::INPUT, |_, _, _| FdNext::Keep)?;
     post_for_ever(&looper);
     let turn = looper.poll_once(NOW)?;
     // [/budget]
@@ -144,7 +144,7 @@ fn fds() -> io::Result<()> {
             for registration in all {
                 registration.remove();
             }
-            Next::Keep
+            FdNext::Keep
         })?;
         both.borrow_mut().push(registration);
         far_ends.push(far);
@@ -157,7 +157,7 @@ fn fds() -> io::Result<()> {
     let (near, _far) = ready_stream()?;
     looper.add_fd(near, Interest::INPUT, |looper, _, _| {
         let _ = looper.post(|_| ());
-        Next::Remove
+        FdNext::Remove
     })?;
     let turns = [looper.poll_once(NOW)?, looper.poll_once(None)?];
     println!("  a callback posts: {}", summary(&turns[0]));

@@ -31,7 +31,7 @@ use std::{
 
 use crate::{
     core::item::{Arrival, Leftover},
-    error::Reason,
+    error::RejectReason,
     planted::{self, Bug},
     queue::{
         account::{Account, Tally},
@@ -88,7 +88,7 @@ struct Left<C: 'static> {
     /// A barrier stands: what is posted from now on is behind it, and wakes nobody.
     is_barred: bool,
     /// Set once: why nothing is accepted any more.
-    closed: Option<Reason>,
+    closed: Option<RejectReason>,
     wakes: Wakes,
 }
 
@@ -141,7 +141,7 @@ impl<C> Inbox<C> {
     }
 
     /// Locks the inbox for leaving a message, unless it is closed.
-    pub(crate) fn open(&self) -> Result<Open<'_, C>, Reason> {
+    pub(crate) fn open(&self) -> Result<Open<'_, C>, RejectReason> {
         let mut left = self.left.lock();
         if let Some(reason) = left.closed {
             return Err(reason);
@@ -166,7 +166,7 @@ impl<C> Inbox<C> {
     /// Leaves something that has to be dropped at home; gives it back if there is no home any more.
     pub(crate) fn leave(&self, leftover: Leftover) -> Result<Signal, Leftover> {
         let mut left = self.left.lock();
-        if left.closed == Some(Reason::Dropped) {
+        if left.closed == Some(RejectReason::Dropped) {
             return Err(leftover);
         }
         left.leftovers.push(leftover);
@@ -232,7 +232,7 @@ impl<C> Inbox<C> {
     }
 
     /// Refuses messages from now on. `None` if the inbox was closed before.
-    pub(crate) fn close(&self, reason: Reason) -> Option<Signal> {
+    pub(crate) fn close(&self, reason: RejectReason) -> Option<Signal> {
         let mut left = self.left.lock();
         if left.closed.is_some() {
             return None;
@@ -243,12 +243,12 @@ impl<C> Inbox<C> {
 
     /// Refuses messages for good, because the looper is dropped.
     pub(crate) fn shut(&self) {
-        self.left.lock().closed = Some(Reason::Dropped);
+        self.left.lock().closed = Some(RejectReason::Dropped);
         self.state.fetch_or(CLOSED, AcqRel);
     }
 
     /// Why the inbox is closed, if it is.
-    pub(crate) fn closed(&self) -> Option<Reason> {
+    pub(crate) fn closed(&self) -> Option<RejectReason> {
         if self.is_closed() { self.left.lock().closed } else { None }
     }
 
@@ -420,10 +420,6 @@ impl<C> Inbox<C> {
     fn raise_mail(&self, due: Moment) -> Signal {
         // Whoever takes the flag back needs the lock, and the looper does not fall asleep while it is set: it need not
         // be set again. If it sleeps all the same, the eventfd could not be written for the one before.
-        if self.state.load(Acquire) & (MAIL | ASLEEP) == MAIL {
-            Signal::Saved
-        } else {
-            self.raise(MAIL, due)
-        }
+        if self.state.load(Acquire) & (MAIL | ASLEEP) == MAIL { Signal::Saved } else { self.raise(MAIL, due) }
     }
 }

@@ -99,10 +99,10 @@ fn q2_a_closed_inbox_refuses_and_the_first_close_wins() {
     let inbox = emptied();
     assert!(inbox.settle(Moment::NEVER));
 
-    assert_eq!(inbox.close(Reason::Quit), Some(Signal::Needed));
+    assert_eq!(inbox.close(RejectReason::Quit), Some(Signal::Needed));
 
-    assert_eq!(inbox.close(Reason::Dropped), None);
-    assert_eq!(inbox.open().err(), Some(Reason::Quit));
+    assert_eq!(inbox.close(RejectReason::Dropped), None);
+    assert_eq!(inbox.open().err(), Some(RejectReason::Quit));
 }
 
 #[test]

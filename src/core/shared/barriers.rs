@@ -4,10 +4,10 @@ use super::*;
 
 impl Shared {
     /// Puts up a barrier.
-    pub(crate) fn add_barrier(&self, origin: Origin) -> Result<Place, Reason> {
+    pub(crate) fn add_barrier(&self, origin: Origin) -> Result<Place, RejectReason> {
         // Before the mail is collected: what comes in between has a later time.
         let now = self.clock.now();
-        let mut desk = self.desk(self.ours().ok_or(Reason::Forked)?);
+        let mut desk = self.desk(self.ours().ok_or(RejectReason::Forked)?);
         if let Some(reason) = self.inbox.closed() {
             return Err(reason);
         }

@@ -17,12 +17,12 @@ impl Shared {
     /// The error if it is inherited.
     #[inline]
     pub(crate) fn check_process(&self) -> io::Result<()> {
-        if self.is_inherited() { Err(Reason::Forked.into()) } else { Ok(()) }
+        if self.is_inherited() { Err(RejectReason::Forked.into()) } else { Ok(()) }
     }
 
     /// Why nothing is accepted any more, if nothing is.
-    pub(crate) fn closed(&self) -> Option<Reason> {
-        if self.is_inherited() { Some(Reason::Forked) } else { self.inbox.closed() }
+    pub(crate) fn closed(&self) -> Option<RejectReason> {
+        if self.is_inherited() { Some(RejectReason::Forked) } else { self.inbox.closed() }
     }
 
     /// The proof that it is not inherited, if it is not.

@@ -27,7 +27,7 @@ use crate::{
         item::{Arrival, Body, Message, Stamp, To, When},
         refused::Refused,
     },
-    error::Reason,
+    error::RejectReason,
     fd::{
         notice::{Notice, Notices},
         table::FdTable,
@@ -41,7 +41,7 @@ use crate::{
     planted::{self, Bug},
     queue::{
         self, Begun, Dropped, Hold, Queue,
-        account::{Account, Counter, ExitReport, Tally},
+        account::{Account, Counter, MessageCounts, Tally},
         labels::Token,
         message::{Address, Extra, Lane, MessageId, Origin, Place, Seq},
     },
@@ -200,7 +200,7 @@ impl Shared {
     /// Leaves what `arrival` makes of `value` for the looper's thread to keep; gives it back if the inbox is closed.
     pub(crate) fn admit<T>(&self, value: T, arrival: impl FnOnce(T) -> Arrival) -> Result<(), Refused<T>> {
         if self.is_inherited() {
-            return Err(Refused { value, reason: Reason::Forked });
+            return Err(Refused { value, reason: RejectReason::Forked });
         }
         let signal = match self.inbox.open() {
             Ok(inbox) => inbox.admit(arrival(value)),
@@ -331,12 +331,12 @@ impl Shared {
 
     /// How many messages are pending: exact, and without a lock but where others change that all the time.
     pub(crate) fn len(&self) -> usize {
-        self.exit_report().pending()
+        self.message_counts().pending()
     }
 
-    pub(crate) fn exit_report(&self) -> ExitReport {
+    pub(crate) fn message_counts(&self) -> MessageCounts {
         let Some(ours) = self.ours() else {
-            return ExitReport::default();
+            return MessageCounts::default();
         };
         self.account.try_report().unwrap_or_else(|| {
             let _desk = self.raw_desk(ours);
@@ -402,9 +402,9 @@ impl Shared {
         let Some(ours) = self.ours() else {
             return;
         };
-        self.fds.close(Reason::Quit);
+        self.fds.close(RejectReason::Quit);
         let mut desk = self.raw_desk(ours);
-        let Some(signal) = self.inbox.close(Reason::Quit) else {
+        let Some(signal) = self.inbox.close(RejectReason::Quit) else {
             return;
         };
         match how {

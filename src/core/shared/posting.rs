@@ -226,6 +226,6 @@ impl Shared {
 
     #[cold]
     pub(super) fn rejected<T>(&self, value: T) -> Refused<T> {
-        Refused { value, reason: self.closed().unwrap_or(Reason::Quit) }
+        Refused { value, reason: self.closed().unwrap_or(RejectReason::Quit) }
     }
 }

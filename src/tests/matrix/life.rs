@@ -14,7 +14,7 @@ use super::{
     super::*,
     tally::{Cargo, Flaw, Source, World},
 };
-use crate::{Barrier, Handler, IdleNext, LooperHandle, Posted, Reason, Token};
+use crate::{Barrier, Handler, IdleNext, LooperHandle, Posted, RejectReason, Token};
 
 /// More turns than anything here needs, F7's hundred included.
 const MOST_TURNS: usize = 150;
@@ -42,9 +42,9 @@ pub(super) fn live(world: &World) {
 
     let handle = looper.handle();
     drop(looper);
-    assert!(handle.post(|_| ()).is_err_and(|refused| refused.reason() == Reason::Dropped));
+    assert!(handle.post(|_| ()).is_err_and(|refused| refused.reason() == RejectReason::Dropped));
     world.insist(|| handle.wake());
-    world.tally.assert_balanced(handle.exit_report());
+    world.tally.assert_balanced(handle.message_counts());
     assert!(!last.is_pending());
     drop((handle, last));
     assert_eq!(world.kernel.open_objects(), 0);
@@ -148,17 +148,17 @@ impl Life<'_> {
         let second = Rc::new(RefCell::new(None));
         let (inner, adding) = (World::clone(world), second.clone());
         let first = self.add(Interest::INPUT, move |looper, _| {
-            let keep = |_: &Looper, _: &mut Source, _| Next::Keep;
+            let keep = |_: &Looper, _: &mut Source, _| FdNext::Keep;
             let added = inner.insist_on(inner.source(), |source| looper.add_fd(source, Interest::INPUT, keep));
             adding.replace(Some(added));
-            Next::Interest(Interest::OUTPUT)
+            FdNext::Interest(Interest::OUTPUT)
         });
         self.ready(&first, IN);
         self.poll_until(|| second.borrow().is_some());
         drop(second.take().and_then(|second| second.remove()));
         drop(first.remove());
 
-        let source = self.add(Interest::INPUT, |_, _| Next::Keep);
+        let source = self.add(Interest::INPUT, |_, _| FdNext::Keep);
         world.insist(|| source.set_interest(Interest::OUTPUT));
         world.insist(|| source.repoll());
         world.insist(|| source.set_interest(Interest::INPUT));
@@ -179,7 +179,7 @@ impl Life<'_> {
                 let (held, count) = (Shared(shared.clone()), count.clone());
                 let callback = move |_: &Looper, _: &mut Shared, _| {
                     count.set(count.get() + 1);
-                    if round == 0 { Next::Keep } else { Next::Remove }
+                    if round == 0 { FdNext::Keep } else { FdNext::Remove }
                 };
                 looper.replace_fd(held, Interest::INPUT, callback).map_err(io::Error::from)
             };
@@ -201,7 +201,7 @@ impl Life<'_> {
             world.accept(handle.post_delayed(ms(2), world.note()));
             world.accept(handle.post_at_front(world.note()));
             assert!(world.accept(handle.post_delayed(DAY, world.note())).cancel());
-            assert_eq!((handle.len(), handle.exit_report().removed > 0), (3, true));
+            assert_eq!((handle.len(), handle.message_counts().removed > 0), (3, true));
         });
         self.settle();
         assert!(self.while_asleep(|world, handle| world.insist(|| handle.wake())).woken);
@@ -250,7 +250,7 @@ impl Life<'_> {
                 let count = counting.clone();
                 handle.add_fd(source, Interest::OUTPUT, move |_, _: &mut Source, _| {
                     count.fetch_add(1, Relaxed);
-                    Next::Keep
+                    FdNext::Keep
                 })
             });
             world.insist(|| added.set_interest(Interest::INPUT));
@@ -299,9 +299,9 @@ impl Life<'_> {
         let tell = served.clone();
         let healthy = self.add(Interest::INPUT, move |_, _| {
             tell.set(true);
-            Next::Keep
+            FdNext::Keep
         });
-        let dying = self.add(Interest::INPUT, |_, _| Next::Keep);
+        let dying = self.add(Interest::INPUT, |_, _| FdNext::Keep);
         let fd = dying.with(|source| number(source)).expect("it is not running");
         world.kernel.close(fd, true);
         let kept = dying.remove();
@@ -327,7 +327,7 @@ impl Life<'_> {
         let count = calls.clone();
         let source = self.add(Interest::INPUT, move |_, _| {
             count.set(count.get() + 1);
-            Next::Keep
+            FdNext::Keep
         });
         self.ready(&source, HUP);
         self.poll_until(|| calls.get() >= 5 || !source.is_registered());
@@ -356,7 +356,7 @@ impl Life<'_> {
     /// Runs until it quits safely, with something left. Gives that.
     fn run(&self) -> Posted {
         let Life { world, looper } = self;
-        let kept = self.add(Interest::INPUT, |_, _| Next::Keep);
+        let kept = self.add(Interest::INPUT, |_, _| FdNext::Keep);
         drop(kept);
         world.accept(looper.post(world.note()));
         let last = world.accept(looper.post_delayed(DAY, world.note()));
@@ -374,14 +374,14 @@ impl Life<'_> {
     /// Has quit, and refuses.
     fn be_over(&self) {
         let Life { world, looper } = self;
-        assert!(looper.post(|_| ()).is_err_and(|refused| refused.reason() == Reason::Quit));
+        assert!(looper.post(|_| ()).is_err_and(|refused| refused.reason() == RejectReason::Quit));
         let refused = looper.add_ident(world.source(), Interest::INPUT, 1).expect_err("it has quit");
         assert_eq!(refused.error().kind(), io::ErrorKind::BrokenPipe);
         let turn = world.insist(|| looper.poll_once(None));
         assert!(turn.quit, "{turn:?}");
     }
 
-    fn add(&self, interest: Interest, callback: impl FnMut(&Looper, Events) -> Next + 'static) -> FdSource<Source> {
+    fn add(&self, interest: Interest, callback: impl FnMut(&Looper, Events) -> FdNext + 'static) -> FdSource<Source> {
         let callback = Rc::new(RefCell::new(callback));
         self.world.insist_on(self.world.source(), |source| {
             let callback = callback.clone();

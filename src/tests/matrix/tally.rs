@@ -161,7 +161,7 @@ impl World {
 impl Tally {
     /// Holds each message of a looper that has quit, with its report, to have ended in one way (M6).
     #[track_caller]
-    pub(super) fn assert_balanced(&self, report: ExitReport) {
+    pub(super) fn assert_balanced(&self, report: MessageCounts) {
         let [accepted, ran, unrun] = [&self.accepted, &self.ran, &self.unrun].map(|count| count.swap(0, Relaxed));
         let ticks = self.ticks.swap(0, Relaxed);
         assert_eq!(report.posted, report.run + report.removed + report.dropped, "{report:?}");

@@ -15,7 +15,7 @@ use nix::sys::{epoll::EpollFlags, eventfd::EventFd};
 
 use super::{check, looper};
 use crate::{
-    fd::Next,
+    fd::FdNext,
     sys::{fake::FakeKernel, interest::Interest},
 };
 
@@ -35,7 +35,7 @@ fn f4_c30_a_removal_while_the_fd_is_served_lets_no_call_begin_and_the_source_is_
         let counted = calls.clone();
         let count = move |_: &_, _: &mut Rc<OwnedFd>, _| {
             counted.set(counted.get() + 1);
-            Next::Keep
+            FdNext::Keep
         };
         let registered = looper.add_fd(source.clone(), Interest::INPUT, count).unwrap().handle();
         let remover = thread::spawn(move || assert!(registered.remove()));
@@ -55,7 +55,7 @@ fn f11_c30_one_that_another_thread_adds_and_removes_is_dropped_at_home_whatever_
         let source = Arc::new(ready(&kernel));
         let (handle, added) = (looper.handle(), source.clone());
         let other = thread::spawn(move || {
-            let registered = handle.add_fd(added, Interest::INPUT, |_, _, _| Next::Keep).unwrap();
+            let registered = handle.add_fd(added, Interest::INPUT, |_, _, _| FdNext::Keep).unwrap();
             assert!(registered.remove());
         });
 

@@ -37,7 +37,7 @@ fn r1_c52_a_message_is_either_handled_or_removed() {
 
         let removed = remover.join().unwrap();
         assert_eq!(handled.get() + removed, 2);
-        assert_eq!(looper.exit_report().removed, removed as u64);
+        assert_eq!(looper.message_counts().removed, removed as u64);
     });
 }
 
@@ -98,7 +98,7 @@ fn m6_a_quit_against_a_predicate_ends_the_message_in_one_way() {
         assert!(looper.poll_once(None).unwrap().quit);
 
         let removed = remover.join().unwrap() as u64;
-        let report = looper.exit_report();
+        let report = looper.message_counts();
         assert_eq!((report.removed, report.removed + report.dropped), (removed, 1));
         drop(looper);
         assert_eq!(Arc::strong_count(&value), 1);
@@ -201,7 +201,7 @@ fn s3_a_quit_against_a_call_releases_the_caller() {
 
         looper.run().unwrap();
 
-        let ran = looper.exit_report().run;
+        let ran = looper.message_counts().run;
         assert_eq!(caller.join().unwrap().ok(), (ran == 1).then_some(7));
         quitter.join().unwrap();
     });

@@ -11,7 +11,7 @@
 use std::sync::Arc;
 
 use crate::{
-    looper::{Looper, builder::Builder},
+    looper::{Looper, builder::LooperBuilder},
     sys::{
         Kernel,
         fake::{FakeKernel, Stuck},
@@ -53,7 +53,7 @@ fn check_within(_: usize, model: impl Fn() + Send + Sync + 'static) {
 
 fn looper() -> (Looper, Arc<FakeKernel>) {
     let kernel = FakeKernel::new(Stuck::Wait);
-    let builder = Builder { clock: kernel.clock(), kernel: Kernel::Fake(kernel.clone()), ..Looper::builder() };
+    let builder = LooperBuilder { clock: kernel.clock(), kernel: Kernel::Fake(kernel.clone()), ..Looper::builder() };
     (builder.build().unwrap(), kernel)
 }
 

@@ -193,7 +193,7 @@ fn quit_against_posts(posters: usize, quit: fn(&LooperHandle)) {
 
     let accepted: usize = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
     quitter.join().unwrap();
-    let report = looper.exit_report();
+    let report = looper.message_counts();
     assert_eq!(report.posted, accepted as u64);
     assert_eq!(report.posted, report.run + report.dropped, "each accepted message ends in one way");
     assert_eq!(report.run, ran.load(Relaxed) as u64);
@@ -263,7 +263,7 @@ fn r1_a_repeating_post_that_is_cancelled_as_it_begins_counts_no_run_that_was_not
         let turn = looper.poll_once(Duration::ZERO).unwrap();
 
         assert!(canceller.join().unwrap(), "it is this that ends it");
-        let report = looper.exit_report();
+        let report = looper.message_counts();
         assert_eq!(turn.messages, 1 + ran.load(Relaxed));
         assert_eq!(report.run, turn.messages as u64);
         assert_eq!(report.posted, report.run + report.removed);
@@ -303,7 +303,7 @@ fn c77_a_post_against_the_end_of_the_looper_is_dropped_or_refused() {
         drop(looper);
 
         let accepted = poster.join().unwrap() as u64;
-        let report = handle.exit_report();
+        let report = handle.message_counts();
         assert_eq!((report.posted, report.dropped), (accepted, accepted));
         assert_eq!(Arc::strong_count(&ran), 1, "nothing is left behind");
     });

@@ -11,7 +11,7 @@ use std::{cell::RefCell, rc::Rc};
 use loom::thread;
 
 use super::{check, looper};
-use crate::{core::shared::Quit, handler::Handler, looper::handle::LooperHandle, queue::account::ExitReport};
+use crate::{core::shared::Quit, handler::Handler, looper::handle::LooperHandle, queue::account::MessageCounts};
 
 /// How many of each kind there were, as those count them who post, run and remove.
 #[derive(Default)]
@@ -77,7 +77,7 @@ fn all_against_a_quit(how: Quit) {
 
     quitter.join().unwrap();
     threads.into_iter().for_each(|thread| thread.join().unwrap());
-    let ExitReport { posted, run, removed, dropped, .. } = looper.exit_report();
+    let MessageCounts { posted, run, removed, dropped, .. } = looper.message_counts();
     let [accepted, ran, taken] = [&counts.accepted, &counts.ran, &counts.removed].map(|count| count.load(Relaxed));
     assert_eq!((posted, run, removed), (accepted as u64, ran as u64, taken as u64));
     assert_eq!(posted, run + removed + dropped, "each ends in one way");

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use alooper::{Events, FdHandle, FdSource, Interest, Looper, LooperHandle, Next, PollCode, testing::TestLooper};
+use alooper::{Events, FdHandle, FdNext, FdSource, Interest, Looper, LooperHandle, PollCode, testing::TestLooper};
 use nix::unistd::dup2;
 
 use crate::support::{Elsewhere, HOUR, fds::ready_pipe, ms, watched};
@@ -33,8 +33,8 @@ type Log<T> = Rc<RefCell<Vec<T>>>;
 /// A callback that logs what it is called with, and answers `next`.
 fn logging(
     log: &Log<(RawFd, Events)>,
-    next: Next,
-) -> impl FnMut(&Looper, &mut Rc<PipeReader>, Events) -> Next + 'static {
+    next: FdNext,
+) -> impl FnMut(&Looper, &mut Rc<PipeReader>, Events) -> FdNext + 'static {
     let log = log.clone();
     move |_, reader, events| {
         log.borrow_mut().push((reader.as_raw_fd(), events));
@@ -45,7 +45,7 @@ fn logging(
 /// Watches `reader` for input. The log has what its callback is called with.
 fn watch(looper: &Looper, reader: PipeReader) -> (FdSource<Rc<PipeReader>>, Log<(RawFd, Events)>) {
     let calls = Log::default();
-    let source = looper.add_fd(Rc::new(reader), Interest::INPUT, logging(&calls, Next::Keep));
+    let source = looper.add_fd(Rc::new(reader), Interest::INPUT, logging(&calls, FdNext::Keep));
     (source.unwrap(), calls)
 }
 
@@ -162,7 +162,7 @@ fn poll_once_when_callback_returns_false_callback_should_not_be_invoked_again_la
     let (reader, mut writer) = io::pipe().unwrap();
     let reader = Rc::new(reader);
     let calls = Log::default();
-    looper.add_fd(reader.clone(), Interest::INPUT, logging(&calls, Next::Remove)).unwrap();
+    looper.add_fd(reader.clone(), Interest::INPUT, logging(&calls, FdNext::Remove)).unwrap();
     writer.write_all(b"x").unwrap();
 
     assert_eq!(poll(&looper, Duration::ZERO), (PollCode::Callback, AT_ONCE));
@@ -197,7 +197,7 @@ fn add_fd_when_callback_added_returns_one() {
     let looper = TestLooper::new().unwrap();
     let (reader, _writer) = io::pipe().unwrap();
 
-    let added = looper.add_fd(reader, Interest::INPUT, |_, _, _| Next::Keep);
+    let added = looper.add_fd(reader, Interest::INPUT, |_, _, _| FdNext::Keep);
 
     assert!(added.is_ok_and(|source| source.is_registered()));
 }
@@ -225,7 +225,7 @@ fn add_fd_when_no_callback_and_allow_non_callbacks_is_false_returns_error() {
     let looper = TestLooper::new().unwrap();
     let (with_callback, _writer) = ready_pipe();
     let (without, _writer_too) = ready_pipe();
-    looper.add_fd(with_callback, Interest::INPUT, |_, _, _| Next::Remove).unwrap();
+    looper.add_fd(with_callback, Interest::INPUT, |_, _, _| FdNext::Remove).unwrap();
     looper.add_ident(without, Interest::INPUT, 5).unwrap();
 
     let turn = looper.poll_once(Duration::ZERO).unwrap();
@@ -242,7 +242,7 @@ fn get_fd_state_debug_when_fd_is_in_requests_returns_true() {
     let (without, _writer_too) = io::pipe().unwrap();
     let fds = [with_callback.as_raw_fd(), without.as_raw_fd()];
     let both = Interest::INPUT | Interest::OUTPUT;
-    looper.add_fd(with_callback, both, |_, _, _| Next::Keep).unwrap();
+    looper.add_fd(with_callback, both, |_, _, _| FdNext::Keep).unwrap();
     looper.add_ident(without, Interest::INPUT, 5).unwrap();
 
     let text = looper.dump().to_string();
@@ -273,7 +273,7 @@ fn remove_fd_when_callback_not_added_returns_zero() {
     let looper = TestLooper::new().unwrap();
     let regular_file = File::open("/proc/self/exe").unwrap();
 
-    let refused = looper.add_fd(regular_file, Interest::INPUT, |_, _, _| Next::Keep).unwrap_err();
+    let refused = looper.add_fd(regular_file, Interest::INPUT, |_, _, _| FdNext::Keep).unwrap_err();
 
     assert_eq!(refused.error().kind(), ErrorKind::PermissionDenied);
     assert!(refused.into_source().unwrap().metadata().is_ok(), "the file is still open");
@@ -285,9 +285,9 @@ fn remove_fd_when_callback_not_added_returns_zero() {
 fn remove_fd_when_callback_added_then_removed_twice_returns_once_first_time_and_returns_zero_second_time() {
     let looper = TestLooper::new().unwrap();
     let (reader, _writer) = io::pipe().unwrap();
-    let source = looper.add_fd(reader, Interest::INPUT, |_, _, _| Next::Keep).unwrap();
+    let source = looper.add_fd(reader, Interest::INPUT, |_, _, _| FdNext::Keep).unwrap();
     let (other, _writer_too) = io::pipe().unwrap();
-    let from_afar = looper.handle().add_fd(other, Interest::INPUT, |_, _, _| Next::Keep).unwrap();
+    let from_afar = looper.handle().add_fd(other, Interest::INPUT, |_, _, _| FdNext::Keep).unwrap();
 
     assert!(source.remove().is_some());
     assert!(source.remove().is_none());
@@ -303,11 +303,11 @@ fn poll_once_when_callback_added_twice_only_second_callback_should_be_invoked() 
     let (reader, mut writer) = io::pipe().unwrap();
     let reader = Rc::new(reader);
     let (first, second) = (Log::default(), Log::default());
-    looper.add_fd(reader.clone(), Interest::INPUT, logging(&first, Next::Keep)).unwrap();
+    looper.add_fd(reader.clone(), Interest::INPUT, logging(&first, FdNext::Keep)).unwrap();
     writer.write_all(b"x").unwrap();
 
-    let unasked = looper.add_fd(reader.clone(), Interest::INPUT, |_, _, _| Next::Keep).unwrap_err();
-    looper.replace_fd(reader.clone(), Interest::INPUT, logging(&second, Next::Keep)).unwrap();
+    let unasked = looper.add_fd(reader.clone(), Interest::INPUT, |_, _, _| FdNext::Keep).unwrap_err();
+    looper.replace_fd(reader.clone(), Interest::INPUT, logging(&second, FdNext::Keep)).unwrap();
     let polled = poll(&looper, ms(100));
 
     assert_eq!(unasked.error().kind(), ErrorKind::AlreadyExists);
@@ -358,7 +358,7 @@ fn watch_hung_up(
         assert_eq!(events, Events::HANGUP);
         source.hand_over();
         last();
-        Next::Remove
+        FdNext::Remove
     });
     drop(writer);
     (registered.unwrap(), returned)
@@ -373,7 +373,7 @@ fn watch_at_number_of(handle: &LooperHandle, mut fd: OwnedFd) -> (FdHandle, io::
     let registered = handle.add_fd(File::from(fd), Interest::INPUT, move |_, reader, events| {
         reader.read_exact(&mut [0]).unwrap();
         called.send(events).unwrap();
-        Next::Keep
+        FdNext::Keep
     });
     (registered.unwrap(), writer, calls)
 }

@@ -109,7 +109,7 @@ fn m1_messages_sort_by_when_and_those_of_one_time_keep_their_order() {
         handler.send_at(when, Message::new(what)).unwrap();
     }
 
-    looper.idle();
+    looper.run_until_idle();
 
     assert_eq!(*handled.borrow(), [5, 3, 1, 2, 6]);
     looper.advance(ms(5));
@@ -128,7 +128,7 @@ fn m2_what_is_posted_stands_behind_what_is_due_and_before_what_is_not() {
     looper.post(move |_| log.borrow_mut().push(3)).unwrap();
     handler.send_delayed(Duration::ZERO, Message::new(4)).unwrap();
 
-    looper.idle();
+    looper.run_until_idle();
 
     assert_eq!(*handled.borrow(), [1, 2, 3, 4]);
     looper.advance(Duration::from_nanos(1));
@@ -145,11 +145,11 @@ fn m3_what_was_sent_to_the_front_last_comes_first_even_before_a_barrier() {
 
     handler.send_at_front(Message::new(2)).unwrap();
     handler.send_at_front(Message::new(1)).unwrap();
-    looper.idle();
+    looper.run_until_idle();
 
     assert_eq!(*handled.borrow(), [1, 2, 3]);
     drop(barrier);
-    looper.idle();
+    looper.run_until_idle();
     assert_eq!(handled.borrow().last(), Some(&4));
 }
 
@@ -166,7 +166,7 @@ fn m6_what_was_accepted_while_quit_safely_was_called_is_handled() {
                 let handler = handler.clone();
                 thread::spawn(move || (0..MOST).take_while(|_| handler.send(Message::new(SHOW)).is_ok()).count() as u64)
             });
-            while worker.handle().exit_report().posted < 10 {
+            while worker.handle().message_counts().posted < 10 {
                 thread::yield_now();
             }
 
@@ -244,7 +244,7 @@ fn r2_messages_are_removed_by_what_names_them_and_never_those_of_another_handler
     assert_eq!(handler.len(), 2);
     assert_eq!(handler.remove_what(HIDE), 1);
 
-    looper.idle();
+    looper.run_until_idle();
     assert_eq!(*handled.borrow(), [SAVE]);
     assert_eq!(*handled_by_other.borrow(), [SHOW, HIDE, HIDE, SAVE, SAVE]);
 }
@@ -281,8 +281,8 @@ fn r3_removing_messages_of_code_zero_leaves_posted_closures_alone() {
         handler.send(Message::new(0)).unwrap();
     }
 
-    assert_eq!((handler.remove_what(0), handler.remove()), (2, 0));
-    looper.idle();
+    assert_eq!((handler.remove_what(0), handler.clear()), (2, 0));
+    looper.run_until_idle();
 
     assert_eq!((runs.get(), handled.borrow().len()), (2, 0));
 }
@@ -353,7 +353,7 @@ fn v1_a_test_idles_a_paused_looper_step_by_step() {
     for (delay, what) in [(100, SHOW), (250, HIDE), (250, SAVE), (900, SHOW)] {
         handler.send_delayed(ms(delay), Message::new(what)).unwrap();
     }
-    assert_eq!((looper.idle(), looper.is_idle()), (0, true));
+    assert_eq!((looper.run_until_idle(), looper.is_idle()), (0, true));
     assert_eq!((looper.next_deadline(), looper.last_deadline()), (Some(start + ms(100)), Some(start + ms(900))));
 
     assert_eq!(looper.advance(ms(99)), 0);

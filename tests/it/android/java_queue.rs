@@ -8,7 +8,7 @@
 use std::{cell::Cell, rc::Rc, sync::mpsc, thread, time::Duration};
 
 use alooper::{
-    CallError, Handler, HandlerThread, IdleNext, Interest, Looper, LooperHandle, Message, Next,
+    CallError, FdNext, Handler, HandlerThread, IdleNext, Interest, Looper, LooperHandle, Message,
     testing::{TestClock, TestLooper},
 };
 
@@ -53,7 +53,7 @@ fn b1_a_barrier_stands_behind_what_is_due_already() {
 
     assert_eq!(*handled.borrow(), [0, 1]);
     drop(barrier);
-    looper.idle();
+    looper.run_until_idle();
     assert_eq!(*handled.borrow(), [0, 1, 2, 4]);
 }
 
@@ -130,10 +130,10 @@ fn b5_a_handler_or_a_single_message_or_a_post_is_asynchronous() {
     handler.asynchronous().send(Message::new(1)).unwrap();
     handler.message(Message::new(2)).asynchronous().send().unwrap();
     let posted = looper.handle().asynchronous().post(|_| ()).unwrap();
-    looper.idle();
+    looper.run_until_idle();
 
     assert_eq!((handled.borrow().as_slice(), posted.is_pending()), (&[1, 2][..], false));
-    assert_eq!(handler.remove(), 1, "the one that waits");
+    assert_eq!(handler.clear(), 1, "the one that waits");
 }
 
 // IdleHandler
@@ -156,7 +156,7 @@ fn i1_queue_idle_is_called_when_nothing_is_due_also_in_a_poll_that_does_not_wait
     let turn = looper.poll_once(Duration::ZERO).unwrap();
 
     assert_eq!((turn.idles, idles.get()), (1, 1), "the next message is not due");
-    handler.remove();
+    handler.clear();
 }
 
 #[test]
@@ -167,7 +167,7 @@ fn i2_queue_idle_is_called_again_only_after_another_message() {
     let idles = count_idle(&looper, IdleNext::Keep);
     looper.poll_once(Duration::ZERO).unwrap();
 
-    looper.add_fd(reader, Interest::INPUT, |_, _, _| Next::Keep).unwrap();
+    looper.add_fd(reader, Interest::INPUT, |_, _, _| FdNext::Keep).unwrap();
     looper.wake().unwrap();
     for _ in 0..3 {
         assert_eq!(looper.poll_once(SECOND).unwrap().fds, 1);

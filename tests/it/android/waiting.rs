@@ -206,7 +206,7 @@ fn remove_message_when_removing_all_messages_for_handler_should_remove_those_mes
         handler.send(Message::new(what)).unwrap();
     }
 
-    assert_eq!(handler.remove(), 3);
+    assert_eq!(handler.clear(), 3);
 
     assert_eq!(poll(&looper, Duration::ZERO), (PollCode::Timeout, AT_ONCE));
     assert_eq!(poll(&looper, Duration::ZERO), (PollCode::Timeout, AT_ONCE));

@@ -10,7 +10,7 @@ use std::{
     thread,
 };
 
-use alooper::{Barrier, Handler, IdleNext, Interest, Looper, LooperHandle, Next, Reason, testing::TestLooper};
+use alooper::{Barrier, FdNext, Handler, IdleNext, Interest, Looper, LooperHandle, RejectReason, testing::TestLooper};
 
 use crate::support::{
     Elsewhere, HOUR,
@@ -67,12 +67,12 @@ fn b3_a_barrier_is_refused_after_quit_and_after_the_looper() {
     let looper = Looper::new().unwrap();
     let handle = looper.handle();
     looper.quit();
-    assert_eq!(looper.barrier().unwrap_err().reason(), Reason::Quit);
-    assert_eq!(handle.barrier().unwrap_err().reason(), Reason::Quit);
+    assert_eq!(looper.barrier().unwrap_err().reason(), RejectReason::Quit);
+    assert_eq!(handle.barrier().unwrap_err().reason(), RejectReason::Quit);
 
     drop(looper);
 
-    assert_eq!(handle.barrier().unwrap_err().reason(), Reason::Dropped);
+    assert_eq!(handle.barrier().unwrap_err().reason(), RejectReason::Dropped);
 }
 
 /// Gives `release` a barrier that holds up a message, and sees that this then runs without anybody waiting.
@@ -109,7 +109,7 @@ fn m8_a_barrier_may_be_dropped_in_any_callback() {
         let mut barrier = Some(barrier);
         let release = move |_: &Looper, _: &mut _, _| {
             drop(barrier.take());
-            Next::Remove
+            FdNext::Remove
         };
         looper.add_fd(near, Interest::INPUT, release).unwrap();
     });
@@ -127,7 +127,7 @@ fn m8_an_idle_handler_may_put_up_a_barrier_and_drop_it() {
     };
     looper.add_idle(idler).unwrap();
 
-    assert_eq!(looper.idle(), 1);
+    assert_eq!(looper.run_until_idle(), 1);
 }
 
 /// M9: with the value that holds it, wherever that goes.
@@ -149,7 +149,7 @@ fn m9_a_barrier_may_be_dropped_with_a_value_that_the_looper_drops() {
         let (near, _far) = ready_stream();
         let release = move |_: &Looper, _: &mut _, _| {
             let _ = &barrier;
-            Next::Remove
+            FdNext::Remove
         };
         looper.add_fd(near, Interest::INPUT, release).unwrap();
     });

@@ -4,7 +4,7 @@
 
 use std::{cell::RefCell, ops::ControlFlow, rc::Rc, time::Duration};
 
-use alooper::{Barrier, Handler, Interest, Looper, Next, testing::TestLooper};
+use alooper::{Barrier, FdNext, Handler, Interest, Looper, testing::TestLooper};
 
 use crate::support::{Elsewhere, HOUR, codes::scribe, dice::Dice, fds::ready_stream, ms, watched};
 
@@ -22,7 +22,7 @@ fn b1_it_stands_behind_what_is_due_and_before_what_is_posted_later() {
     assert_eq!(written.take(), ["overdue", "due"]);
     drop(barrier);
 
-    assert_eq!(looper.idle(), 2);
+    assert_eq!(looper.run_until_idle(), 2);
     assert_eq!(written.take(), ["posted after it", "in a millisecond"]);
 }
 
@@ -39,7 +39,7 @@ fn b1_what_is_posted_for_a_time_before_it_stands_before_it() {
     handler.send_at(put_up, "at its time").unwrap();
     handler.send_at(put_up - Duration::from_nanos(1), "before its time").unwrap();
 
-    assert_eq!(looper.idle(), 1);
+    assert_eq!(looper.run_until_idle(), 1);
     assert_eq!(written.take(), ["before its time"]);
 }
 
@@ -61,7 +61,7 @@ fn b2_only_asynchronous_messages_run_in_their_own_order_when_they_are_due() {
     assert_eq!(written.take(), ["10", "20", "20 again", "30"]);
     assert_eq!(looper.next_deadline(), None);
     drop(barrier);
-    assert_eq!(looper.idle(), 3);
+    assert_eq!(looper.run_until_idle(), 3);
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn b2_a_barrier_holds_up_neither_fds_nor_wakes() {
         let (named, _named_far) = ready_stream();
         let _barrier = looper.barrier().unwrap();
         looper.post(|_| panic!("it is held up")).unwrap();
-        looper.add_fd(near, Interest::INPUT, |_, _, _| Next::Keep).unwrap();
+        looper.add_fd(near, Interest::INPUT, |_, _, _| FdNext::Keep).unwrap();
         looper.add_ident(named, Interest::INPUT, 7).unwrap();
         looper.wake().unwrap();
 
@@ -113,7 +113,7 @@ fn m3_what_is_posted_at_the_front_passes_barriers_the_last_one_first() {
     asynchronous.send_at_front("asynchronous front").unwrap();
     handler.send_at_front("front of front").unwrap();
 
-    assert_eq!(looper.idle(), 5);
+    assert_eq!(looper.run_until_idle(), 5);
 
     assert_eq!(written.take(), ["front of front", "asynchronous front", "front", "due", "asynchronous"]);
 }
@@ -130,7 +130,7 @@ fn b3_several_are_released_each_on_its_own_in_any_order() {
 
     let release = [1, 0, 2].map(|index: usize| {
         drop(barriers[index].take());
-        looper.idle();
+        looper.run_until_idle();
         written.take()
     });
 
@@ -143,9 +143,9 @@ fn passes(post: impl FnOnce(&Looper)) -> bool {
     looper.allow_leftovers();
     let barrier = looper.barrier().unwrap();
     post(&looper);
-    let count = looper.idle();
+    let count = looper.run_until_idle();
     drop(barrier);
-    assert_eq!(count + looper.idle(), 1, "it runs now or when the barrier is gone");
+    assert_eq!(count + looper.run_until_idle(), 1, "it runs now or when the barrier is gone");
     count == 1
 }
 
@@ -215,8 +215,8 @@ fn b5_the_asynchronous_front_of_a_handler_is_the_same_handler() {
     handler.asynchronous().send("asynchronous").unwrap();
 
     assert_eq!((handler.len(), handler.asynchronous().len()), (2, 2));
-    assert_eq!(handler.asynchronous().remove(), 2);
-    assert_eq!((handler.len(), looper.idle()), (0, 0));
+    assert_eq!(handler.asynchronous().clear(), 2);
+    assert_eq!((handler.len(), looper.run_until_idle()), (0, 0));
 }
 
 #[test]
@@ -227,13 +227,13 @@ fn r4_barriers_are_no_messages_to_those_who_ask_or_remove() {
 
     assert_eq!((looper.len(), looper.is_empty(), looper.pending().len()), (0, true, 0));
     assert!(handler.is_empty() && !handler.has_what(0));
-    assert_eq!((handler.remove_what(0), handler.remove()), (0, 0));
+    assert_eq!((handler.remove_what(0), handler.clear()), (0, 0));
     assert!(!looper.is_idle());
     handler.send("held up").unwrap();
-    assert_eq!((looper.idle(), written.take()), (0, vec![]), "it stands still");
+    assert_eq!((looper.run_until_idle(), written.take()), (0, vec![]), "it stands still");
     drop(barrier);
 
-    assert_eq!((looper.idle(), looper.exit_report().posted), (1, 1));
+    assert_eq!((looper.run_until_idle(), looper.message_counts().posted), (1, 1));
     assert!(looper.is_idle());
 }
 
@@ -320,7 +320,7 @@ fn b2_b3_the_order_is_that_of_a_naive_list_for_any_sequence() {
                     model.remove(place);
                 }
                 _ => {
-                    looper.idle();
+                    looper.run_until_idle();
                     assert_eq!(ran.take(), model.run(now), "seed {seed}, step {step}, before time passed");
                     looper.advance(ms(1));
                     now += 1;

@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use alooper::{CallError, Dispatch, HandlerThread, Looper, LooperHandle, Observer, Reason};
+use alooper::{CallError, DispatchInfo, HandlerThread, Looper, LooperHandle, Observer, RejectReason};
 
 use crate::support::{
     Elsewhere,
@@ -26,7 +26,7 @@ use crate::support::{
 
 /// Why a call was refused.
 #[track_caller]
-fn rejected<T, F>(outcome: Result<T, CallError<F>>) -> Reason {
+fn rejected<T, F>(outcome: Result<T, CallError<F>>) -> RejectReason {
     match outcome {
         Err(CallError::Rejected(refused)) => refused.reason(),
         other => panic!("{:?}", other.err()),
@@ -133,7 +133,7 @@ fn s2_m6_a_call_that_is_given_back_between_its_taking_and_its_beginning_counts_a
     struct Holding(Cell<Option<mpsc::Receiver<()>>>);
 
     impl Observer for Holding {
-        fn started(&self, _: &Dispatch) {
+        fn started(&self, _: &DispatchInfo) {
             if let Some(may_go_on) = self.0.take() {
                 may_go_on.recv().unwrap();
             }
@@ -151,7 +151,7 @@ fn s2_m6_a_call_that_is_given_back_between_its_taking_and_its_beginning_counts_a
             let _ = go_on.send(());
             outcome.err().map(|error| matches!(error, CallError::TimedOut(_)))
         });
-        while looper.exit_report().posted == 0 {
+        while looper.message_counts().posted == 0 {
             thread::yield_now();
         }
 
@@ -212,7 +212,7 @@ fn s3_quit_releases_the_caller_with_the_closure() {
         let outcome = caller.join().unwrap();
 
         let Err(CallError::Rejected(refused)) = outcome else { panic!("{outcome:?}") };
-        assert!(matches!(refused.reason(), Reason::Quit | Reason::Dropped));
+        assert!(matches!(refused.reason(), RejectReason::Quit | RejectReason::Dropped));
         let closure = refused.into_value().unwrap();
         assert_eq!(closure(&Looper::new().unwrap()), 6, "it is the closure");
         assert_eq!(elsewhere.join().dropped, 1);
@@ -228,7 +228,7 @@ fn s3_quit_releases_the_caller_though_the_looper_does_not_come_to_it() {
 
         looper.quit();
 
-        assert_eq!(rejected(caller.join().unwrap()), Reason::Quit);
+        assert_eq!(rejected(caller.join().unwrap()), RejectReason::Quit);
         assert_account(&looper.handle(), 1, 0, 0, 1);
     });
 }
@@ -245,11 +245,11 @@ fn s3_quit_safely_still_runs_a_call_that_is_due_and_later_ones_are_refused() {
         let late = thread::spawn(move || handle.call(|_| ())).join().unwrap();
         let report = looper.run().unwrap();
 
-        assert_eq!(rejected(late), Reason::Quit);
+        assert_eq!(rejected(late), RejectReason::Quit);
         assert!(caller.join().unwrap().unwrap());
         assert_eq!((report.posted, report.run), (1, 1));
         let own = looper.handle().call(|_| ());
-        assert_eq!(rejected(own), Reason::Quit);
+        assert_eq!(rejected(own), RejectReason::Quit);
         drop(barrier);
     });
 }
@@ -264,9 +264,9 @@ fn s3_a_looper_that_is_dropped_releases_the_caller_with_the_closure() {
         drop(looper);
 
         let outcome = caller.join().unwrap();
-        assert_eq!(rejected(outcome), Reason::Dropped);
+        assert_eq!(rejected(outcome), RejectReason::Dropped);
         assert_account(&handle, 1, 0, 0, 1);
-        assert_eq!(rejected(handle.call(|_| ())), Reason::Dropped);
+        assert_eq!(rejected(handle.call(|_| ())), RejectReason::Dropped);
     });
 }
 
@@ -354,7 +354,7 @@ fn s3_calls_that_race_with_a_quit_are_run_or_come_back() {
 struct QuitsFirst;
 
 impl Observer for QuitsFirst {
-    fn started(&self, _: &Dispatch) {
+    fn started(&self, _: &DispatchInfo) {
         Looper::current().unwrap().quit();
     }
 }

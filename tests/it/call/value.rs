@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use alooper::{CallError, Handler, Interest, Looper, Next, Reason};
+use alooper::{CallError, FdNext, Handler, Interest, Looper, RejectReason};
 
 use crate::support::{
     Elsewhere, HOUR,
@@ -57,7 +57,7 @@ fn s1_c64_from_inside_a_message_an_fd_callback_and_a_call_it_runs_at_once() {
             .add_fd(near, Interest::INPUT, move |looper, _, _| {
                 let sender = from_fd.clone();
                 looper.handle().call(move |_| sender.send("fd")).unwrap().unwrap();
-                Next::Remove
+                FdNext::Remove
             })
             .unwrap();
 
@@ -109,9 +109,9 @@ fn s1_c64_a_call_at_once_neither_ends_the_looper_nor_keeps_it() {
             looper.post(|_| ()).unwrap_err().reason()
         });
 
-        assert_eq!(refused.unwrap(), Reason::Dropped);
+        assert_eq!(refused.unwrap(), RejectReason::Dropped);
         let Err(CallError::Rejected(refused)) = handle.call(|_| ()) else { panic!("it is gone") };
-        assert_eq!(refused.reason(), Reason::Dropped);
+        assert_eq!(refused.reason(), RejectReason::Dropped);
     });
 }
 
@@ -188,7 +188,7 @@ fn s1_no_removal_by_handler_finds_a_call() {
         handler.message(()).what(0).send().unwrap();
         let caller = queued_call(&looper.handle(), |_| 5);
 
-        assert_eq!((handler.remove_what(0), handler.remove()), (1, 0));
+        assert_eq!((handler.remove_what(0), handler.clear()), (1, 0));
 
         assert_eq!(looper.poll_once(None).unwrap().messages, 1);
         assert_eq!(caller.join().unwrap().unwrap(), 5);

@@ -15,7 +15,7 @@ use std::{
     thread,
 };
 
-use alooper::{Events, FdHandle, Interest, Looper, LooperHandle, Next, Turn};
+use alooper::{Events, FdHandle, FdNext, Interest, Looper, LooperHandle, Turn};
 use nix::errno::Errno;
 
 use crate::support::{
@@ -50,7 +50,7 @@ fn f4_t14_a_removal_from_another_thread_is_dropped_by_the_sleeping_looper() {
         let (handle, thread) = reporting_looper(move |looper| {
             let source = looper.add_fd(near, Interest::INPUT, move |_, _, _| {
                 let _ = &witness;
-                Next::Keep
+                FdNext::Keep
             });
             sender.send(source.unwrap().handle()).unwrap();
         });
@@ -90,7 +90,7 @@ fn f4_c30_a_removal_from_another_thread_does_not_wait_for_the_running_callback()
                 barriers.0.wait();
                 barriers.1.wait();
                 heard_inside.send((&near.stream).read(&mut [0]).unwrap()).unwrap();
-                Next::Keep
+                FdNext::Keep
             });
             sender.send(source.unwrap().handle()).unwrap();
         });
@@ -121,7 +121,7 @@ fn c27_a_change_of_interest_from_another_thread_ends_the_wait_that_is_under_way(
             let source = looper.add_fd(near, Interest::INPUT, |looper, _, events| {
                 assert_eq!(events, Events::OUTPUT);
                 looper.quit();
-                Next::Keep
+                FdNext::Keep
             });
             sender.send(source.unwrap().handle()).unwrap();
         });
@@ -172,7 +172,7 @@ fn f11_an_fd_that_another_thread_adds_is_served_by_the_wait_that_is_under_way() 
                 (&near.stream).read_exact(&mut [0]).unwrap();
                 called.send((thread::current().id(), events)).unwrap();
                 looper.quit();
-                Next::Remove
+                FdNext::Remove
             })
             .unwrap();
 
@@ -192,10 +192,10 @@ fn f11_adding_from_another_thread_gives_the_kernels_error_and_the_source_at_once
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
         let (near, _far) = UnixStream::pair().unwrap();
         let near = Arc::new(near);
-        let first = looper.handle.add_fd(near.clone(), Interest::INPUT, |_, _, _| Next::Keep).unwrap();
+        let first = looper.handle.add_fd(near.clone(), Interest::INPUT, |_, _, _| FdNext::Keep).unwrap();
 
-        let regular = looper.handle.add_fd(File::open(path).unwrap(), Interest::INPUT, |_, _, _| Next::Keep);
-        let twice = looper.handle.add_fd(near, Interest::INPUT, |_, _, _| Next::Keep);
+        let regular = looper.handle.add_fd(File::open(path).unwrap(), Interest::INPUT, |_, _, _| FdNext::Keep);
+        let twice = looper.handle.add_fd(near, Interest::INPUT, |_, _, _| FdNext::Keep);
 
         let regular = regular.unwrap_err();
         assert_eq!(regular.error().raw_os_error(), Some(Errno::EPERM as i32));
@@ -206,7 +206,7 @@ fn f11_adding_from_another_thread_gives_the_kernels_error_and_the_source_at_once
         looper.handle.quit();
         let handle = looper.handle.clone();
         looper.join();
-        let late = handle.add_fd(twice.into_source().unwrap(), Interest::INPUT, |_, _, _| Next::Keep).unwrap_err();
+        let late = handle.add_fd(twice.into_source().unwrap(), Interest::INPUT, |_, _, _| FdNext::Keep).unwrap_err();
         assert_eq!(late.error().kind(), ErrorKind::BrokenPipe);
         assert_eq!(Arc::strong_count(&late.into_source().unwrap()), 1, "the looper's is dropped with it");
     });
@@ -244,7 +244,7 @@ fn f11_what_another_thread_added_is_dropped_with_a_looper_that_never_polled() {
         let other = thread::spawn(move || {
             let added = handle.add_fd(near, Interest::INPUT, move |_, _, _| {
                 let _ = &witness;
-                Next::Keep
+                FdNext::Keep
             });
             added.unwrap()
         });
@@ -272,7 +272,7 @@ fn f11_what_another_thread_added_and_removed_leaves_the_next_registration_alone(
         let (near, _far) = ready_stream();
         let near = Rc::new(near);
 
-        let source = looper.add_fd(near.clone(), Interest::INPUT, |_, _, _| Next::Keep).unwrap();
+        let source = looper.add_fd(near.clone(), Interest::INPUT, |_, _, _| FdNext::Keep).unwrap();
 
         assert_eq!(poll_now(&looper).fds, 1);
         assert!(source.is_registered());
@@ -291,7 +291,7 @@ fn f11_f2_another_thread_replaces_a_registration_and_only_the_new_callback_is_ca
         let old = looper.add_fd(near.clone(), Interest::INPUT, |_, _, _| panic!("it was replaced")).unwrap();
         let handle = looper.handle();
 
-        let new = thread::spawn(move || handle.replace_fd(near, Interest::INPUT, |_, _, _| Next::Remove).unwrap());
+        let new = thread::spawn(move || handle.replace_fd(near, Interest::INPUT, |_, _, _| FdNext::Remove).unwrap());
         let new = new.join().unwrap();
 
         assert!(!old.is_registered() && new.is_registered());

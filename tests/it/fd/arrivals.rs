@@ -15,7 +15,7 @@ use std::{
     thread,
 };
 
-use alooper::{FdHandle, Interest, Looper, LooperHandle, Next};
+use alooper::{FdHandle, FdNext, Interest, Looper, LooperHandle};
 
 use crate::support::{ms, watched};
 
@@ -31,7 +31,7 @@ fn add_holding<T: Send + 'static>(handle: &LooperHandle, held: T) -> FdHandle {
     let (near, far) = UnixStream::pair().unwrap();
     let callback = move |_: &Looper, _: &mut UnixStream, _| {
         let _ = (&held, &far);
-        Next::Keep
+        FdNext::Keep
     };
     handle.add_fd(near, Interest::INPUT, callback).unwrap()
 }
@@ -40,7 +40,7 @@ fn add_holding<T: Send + 'static>(handle: &LooperHandle, held: T) -> FdHandle {
 fn take_home(looper: &Looper) {
     looper.wake().unwrap();
     let (near, _far) = UnixStream::pair().unwrap();
-    looper.handle().add_fd(near, Interest::INPUT, |_, _, _| Next::Keep).unwrap().remove();
+    looper.handle().add_fd(near, Interest::INPUT, |_, _, _| FdNext::Keep).unwrap().remove();
     assert!(looper.poll_once(ms(0)).unwrap().woken);
 }
 
@@ -64,7 +64,7 @@ fn f11_c16_one_that_has_ended_before_it_was_taken_home_does_not_displace_the_nex
         let counted = calls.clone();
         let read = move |_: &Looper, near: &mut UnixStream, _| {
             counted.set(counted.get() + near.read(&mut [0; 8]).unwrap());
-            Next::Keep
+            FdNext::Keep
         };
         let source = looper.add_fd(near, Interest::INPUT, read).unwrap();
 
@@ -92,7 +92,7 @@ fn c61_a_drop_that_panics_while_arrivals_are_taken_home_loses_none_of_them() {
                 let (near, far) = ready_stream();
                 let call = move |_: &Looper, _: &mut UnixStream, _| {
                     count.fetch_add(1, Relaxed);
-                    Next::Remove
+                    FdNext::Remove
                 };
                 handle.add_fd(near, Interest::INPUT, call).unwrap();
                 far
@@ -134,7 +134,7 @@ fn m9_a_drop_that_changes_fds_while_arrivals_are_taken_home_is_not_overwritten_b
             assert!(last.remove());
             let count = move |_: &Looper, _: &mut UnixStream, _| {
                 counted.set(counted.get() + 1);
-                Next::Remove
+                FdNext::Remove
             };
             own.upgrade().unwrap().add_fd(near, Interest::INPUT, count).unwrap();
         })));
@@ -149,7 +149,7 @@ fn m9_a_drop_that_changes_fds_while_arrivals_are_taken_home_is_not_overwritten_b
 fn f12_a_source_that_another_thread_has_removed_is_not_lent_any_more() {
     let looper = Looper::new().unwrap();
     let (near, _far) = UnixStream::pair().unwrap();
-    let source = looper.add_fd(near, Interest::INPUT, |_, _, _| Next::Keep).unwrap();
+    let source = looper.add_fd(near, Interest::INPUT, |_, _, _| FdNext::Keep).unwrap();
     let handle = source.handle();
 
     thread::spawn(move || assert!(handle.remove())).join().unwrap();

@@ -20,7 +20,7 @@ use std::{
     time::Duration,
 };
 
-use alooper::{Interest, Looper, Next, OsError};
+use alooper::{FdNext, Interest, Looper, OsError};
 use nix::{
     errno::Errno,
     libc,
@@ -191,7 +191,7 @@ fn c21_loopers_in_a_circle_are_refused_and_both_work() {
         let loopers = [(); 2].map(|()| Rc::new(Looper::new().unwrap()));
         let outer = loopers[0].add_fd(loopers[1].clone(), Interest::INPUT, |_, inner, _| {
             poll_now(inner);
-            Next::Keep
+            FdNext::Keep
         });
 
         let refused = loopers[1].add_fd(loopers[0].clone(), Interest::INPUT, |_, _, _| panic!("it was refused"));
@@ -216,7 +216,7 @@ fn c21_o2_loopers_too_deep_inside_each_other_are_refused_and_the_rest_works() {
             let around = Rc::new(Looper::new().unwrap());
             let hosted = around.add_fd(outermost.clone(), Interest::INPUT, |_, inner, _| {
                 poll_now(inner);
-                Next::Keep
+                FdNext::Keep
             });
             match hosted {
                 Ok(_) => (outermost, depth) = (around, depth + 1),
@@ -229,7 +229,7 @@ fn c21_o2_loopers_too_deep_inside_each_other_are_refused_and_the_rest_works() {
         assert_says(&refused, "more than five deep");
         assert!(Rc::ptr_eq(&refused.into_source().unwrap(), &outermost));
         innermost.post(|_| ()).unwrap();
-        while innermost.exit_report().run == 0 {
+        while innermost.message_counts().run == 0 {
             outermost.poll_once(None).unwrap();
         }
     });
@@ -243,7 +243,7 @@ fn c21_an_epoll_set_of_the_users_own_is_a_source_like_any_other() {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).unwrap();
         epoll.add(&near, EpollEvent::new(EpollFlags::EPOLLIN, 0)).unwrap();
 
-        looper.add_fd(epoll.0, Interest::INPUT, |_, _, _| Next::Remove).unwrap();
+        looper.add_fd(epoll.0, Interest::INPUT, |_, _, _| FdNext::Remove).unwrap();
 
         assert_eq!(poll_now(&looper).fds, 1);
     });
@@ -266,7 +266,7 @@ fn c18_c31_the_same_fd_twice_is_refused_in_all_ways_but_replacing() {
         assert_says(&refused, "call `replace_fd`");
         assert_eq!(poll_now(&looper).idents.iter().map(|ready| ready.ident).collect::<Vec<_>>(), [4]);
         drop(first.remove());
-        let again = looper.add_fd(refused.into_source().unwrap(), Interest::INPUT, |_, _, _| Next::Remove).unwrap();
+        let again = looper.add_fd(refused.into_source().unwrap(), Interest::INPUT, |_, _, _| FdNext::Remove).unwrap();
         assert_eq!(poll_now(&looper).fds, 1);
         assert!(!again.is_registered());
         assert_eq!(Rc::strong_count(&near), 1);
@@ -282,16 +282,17 @@ fn q5_f1_nothing_is_added_after_quit_and_every_source_comes_back() {
         let (near, mut far) = UnixStream::pair().unwrap();
         looper.quit();
 
-        let refused = looper.add_fd(near, Interest::INPUT, |_, _, _| Next::Keep).unwrap_err();
+        let refused = looper.add_fd(near, Interest::INPUT, |_, _, _| FdNext::Keep).unwrap_err();
         assert_eq!(refused.error().kind(), ErrorKind::BrokenPipe);
         assert_says(&refused, "the looper has quit");
         let refused =
-            looper.replace_fd(refused.into_source().unwrap(), Interest::INPUT, |_, _, _| Next::Keep).unwrap_err();
+            looper.replace_fd(refused.into_source().unwrap(), Interest::INPUT, |_, _, _| FdNext::Keep).unwrap_err();
         assert_eq!(refused.error().kind(), ErrorKind::BrokenPipe);
         let refused = looper.add_ident(refused.into_source().unwrap(), Interest::INPUT, 1).unwrap_err();
         assert_eq!(refused.error().kind(), ErrorKind::BrokenPipe);
         drop(looper);
-        let refused = handle.add_fd(refused.into_source().unwrap(), Interest::INPUT, |_, _, _| Next::Keep).unwrap_err();
+        let refused =
+            handle.add_fd(refused.into_source().unwrap(), Interest::INPUT, |_, _, _| FdNext::Keep).unwrap_err();
         assert_eq!(refused.error().kind(), ErrorKind::BrokenPipe);
 
         let mut near = refused.into_source().unwrap();
@@ -325,7 +326,7 @@ fn t10_c75_polling_inside_a_callback_is_refused_at_once_and_the_outer_poll_goes_
         looper
             .add_fd(near, Interest::INPUT, |looper, _, _| {
                 assert_refuses_to_poll(looper);
-                Next::Remove
+                FdNext::Remove
             })
             .unwrap();
 
@@ -342,7 +343,7 @@ fn t10_f12_polling_while_a_source_is_lent_is_refused() {
     watched(|| {
         let looper = Looper::new().unwrap();
         let (near, _far) = ready_stream();
-        let source = looper.add_fd(near, Interest::INPUT, |_, _, _| Next::Remove).unwrap();
+        let source = looper.add_fd(near, Interest::INPUT, |_, _, _| FdNext::Remove).unwrap();
 
         let error = source.with(|_| looper.poll_once(None).unwrap_err()).unwrap();
 
@@ -434,7 +435,7 @@ fn f7_a_source_that_lends_another_fd_than_before_is_no_longer_watched() {
         let (first, _first_far) = ready_stream();
         let (second, _second_far) = ready_stream();
         let fickle = Fickle { streams: [first, second], is_second: Cell::new(false) };
-        let source = looper.add_fd(fickle, Interest::INPUT, |_, _, _| Next::Keep).unwrap();
+        let source = looper.add_fd(fickle, Interest::INPUT, |_, _, _| FdNext::Keep).unwrap();
 
         assert_eq!(poll_now(&looper).fds, 1);
 
@@ -446,7 +447,7 @@ fn f7_a_source_that_lends_another_fd_than_before_is_no_longer_watched() {
 #[test]
 fn os_errors_can_be_told_apart_by_call_and_number() {
     fn watch_directory(looper: &Looper) -> io::Result<()> {
-        looper.add_fd(File::open("/")?, Interest::INPUT, |_, _, _| Next::Keep)?;
+        looper.add_fd(File::open("/")?, Interest::INPUT, |_, _, _| FdNext::Keep)?;
         Ok(())
     }
 

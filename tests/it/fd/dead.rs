@@ -11,7 +11,7 @@ use std::{
     rc::Rc,
 };
 
-use alooper::{FdSource, Interest, Looper, Next};
+use alooper::{FdNext, FdSource, Interest, Looper};
 use nix::{
     sys::resource::{Resource, getrlimit, setrlimit},
     unistd::dup2,
@@ -56,7 +56,7 @@ fn f7_c13_a_source_exchanged_without_a_duplicate_ends_its_registration() {
         let mut spare = Some(other);
         let (source, place) = watch(&looper, near, move |_, near, _| {
             *near = spare.take().unwrap();
-            Next::Keep
+            FdNext::Keep
         });
 
         assert_eq!(poll_now(&looper).fds, 1);
@@ -112,7 +112,7 @@ fn f2_f7_a_file_that_was_away_when_it_was_removed_and_came_back_can_be_watched_a
         let mut fd = source.remove().unwrap();
         dup2(&original, &mut fd).unwrap();
 
-        looper.add_fd(fd, Interest::INPUT, |_, _, _| Next::Remove).unwrap();
+        looper.add_fd(fd, Interest::INPUT, |_, _, _| FdNext::Remove).unwrap();
 
         assert_eq!(poll_now(&looper).fds, 1);
         assert_eq!(count_rebuilds(&looper), 0);
@@ -138,7 +138,7 @@ fn f7_c13_a_number_that_was_given_to_another_file_has_no_event_and_can_be_remove
         let fd = source.remove().unwrap();
         assert!(!source.is_registered());
         quiet_writer.write_all(b"x").unwrap();
-        let again = looper.add_fd(fd, Interest::INPUT, |_, _, _| Next::Remove).unwrap();
+        let again = looper.add_fd(fd, Interest::INPUT, |_, _, _| FdNext::Remove).unwrap();
         assert_eq!(poll_now(&looper).fds, 1);
         assert!(!again.is_registered());
         assert_sleeps(&looper);
@@ -159,7 +159,7 @@ fn f7_c14_a_number_given_to_another_file_while_a_duplicate_is_ready_does_not_spi
             if counted.get() == 1 {
                 dup2(&quiet, fd).unwrap();
             }
-            Next::Keep
+            FdNext::Keep
         });
 
         let rebuilds = count_rebuilds(&looper);
@@ -197,7 +197,7 @@ fn f7_c14_a_number_that_was_lent_and_closed_does_not_spin_though_a_duplicate_is_
         let counted = calls.clone();
         let (source, place) = watch(&looper, Lent(owner.as_raw_fd()), move |_, _, _| {
             counted.set(counted.get() + 1);
-            Next::Keep
+            FdNext::Keep
         });
 
         drop(owner);
@@ -238,7 +238,7 @@ fn f7_f6_the_next_owner_of_the_number_does_not_get_a_duplicates_events() {
         let (fd, _writer) = ready_pipe();
         let duplicate = fd.try_clone().unwrap();
         let (quiet, mut quiet_writer) = io::pipe().unwrap();
-        let (source, _place) = watch(&looper, fd, |_, _, _| Next::Keep);
+        let (source, _place) = watch(&looper, fd, |_, _, _| FdNext::Keep);
         source.with(|fd| dup2(&quiet, fd).unwrap()).unwrap();
 
         let renewed = source.remove().unwrap();
@@ -247,7 +247,7 @@ fn f7_f6_the_next_owner_of_the_number_does_not_get_a_duplicates_events() {
         let (new, _place) = watch(&looper, renewed, move |_, fd, _| {
             assert_eq!(nix::unistd::read(&*fd, &mut [0]).unwrap(), 1);
             counted.set(counted.get() + 1);
-            Next::Keep
+            FdNext::Keep
         });
 
         assert_eq!(count_rebuilds(&looper), 1);
@@ -268,7 +268,7 @@ fn c25_a_callback_that_closes_its_fd_and_answers_remove_is_no_reason_to_warn() {
         let (source, _place) = watch(&looper, OwnedFd::from(near), |_, fd, _| {
             let (placeholder, _) = io::pipe().unwrap();
             drop(mem::replace(fd, placeholder.into()));
-            Next::Remove
+            FdNext::Remove
         });
 
         assert_eq!(poll_now(&looper).fds, 1);
@@ -288,7 +288,7 @@ fn f7_c25_a_callback_that_closes_its_fd_and_answers_remove_leaves_no_spin_behind
         watch(&looper, fd, |_, fd, _| {
             let (placeholder, _) = io::pipe().unwrap();
             *fd = placeholder.into();
-            Next::Remove
+            FdNext::Remove
         });
 
         assert_eq!(poll_now(&looper).fds, 1);
@@ -306,7 +306,7 @@ fn f7_a_source_that_is_closed_after_a_regular_removal_needs_no_new_set() {
         let looper = logged_looper();
         let (near, _far) = ready_stream();
         let duplicate = near.try_clone().unwrap();
-        let (source, _place) = watch(&looper, near, |_, _, _| Next::Keep);
+        let (source, _place) = watch(&looper, near, |_, _, _| FdNext::Keep);
 
         drop(source.remove());
 
@@ -321,7 +321,7 @@ fn muted<S: AsFd + 'static>(source_of: impl FnOnce(PipeReader) -> S) -> (Looper,
     let looper = Looper::builder().spin_limit(2).build().unwrap();
     let reader = io::pipe().unwrap().0;
     let number = reader.as_raw_fd();
-    let source = looper.add_fd(source_of(reader), Interest::INPUT, |_, _, _| Next::Keep).unwrap();
+    let source = looper.add_fd(source_of(reader), Interest::INPUT, |_, _, _| FdNext::Keep).unwrap();
     (0..3).for_each(|_| _ = poll_now(&looper));
     assert_eq!(looper.stats().muted_fds, 1);
     (looper, source, number)
@@ -346,7 +346,7 @@ fn f7_f8_a_muted_number_that_was_lent_closed_and_used_again_cannot_be_watched_on
         assert_eq!(error.kind(), io::ErrorKind::NotFound, "{error}");
         assert_eq!(poll_now(&looper).fds, 0, "it is another file");
         assert_eq!(source.repoll().unwrap_err().kind(), io::ErrorKind::NotFound);
-        let added = looper.add_fd(stranger, Interest::INPUT, |_, _, _| Next::Remove);
+        let added = looper.add_fd(stranger, Interest::INPUT, |_, _, _| FdNext::Remove);
         assert!(added.is_ok(), "{added:?}");
         assert_eq!(poll_now(&looper).fds, 1);
     });
@@ -362,7 +362,7 @@ fn f6_f8_the_number_of_a_muted_fd_whose_callback_exchanges_its_source_can_be_add
             drop(mem::replace(source, ready_stream().0.into()));
             let (reader, writer) = ready_pipe();
             assert_eq!(reader.as_raw_fd(), number, "the lowest number that is free");
-            (looper.add_fd(reader, Interest::INPUT, |_, _, _| Next::Remove).map(drop), writer)
+            (looper.add_fd(reader, Interest::INPUT, |_, _, _| FdNext::Remove).map(drop), writer)
         });
 
         assert!(added.unwrap().0.is_ok());

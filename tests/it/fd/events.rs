@@ -13,7 +13,7 @@ use std::{
     rc::Rc,
 };
 
-use alooper::{Events, FdSource, Interest, Looper, Next};
+use alooper::{Events, FdNext, FdSource, Interest, Looper};
 use nix::sys::socket::{MsgFlags, send};
 
 use crate::support::{
@@ -31,7 +31,7 @@ fn note<S: AsFd + 'static>(looper: &Looper, source: S, interest: Interest) -> (F
     let source = looper
         .add_fd(source, interest, move |_, _, events| {
             log.borrow_mut().push(events);
-            Next::Keep
+            FdNext::Keep
         })
         .unwrap();
     (source, seen)
@@ -244,7 +244,7 @@ fn f10_repoll_inside_the_callback_takes_effect_in_the_next_turn() {
         let source = looper
             .add_fd(near, Interest::INPUT, move |_, _, _| {
                 inside.borrow().as_ref().unwrap().repoll().unwrap();
-                Next::Keep
+                FdNext::Keep
             })
             .unwrap();
         *own.borrow_mut() = Some(source);
@@ -261,7 +261,7 @@ fn f10_an_ended_registration_can_be_neither_repolled_nor_changed() {
     watched(|| {
         let looper = Looper::new().unwrap();
         let (near, _far) = UnixStream::pair().unwrap();
-        let source = looper.add_fd(near, Interest::INPUT, |_, _, _| Next::Keep).unwrap();
+        let source = looper.add_fd(near, Interest::INPUT, |_, _, _| FdNext::Keep).unwrap();
         let handle = source.handle();
         source.remove().unwrap();
 
@@ -290,7 +290,7 @@ fn c27_a_change_of_interest_inside_the_callback_holds_from_the_next_turn() {
         looper
             .add_fd(near, Interest::INPUT, move |_, _, events| {
                 log.borrow_mut().push(events);
-                wanted.next().map_or(Next::Keep, Next::Interest)
+                wanted.next().map_or(FdNext::Keep, FdNext::Interest)
             })
             .unwrap();
 

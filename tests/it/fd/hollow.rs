@@ -11,7 +11,7 @@ use std::{
     rc::Rc,
 };
 
-use alooper::{Events, FdSource, Interest, Looper, Next};
+use alooper::{Events, FdNext, FdSource, Interest, Looper};
 
 use crate::support::{ms, watched};
 
@@ -33,7 +33,7 @@ fn f8_errors_that_are_taken_one_by_one_are_no_spin() {
             if events.contains(Events::INPUT) {
                 input_count.set(input_count.get() + usize::from(client.recv(&mut [0; 8]).is_ok()));
             }
-            Next::Keep
+            FdNext::Keep
         };
         looper.add_fd(client, Interest::INPUT, take).unwrap();
 
@@ -95,7 +95,7 @@ fn f4_an_interest_that_was_taken_back_in_the_same_batch_is_not_served() {
             let sources = others.take();
             sources[other].set_interest(Interest::empty()).unwrap();
             others.set(sources);
-            Next::Keep
+            FdNext::Keep
         };
         let source = looper.add_fd(near, Interest::INPUT, take_back).unwrap();
         let mut known = sources.take();
@@ -117,7 +117,7 @@ fn f8_an_fd_that_is_to_be_watched_for_nothing_any_more_still_tells_of_its_hangup
     let log = seen.clone();
     let callback = move |_: &Looper, _: &mut UnixStream, events| {
         log.borrow_mut().push(events);
-        Next::Interest(Interest::empty())
+        FdNext::Interest(Interest::empty())
     };
     looper.add_fd(near, Interest::INPUT, callback).unwrap();
     far.write_all(b"x").unwrap();

@@ -15,7 +15,7 @@ use std::{
     rc::Rc,
 };
 
-use alooper::{Events, FdSource, Interest, Looper, Next};
+use alooper::{Events, FdNext, FdSource, Interest, Looper};
 use nix::{
     errno::Errno,
     fcntl::OFlag,
@@ -56,7 +56,7 @@ impl Seen {
             while let Ok(count @ 1..) = source.read(&mut buffer) {
                 seen.bytes.set(seen.bytes.get() + count);
             }
-            Next::Keep
+            FdNext::Keep
         };
         looper.add_fd(source, interest, read).unwrap()
     }
@@ -184,7 +184,7 @@ fn f8_a_socket_that_was_added_before_it_listens_accepts() {
         let count = accepted.clone();
         let accept = move |_: &Looper, socket: &mut Rc<OwnedFd>, _: Events| {
             count.set(count.get() + usize::from(nix::sys::socket::accept(socket.as_raw_fd()).is_ok()));
-            Next::Keep
+            FdNext::Keep
         };
         looper.add_fd(socket.clone(), Interest::INPUT, accept).unwrap();
         poll_until_muted(&looper);
@@ -243,7 +243,7 @@ fn f8_a_thousand_errors_each_of_which_the_callback_takes_are_no_spin() {
                 assert_eq!(events, Events::ERROR);
                 count.set(count.get() + usize::from(client.take_error().unwrap().is_some()));
                 again.send(b"x").unwrap();
-                Next::Keep
+                FdNext::Keep
             };
             looper.add_fd(client, Interest::INPUT, take).unwrap();
             sender.send(b"x").unwrap();
@@ -277,7 +277,7 @@ fn f8_errors_that_wait_in_a_queue_and_are_taken_one_by_one_are_all_delivered() {
             let took = recvmsg::<SockaddrIn>(client.as_raw_fd(), &mut [], None, flags).is_ok();
             count.set(count.get() + usize::from(took));
             let _ = client.take_error();
-            Next::Keep
+            FdNext::Keep
         };
         looper.add_fd(client, Interest::INPUT, take).unwrap();
 
@@ -299,7 +299,7 @@ fn f8_errors_that_wait_in_a_queue_and_are_taken_one_by_one_are_all_delivered() {
 #[test]
 fn f8_with_an_empty_interest_each_error_is_reported() {
     watched(|| {
-        for next in [Next::Keep, Next::Interest(Interest::empty())] {
+        for next in [FdNext::Keep, FdNext::Interest(Interest::empty())] {
             let looper = looper();
             let (client, sender) = refused_client();
             let errors = Rc::new(Cell::new(0));

@@ -14,7 +14,7 @@ use std::{
     thread,
 };
 
-use alooper::{Events, FdHandle, FdSource, Interest, Looper, Next};
+use alooper::{Events, FdHandle, FdNext, FdSource, Interest, Looper};
 use nix::unistd::dup2;
 
 use crate::support::{
@@ -27,7 +27,7 @@ fn f5_c22_a_callback_that_answers_remove_is_not_called_again_though_its_fd_is_re
     watched(|| {
         let looper = Looper::new().unwrap();
         let (near, _far) = shared_ready();
-        let source = looper.add_fd(near.clone(), Interest::INPUT, |_, _, _| Next::Remove).unwrap();
+        let source = looper.add_fd(near.clone(), Interest::INPUT, |_, _, _| FdNext::Remove).unwrap();
 
         assert_eq!(poll_now(&looper).fds, 1);
 
@@ -39,7 +39,7 @@ fn f5_c22_a_callback_that_answers_remove_is_not_called_again_though_its_fd_is_re
 
 #[test]
 fn f5_c22_a_callback_that_removes_itself_is_not_called_again_whatever_it_answers() {
-    for answer in [Next::Keep, Next::Remove, Next::Interest(Interest::INPUT)] {
+    for answer in [FdNext::Keep, FdNext::Remove, FdNext::Interest(Interest::INPUT)] {
         watched(move || {
             let looper = Looper::new().unwrap();
             let (near, _far) = shared_ready();
@@ -65,7 +65,7 @@ fn f5_c22_a_callback_that_removes_itself_is_not_called_again_whatever_it_answers
 /// Removes itself, registers the same fd again and answers in some way: the answer is about what has ended.
 #[test]
 fn f5_c24_a_callback_that_registers_its_fd_again_is_followed_by_the_new_one_once_per_turn() {
-    for answer in [Next::Keep, Next::Remove, Next::Interest(Interest::OUTPUT)] {
+    for answer in [FdNext::Keep, FdNext::Remove, FdNext::Interest(Interest::OUTPUT)] {
         watched(move || {
             let looper = Looper::new().unwrap();
             let (near, _far) = shared_ready();
@@ -79,7 +79,7 @@ fn f5_c24_a_callback_that_registers_its_fd_again_is_followed_by_the_new_one_once
                     let log = log.clone();
                     let again = looper.add_fd(near.clone(), Interest::INPUT, move |_, _, events| {
                         log.borrow_mut().push(("new", events));
-                        Next::Keep
+                        FdNext::Keep
                     });
                     *inside.borrow_mut() = Some(again.unwrap());
                     answer
@@ -100,7 +100,7 @@ fn f5_c24_a_callback_that_registers_its_fd_again_is_followed_by_the_new_one_once
 /// The fd number is closed and opened again inside the callback, for a pipe that is ready as well.
 #[test]
 fn f5_c26_the_answer_spares_a_new_registration_of_the_same_fd_number() {
-    for answer in [Next::Remove, Next::Keep, Next::Interest(Interest::OUTPUT)] {
+    for answer in [FdNext::Remove, FdNext::Keep, FdNext::Interest(Interest::OUTPUT)] {
         watched(move || {
             let looper = Looper::new().unwrap();
             let (source, _writer) = ready_pipe();
@@ -120,7 +120,7 @@ fn f5_c26_the_answer_spares_a_new_registration_of_the_same_fd_number() {
                     let new = looper.add_fd(renewed, Interest::INPUT, move |_, _, events| {
                         assert_eq!(events, Events::INPUT);
                         counted.set(counted.get() + 1);
-                        Next::Keep
+                        FdNext::Keep
                     });
                     new.unwrap();
                     answer
@@ -162,7 +162,7 @@ fn f6_c15_a_number_that_is_used_again_does_not_get_the_old_events() {
                         panic!("it is quiet");
                     });
                     assert!(new.unwrap().is_registered());
-                    Next::Remove
+                    FdNext::Remove
                 })
                 .unwrap();
             *sources[index].borrow_mut() = Some(source);
@@ -182,9 +182,9 @@ fn f6_a_handle_of_an_ended_registration_does_not_reach_the_new_one_of_its_number
     watched(|| {
         let looper = Looper::new().unwrap();
         let (near, _far) = shared_ready();
-        let old = looper.add_fd(near.clone(), Interest::INPUT, |_, _, _| Next::Keep).unwrap();
+        let old = looper.add_fd(near.clone(), Interest::INPUT, |_, _, _| FdNext::Keep).unwrap();
         old.remove().unwrap();
-        let new = looper.add_fd(near, Interest::INPUT, |_, _, _| Next::Keep).unwrap();
+        let new = looper.add_fd(near, Interest::INPUT, |_, _, _| FdNext::Keep).unwrap();
 
         assert!(old.remove().is_none());
         assert!(!old.handle().remove());
@@ -211,7 +211,7 @@ fn c19_duplicates_are_registrations_of_their_own() {
                 let mut count = calls.get();
                 count[index] += 1;
                 calls.set(count);
-                Next::Keep
+                FdNext::Keep
             });
             source.unwrap()
         });
@@ -238,7 +238,7 @@ fn f5_c27_a_callback_that_changes_its_own_interest_and_answers_keep_keeps_the_ch
             .add_fd(near, Interest::INPUT, move |_, _, events| {
                 log.borrow_mut().push(events);
                 inside.borrow().as_ref().unwrap().set_interest(Interest::OUTPUT).unwrap();
-                Next::Keep
+                FdNext::Keep
             })
             .unwrap();
         *own.borrow_mut() = Some(source);
@@ -262,14 +262,14 @@ fn f5_a_callback_may_change_another_registration() {
         let other = looper
             .add_fd(other, Interest::INPUT, move |_, _, events| {
                 log.borrow_mut().push(events);
-                Next::Remove
+                FdNext::Remove
             })
             .unwrap();
         looper
             .add_fd(near, Interest::INPUT, move |_, near, _| {
                 (&**near).read_exact(&mut [0]).unwrap();
                 other.set_interest(Interest::OUTPUT).unwrap();
-                Next::Keep
+                FdNext::Keep
             })
             .unwrap();
 
@@ -305,7 +305,7 @@ fn f5_an_interest_that_another_thread_sets_during_the_call_wins_over_the_answer(
                 ask.send(handle.get().unwrap().clone()).unwrap();
                 answered.recv().unwrap();
             }
-            Next::Interest(Interest::empty())
+            FdNext::Interest(Interest::empty())
         };
         let source = looper.add_fd(near, Interest::INPUT, callback).unwrap();
         own.set(source.handle()).unwrap();
@@ -329,7 +329,7 @@ fn f5_an_interest_that_the_callback_sets_itself_comes_before_its_answer() {
     let handle = own.clone();
     let callback = move |_: &Looper, _: &mut UnixStream, _: Events| {
         handle.get().unwrap().set_interest(Interest::OUTPUT).unwrap();
-        Next::Interest(Interest::empty())
+        FdNext::Interest(Interest::empty())
     };
     let source = looper.add_fd(near, Interest::INPUT, callback).unwrap();
     own.set(source.handle()).unwrap();

@@ -9,7 +9,7 @@ use std::{
     rc::Rc,
 };
 
-use alooper::{Events, Interest, Looper, Next, PollCode, Turn};
+use alooper::{Events, FdNext, Interest, Looper, PollCode, Turn};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::support::{
@@ -44,7 +44,7 @@ fn t2_a_turn_runs_messages_then_callbacks_then_reports_idents() {
             .add_fd(with_callback, Interest::INPUT, move |_, _, _| {
                 in_callback.borrow_mut().push("callback");
                 assert!(ident.remove().is_some());
-                Next::Keep
+                FdNext::Keep
             })
             .unwrap();
         let in_message = log.clone();
@@ -64,7 +64,7 @@ fn t2_t3_a_turn_reports_messages_callbacks_and_idents_together() {
         let looper = Looper::new().unwrap();
         let (with_callback, _far) = ready_stream();
         let (without, _other_far) = ready_stream();
-        looper.add_fd(with_callback, Interest::INPUT, |_, _, _| Next::Keep).unwrap();
+        looper.add_fd(with_callback, Interest::INPUT, |_, _, _| FdNext::Keep).unwrap();
         looper.add_ident(without, Interest::INPUT, 7).unwrap();
         looper.post(|_| ()).unwrap();
         looper.wake().unwrap();
@@ -90,7 +90,7 @@ fn t2_callbacks_run_in_the_order_in_which_their_fds_became_ready() {
                 let order = order.clone();
                 let source = looper.add_fd(near, Interest::INPUT, move |_, _, _| {
                     order.borrow_mut().push(index);
-                    Next::Remove
+                    FdNext::Remove
                 });
                 source.unwrap();
                 far
@@ -114,7 +114,7 @@ fn t8_a_message_that_an_fd_callback_posts_runs_in_the_next_turn() {
         looper
             .add_fd(near, Interest::INPUT, |looper, _, _| {
                 looper.post(|_| ()).unwrap();
-                Next::Remove
+                FdNext::Remove
             })
             .unwrap();
 
@@ -135,7 +135,7 @@ fn t7_a_message_that_posts_itself_for_ever_leaves_every_turn_to_its_fds() {
     watched(|| {
         let looper = Looper::builder().budget(16).build().unwrap();
         let (near, _far) = ready_stream();
-        looper.add_fd(near, Interest::INPUT, |_, _, _| Next::Keep).unwrap();
+        looper.add_fd(near, Interest::INPUT, |_, _, _| FdNext::Keep).unwrap();
         looper.post(again).unwrap();
 
         for _ in 0..3 {
@@ -157,7 +157,7 @@ fn t9_c32_a_turn_serves_every_fd_that_is_ready() {
             let calls = calls.clone();
             let source = looper.add_fd(near.try_clone().unwrap(), Interest::INPUT, move |_, _, _| {
                 calls.borrow_mut()[index] += 1;
-                Next::Keep
+                FdNext::Keep
             });
             source.unwrap()
         };
@@ -178,7 +178,7 @@ fn t9_an_fd_that_is_always_ready_starves_no_other() {
     watched(|| {
         let looper = Looper::new().unwrap();
         let (hot, _hot_far) = UnixStream::pair().unwrap();
-        looper.add_fd(hot, Interest::OUTPUT, |_, _, _| Next::Keep).unwrap();
+        looper.add_fd(hot, Interest::OUTPUT, |_, _, _| FdNext::Keep).unwrap();
         let (near, mut far) = UnixStream::pair().unwrap();
         let served = Rc::new(Cell::new(0));
         let counted = served.clone();
@@ -186,7 +186,7 @@ fn t9_an_fd_that_is_always_ready_starves_no_other() {
             .add_fd(near, Interest::INPUT, move |_, near, _| {
                 near.read_exact(&mut [0]).unwrap();
                 counted.set(counted.get() + 1);
-                Next::Keep
+                FdNext::Keep
             })
             .unwrap();
 
@@ -273,7 +273,7 @@ fn f9_an_ident_that_was_replaced_by_a_callback_is_not_reported() {
         let (near, _far) = ready_stream();
         let near = Rc::new(near);
         looper.add_ident(near.clone(), Interest::INPUT, 5).unwrap();
-        looper.replace_fd(near, Interest::INPUT, |_, _, _| Next::Remove).unwrap();
+        looper.replace_fd(near, Interest::INPUT, |_, _, _| FdNext::Remove).unwrap();
 
         let turn = poll_now(&looper);
 

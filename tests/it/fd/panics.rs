@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use alooper::{FdHandle, FdSource, Interest, Looper, Next};
+use alooper::{FdHandle, FdNext, FdSource, Interest, Looper};
 
 use crate::support::{
     fds::{poll_now, ready_stream},
@@ -70,7 +70,7 @@ fn x1_c74_a_panic_unwinds_out_of_the_poll_and_ends_its_registration() {
         assert!(source.remove().is_none());
         assert!(source.with(|_| ()).is_none());
         assert!(poll_now(&looper).timed_out);
-        let again = looper.add_fd(near, Interest::INPUT, |_, _, _| Next::Remove).unwrap();
+        let again = looper.add_fd(near, Interest::INPUT, |_, _, _| FdNext::Remove).unwrap();
         assert_eq!(poll_now(&looper).fds, 1);
         assert!(!again.is_registered());
     });
@@ -84,7 +84,7 @@ fn x1_what_else_was_ready_is_served_in_the_next_turn() {
         let peers: Vec<_> = (0..5)
             .map(|_| {
                 let (near, far) = ready_stream();
-                looper.add_fd(near, Interest::INPUT, |_, _, _| Next::Keep).unwrap();
+                looper.add_fd(near, Interest::INPUT, |_, _, _| FdNext::Keep).unwrap();
                 far
             })
             .collect();
@@ -116,7 +116,7 @@ fn x1_a_panic_after_messages_keeps_those_that_did_not_run() {
 
         panic_of(|| looper.poll_once(None));
 
-        let report = looper.exit_report();
+        let report = looper.message_counts();
         assert_eq!((report.posted, report.run), (2, 1));
         let turn = looper.poll_once(None).unwrap();
         assert_eq!((turn.messages, turn.fds), (1, 0));
@@ -152,7 +152,7 @@ fn x1_a_callback_that_removes_itself_and_panics_ends_only_its_own_registration()
         let source = looper
             .add_fd(near.clone(), Interest::INPUT, move |looper, near, _| {
                 inside.borrow().as_ref().unwrap().remove();
-                let again = looper.add_fd(near.clone(), Interest::INPUT, |_, _, _| Next::Keep).unwrap();
+                let again = looper.add_fd(near.clone(), Interest::INPUT, |_, _, _| FdNext::Keep).unwrap();
                 *inside.borrow_mut() = Some(again);
                 panic!("in the callback")
             })
@@ -174,8 +174,8 @@ fn x1_a_source_whose_drop_panics_is_gone_after_the_poll_that_it_panicked_out_of(
         let looper = Looper::new().unwrap();
         let (near, dropped, _far) = explosive();
         let (other, _other_far) = ready_stream();
-        let source = looper.add_fd(near, Interest::INPUT, |_, _, _| Next::Remove).unwrap();
-        looper.add_fd(other, Interest::INPUT, |_, _, _| Next::Keep).unwrap();
+        let source = looper.add_fd(near, Interest::INPUT, |_, _, _| FdNext::Remove).unwrap();
+        looper.add_fd(other, Interest::INPUT, |_, _, _| FdNext::Keep).unwrap();
 
         assert_eq!(panic_of(|| looper.poll_once(None)), "in drop");
 
@@ -206,7 +206,7 @@ fn x1_a_drop_that_panics_in_a_removal_reaches_who_removes() {
     watched(|| {
         let looper = Looper::new().unwrap();
         let (near, dropped, _far) = explosive();
-        let source = looper.add_fd(near, Interest::INPUT, |_, _, _| Next::Keep).unwrap();
+        let source = looper.add_fd(near, Interest::INPUT, |_, _, _| FdNext::Keep).unwrap();
 
         assert_eq!(panic_of(|| source.handle().remove()), "in drop");
 
@@ -246,9 +246,9 @@ fn x1_c61_a_looper_drops_all_its_sources_though_some_panic() {
         let (second, second_dropped, _second_far) = explosive();
         let (quiet, _quiet_far) = ready_stream();
         let quiet = Rc::new(quiet);
-        looper.add_fd(first, Interest::INPUT, |_, _, _| Next::Keep).unwrap();
-        looper.add_fd(second, Interest::INPUT, |_, _, _| Next::Keep).unwrap();
-        looper.add_fd(quiet.clone(), Interest::INPUT, |_, _, _| Next::Keep).unwrap();
+        looper.add_fd(first, Interest::INPUT, |_, _, _| FdNext::Keep).unwrap();
+        looper.add_fd(second, Interest::INPUT, |_, _, _| FdNext::Keep).unwrap();
+        looper.add_fd(quiet.clone(), Interest::INPUT, |_, _, _| FdNext::Keep).unwrap();
 
         assert_eq!(panic_of(|| drop(looper)), "in drop");
 
@@ -262,7 +262,7 @@ fn x1_f12_a_panic_while_a_source_is_lent_leaves_it_registered() {
     watched(|| {
         let looper = Looper::new().unwrap();
         let (near, _far) = ready_stream();
-        let source = looper.add_fd(near, Interest::INPUT, |_, _, _| Next::Keep).unwrap();
+        let source = looper.add_fd(near, Interest::INPUT, |_, _, _| FdNext::Keep).unwrap();
 
         assert_eq!(panic_of(|| source.with(|_| panic!("in the look"))), "in the look");
 
@@ -293,7 +293,7 @@ fn x3_a_source_and_a_callback_that_both_panic_when_dropped_do_not_abort() {
     let held = PanicsWhenDropped(());
     let callback = move |_: &Looper, _: &mut PanicsWhenDropped<UnixStream>, _| {
         let _ = &held;
-        Next::Keep
+        FdNext::Keep
     };
     let source = looper.add_fd(PanicsWhenDropped(near), Interest::INPUT, callback).unwrap();
 

@@ -15,7 +15,7 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use alooper::{Interest, Looper, LooperHandle, Next};
+use alooper::{FdNext, Interest, Looper, LooperHandle};
 
 use crate::support::{
     Elsewhere,
@@ -37,7 +37,7 @@ fn f4_after_a_removal_from_another_thread_at_most_the_call_under_way_is_seen() {
             let registered = looper.handle.add_fd(near, Interest::INPUT, move |_, _, _| {
                 counted.fetch_add(1, Ordering::SeqCst);
                 counted_late.fetch_add(usize::from(seen.load(Ordering::SeqCst)), Ordering::SeqCst);
-                Next::Keep
+                FdNext::Keep
             });
             let registered = registered.unwrap();
             while calls.load(Ordering::SeqCst) < 3 {
@@ -66,7 +66,7 @@ fn f11_registrations_of_several_threads_at_once_are_all_served() {
         let registered = handle.add_fd(near, Interest::INPUT, move |_, near, _| {
             near.read_exact(&mut [0]).unwrap();
             called.send(()).unwrap();
-            Next::Keep
+            FdNext::Keep
         });
         let registered = registered.unwrap();
         if round.is_multiple_of(2) {
@@ -89,7 +89,7 @@ fn f11_registrations_of_several_threads_at_once_are_all_served() {
             let counted = calls.clone();
             let source = looper.add_fd(near, Interest::INPUT, move |_, _, _| {
                 counted.set(counted.get() + 1);
-                Next::Keep
+                FdNext::Keep
             });
             poll_now(&looper);
             assert_eq!(calls.get(), 1, "it is registered and ready");
@@ -111,7 +111,7 @@ fn f12_a_removal_gives_the_source_back_also_while_another_thread_adds() {
             let (near, _far) = UnixStream::pair().unwrap();
             let near = Arc::new(near);
             while !until.load(Ordering::Relaxed) {
-                assert!(handle.add_fd(near.clone(), Interest::INPUT, |_, _, _| Next::Keep).unwrap().remove());
+                assert!(handle.add_fd(near.clone(), Interest::INPUT, |_, _, _| FdNext::Keep).unwrap().remove());
             }
         });
         let (near, _far) = UnixStream::pair().unwrap();
@@ -119,7 +119,7 @@ fn f12_a_removal_gives_the_source_back_also_while_another_thread_adds() {
         let mut given_back = 0;
 
         while let Some(source) = near.take().filter(|_| given_back < 4000) {
-            near = looper.add_fd(source, Interest::INPUT, |_, _, _| Next::Keep).unwrap().remove();
+            near = looper.add_fd(source, Interest::INPUT, |_, _, _| FdNext::Keep).unwrap().remove();
             given_back += usize::from(near.is_some());
             if given_back % 100 == 0 {
                 poll_now(&looper);
@@ -140,7 +140,7 @@ fn f6_a_hangup_that_races_with_removal_never_removes_the_next_registration_of_th
         let looper = Elsewhere::run(|_| ());
         for _ in 0..200 {
             let (near, far) = UnixStream::pair().unwrap();
-            let registered = looper.handle.add_fd(near, Interest::INPUT, |_, _, _| Next::Remove).unwrap();
+            let registered = looper.handle.add_fd(near, Interest::INPUT, |_, _, _| FdNext::Remove).unwrap();
             drop(far);
             registered.remove();
 
@@ -149,7 +149,7 @@ fn f6_a_hangup_that_races_with_removal_never_removes_the_next_registration_of_th
             let answers = looper.handle.add_fd(near, Interest::INPUT, move |_, near, _| {
                 near.read_exact(&mut [0]).unwrap();
                 called.send(()).unwrap();
-                Next::Keep
+                FdNext::Keep
             });
             let answers = answers.unwrap();
             far.write_all(b"x").unwrap();

@@ -9,7 +9,7 @@ use std::{
     rc::Rc,
 };
 
-use alooper::{Events, FdSource, Interest, Looper, Next};
+use alooper::{Events, FdNext, FdSource, Interest, Looper};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
 use crate::support::{
@@ -34,7 +34,7 @@ fn exchanging(looper: &Looper) -> (FdSource<UnixStream>, String, Rc<Cell<usize>>
     let (source, place) = watch(looper, near, move |_, near, _| {
         counted.set(counted.get() + 1);
         *near = spare.take().unwrap();
-        Next::Keep
+        FdNext::Keep
     });
     (source, place, calls, [far, duplicate, other, other_far])
 }
@@ -86,7 +86,7 @@ fn f7_the_other_registrations_go_on_in_the_new_set() {
             .add_fd(with_input, Interest::empty(), |_, near, events| {
                 assert_eq!(events, Events::INPUT);
                 near.read_exact(&mut [0]).unwrap();
-                Next::Keep
+                FdNext::Keep
             })
             .unwrap();
         source.set_interest(Interest::INPUT).unwrap();
@@ -130,7 +130,7 @@ fn f7_t9_many_that_died_starve_none_that_lives() {
     watched(|| {
         let looper = logged_looper();
         let (live, mut far) = UnixStream::pair().unwrap();
-        looper.add_fd(live, Interest::INPUT, |_, _, _| Next::Keep).unwrap();
+        looper.add_fd(live, Interest::INPUT, |_, _, _| FdNext::Keep).unwrap();
         let dying: Vec<_> = (0..100).map(|_| exchanging(&looper)).collect();
         assert_eq!(poll_now(&looper).fds, dying.len());
 
@@ -163,7 +163,7 @@ fn f7_a_host_that_watches_the_looper_goes_on_after_the_set_was_made_anew() {
         assert_eq!(looper.as_raw_fd(), number);
         assert!(!is_ready());
         let (near, _far) = ready_stream();
-        looper.add_fd(near, Interest::INPUT, |_, _, _| Next::Remove).unwrap();
+        looper.add_fd(near, Interest::INPUT, |_, _, _| FdNext::Remove).unwrap();
         assert!(is_ready(), "an fd");
         assert_eq!(poll_now(&looper).fds, 1);
         looper.handle().wake().unwrap();

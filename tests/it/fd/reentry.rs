@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use alooper::{FdGuard, FdHandle, FdSource, Interest, Looper, LooperHandle, Next, PostedGuard};
+use alooper::{FdGuard, FdHandle, FdNext, FdSource, Interest, Looper, LooperHandle, PostedGuard};
 
 use crate::support::{
     fds::{poll_now, ready_stream},
@@ -49,7 +49,7 @@ fn m9_c60_a_source_may_post_and_remove_others_when_it_is_dropped() {
     fn busy(looper: &Looper) -> (Busy, [UnixStream; 2]) {
         let (stream, far) = ready_stream();
         let (quiet, quiet_far) = UnixStream::pair().unwrap();
-        let other = looper.add_fd(quiet, Interest::INPUT, |_, _, _| Next::Keep).unwrap();
+        let other = looper.add_fd(quiet, Interest::INPUT, |_, _, _| FdNext::Keep).unwrap();
         let others = Rc::new(RefCell::new(vec![other]));
         (Busy { stream, handle: looper.handle(), others }, [far, quiet_far])
     }
@@ -60,9 +60,9 @@ fn m9_c60_a_source_may_post_and_remove_others_when_it_is_dropped() {
         let (in_removal, _far_2) = busy(&looper);
         let (by_looper, mut far_3) = busy(&looper);
         by_looper.stream.set_nonblocking(true).unwrap();
-        looper.add_fd(in_poll, Interest::INPUT, |_, _, _| Next::Remove).unwrap();
-        let removed = looper.add_fd(in_removal, Interest::empty(), |_, _, _| Next::Keep).unwrap();
-        looper.add_fd(by_looper, Interest::empty(), |_, _, _| Next::Keep).unwrap();
+        looper.add_fd(in_poll, Interest::INPUT, |_, _, _| FdNext::Remove).unwrap();
+        let removed = looper.add_fd(in_removal, Interest::empty(), |_, _, _| FdNext::Keep).unwrap();
+        looper.add_fd(by_looper, Interest::empty(), |_, _, _| FdNext::Keep).unwrap();
 
         assert_eq!(poll_now(&looper).fds, 1);
         assert!(removed.handle().remove());
@@ -86,11 +86,11 @@ fn m8_a_callback_may_drop_every_handle_there_is() {
         let own = looper
             .add_fd(near, Interest::INPUT, move |_, _, _| {
                 drop(dropped.take());
-                Next::Keep
+                FdNext::Keep
             })
             .unwrap();
-        let watched_on = looper.add_fd(other, Interest::OUTPUT, |_, _, _| Next::Keep).unwrap();
-        let guarded = looper.add_fd(quiet, Interest::OUTPUT, |_, _, _| Next::Keep).unwrap().guard();
+        let watched_on = looper.add_fd(other, Interest::OUTPUT, |_, _, _| FdNext::Keep).unwrap();
+        let guarded = looper.add_fd(quiet, Interest::OUTPUT, |_, _, _| FdNext::Keep).unwrap().guard();
         let ended = guarded.source().handle();
         let posted = looper.post_delayed(Duration::MAX, |_| ()).unwrap();
         let (own_handle, posted_guard) = (own.handle(), posted.clone().guard());
@@ -115,7 +115,7 @@ fn m8_everything_can_be_called_from_inside_an_fd_callback() {
         let (to_replace, _far_2) = UnixStream::pair().unwrap();
         let to_replace = Rc::new(to_replace);
         let removed = looper.add_ident(to_remove, Interest::INPUT, 1).unwrap();
-        let replaced = looper.add_fd(to_replace.clone(), Interest::INPUT, |_, _, _| Next::Keep).unwrap();
+        let replaced = looper.add_fd(to_replace.clone(), Interest::INPUT, |_, _, _| FdNext::Keep).unwrap();
         let cancelled = looper.post_delayed(Duration::MAX, |_| panic!("it was cancelled")).unwrap();
         let own = Rc::new(RefCell::new(None::<FdSource<Rc<UnixStream>>>));
         let inside = own.clone();
@@ -133,7 +133,7 @@ fn m8_everything_can_be_called_from_inside_an_fd_callback() {
                 assert!(cancelled.is_pending() && cancelled.cancel());
                 assert_eq!((looper.len(), handle.len()), (6, 6));
                 assert!(!looper.is_empty() && !looper.has_quit() && handle.is_current() && !handle.is_polling());
-                assert_eq!((looper.name(), looper.exit_report().posted), (Some("reentrant"), 7));
+                assert_eq!((looper.name(), looper.message_counts().posted), (Some("reentrant"), 7));
 
                 let own = inside.borrow();
                 let own = own.as_ref().unwrap();
@@ -142,16 +142,16 @@ fn m8_everything_can_be_called_from_inside_an_fd_callback() {
                 assert!(own.is_registered() && own.with(|_| ()).is_none());
                 assert!(removed.with(|_| ()).is_some() && removed.remove().is_some());
                 replaced.set_interest(Interest::READ_HANGUP).unwrap();
-                let new = looper.replace_fd(to_replace.clone(), Interest::OUTPUT, |_, _, _| Next::Remove).unwrap();
+                let new = looper.replace_fd(to_replace.clone(), Interest::OUTPUT, |_, _, _| FdNext::Remove).unwrap();
                 assert!(new.is_registered() && !replaced.is_registered());
-                let twice = looper.add_fd(near.clone(), Interest::INPUT, |_, _, _| Next::Keep).unwrap_err();
+                let twice = looper.add_fd(near.clone(), Interest::INPUT, |_, _, _| FdNext::Keep).unwrap_err();
                 assert_eq!(twice.error().kind(), ErrorKind::AlreadyExists);
                 let (quiet, _far) = UnixStream::pair().unwrap();
                 let added = handle.add_fd(quiet, Interest::OUTPUT, |_, _, _| panic!("it was removed")).unwrap();
                 assert!(added.is_registered() && added.remove() && !added.is_registered());
                 assert_eq!(looper.poll_once(None).unwrap_err().kind(), ErrorKind::Deadlock);
                 assert!(format!("{looper:?} {handle:?} {own:?} {added:?}").contains("reentrant"));
-                Next::Remove
+                FdNext::Remove
             })
             .unwrap();
         *own.borrow_mut() = Some(source);
@@ -191,7 +191,7 @@ fn m8_q5_a_callback_that_quits_is_the_last_to_run_and_registrations_stay_until_t
                     calls.set(calls.get() + 1);
                     quit(looper);
                     assert!(looper.post(|_| ()).is_err());
-                    Next::Keep
+                    FdNext::Keep
                 });
                 sources.push(source.unwrap());
             }
@@ -222,9 +222,9 @@ fn m8_a_callback_may_add_many_fds_while_the_batch_is_served() {
             .add_fd(near, Interest::INPUT, |looper, near, _| {
                 for _ in 0..100 {
                     let clone = near.try_clone().unwrap();
-                    looper.add_fd(clone, Interest::INPUT, |_, _, _| Next::Remove).unwrap();
+                    looper.add_fd(clone, Interest::INPUT, |_, _, _| FdNext::Remove).unwrap();
                 }
-                Next::Remove
+                FdNext::Remove
             })
             .unwrap();
 

@@ -11,7 +11,7 @@ use std::{
     thread,
 };
 
-use alooper::{FdSource, Interest, Looper, Next};
+use alooper::{FdNext, FdSource, Interest, Looper};
 
 use crate::support::{
     fds::{poll_now, ready_stream, witnessed_ready},
@@ -57,7 +57,7 @@ fn f4_c23_a_callback_that_removes_another_of_its_batch_keeps_it_from_being_calle
                     let source = looper.add_fd(near, Interest::INPUT, move |_, _, _| {
                         calls.borrow_mut().push(index);
                         remove(&other.take().unwrap());
-                        Next::Keep
+                        FdNext::Keep
                     });
                     *sources[index].borrow_mut() = Some(source.unwrap());
                     far
@@ -98,7 +98,7 @@ fn f4_a_removal_on_the_loopers_thread_drops_source_and_callback_at_once() {
         let (near, witness, heard, _far) = witnessed_ready();
         let source = looper.add_fd(near, Interest::INPUT, move |_, _, _| {
             let _ = &witness;
-            Next::Keep
+            FdNext::Keep
         });
 
         assert!(source.unwrap().handle().remove());
@@ -126,7 +126,7 @@ fn f4_removals_from_another_thread_hold_for_the_batch_that_is_being_served() {
                 calls.set(calls.get() + 1);
                 ask.send(()).unwrap();
                 assert_eq!(confirmed.recv().unwrap(), 20);
-                Next::Keep
+                FdNext::Keep
             });
             handles.push(source.unwrap().handle());
         }
@@ -150,7 +150,7 @@ fn f12_a_guard_ends_its_registration_when_it_is_dropped() {
         let (near, witness, heard, _far) = witnessed_ready();
         let source = looper.add_fd(near, Interest::INPUT, move |_, _, _| {
             let _ = &witness;
-            Next::Keep
+            FdNext::Keep
         });
         let guard = source.unwrap().guard();
         let handle = guard.source().handle();
@@ -176,7 +176,7 @@ fn f12_a_guard_that_the_callback_drops_ends_its_registration_after_it() {
             let _ = &witness;
             drop(own.take());
             assert!(heard_inside.try_recv().is_err(), "it is running");
-            Next::Keep
+            FdNext::Keep
         });
         guard.set(Some(source.unwrap().guard()));
 

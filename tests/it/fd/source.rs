@@ -14,7 +14,7 @@ use std::{
     sync::Arc,
 };
 
-use alooper::{Interest, Looper, Next, OsError};
+use alooper::{FdNext, Interest, Looper, OsError};
 use nix::errno::Errno;
 
 use crate::support::{
@@ -53,7 +53,7 @@ fn f1_a_source_lives_until_its_looper_is_dropped() {
         let looper = Looper::new().unwrap();
         let (near, mut far) = UnixStream::pair().unwrap();
         far.set_nonblocking(true).unwrap();
-        let source = looper.add_fd(near, Interest::INPUT, |_, _, _| Next::Keep).unwrap();
+        let source = looper.add_fd(near, Interest::INPUT, |_, _, _| FdNext::Keep).unwrap();
         drop(source);
 
         assert_eq!(far.read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock, "the near end is open");
@@ -70,11 +70,11 @@ fn f1_a_source_is_whatever_lends_an_fd() {
         let (stream, _far) = UnixStream::pair().unwrap();
         let [owned, in_rc, in_arc] = [(); 3].map(|()| OwnedFd::from(stream.try_clone().unwrap()));
 
-        looper.add_fd(reader, Interest::INPUT, |_, _, _| Next::Keep).unwrap();
-        looper.add_fd(stream, Interest::INPUT, |_, _, _| Next::Keep).unwrap();
-        looper.add_fd(owned, Interest::INPUT, |_, _, _| Next::Keep).unwrap();
-        looper.add_fd(Rc::new(in_rc), Interest::INPUT, |_, _, _| Next::Keep).unwrap();
-        looper.add_fd(Arc::new(in_arc), Interest::INPUT, |_, _, _| Next::Keep).unwrap();
+        looper.add_fd(reader, Interest::INPUT, |_, _, _| FdNext::Keep).unwrap();
+        looper.add_fd(stream, Interest::INPUT, |_, _, _| FdNext::Keep).unwrap();
+        looper.add_fd(owned, Interest::INPUT, |_, _, _| FdNext::Keep).unwrap();
+        looper.add_fd(Rc::new(in_rc), Interest::INPUT, |_, _, _| FdNext::Keep).unwrap();
+        looper.add_fd(Arc::new(in_arc), Interest::INPUT, |_, _, _| FdNext::Keep).unwrap();
 
         assert!(poll_now(&looper).timed_out);
     });
@@ -86,7 +86,7 @@ fn f1_a_refused_source_comes_back_as_it_was() {
         let looper = Looper::new().unwrap();
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
 
-        let refused = looper.add_fd(File::open(path).unwrap(), Interest::INPUT, |_, _, _| Next::Keep).unwrap_err();
+        let refused = looper.add_fd(File::open(path).unwrap(), Interest::INPUT, |_, _, _| FdNext::Keep).unwrap_err();
 
         assert_eq!(refused.error().raw_os_error(), Some(Errno::EPERM as i32));
         let mut file = refused.into_source().unwrap();
@@ -100,8 +100,8 @@ fn f1_a_refused_source_comes_back_as_it_was() {
 fn f1_a_refusal_turns_into_an_io_error_by_question_mark() {
     fn watch_twice(looper: &Looper) -> io::Result<()> {
         let (near, _far) = shared_ready();
-        looper.add_fd(near.clone(), Interest::INPUT, |_, _, _| Next::Keep)?;
-        looper.add_fd(near, Interest::INPUT, |_, _, _| Next::Keep)?;
+        looper.add_fd(near.clone(), Interest::INPUT, |_, _, _| FdNext::Keep)?;
+        looper.add_fd(near, Interest::INPUT, |_, _, _| FdNext::Keep)?;
         Ok(())
     }
 
@@ -124,7 +124,7 @@ fn f2_the_same_fd_twice_is_refused_and_the_first_registration_goes_on() {
         let first = looper
             .add_fd(near.clone(), Interest::INPUT, move |_, _, _| {
                 counted.set(counted.get() + 1);
-                Next::Keep
+                FdNext::Keep
             })
             .unwrap();
 
@@ -151,7 +151,7 @@ fn f2_a_replaced_callback_is_not_called_again_and_its_source_is_dropped() {
         let new = looper
             .replace_fd(near.clone(), Interest::INPUT, move |_, _, _| {
                 counted.set(counted.get() + 1);
-                Next::Keep
+                FdNext::Keep
             })
             .unwrap();
 
@@ -172,7 +172,7 @@ fn f2_replacing_what_is_not_registered_registers_it() {
         let looper = Looper::new().unwrap();
         let (near, _far) = shared_ready();
 
-        let source = looper.replace_fd(near, Interest::INPUT, |_, _, _| Next::Remove).unwrap();
+        let source = looper.replace_fd(near, Interest::INPUT, |_, _, _| FdNext::Remove).unwrap();
 
         assert_eq!(poll_now(&looper).fds, 1);
         assert!(!source.is_registered());
@@ -196,10 +196,10 @@ fn f2_a_callback_that_is_replaced_in_its_own_batch_is_not_called() {
                     let new_calls = new_calls.clone();
                     let replaced = looper.replace_fd(other.clone(), Interest::INPUT, move |_, _, _| {
                         new_calls.borrow_mut().push(1 - index);
-                        Next::Keep
+                        FdNext::Keep
                     });
                     replaced.unwrap();
-                    Next::Remove
+                    FdNext::Remove
                 })
                 .unwrap();
         }
@@ -225,11 +225,11 @@ fn f2_a_callback_that_replaces_itself_is_dropped_after_it_and_the_new_one_stays(
                 let again = log.clone();
                 let new = looper.replace_fd(near.clone(), Interest::INPUT, move |_, _, _| {
                     again.borrow_mut().push("new");
-                    Next::Keep
+                    FdNext::Keep
                 });
                 assert!(new.unwrap().is_registered());
                 log.borrow_mut().push("old");
-                Next::Remove
+                FdNext::Remove
             })
             .unwrap();
 
@@ -247,10 +247,10 @@ fn f2_a_replacement_that_is_refused_leaves_the_old_registration() {
     watched(|| {
         let looper = Looper::new().unwrap();
         let (near, _far) = shared_ready();
-        let old = looper.add_fd(near.clone(), Interest::INPUT, |_, _, _| Next::Keep).unwrap();
+        let old = looper.add_fd(near.clone(), Interest::INPUT, |_, _, _| FdNext::Keep).unwrap();
         looper.quit();
 
-        let refused = looper.replace_fd(near, Interest::INPUT, |_, _, _| Next::Keep).unwrap_err();
+        let refused = looper.replace_fd(near, Interest::INPUT, |_, _, _| FdNext::Keep).unwrap_err();
 
         assert_eq!(refused.error().kind(), ErrorKind::BrokenPipe);
         assert!(old.is_registered());
@@ -264,7 +264,7 @@ fn f12_the_source_can_be_reached_outside_its_callback() {
         let looper = Looper::new().unwrap();
         let (near, mut far) = UnixStream::pair().unwrap();
         let number = near.as_raw_fd();
-        let source = looper.add_fd(near, Interest::INPUT, |_, _, _| Next::Keep).unwrap();
+        let source = looper.add_fd(near, Interest::INPUT, |_, _, _| FdNext::Keep).unwrap();
 
         let written = source.with(|near| (near.as_raw_fd(), near.write(b"hello").unwrap()));
 
@@ -287,7 +287,7 @@ fn f12_removal_gives_the_source_back_and_drops_the_callback() {
         let source = looper
             .add_fd(near, Interest::INPUT, move |_, _, _| {
                 let _ = &held;
-                Next::Keep
+                FdNext::Keep
             })
             .unwrap();
 
@@ -310,7 +310,7 @@ fn f12_a_running_callback_lends_and_gives_back_nothing_and_its_source_is_dropped
         let looper = Looper::new().unwrap();
         let (near, is_dropped, _far) = noted();
         let (quiet, _quiet_far) = UnixStream::pair().unwrap();
-        let other = looper.add_fd(quiet, Interest::INPUT, |_, _, _| Next::Keep).unwrap();
+        let other = looper.add_fd(quiet, Interest::INPUT, |_, _, _| FdNext::Keep).unwrap();
         let own = Rc::new(Cell::new(None::<alooper::FdSource<Noted>>));
         let (handle, is_dropped_inside) = (own.clone(), is_dropped.clone());
         let source = looper
@@ -324,7 +324,7 @@ fn f12_a_running_callback_lends_and_gives_back_nothing_and_its_source_is_dropped
                 assert!(!is_dropped_inside.get());
                 near.stream.read_exact(&mut [0]).unwrap();
                 handle.set(Some(own));
-                Next::Keep
+                FdNext::Keep
             })
             .unwrap();
         own.set(Some(source));

@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use alooper::{Events, FdSource, Interest, Looper, Next, Turn};
+use alooper::{Events, FdNext, FdSource, Interest, Looper, Turn};
 
 use crate::support::{
     ms,
@@ -36,7 +36,7 @@ fn count_calls<S: AsFd + 'static>(
     looper: &Looper,
     source: S,
     interest: Interest,
-    answer: Next,
+    answer: FdNext,
 ) -> (FdSource<S>, Rc<Cell<usize>>, String) {
     let calls = Rc::new(Cell::new(0));
     let counted = calls.clone();
@@ -68,7 +68,7 @@ fn f8_c28_a_hangup_that_nobody_asked_for_is_delivered_once() {
     watched(|| {
         let looper = logged_looper(1000);
         let (near, far) = UnixStream::pair().unwrap();
-        let (source, calls, _place) = count_calls(&looper, near, Interest::empty(), Next::Keep);
+        let (source, calls, _place) = count_calls(&looper, near, Interest::empty(), FdNext::Keep);
         assert!(looper.poll_once(ms(1)).unwrap().timed_out);
 
         drop(far);
@@ -85,7 +85,7 @@ fn f8_an_error_that_nobody_asked_for_is_delivered_once() {
     watched(|| {
         let looper = logged_looper(1000);
         let (reader, writer) = io::pipe().unwrap();
-        let (_source, calls, _place) = count_calls(&looper, writer, Interest::empty(), Next::Keep);
+        let (_source, calls, _place) = count_calls(&looper, writer, Interest::empty(), FdNext::Keep);
 
         drop(reader);
 
@@ -99,7 +99,7 @@ fn f8_an_error_that_nobody_asked_for_is_delivered_once() {
 fn f8_a_change_of_interest_ends_the_pause_of_what_hung_up() {
     watched(|| {
         let looper = logged_looper(1000);
-        let (source, calls, _place) = count_calls(&looper, hung_up_stream(), Interest::empty(), Next::Keep);
+        let (source, calls, _place) = count_calls(&looper, hung_up_stream(), Interest::empty(), FdNext::Keep);
         assert_eq!(poll_times(&looper, 10).iter().map(|turn| turn.fds).sum::<usize>(), 1);
 
         source.set_interest(Interest::INPUT).unwrap();
@@ -116,7 +116,7 @@ fn f8_a_change_of_interest_ends_the_pause_of_what_hung_up() {
 fn f8_f10_a_repoll_ends_the_pause_of_what_hung_up() {
     watched(|| {
         let looper = logged_looper(2);
-        let (source, calls, _place) = count_calls(&looper, hung_up_pipe(), Interest::INPUT, Next::Keep);
+        let (source, calls, _place) = count_calls(&looper, hung_up_pipe(), Interest::INPUT, FdNext::Keep);
         poll_times(&looper, 5);
         assert_eq!(calls.get(), 2);
 
@@ -131,7 +131,7 @@ fn f8_f10_a_repoll_ends_the_pause_of_what_hung_up() {
 fn f8_c27_a_change_of_interest_from_another_thread_ends_the_pause_during_a_wait() {
     watched(|| {
         let looper = logged_looper(1000);
-        let (source, _calls, _place) = count_calls(&looper, hung_up_stream(), Interest::empty(), Next::Keep);
+        let (source, _calls, _place) = count_calls(&looper, hung_up_stream(), Interest::empty(), FdNext::Keep);
         poll_times(&looper, 2);
         let (handle, registered) = (looper.handle(), source.handle());
         let other = thread::spawn(move || {
@@ -163,7 +163,7 @@ fn f8_an_ident_that_hangs_up_is_reported_once_when_nothing_was_asked_for() {
 fn f8_what_reports_only_that_it_hung_up_is_called_up_to_the_limit_and_named_in_the_log_once() {
     watched(|| {
         let looper = logged_looper(10);
-        let (source, calls, place) = count_calls(&looper, hung_up_pipe(), Interest::INPUT, Next::Keep);
+        let (source, calls, place) = count_calls(&looper, hung_up_pipe(), Interest::INPUT, FdNext::Keep);
 
         let turns = poll_times(&looper, 20);
 
@@ -183,7 +183,7 @@ fn f8_what_reports_only_that_it_hung_up_is_called_up_to_the_limit_and_named_in_t
 fn f8_the_limit_is_a_thousand_unless_set() {
     watched(|| {
         let looper = Looper::new().unwrap();
-        let (_source, calls, _place) = count_calls(&looper, hung_up_pipe(), Interest::INPUT, Next::Keep);
+        let (_source, calls, _place) = count_calls(&looper, hung_up_pipe(), Interest::INPUT, FdNext::Keep);
 
         poll_times(&looper, 1100);
 
@@ -195,7 +195,7 @@ fn f8_the_limit_is_a_thousand_unless_set() {
 fn f8_a_limit_of_zero_never_pauses() {
     watched(|| {
         let looper = logged_looper(0);
-        let (_source, calls, _place) = count_calls(&looper, hung_up_pipe(), Interest::INPUT, Next::Keep);
+        let (_source, calls, _place) = count_calls(&looper, hung_up_pipe(), Interest::INPUT, FdNext::Keep);
 
         poll_times(&looper, 1100);
 
@@ -208,7 +208,7 @@ fn f8_a_limit_of_zero_never_pauses() {
 fn f8_a_hangup_with_input_does_not_count() {
     watched(|| {
         let looper = logged_looper(10);
-        let (_source, calls, _place) = count_calls(&looper, hung_up_stream(), Interest::INPUT, Next::Keep);
+        let (_source, calls, _place) = count_calls(&looper, hung_up_stream(), Interest::INPUT, FdNext::Keep);
 
         poll_times(&looper, 50);
 
@@ -224,7 +224,7 @@ fn f8_only_hangups_in_a_row_count() {
         let looper = logged_looper(5);
         let reader = hung_up_pipe();
         let path = format!("/proc/self/fd/{}", reader.as_raw_fd());
-        let (source, calls, _place) = count_calls(&looper, reader, Interest::INPUT, Next::Keep);
+        let (source, calls, _place) = count_calls(&looper, reader, Interest::INPUT, FdNext::Keep);
 
         for round in 1..=10 {
             poll_times(&looper, 3);
@@ -245,7 +245,7 @@ fn f8_only_hangups_in_a_row_count() {
 fn f8_an_answer_that_repeats_the_interest_does_not_lift_the_limit() {
     watched(|| {
         let looper = logged_looper(10);
-        let answer = Next::Interest(Interest::INPUT);
+        let answer = FdNext::Interest(Interest::INPUT);
         let (_source, calls, _place) = count_calls(&looper, hung_up_pipe(), Interest::INPUT, answer);
 
         poll_times(&looper, 100);
@@ -259,7 +259,7 @@ fn f8_an_answer_that_repeats_the_interest_does_not_lift_the_limit() {
 fn f8_an_answer_that_repeats_the_empty_interest_does_not_deliver_the_hangup_again() {
     watched(|| {
         let looper = logged_looper(10);
-        let answer = Next::Interest(Interest::empty());
+        let answer = FdNext::Interest(Interest::empty());
         let (_source, calls, _place) = count_calls(&looper, hung_up_stream(), Interest::empty(), answer);
 
         poll_times(&looper, 100);
@@ -272,13 +272,13 @@ fn f8_an_answer_that_repeats_the_empty_interest_does_not_deliver_the_hangup_agai
 fn f8_what_is_paused_can_be_lent_removed_and_added_again() {
     watched(|| {
         let looper = logged_looper(2);
-        let (source, calls, _place) = count_calls(&looper, hung_up_pipe(), Interest::INPUT, Next::Keep);
+        let (source, calls, _place) = count_calls(&looper, hung_up_pipe(), Interest::INPUT, FdNext::Keep);
         poll_times(&looper, 5);
         assert_eq!(calls.get(), 2);
 
         let read = source.with(|reader| reader.read(&mut [0]).unwrap());
         let reader = source.remove().unwrap();
-        let (_again, again_calls, _place) = count_calls(&looper, reader, Interest::INPUT, Next::Remove);
+        let (_again, again_calls, _place) = count_calls(&looper, reader, Interest::INPUT, FdNext::Remove);
         poll_times(&looper, 5);
 
         assert_eq!(read, Some(0), "end of file");
@@ -291,11 +291,11 @@ fn f8_f2_what_is_paused_is_still_registered_and_can_be_replaced() {
     watched(|| {
         let looper = logged_looper(2);
         let stream = Rc::new(hung_up_stream());
-        let (old, calls, _place) = count_calls(&looper, stream.clone(), Interest::empty(), Next::Keep);
+        let (old, calls, _place) = count_calls(&looper, stream.clone(), Interest::empty(), FdNext::Keep);
         poll_times(&looper, 5);
 
-        let twice = looper.add_fd(stream.clone(), Interest::INPUT, |_, _, _| Next::Keep).unwrap_err();
-        let new = looper.replace_fd(stream, Interest::INPUT, |_, _, _| Next::Remove).unwrap();
+        let twice = looper.add_fd(stream.clone(), Interest::INPUT, |_, _, _| FdNext::Keep).unwrap_err();
+        let new = looper.replace_fd(stream, Interest::INPUT, |_, _, _| FdNext::Remove).unwrap();
         poll_times(&looper, 1);
 
         assert_eq!(twice.error().raw_os_error(), Some(nix::errno::Errno::EEXIST as i32));
@@ -316,7 +316,7 @@ fn f9_run_ignores_a_ready_fd_without_callback_and_says_so_once() {
         // Not in the turn that sees both fds, however slow this thread is.
         let quit_later = |looper: &Looper, _: &mut UnixStream, _| {
             looper.post_delayed(ms(20), Looper::quit).unwrap();
-            Next::Remove
+            FdNext::Remove
         };
         looper.add_fd(hung_up_stream(), Interest::INPUT, quit_later).unwrap();
 
@@ -338,7 +338,7 @@ fn f9_run_goes_on_with_the_callbacks_beside_a_fd_that_it_ignores() {
         let _ident = looper.add_ident(ident, Interest::INPUT, 7).unwrap();
         let quit = |looper: &Looper, _: &mut UnixStream, _| {
             looper.quit();
-            Next::Remove
+            FdNext::Remove
         };
         looper.add_fd(near, Interest::INPUT, quit).unwrap();
         far_ident.write_all(b"x").unwrap();

@@ -12,7 +12,7 @@ use std::{
     thread,
 };
 
-use alooper::{Builder, Events, Interest, Looper, Next, Notice, Observer};
+use alooper::{Events, FdNext, Interest, Looper, LooperBuilder, Notice, Observer};
 use nix::{
     fcntl::OFlag,
     pty::{grantpt, posix_openpt, ptsname_r, unlockpt},
@@ -37,7 +37,7 @@ impl Observer for Told {
     }
 }
 
-fn looper(set: impl FnOnce(Builder) -> Builder) -> (Looper, Told) {
+fn looper(set: impl FnOnce(LooperBuilder) -> LooperBuilder) -> (Looper, Told) {
     let looper = set(Looper::builder()).build().unwrap();
     let told = Told::default();
     looper.set_observer(Some(Rc::new(told.clone())));
@@ -49,10 +49,10 @@ fn poll(looper: &Looper, turns: u64) -> usize {
 }
 
 /// A callback that reads the end of a stream and keeps on watching.
-fn read_and_keep<S: Read>() -> impl FnMut(&Looper, &mut S, Events) -> Next {
+fn read_and_keep<S: Read>() -> impl FnMut(&Looper, &mut S, Events) -> FdNext {
     |_, source, _| {
         let _ = source.read(&mut [0; 64]);
-        Next::Keep
+        FdNext::Keep
     }
 }
 
@@ -104,7 +104,7 @@ fn f13_who_asks_for_a_read_hangup_alone_and_keeps_on_is_told() {
         let (looper, told) = looper(|builder| builder);
         let (near, far) = UnixStream::pair().unwrap();
         far.shutdown(std::net::Shutdown::Write).unwrap();
-        looper.add_fd(near, Interest::READ_HANGUP, |_, _, _| Next::Keep).unwrap();
+        looper.add_fd(near, Interest::READ_HANGUP, |_, _, _| FdNext::Keep).unwrap();
 
         poll(&looper, 2 * CALLS);
 
@@ -117,7 +117,7 @@ fn f13_input_that_the_callback_leaves_where_it_is_is_told() {
     watched(|| {
         let (looper, told) = looper(|builder| builder);
         let (reader, mut writer) = io::pipe().unwrap();
-        looper.add_fd(reader, Interest::INPUT, |_, _, _| Next::Keep).unwrap();
+        looper.add_fd(reader, Interest::INPUT, |_, _, _| FdNext::Keep).unwrap();
         writer.write_all(b"x").unwrap();
 
         poll(&looper, 2 * CALLS);
@@ -135,7 +135,7 @@ fn f13_what_is_read_little_by_little_is_not_stuck() {
         writer.write_all(&vec![0; bytes]).unwrap();
         let read = |_: &Looper, reader: &mut io::PipeReader, _: Events| {
             assert_eq!(reader.read(&mut [0]).unwrap(), 1);
-            Next::Keep
+            FdNext::Keep
         };
         looper.add_fd(reader, Interest::INPUT, read).unwrap();
 
@@ -155,7 +155,7 @@ fn f13_what_is_filled_up_again_at_once_is_not_stuck() {
         let exchange = move |_: &Looper, reader: &mut io::PipeReader, _: Events| {
             reader.read_exact(&mut [0]).unwrap();
             writer.write_all(b"y").unwrap();
-            Next::Keep
+            FdNext::Keep
         };
         looper.add_fd(reader, Interest::INPUT, exchange).unwrap();
 
@@ -177,7 +177,7 @@ fn f13_datagrams_of_the_same_length_are_not_stuck() {
         let receive = move |_: &Looper, receiver: &mut UdpSocket, _: Events| {
             receiver.recv(&mut [0]).unwrap();
             sender.send(b"x").unwrap();
-            Next::Keep
+            FdNext::Keep
         };
         looper.add_fd(receiver, Interest::INPUT, receive).unwrap();
 
@@ -192,7 +192,7 @@ fn f13_a_stuck_fd_is_muted_if_the_builder_asks_for_it_and_hears_the_next_change(
     watched(|| {
         let (looper, told) = looper(|builder| builder.mute_stuck_fds(true));
         let (reader, mut writer) = io::pipe().unwrap();
-        let source = looper.add_fd(reader, Interest::INPUT, |_, _, _| Next::Keep).unwrap();
+        let source = looper.add_fd(reader, Interest::INPUT, |_, _, _| FdNext::Keep).unwrap();
         writer.write_all(b"x").unwrap();
         assert_eq!(poll(&looper, 2 * CALLS), CALLS as usize);
         assert!(told.0.take().iter().all(|(_, muted, _)| *muted));
@@ -214,7 +214,7 @@ fn f13_a_looper_that_runs_is_told_without_another_event() {
     watched(|| {
         let (looper, told) = looper(|builder| builder.mute_stuck_fds(true));
         let (reader, mut writer) = io::pipe().unwrap();
-        looper.add_fd(reader, Interest::INPUT, |_, _, _| Next::Keep).unwrap();
+        looper.add_fd(reader, Interest::INPUT, |_, _, _| FdNext::Keep).unwrap();
         writer.write_all(b"x").unwrap();
         let handle = looper.handle();
         let other = thread::spawn(move || {

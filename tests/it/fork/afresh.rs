@@ -22,7 +22,8 @@ use std::{
 };
 
 use alooper::{
-    Dispatch, Events, Handler, HandlerThread, IdleNext, Interest, Looper, LooperHandle, Next, Observer, Reason, Turn,
+    DispatchInfo, Events, FdNext, Handler, HandlerThread, IdleNext, Interest, Looper, LooperHandle, Observer,
+    RejectReason, Turn,
 };
 use nix::{
     fcntl::{FcntlArg, FdFlag, fcntl},
@@ -146,7 +147,7 @@ fn x2_a_child_that_is_forked_in_a_callback_goes_no_further() {
         assert_child_stops("an idle handler", &looper, || looper.poll_once(ms(100)));
         assert!(!idle.is_added());
 
-        for answer in [Next::Keep, Next::Remove, Next::Interest(Interest::INPUT | Interest::OUTPUT)] {
+        for answer in [FdNext::Keep, FdNext::Remove, FdNext::Interest(Interest::INPUT | Interest::OUTPUT)] {
             let (near, mut far) = UnixStream::pair().unwrap();
             far.write_all(b"x").unwrap();
             let source = looper
@@ -159,7 +160,7 @@ fn x2_a_child_that_is_forked_in_a_callback_goes_no_further() {
                 })
                 .unwrap();
             assert_child_stops("an fd callback", &looper, || poll(&looper));
-            assert_eq!(source.is_registered(), answer != Next::Remove, "the parent's answer counts");
+            assert_eq!(source.is_registered(), answer != FdNext::Remove, "the parent's answer counts");
             source.remove();
         }
     });
@@ -186,11 +187,11 @@ struct Counting {
 }
 
 impl Observer for Counting {
-    fn started(&self, _: &Dispatch) {
+    fn started(&self, _: &DispatchInfo) {
         self.started.set(self.started.get() + 1);
     }
 
-    fn finished(&self, _: &Dispatch, _: Duration) {
+    fn finished(&self, _: &DispatchInfo, _: Duration) {
         self.ended.set(self.ended.get() + 1);
     }
 }
@@ -257,7 +258,7 @@ fn c71_a_child_that_is_forked_in_a_call_or_a_predicate_does_not_wait_for_the_oth
                 assert!(found);
             }
         });
-        assert_eq!(handler.remove(), 1);
+        assert_eq!(handler.clear(), 1);
     });
 }
 
@@ -305,7 +306,7 @@ fn work_in_full() {
             move |_, near, _| {
                 assert_eq!(near.read(&mut [0; 8]).unwrap(), 1);
                 count();
-                Next::Keep
+                FdNext::Keep
             }
         })
         .unwrap();
@@ -386,11 +387,11 @@ fn x2_a_childs_child_tells_both_from_its_own() {
         in_child("the child", || {
             let second = Looper::new().unwrap();
             in_child("the child's child", || {
-                assert_eq!(first.post(|_| ()).unwrap_err().reason(), Reason::Forked);
-                assert_eq!(second.post(|_| ()).unwrap_err().reason(), Reason::Forked);
+                assert_eq!(first.post(|_| ()).unwrap_err().reason(), RejectReason::Forked);
+                assert_eq!(second.post(|_| ()).unwrap_err().reason(), RejectReason::Forked);
                 work_in_full();
             });
-            assert_eq!(first.post(|_| ()).unwrap_err().reason(), Reason::Forked);
+            assert_eq!(first.post(|_| ()).unwrap_err().reason(), RejectReason::Forked);
             second.post(|_| ()).unwrap();
             assert_eq!(second.poll_once(None).unwrap().messages, 1);
         });
@@ -457,7 +458,7 @@ fn c72_what_a_started_program_keeps_open_does_not_keep_the_looper_busy() {
         // Removed before it is closed, as safe code does.
         let (near, mut far) = UnixStream::pair().unwrap();
         let program = executed_with(&near);
-        let source = looper.add_fd(near, Interest::INPUT, |_, _, _| Next::Keep).unwrap();
+        let source = looper.add_fd(near, Interest::INPUT, |_, _, _| FdNext::Keep).unwrap();
         far.write_all(b"x").unwrap();
         drop(source.remove().unwrap());
         assert!(waits_in(&looper, ms(50)) < 4);
@@ -469,7 +470,7 @@ fn c72_what_a_started_program_keeps_open_does_not_keep_the_looper_busy() {
         let (near, mut far) = UnixStream::pair().unwrap();
         let (other, _other) = UnixStream::pair().unwrap();
         let program = executed_with(&near);
-        let source = looper.add_fd(near, Interest::INPUT, |_, _, _| Next::Keep).unwrap();
+        let source = looper.add_fd(near, Interest::INPUT, |_, _, _| FdNext::Keep).unwrap();
         source.with(|near| *near = other).unwrap();
         far.write_all(b"x").unwrap();
         assert!(waits_in(&looper, ms(50)) < 100, "F7: until the set is made anew");
@@ -490,7 +491,7 @@ struct Late {
 impl Drop for Late {
     fn drop(&mut self) {
         let are_refused = self.handle.post(|_| ()).is_err() && self.handler.send(1).is_err();
-        _ = self.told.send(are_refused && self.handler.remove() == 0 && Looper::current().is_none());
+        _ = self.told.send(are_refused && self.handler.clear() == 0 && Looper::current().is_none());
     }
 }
 
@@ -517,6 +518,6 @@ fn c73_a_childs_thread_that_ends_uses_and_drops_what_is_its_parents() {
         });
 
         let (looper, handler) = all.unwrap();
-        assert_eq!((looper.len(), handler.remove()), (1, 1));
+        assert_eq!((looper.len(), handler.clear()), (1, 1));
     });
 }

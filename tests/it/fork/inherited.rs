@@ -17,8 +17,9 @@ use std::{
 };
 
 use alooper::{
-    Barrier, CallError, ExitReport, FdGuard, FdHandle, FdSource, Handler, HandlerThread, IdleGuard, IdleHandler,
-    IdleNext, Interest, JoinError, Looper, LooperHandle, Next, Posted, PostedGuard, Reason, Rejected, Stats, Token,
+    Barrier, CallError, FdGuard, FdHandle, FdNext, FdSource, Handler, HandlerThread, IdleGuard, IdleHandler, IdleNext,
+    Interest, JoinError, Looper, LooperHandle, MessageCounts, Posted, PostedGuard, RejectReason, Rejected, Stats,
+    Token,
 };
 
 use crate::support::{
@@ -73,9 +74,9 @@ impl Everything {
             barrier: Some(looper.barrier().unwrap()),
             idle: looper.add_idle(|_| IdleNext::Keep).unwrap(),
             idle_guard: Some(handle.add_idle(|_| IdleNext::Keep).unwrap().guard()),
-            source: looper.add_fd(stream(), Interest::INPUT, |_, _, _| Next::Keep).unwrap(),
-            afar: handle.add_fd(stream(), Interest::INPUT, |_, _, _| Next::Keep).unwrap(),
-            fd_guard: Some(looper.add_fd(stream(), Interest::INPUT, |_, _, _| Next::Keep).unwrap().guard()),
+            source: looper.add_fd(stream(), Interest::INPUT, |_, _, _| FdNext::Keep).unwrap(),
+            afar: handle.add_fd(stream(), Interest::INPUT, |_, _, _| FdNext::Keep).unwrap(),
+            fd_guard: Some(looper.add_fd(stream(), Interest::INPUT, |_, _, _| FdNext::Keep).unwrap().guard()),
             handler,
             handle,
             looper,
@@ -99,7 +100,7 @@ impl Everything {
         all.barrier = Some(handle.barrier().unwrap());
         all.idle = handle.add_idle(|_| IdleNext::Keep).unwrap();
         all.idle_guard = Some(handle.add_idle(|_| IdleNext::Keep).unwrap().guard());
-        all.afar = handle.add_fd(near, Interest::INPUT, |_, _, _| Next::Keep).unwrap();
+        all.afar = handle.add_fd(near, Interest::INPUT, |_, _, _| FdNext::Keep).unwrap();
         all.handle = handle;
         all
     }
@@ -109,7 +110,7 @@ impl Everything {
 #[track_caller]
 fn assert_rejected<T: 'static>(result: Result<impl Sized, Rejected<T>>) -> T {
     let refused = result.err().expect("it is refused");
-    assert_eq!(refused.reason(), Reason::Forked);
+    assert_eq!(refused.reason(), RejectReason::Forked);
     assert_echild(refused.reason());
     refused.into_value().expect("it comes back where it was refused")
 }
@@ -135,7 +136,7 @@ const PAGE: &[Line] = &[
         assert!(!all.looper.has_quit());
     }),
     ("Looper::len", |all| assert_eq!((all.looper.len(), all.looper.is_empty()), (0, true))),
-    ("Looper::exit_report", |all| assert_eq!(all.looper.exit_report(), ExitReport::default())),
+    ("Looper::message_counts", |all| assert_eq!(all.looper.message_counts(), MessageCounts::default())),
     ("Looper::stats", |all| assert_eq!(all.looper.stats(), Stats::default())),
     ("Looper::is_idle", |all| assert!(!all.looper.is_idle())),
     ("Looper::now, name", |all| assert!(all.looper.now() > all.looper.now() - HOUR && all.looper.name().is_none())),
@@ -157,12 +158,12 @@ const PAGE: &[Line] = &[
     ("Looper::add_fd", |all| {
         let (near, _far) = UnixStream::pair().unwrap();
         let number = near.as_raw_fd();
-        let refused = all.looper.add_fd(near, Interest::INPUT, |_, _, _| Next::Keep).unwrap_err();
+        let refused = all.looper.add_fd(near, Interest::INPUT, |_, _, _| FdNext::Keep).unwrap_err();
         let (error, near) = refused.into_parts();
         assert_echild(error);
         let near = near.unwrap();
         assert_eq!(near.as_raw_fd(), number);
-        let refused = all.looper.replace_fd(near, Interest::INPUT, |_, _, _| Next::Keep).unwrap_err();
+        let refused = all.looper.replace_fd(near, Interest::INPUT, |_, _, _| FdNext::Keep).unwrap_err();
         assert_echild(all.looper.add_ident(refused.into_source().unwrap(), Interest::INPUT, 1).unwrap_err());
     }),
     ("Looper::set_observer", |all| {
@@ -200,7 +201,7 @@ const PAGE: &[Line] = &[
         assert!(!all.handle.has_quit());
     }),
     ("LooperHandle::len", |all| assert_eq!((all.handle.len(), all.handle.is_empty()), (0, true))),
-    ("LooperHandle::exit_report", |all| assert_eq!(all.handle.exit_report(), ExitReport::default())),
+    ("LooperHandle::message_counts", |all| assert_eq!(all.handle.message_counts(), MessageCounts::default())),
     ("LooperHandle::is_idle", |all| assert!(!all.handle.is_idle())),
     ("LooperHandle::is_current", |all| assert!(!all.handle.is_current())),
     ("LooperHandle::is_polling", |all| assert!(!all.thread.as_ref().unwrap().handle().is_polling())),
@@ -215,7 +216,7 @@ const PAGE: &[Line] = &[
         let thread = all.thread.as_ref().unwrap().handle();
         for handle in [&all.handle, thread] {
             match handle.call(closure(3)) {
-                Err(CallError::Rejected(refused)) if refused.reason() == Reason::Forked => {
+                Err(CallError::Rejected(refused)) if refused.reason() == RejectReason::Forked => {
                     assert_eq!(refused.into_value().unwrap()(&all.looper), 3);
                 }
                 other => panic!("{other:?}"),
@@ -228,9 +229,9 @@ const PAGE: &[Line] = &[
     ("LooperHandle::add_idle", |all| _ = assert_rejected(all.handle.add_idle(|_| IdleNext::Keep))),
     ("LooperHandle::add_fd", |all| {
         let (near, _far) = UnixStream::pair().unwrap();
-        let refused = all.handle.add_fd(near, Interest::INPUT, |_, _, _| Next::Keep).unwrap_err();
+        let refused = all.handle.add_fd(near, Interest::INPUT, |_, _, _| FdNext::Keep).unwrap_err();
         let refused =
-            all.handle.replace_fd(refused.into_source().unwrap(), Interest::INPUT, |_, _, _| Next::Keep).unwrap_err();
+            all.handle.replace_fd(refused.into_source().unwrap(), Interest::INPUT, |_, _, _| FdNext::Keep).unwrap_err();
         assert_echild(all.handle.add_ident(refused.into_source().unwrap(), Interest::INPUT, 1).unwrap_err());
     }),
     // Messages.
@@ -407,7 +408,7 @@ fn assert_parent_goes_on(mut all: Everything) {
             move |_, far, _| {
                 assert_eq!(far.read(&mut [0; 8]).unwrap(), 1);
                 ran();
-                Next::Keep
+                FdNext::Keep
             }
         })
         .unwrap();
@@ -452,7 +453,7 @@ fn x2_a_child_that_drops_a_looper_only_closes_its_fds() {
                 let counted = counted.clone();
                 move |_, _, _| {
                     _ = &counted;
-                    Next::Keep
+                    FdNext::Keep
                 }
             })
             .unwrap();
@@ -510,7 +511,7 @@ fn x2_a_child_forgets_what_other_threads_have_left_for_a_looper() {
             handle.post(move |_| drop(posted)).unwrap();
             let fd = handle.add_fd(near, Interest::INPUT, move |_, _, _| {
                 _ = &watching;
-                Next::Keep
+                FdNext::Keep
             });
             let handler = handle.handler(move |_, (): ()| _ = &handling);
             (handle, fd.unwrap(), handler.unwrap())

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use alooper::{Handler, Looper, Message, Posted, PostedGuard, Reason, Token, WeakHandler, testing::TestLooper};
+use alooper::{Handler, Looper, Message, Posted, PostedGuard, RejectReason, Token, WeakHandler, testing::TestLooper};
 
 use crate::support::{
     Elsewhere,
@@ -76,7 +76,7 @@ fn h1_a_handler_on_the_loopers_thread_takes_state_and_messages_that_are_not_send
         handler.send(Rc::new(number)).unwrap();
     }
 
-    assert_eq!(looper.idle(), 2);
+    assert_eq!(looper.run_until_idle(), 2);
     assert_eq!(total.get(), 5 + 2 * 7);
 }
 
@@ -138,9 +138,9 @@ fn h1_a_looper_that_has_quit_or_is_gone_gives_the_closure_back() {
     };
 
     looper.quit();
-    assert_eq!((refused(), elsewhere(refused)), (Reason::Quit, Reason::Quit));
+    assert_eq!((refused(), elsewhere(refused)), (RejectReason::Quit, RejectReason::Quit));
     drop(looper);
-    assert_eq!((refused(), elsewhere(refused)), (Reason::Dropped, Reason::Dropped));
+    assert_eq!((refused(), elsewhere(refused)), (RejectReason::Dropped, RejectReason::Dropped));
 }
 
 /// There is nothing to give back: it is what is sent that is refused.
@@ -153,7 +153,7 @@ fn h1_on_a_looper_that_has_quit_a_handler_is_made_and_refuses_what_is_sent() {
     let handler = Handler::new(&looper, move |_, _: &str| own.hold());
 
     let rejected = handler.send("refused").unwrap_err();
-    assert_eq!((rejected.reason(), rejected.into_value()), (Reason::Quit, Some("refused")));
+    assert_eq!((rejected.reason(), rejected.into_value()), (RejectReason::Quit, Some("refused")));
     drop((handler, looper));
     assert_eq!(dropped.try_iter().count(), 1);
 }
@@ -172,7 +172,7 @@ fn h1_clones_and_asynchronous_fronts_are_one_handler() {
         assert_eq!(front.len(), 3);
         assert!([1, 2, 3].into_iter().all(|what| front.has_what(what)));
     }
-    assert_eq!(looper.idle(), 3);
+    assert_eq!(looper.run_until_idle(), 3);
     assert_eq!(kept.take(), ["plain", "clone", "asynchronous"]);
 }
 
@@ -190,7 +190,7 @@ fn h1_a_plain_message_is_labelled_by_its_what_and_arrives_whole() {
     let found: Vec<i32> = [i32::MIN, 0, 2, 3, 4].into_iter().filter(|what| handler.has_what(*what)).collect();
     assert_eq!(found, [i32::MIN, 2, 4]);
     assert!(handler.has_what_with_token(2, token) && !handler.has_what_with_token(4, token));
-    looper.idle();
+    looper.run_until_idle();
     let mut messages = kept.take();
     assert_eq!(
         messages.iter().map(|message| message.what).collect::<Vec<_>>(),
@@ -226,5 +226,5 @@ fn x1_a_panic_consumes_the_message_and_the_handler_works_on_with_its_state() {
     handler.send(300).unwrap();
     assert_eq!(poll().unwrap(), 1);
     assert_eq!(said.take(), [101, 203, 304]);
-    assert_report(looper.exit_report(), 4, 4, 0, 0);
+    assert_report(looper.message_counts(), 4, 4, 0, 0);
 }

@@ -55,7 +55,7 @@ const BY_LABEL: [(&str, Act); 3] = [
 
 /// What looks at all messages of the handler.
 const BY_HANDLER: [(&str, Act); 2] =
-    [("all", |handler, _, _| handler.remove()), ("predicate", |handler, _, _| handler.remove_if(|_| true))];
+    [("all", |handler, _, _| handler.clear()), ("predicate", |handler, _, _| handler.remove_if(|_| true))];
 
 /// Sends and removes few messages, many times.
 fn removing_few(act: Act, handler: &Handler<u32>) -> impl FnMut() {
@@ -128,7 +128,7 @@ fn r5_asking_is_no_dearer_for_what_is_queued() {
 fn r5_removing_very_many_costs_in_proportion_to_their_number() {
     watched(|| {
         let removals: [(&str, Act); 3] = [
-            ("all", |handler, _, _| handler.remove()),
+            ("all", |handler, _, _| handler.clear()),
             ("what", |handler, what, _| handler.remove_what(what)),
             ("predicate", |handler, _, _| handler.remove_if(|_| true)),
         ];

@@ -28,7 +28,7 @@ type RemoveParcels = fn(&Handler<Parcel>, &Posted<Parcel>) -> usize;
 #[test]
 fn m9_a_removed_value_whose_drop_uses_everything_is_dropped_with_nothing_held() {
     let removals: [(&str, RemoveParcels); 5] = [
-        ("all", |handler, _| handler.remove()),
+        ("all", |handler, _| handler.clear()),
         ("what", |handler, _| handler.remove_what(1)),
         ("predicate", |handler, _| handler.remove_if(|parcel| parcel.is_some())),
         ("cancel", |_, posted| usize::from(posted.cancel())),
@@ -56,8 +56,8 @@ fn m9_a_removed_value_whose_drop_uses_everything_is_dropped_with_nothing_held() 
             assert_eq!(dropped.try_iter().collect::<Vec<_>>(), [there], "{name}, {place:?}");
             let left = usize::from(front.is_pending());
             assert_eq!((removed, handler.len()), (2 - left, left), "{name}, {place:?}");
-            assert_eq!(looper.idle(), left);
-            let report = looper.exit_report();
+            assert_eq!(looper.run_until_idle(), left);
+            let report = looper.message_counts();
             assert_eq!((report.posted, report.dropped), (report.run + report.removed, 0), "{name}, {place:?}");
         }
     });
@@ -136,7 +136,7 @@ fn m9_what_a_dropped_looper_drops_may_use_it() {
 
         let home = thread::current().id();
         assert!(receivers.iter().all(|dropped| dropped.try_iter().eq([home])));
-        let report = handle.exit_report();
+        let report = handle.message_counts();
         assert_eq!((report.posted, report.dropped), (10, 10), "the victims, too");
     });
 }
@@ -157,7 +157,7 @@ fn m9_a_closure_whose_drop_uses_everything_is_dropped_with_nothing_held() {
             } else {
                 drop(handler)
             }
-            looper.idle();
+            looper.run_until_idle();
 
             assert_eq!(dropped.try_iter().collect::<Vec<_>>(), [thread::current().id()]);
             assert!(other.is_empty() && looper.is_empty());
@@ -191,7 +191,7 @@ fn x4_removing_values_whose_drop_sends_again_removes_what_was_there_once() {
 
             assert_eq!(place.ask(|| handler.remove_what(1)), 100);
             assert_eq!((handler.len(), handler.has_what(1)), (100, false));
-            assert_eq!(place.ask(|| handler.remove()), 100);
+            assert_eq!(place.ask(|| handler.clear()), 100);
             assert_eq!(place.ask(|| handler.remove_if(|_| true)), 100);
             let turn = looper.poll_once(None).unwrap();
             assert_eq!((turn.messages, turn.more, handler.len()), (256, true, 100), "what is handled sends again, too");
@@ -241,7 +241,7 @@ fn x4_what_is_given_up_and_sends_again_is_refused() {
             end(looper);
 
             assert_eq!(refused.load(Ordering::Relaxed), 100);
-            assert_report(handler.looper().exit_report(), 100, 0, 0, 100);
+            assert_report(handler.looper().message_counts(), 100, 0, 0, 100);
         }
     });
 }
@@ -260,7 +260,7 @@ fn x4_thousands_of_messages_are_dropped_without_deep_recursion() {
             assert_eq!(handler.remove_if(|number| **number % 10 == 0), 2000);
             assert_eq!(handler.remove_what(1), 0);
             drop(looper);
-            handler.looper().exit_report()
+            handler.looper().message_counts()
         });
 
         let report = ended.unwrap().join().unwrap();
@@ -281,7 +281,7 @@ impl Drop for Fragile {
 #[test]
 fn x3_values_that_panic_when_they_are_removed_do_not_keep_the_others_from_being_dropped() {
     type Remove = fn(&Handler<Fragile>) -> usize;
-    let removals: [Remove; 2] = [|handler| handler.remove(), |handler| handler.remove_what(0)];
+    let removals: [Remove; 2] = [|handler| handler.clear(), |handler| handler.remove_what(0)];
     watched(move || {
         for (removal, place) in removals.into_iter().flat_map(|removal| WHERES.map(|place| (removal, place))) {
             let looper = TestLooper::new().unwrap();
@@ -295,9 +295,9 @@ fn x3_values_that_panic_when_they_are_removed_do_not_keep_the_others_from_being_
 
             assert!(panicked);
             assert_eq!((dropped.try_iter().count(), handler.len()), (5, 0), "{place:?}");
-            assert_report(looper.exit_report(), 5, 0, 5, 0);
+            assert_report(looper.message_counts(), 5, 0, 5, 0);
             handler.send(Fragile(false, told().0)).unwrap();
-            assert_eq!(looper.idle(), 1);
+            assert_eq!(looper.run_until_idle(), 1);
         }
     });
 }
@@ -319,7 +319,7 @@ fn x3_a_value_that_panics_when_a_predicate_has_it_removed_leaves_the_others_pend
             assert_eq!((place.ask(remove), handler.len(), dropped.try_iter().count()), (None, 2, 1));
             assert_eq!((place.ask(remove), handler.len(), dropped.try_iter().count()), (None, 0, 2));
             assert_eq!(place.ask(remove), Some(0));
-            assert_report(looper.exit_report(), 3, 0, 3, 0);
+            assert_report(looper.message_counts(), 3, 0, 3, 0);
         }
     });
 }
@@ -357,7 +357,7 @@ fn x3_values_and_closures_that_panic_in_drop_do_not_keep_the_others_from_being_d
 
             assert_eq!(values_dropped.try_iter().count(), if quits { 0 } else { 6 });
             assert_eq!(closures_dropped.try_iter().count(), 3);
-            assert_report(handle.exit_report(), 6, 0, 0, 6);
+            assert_report(handle.message_counts(), 6, 0, 0, 6);
         }
     });
 }

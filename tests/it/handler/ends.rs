@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use alooper::{Handler, Looper, LooperHandle, Reason, Rejected, Token, testing::TestLooper};
+use alooper::{Handler, Looper, LooperHandle, RejectReason, Rejected, Token, testing::TestLooper};
 
 use crate::support::{
     Elsewhere, HOUR,
@@ -31,7 +31,7 @@ fn assert_nothing_pending<M: 'static>(handler: &Handler<M>, what: i32, token: To
     assert!(!handler.has_what(what) && !handler.has_token(token) && !handler.has_what_with_token(what, token));
     assert!(!handler.has_if(|_| panic!("there is nothing to look at")));
     assert_eq!(handler.remove_if(|_| panic!("there is nothing to look at")), 0);
-    assert_eq!((handler.remove_what(what), handler.remove_token(token), handler.remove()), (0, 0, 0));
+    assert_eq!((handler.remove_what(what), handler.remove_token(token), handler.clear()), (0, 0, 0));
 }
 
 /// Q4 and C58: asked at home and from elsewhere, as soon as `quit` has returned.
@@ -97,7 +97,7 @@ fn q1_while_quit_safely_drains_handlers_remove_and_are_refused() {
         assert_eq!(number, 1, "removed");
         let handler = front.take().unwrap();
         let rejected = handler.send_at_front(9).unwrap_err();
-        assert_eq!((rejected.reason(), rejected.into_value()), (Reason::Quit, Some(9)));
+        assert_eq!((rejected.reason(), rejected.into_value()), (RejectReason::Quit, Some(9)));
         assert_eq!((handler.len(), handler.remove_what(7), handler.len()), (2, 1, 1));
         assert_eq!(elsewhere(|| handler.remove_if(|number| *number == 3)), 1);
     });
@@ -135,15 +135,15 @@ fn q2_l4_each_way_to_send_gives_a_refused_message_back() {
         };
 
         quit(&looper.handle());
-        assert_refused(Reason::Quit);
-        elsewhere(|| assert_refused(Reason::Quit));
+        assert_refused(RejectReason::Quit);
+        elsewhere(|| assert_refused(RejectReason::Quit));
         looper.run().unwrap();
-        assert_refused(Reason::Quit);
+        assert_refused(RejectReason::Quit);
         drop(looper);
-        assert_refused(Reason::Dropped);
-        elsewhere(|| assert_refused(Reason::Dropped));
+        assert_refused(RejectReason::Dropped);
+        elsewhere(|| assert_refused(RejectReason::Dropped));
 
-        assert_report(handler.looper().exit_report(), 0, 0, 0, 0);
+        assert_report(handler.looper().message_counts(), 0, 0, 0, 0);
     }
 }
 
@@ -176,7 +176,7 @@ fn l4_a_dropped_looper_drops_closures_and_messages_and_leaves_fronts_that_are_em
             elsewhere(|| assert_nothing_pending(&handler, 1, token));
             assert!(!posted.is_pending() && !posted.cancel());
             assert!(handler.downgrade().upgrade().is_some(), "there is a front");
-            assert_report(handler.looper().exit_report(), 4, 0, 0, 4);
+            assert_report(handler.looper().message_counts(), 4, 0, 0, 4);
         }
     });
 }
@@ -202,7 +202,7 @@ fn l4_a_thread_that_ends_takes_its_handlers_and_messages_with_it() {
 
         assert_eq!(dropped.iter().take(2).collect::<Vec<_>>(), [there; 2]);
         assert_eq!(closure_dropped.recv(), Ok(there));
-        assert_eq!(handler.send(told().0).unwrap_err().reason(), Reason::Dropped);
+        assert_eq!(handler.send(told().0).unwrap_err().reason(), RejectReason::Dropped);
         assert_nothing_pending(&handler, 0, Token::new());
     });
 }
@@ -228,7 +228,7 @@ fn m6_q4_each_message_is_refused_or_ends_in_exactly_one_way_while_threads_race_w
                 move || {
                     start.wait();
                     // So that the quit comes at different times.
-                    while handle.exit_report().posted < 140 * round as u64 {
+                    while handle.message_counts().posted < 140 * round as u64 {
                         thread::yield_now();
                     }
                     quit(&handle);

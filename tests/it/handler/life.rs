@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use alooper::{Handler, Looper, Reason, WeakHandler, testing::TestLooper};
+use alooper::{Handler, Looper, RejectReason, WeakHandler, testing::TestLooper};
 
 use crate::support::{
     HOUR,
@@ -36,7 +36,7 @@ fn h2_pending_messages_keep_the_handler_alive_and_run() {
     drop(handler);
 
     assert!(weak.upgrade().is_none());
-    assert_eq!(looper.idle(), 1);
+    assert_eq!(looper.run_until_idle(), 1);
     assert_eq!((looper.len(), dropped.try_iter().count()), (1, 0), "dropped before the last message");
     assert_eq!(looper.advance(HOUR), 1);
     assert_eq!(*ran.borrow(), ["now", "later"]);
@@ -50,13 +50,13 @@ fn h2_the_closure_is_dropped_with_the_last_front_if_nothing_is_pending() {
     let handler = Handler::new(&looper, move |_, ()| own.hold());
     let clone = handler.clone();
     handler.send(()).unwrap();
-    looper.idle();
+    looper.run_until_idle();
 
     drop(handler);
-    looper.idle();
+    looper.run_until_idle();
     assert_eq!(dropped.try_iter().count(), 0, "a front is left");
     drop(clone);
-    looper.idle();
+    looper.run_until_idle();
 
     assert_eq!(dropped.try_iter().count(), 1);
 }
@@ -71,11 +71,11 @@ fn h2_the_closure_is_dropped_when_the_last_message_is_cancelled() {
             let handler = Handler::new(&looper, move |_, ()| own.hold());
             let posted = handler.send_delayed(HOUR, ()).unwrap();
             drop(handler);
-            looper.idle();
+            looper.run_until_idle();
             assert_eq!(dropped.try_iter().count(), 0, "a message is left");
 
             assert!(if at_home { posted.cancel() } else { elsewhere(|| posted.cancel()) });
-            looper.idle();
+            looper.run_until_idle();
 
             assert_eq!(dropped.try_iter().collect::<Vec<_>>(), [thread::current().id()], "at home: {at_home}");
         }
@@ -93,7 +93,7 @@ fn h2_a_weak_front_keeps_nothing_alive_and_sends_while_a_front_is_left() {
     drop(handler);
 
     assert!(weak.upgrade().is_none() && clone.upgrade().is_none());
-    assert_eq!(looper.idle(), 1);
+    assert_eq!(looper.run_until_idle(), 1);
     assert_eq!(kept.take(), [1]);
 }
 
@@ -108,11 +108,11 @@ fn x1_a_panic_in_the_last_message_of_a_handler_without_fronts_drops_the_closure_
     handler.send(()).unwrap();
     drop(handler);
 
-    assert!(panic::catch_unwind(AssertUnwindSafe(|| looper.idle())).is_err());
-    looper.idle();
+    assert!(panic::catch_unwind(AssertUnwindSafe(|| looper.run_until_idle())).is_err());
+    looper.run_until_idle();
 
     assert_eq!(dropped.try_iter().count(), 1);
-    assert_report(looper.exit_report(), 1, 1, 0, 0);
+    assert_report(looper.message_counts(), 1, 1, 0, 0);
 }
 
 /// M10: nothing but the front leaves the looper's thread.
@@ -163,7 +163,7 @@ fn h2_a_last_front_that_is_dropped_elsewhere_leaves_what_is_pending_to_be_handle
                 handler.send(1).unwrap();
                 drop(handler);
             });
-            assert_eq!((looper.idle(), dropped.try_iter().count()), (1, 0));
+            assert_eq!((looper.run_until_idle(), dropped.try_iter().count()), (1, 0));
             assert_eq!(looper.advance(HOUR), 1);
 
             assert_eq!(handled.try_iter().collect::<Vec<_>>(), [1, 2]);
@@ -279,12 +279,12 @@ fn h2_a_closure_that_holds_its_own_front_lives_as_long_as_the_looper_and_a_weak_
     });
     own_weak.replace(Some(released.downgrade()));
     released.send(0).unwrap();
-    looper.idle();
+    looper.run_until_idle();
     released.send(1).unwrap();
     own.replace(Some(holding.clone()));
     drop((holding, released, own));
 
-    assert_eq!(looper.idle(), 1);
+    assert_eq!(looper.run_until_idle(), 1);
     assert_eq!((strong_dropped.try_iter().count(), weak_dropped.try_iter().count()), (0, 1));
     drop(looper);
 
@@ -299,7 +299,7 @@ fn h2_a_weak_front_outlives_the_looper_and_upgrades_while_a_front_is_left() {
     drop(looper);
 
     let upgraded = weak.upgrade().unwrap();
-    assert_eq!(upgraded.send(7).unwrap_err().reason(), Reason::Dropped);
+    assert_eq!(upgraded.send(7).unwrap_err().reason(), RejectReason::Dropped);
     drop((upgraded, handler));
 
     assert!(weak.upgrade().is_none());
@@ -366,8 +366,8 @@ fn m9_a_message_may_own_its_own_looper_or_another_one() {
         looper.run().unwrap();
 
         assert_eq!((dropped.try_iter().count(), inner_dropped.try_iter().count()), (1, 1));
-        assert_eq!(inner_handler.send(told().0).unwrap_err().reason(), Reason::Dropped);
+        assert_eq!(inner_handler.send(told().0).unwrap_err().reason(), RejectReason::Dropped);
         drop(looper);
-        assert_report(handle.exit_report(), 2, 0, 0, 2);
+        assert_report(handle.message_counts(), 2, 0, 0, 2);
     });
 }

@@ -130,7 +130,7 @@ fn x4_all_that_a_quit_gives_up_of_a_handler_without_fronts_is_dropped_on_a_small
             assert!(looper.poll_once(None).unwrap().quit);
 
             assert_eq!(dropped.try_iter().count(), 1);
-            assert_report(looper.exit_report(), COUNT, 0, 0, COUNT);
+            assert_report(looper.message_counts(), COUNT, 0, 0, COUNT);
             assert_handlers(&looper.handle(), 0);
         });
         thread.unwrap().join().unwrap();

@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use alooper::{Dispatch, Handler, HandlerThread, JoinError, Looper, LooperHandle, Observer, Posted};
+use alooper::{DispatchInfo, Handler, HandlerThread, JoinError, Looper, LooperHandle, Observer, Posted};
 
 use crate::support::{
     handlers::{Told, WHERES, assert_report, elsewhere, told, told_many},
@@ -58,7 +58,7 @@ impl<A: FnOnce()> AtStart<A> {
 }
 
 impl<A: FnOnce()> Observer for AtStart<A> {
-    fn started(&self, _: &Dispatch) {
+    fn started(&self, _: &DispatchInfo) {
         if let Some(act) = self.0.take() {
             act();
         }
@@ -76,7 +76,7 @@ fn h2_w1_the_last_message_runs_though_the_observer_drops_the_last_front_as_it_st
     assert_eq!((poll_now(&looper), ran.get()), (1, 1));
 
     assert_eq!(dropped.try_iter().count(), 1);
-    assert_report(looper.exit_report(), 1, 1, 0, 0);
+    assert_report(looper.message_counts(), 1, 1, 0, 0);
     assert_handlers(&looper.handle(), 0);
 }
 
@@ -111,7 +111,7 @@ fn w1_x1_a_message_whose_handler_the_observer_ends_before_it_panics_is_dropped()
     assert_eq!(panic_of(|| poll_now(&looper)), "observer");
 
     assert_eq!((dropped.try_iter().count(), posted.is_pending()), (1, false));
-    assert_report(looper.exit_report(), 1, 1, 0, 0);
+    assert_report(looper.message_counts(), 1, 1, 0, 0);
     assert_handlers(&looper.handle(), 0);
 }
 
@@ -143,7 +143,7 @@ fn h2_w1_the_last_message_of_a_handler_without_fronts_runs_though_the_observer_m
         assert_eq!((poll_now(&looper), ran.get()), (4, 1));
 
         assert_eq!(dropped.try_iter().count(), 1);
-        assert_report(looper.exit_report(), 4, 4, 0, 0);
+        assert_report(looper.message_counts(), 4, 4, 0, 0);
         assert_handlers(&looper.handle(), 3);
     }
 }
@@ -185,7 +185,7 @@ fn x1_m9_a_closure_that_panics_when_it_is_dropped_takes_no_message_of_a_newer_ha
     let panics = turns.filter(Result::is_err).count();
 
     assert_eq!((panics, ran.load(Ordering::Relaxed)), (1, 3));
-    assert_report(looper.exit_report(), 4, 4, 0, 0);
+    assert_report(looper.message_counts(), 4, 4, 0, 0);
     assert_handlers(&looper.handle(), 0);
 }
 
@@ -193,7 +193,7 @@ fn x1_m9_a_closure_that_panics_when_it_is_dropped_takes_no_message_of_a_newer_ha
 #[test]
 fn r6_m10_what_a_predicate_cancels_while_a_safe_quit_drains_is_dropped_though_its_handler_is_not_at_home() {
     type Cancel = fn(&Handler<Told>, &Posted<Told>) -> usize;
-    let cancels: [Cancel; 2] = [|_, posted| usize::from(posted.cancel()), |handler, _| handler.remove()];
+    let cancels: [Cancel; 2] = [|_, posted| usize::from(posted.cancel()), |handler, _| handler.clear()];
     for (cancel, place) in cancels.into_iter().flat_map(|cancel| WHERES.map(|place| (cancel, place))) {
         let looper = Looper::new().unwrap();
         let (value, dropped) = told();
@@ -213,7 +213,7 @@ fn r6_m10_what_a_predicate_cancels_while_a_safe_quit_drains_is_dropped_though_it
         let early = dropped.try_iter().count();
         assert!(looper.poll_once(Duration::ZERO).unwrap().quit);
         assert_eq!(early + dropped.try_iter().count(), 1, "{place:?}: dropped, with a front left");
-        assert_report(looper.exit_report(), 1, 0, 1, 0);
+        assert_report(looper.message_counts(), 1, 0, 1, 0);
     }
 }
 
@@ -291,7 +291,7 @@ fn h2_m8_fronts_that_the_end_of_the_loopers_own_thread_drops_may_go_before_and_a
 
             let (handle, idle_dropped, busy_dropped) = receiver.recv().unwrap();
             assert!(idle_dropped.try_iter().eq([home]) && busy_dropped.try_iter().eq([home]));
-            assert_report(handle.exit_report(), 1, 0, 0, 1);
+            assert_report(handle.message_counts(), 1, 0, 0, 1);
         }
     });
 }

@@ -97,7 +97,7 @@ fn m2_send_comes_after_what_is_due_and_before_what_is_later() {
     handler.send(3).unwrap();
     elsewhere(|| handler.send(4).unwrap());
 
-    assert_eq!(looper.idle(), 4);
+    assert_eq!(looper.run_until_idle(), 4);
     assert_eq!(looper.advance(ms(1)), 2);
     assert_eq!(said.take(), [1, 2, 3, 4, 5, 6]);
 }
@@ -116,12 +116,12 @@ fn m3_at_front_comes_before_everything_last_first_and_passes_barriers() {
     handler.message(1).send_at_front().unwrap();
     elsewhere(|| handler.send_at_front(0).unwrap());
 
-    assert_eq!(looper.idle(), 4);
+    assert_eq!(looper.run_until_idle(), 4);
     assert_eq!(said.take(), [0, 1, 2, 3]);
     handler.send_at_front(5).unwrap();
-    assert_eq!(looper.idle(), 1);
+    assert_eq!(looper.run_until_idle(), 1);
     drop(barrier);
-    assert_eq!(looper.idle(), 1);
+    assert_eq!(looper.run_until_idle(), 1);
     assert_eq!(said.take(), [5, 4]);
 }
 
@@ -163,7 +163,7 @@ fn m5_sends_of_two_threads_of_which_one_happens_first_keep_their_order() {
             }
         }
 
-        assert_eq!(looper.idle(), 200);
+        assert_eq!(looper.run_until_idle(), 200);
         assert!(said.take().into_iter().eq(0..200));
     });
 }
@@ -224,7 +224,7 @@ fn m7_inside_its_own_handler_a_message_is_not_pending() {
                 assert!(!posted.is_pending() && !posted.cancel());
                 assert_eq!((handler.len(), handler.is_empty()), (0, true));
                 assert_eq!((handler.remove_what(7), handler.remove_token(token)), (0, 0));
-                assert_eq!((handler.remove_if(|_| true), handler.remove()), (0, 0));
+                assert_eq!((handler.remove_if(|_| true), handler.clear()), (0, 0));
             };
             ask();
             elsewhere(ask);
@@ -235,10 +235,10 @@ fn m7_inside_its_own_handler_a_message_is_not_pending() {
         assert!(posted.is_pending() && handler.has_what(7) && handler.has_token(token));
         own.replace(Some((handler, posted)));
 
-        assert_eq!(looper.idle(), 1);
+        assert_eq!(looper.run_until_idle(), 1);
 
         assert_eq!(answered.get(), 1);
-        assert_report(looper.exit_report(), 1, 1, 0, 0);
+        assert_report(looper.message_counts(), 1, 1, 0, 0);
     });
 }
 
@@ -263,7 +263,7 @@ fn m8_a_handler_that_sends_to_itself_goes_on_in_the_same_turn_up_to_the_budget()
 
     assert_eq!((turn.messages, turn.more), (4, true));
     assert_eq!(said.take(), [0, 1, 10, 20]);
-    assert_eq!(handler.remove(), 1);
+    assert_eq!(handler.clear(), 1);
 }
 
 #[test]

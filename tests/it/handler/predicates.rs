@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use alooper::{CallError, Handler, Looper, LooperHandle, Message, Posted, Reason, Token, testing::TestLooper};
+use alooper::{CallError, Handler, Looper, LooperHandle, Message, Posted, RejectReason, Token, testing::TestLooper};
 
 use crate::support::{
     Elsewhere, HOUR,
@@ -56,7 +56,7 @@ fn r6_has_if_removes_nothing_and_stops_at_the_first() {
     });
 
     assert_eq!((found, asked, handler.has_if(|number| *number == 4), handler.len()), (true, 2, false, 3));
-    looper.idle();
+    looper.run_until_idle();
     assert_eq!(kept.take(), [1, 2, 3]);
 }
 
@@ -69,7 +69,7 @@ fn r6_each_message_that_a_predicate_itself_removes_counts_once() {
     let acts: [(&str, Act, usize); 6] = [
         ("nothing", |_, _| 0, 3),
         ("cancels the one it looks at", |_, posted| usize::from(posted.cancel()), 3),
-        ("removes all", |handler, _| handler.remove(), 1),
+        ("removes all", |handler, _| handler.clear(), 1),
         ("removes what all are", |handler, _| handler.remove_what(7), 1),
         ("removes all by predicate", |handler, _| handler.remove_if(|_| true), 1),
         ("removes another by predicate", |handler, _| handler.remove_if(|number| *number == 2), 2),
@@ -102,10 +102,10 @@ fn r6_each_message_that_a_predicate_itself_removes_counts_once() {
                     })
                 });
 
-                let ended = looper.exit_report().removed as usize;
+                let ended = looper.message_counts().removed as usize;
                 let context = format!("{name}, then {answer}, {inner:?} in {outer:?}");
                 assert_eq!((asked, removed + by_act, 3 - handler.len()), (asks, ended, ended), "{context}");
-                assert_eq!(looper.idle(), 3 - ended, "{context}");
+                assert_eq!(looper.run_until_idle(), 3 - ended, "{context}");
             }
         }
     });
@@ -134,7 +134,7 @@ fn r6_in_a_predicate_the_message_it_looks_at_is_pending() {
             });
 
             assert_eq!((asked, removed, handler.len()), (1, 0, 1));
-            looper.idle();
+            looper.run_until_idle();
             assert_eq!(kept.take(), ["looked at"]);
         }
     });
@@ -238,9 +238,9 @@ fn r6_a_predicate_may_drop_the_looper() {
             });
 
             assert_eq!((asked, removed), (1, 0));
-            assert_report(handle.exit_report(), 3, 0, 0, 3);
+            assert_report(handle.message_counts(), 3, 0, 0, 3);
             let rejected = handler.send(4).unwrap_err();
-            assert_eq!((rejected.reason(), rejected.into_value()), (Reason::Dropped, Some(4)));
+            assert_eq!((rejected.reason(), rejected.into_value()), (RejectReason::Dropped, Some(4)));
         }
     });
 }
@@ -304,7 +304,7 @@ fn r6_a_predicate_may_drop_the_last_other_front() {
                     true
                 })
             });
-            looper.idle();
+            looper.run_until_idle();
 
             assert_eq!((removed, weak.upgrade().is_none()), (3, true));
             assert_eq!(dropped.try_iter().collect::<Vec<_>>(), [thread::current().id()], "{place:?}");
@@ -333,9 +333,9 @@ fn r6_a_panic_of_a_predicate_leaves_the_message_and_what_follows() {
             assert!(panic::catch_unwind(AssertUnwindSafe(|| handler.has_if(explode))).is_err());
             assert!(handler.looper().call(|_| ()).is_ok(), "it is in no predicate any more");
             assert_eq!(handler.remove_if(|number| *number == 4), 1);
-            looper.idle();
+            looper.run_until_idle();
             assert_eq!(kept.take(), [2, 3]);
-            assert_report(looper.exit_report(), 4, 2, 2, 0);
+            assert_report(looper.message_counts(), 4, 2, 2, 0);
         }
     });
 }

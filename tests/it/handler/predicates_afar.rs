@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use alooper::{Interest, Looper, Next, Token, testing::TestLooper};
+use alooper::{FdNext, Interest, Looper, Token, testing::TestLooper};
 
 use crate::support::{
     Elsewhere, HOUR, give_way,
@@ -53,7 +53,7 @@ fn r6_a_predicate_may_wait_for_a_thread_that_sends_to_and_removes_from_and_asks_
         });
 
         assert_eq!((seen, removed), (vec![1, 3], 1));
-        looper.idle();
+        looper.run_until_idle();
         assert_eq!(kept.take(), [1, 11, 13]);
     });
 }
@@ -71,7 +71,7 @@ fn r6_the_looper_serves_fds_while_the_next_message_is_looked_at_and_goes_on_afte
             let (served, is_served) = mpsc::channel();
             let callback = move |_: &Looper, _: &mut UnixStream, _| {
                 served.send(()).unwrap();
-                Next::Remove
+                FdNext::Remove
             };
             looper.add_fd(near, Interest::INPUT, callback).unwrap();
             let (looks, is_looked_at) = mpsc::channel();
@@ -288,7 +288,7 @@ fn r6_a_removal_inside_a_predicate_does_not_wait_for_what_another_thread_looks_a
 
         goes_on.send(()).unwrap();
         assert_eq!((removed, other.join().unwrap()), (0, 0));
-        looper.idle();
+        looper.run_until_idle();
         assert_eq!((kept_first.take(), kept_second.take()), (vec![1], vec![2]));
     });
 }

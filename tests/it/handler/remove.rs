@@ -65,7 +65,7 @@ fn r2_what_was_sent_without_what_is_named_by_none() {
         assert!(!handler.has_what(0) && handler.has_token(token));
         let whats: Vec<_> = looper.pending().iter().map(|pending| pending.what).collect();
         assert_eq!(whats, [None, None]);
-        looper.idle();
+        looper.run_until_idle();
         assert_eq!(kept.take(), ["plain", "token"]);
     }
 }
@@ -91,7 +91,7 @@ fn r2_the_what_that_a_plain_message_is_sent_with_is_the_one_that_it_carries() {
     handler.message(Message::new(1)).what(7).send().unwrap();
 
     assert!(handler.has_what(7) && !handler.has_what(1));
-    looper.idle();
+    looper.run_until_idle();
     assert_eq!(kept.take().iter().map(|message: &Message| message.what).collect::<Vec<_>>(), [7]);
     looper.quit();
     let refused = handler.message(Message::new(1)).what(7).send().unwrap_err();
@@ -103,7 +103,7 @@ fn r2_the_what_that_a_plain_message_is_sent_with_is_the_one_that_it_carries() {
 #[test]
 fn r2_each_removal_removes_what_it_names_and_nothing_else() {
     let removals: [(&str, Removal, [bool; 4]); 6] = [
-        ("all", |handler, _, _| handler.remove(), [true; 4]),
+        ("all", |handler, _, _| handler.clear(), [true; 4]),
         ("what", |handler, what, _| handler.remove_what(what), [true, false, true, false]),
         ("token", |handler, _, token| handler.remove_token(token), [true, true, false, false]),
         ("both", |handler, what, token| handler.remove_what_with_token(what, token), [true, false, false, false]),
@@ -132,7 +132,7 @@ fn r2_each_removal_removes_what_it_names_and_nothing_else() {
                 assert_eq!(place.ask(|| removal(&handler, 1, token)), 0, "{name} a second time");
                 looper.advance(HOUR);
                 assert_eq!(kept.take().len(), (4 - count) * (each - 1), "all but what is never due");
-                assert_eq!(looper.exit_report().removed, removed as u64);
+                assert_eq!(looper.message_counts().removed, removed as u64);
                 looper.allow_leftovers();
             }
         }
@@ -152,10 +152,10 @@ fn r2_handlers_do_not_see_each_others_messages() {
 
     assert!(!one.has_what(6) && !one.has_if(|number| *number != 1));
     assert_eq!(one.remove_if(|number| *number != 1), 0);
-    assert_eq!((one.remove_what(5), one.remove_token(token), one.remove()), (1, 0, 0));
+    assert_eq!((one.remove_what(5), one.remove_token(token), one.clear()), (1, 0, 0));
     assert_eq!((one.len(), other.len(), looper.len()), (0, 2, 2));
 
-    looper.idle();
+    looper.run_until_idle();
     assert_eq!((kept.take(), others.take()), (vec![], vec![2, 3]));
 }
 
@@ -167,14 +167,14 @@ fn r2_a_new_handler_has_nothing_to_do_with_those_before() {
     let pending = old.message(1).what(5).send_delayed(HOUR).unwrap();
     let ended = old.message(2).what(5).send().unwrap();
     drop(old);
-    looper.idle();
+    looper.run_until_idle();
     for round in 0..100 {
         let (handler, kept) = keeper::<u32>(&looper);
-        assert_eq!((handler.len(), handler.has_what(5), handler.remove()), (0, false, 0));
+        assert_eq!((handler.len(), handler.has_what(5), handler.clear()), (0, false, 0));
         let own = handler.message(round).what(5).send().unwrap();
         assert!(!ended.cancel() && !ended.is_pending() && own.is_pending());
         drop(handler);
-        looper.idle();
+        looper.run_until_idle();
         assert_eq!(kept.take(), [round]);
     }
 
@@ -194,7 +194,7 @@ fn r3_closures_and_messages_have_name_spaces_of_their_own() {
     handler.send(Message::new(0)).unwrap();
 
     assert_eq!(handler.len(), 1);
-    assert_eq!((handler.remove_what(0), handler.remove_if(|_| true), handler.remove()), (1, 0, 0));
+    assert_eq!((handler.remove_what(0), handler.remove_if(|_| true), handler.clear()), (1, 0, 0));
     assert!(closure.is_pending() && !handler.has_what(0));
 
     assert_eq!(looper.advance(HOUR), 2);
@@ -209,7 +209,7 @@ fn r4_barriers_never_match() {
     let _barrier = looper.barrier().unwrap();
 
     assert!(!handler.has_what(0) && !handler.has_if(|_| true));
-    assert_eq!((handler.len(), handler.remove_what(0), handler.remove(), looper.len()), (0, 0, 0, 0));
+    assert_eq!((handler.len(), handler.remove_what(0), handler.clear(), looper.len()), (0, 0, 0, 0));
 }
 
 #[test]
@@ -227,7 +227,7 @@ fn r7_tokens_are_equal_to_their_copies_alone() {
 fn r1_what_a_message_removes_from_its_own_turn_does_not_run() {
     type Remove = fn(&Handler<u32>, Token) -> usize;
     let removals: [Remove; 5] = [
-        |handler, _| handler.remove(),
+        |handler, _| handler.clear(),
         |handler, _| handler.remove_what(7),
         |handler, token| handler.remove_token(token),
         |handler, token| handler.remove_what_with_token(7, token),
@@ -255,7 +255,7 @@ fn r1_what_a_message_removes_from_its_own_turn_does_not_run() {
             let turn = looper.poll_once(None).unwrap();
 
             assert_eq!((turn.messages, turn.more), (2, false));
-            assert_report(looper.exit_report(), 6, 2, 4, 0);
+            assert_report(looper.message_counts(), 6, 2, 4, 0);
         }
     });
 }
@@ -287,7 +287,7 @@ fn r4_answers_are_exact_after_each_of_thousands_of_steps_on_any_thread() {
                 before - list.len()
             };
             let (removed, expected) = match dice.below(40) {
-                0 => (place.ask(|| handler.remove()), keep(&|_| false)),
+                0 => (place.ask(|| handler.clear()), keep(&|_| false)),
                 1 | 2 => (place.ask(|| handler.remove_what(what)), keep(&|known| known.1 != what)),
                 3 | 4 => (place.ask(|| handler.remove_token(tokens[token])), keep(&|known| known.2 != Some(token))),
                 5 | 6 => {
@@ -336,7 +336,11 @@ fn r4_answers_are_exact_after_each_of_thousands_of_steps_on_any_thread() {
         }
         let handler = &handlers[0];
         assert_eq!(handler.has_if(|number| number % 7 == 3), known[0].iter().any(|known| known.0 % 7 == 3));
-        assert!(looper.exit_report().run > 500 && looper.exit_report().removed > 500, "{:?}", looper.exit_report());
+        assert!(
+            looper.message_counts().run > 500 && looper.message_counts().removed > 500,
+            "{:?}",
+            looper.message_counts()
+        );
         looper.allow_leftovers();
     });
 }
@@ -371,7 +375,7 @@ fn r1_what_is_removed_while_the_looper_runs_ends_once_in_sum() {
                                 0 => handler.remove_what(1),
                                 1 => usize::from(posted.cancel()),
                                 2 => handler.remove_if(|number| number % 3 == 0),
-                                3 if number == 53 => handler.remove(),
+                                3 if number == 53 => handler.clear(),
                                 3 => handler.remove_what_with_token(2, token),
                                 _ => 0,
                             };
@@ -396,7 +400,7 @@ fn r1_what_is_removed_while_the_looper_runs_ends_once_in_sum() {
 fn m10_a_message_that_another_thread_removes_is_dropped_there_before_the_call_returns() {
     type Remove = fn(&Handler<Told>, &Posted<Told>) -> usize;
     let removals: [Remove; 4] = [
-        |handler, _| handler.remove(),
+        |handler, _| handler.clear(),
         |handler, _| handler.remove_what(0),
         |handler, _| handler.remove_if(|_| true),
         |_, posted| usize::from(posted.cancel()),
@@ -436,11 +440,11 @@ fn r5_removing_and_cancelling_elsewhere_lets_the_looper_sleep() {
             ("nothing", |handler, _| handler.remove_what(99), 0),
             ("by number", |handler, _| handler.remove_what(7), 2),
             ("by predicate", |handler, _| handler.remove_if(|_| true), 2),
-            ("all", |handler, _| handler.remove(), 2),
+            ("all", |handler, _| handler.clear(), 2),
             ("cancel", |_, posted| usize::from(posted.cancel()), 1),
         ];
         for (name, act, count) in acts {
-            handler.remove();
+            handler.clear();
             let posted = [1, 2].map(|number| handler.message(number).what(7).send_delayed(HOUR).unwrap());
             // Once it has done what the sends were for, it sleeps, and only the act could end that.
             handle.call(|_| ()).unwrap();

@@ -4,7 +4,7 @@
 
 use std::{io::ErrorKind, panic, sync::mpsc, thread};
 
-use alooper::{CallError, HandlerThread, JoinError, Looper, LooperHandle, Reason};
+use alooper::{CallError, HandlerThread, JoinError, Looper, LooperHandle, RejectReason};
 
 use crate::support::{
     HOUR, give_way,
@@ -54,8 +54,8 @@ fn l5_join_gives_the_panic_of_the_thread_and_later_posts_are_refused() {
         assert!(dropped.try_recv().is_ok());
         assert_gone(&handle);
         let Err(CallError::Rejected(refused)) = handle.call(|_| ()) else { panic!("nobody is there") };
-        assert_eq!(refused.reason(), Reason::Dropped);
-        let report = handle.exit_report();
+        assert_eq!(refused.reason(), RejectReason::Dropped);
+        let report = handle.message_counts();
         assert_eq!((report.posted, report.run, report.dropped), (2, 1, 1));
     });
 }
@@ -73,7 +73,7 @@ fn l5_quit_gives_up_what_is_due_and_quit_safely_runs_it() {
             quit(&worker);
             let refused = handle.post(|_| ()).unwrap_err().reason();
             // Dropped, if the thread was at its end already.
-            assert!(matches!(refused, Reason::Quit | Reason::Dropped), "{refused:?}");
+            assert!(matches!(refused, RejectReason::Quit | RejectReason::Dropped), "{refused:?}");
             worker.join().unwrap()
         })
     };
@@ -110,7 +110,7 @@ fn l5_drop_runs_what_is_due_gives_up_the_rest_and_waits() {
 
         assert_eq!(ran.try_iter().collect::<Vec<_>>(), [0, 1, 2]);
         assert_eq!(dropped.try_recv(), Ok(worker_thread));
-        let report = handle.exit_report();
+        let report = handle.message_counts();
         assert_eq!((report.posted, report.run, report.dropped), (5, 4, 1));
         assert_gone(&handle);
     });
@@ -157,7 +157,7 @@ fn l5_drop_on_its_own_thread_quits_safely_and_does_not_wait() {
 
         assert_eq!(said.iter().collect::<Vec<_>>(), ["dropped", "due"]);
         dropped.recv().unwrap();
-        let report = handle.exit_report();
+        let report = handle.message_counts();
         assert_eq!((report.run, report.dropped), (2, 1));
     });
 }

@@ -156,7 +156,7 @@ fn l5_an_error_of_on_prepared_reaches_the_spawner_and_the_thread_is_gone() {
         assert_ne!(dropped.try_recv().unwrap(), thread::current().id());
         let handle = handle.recv().unwrap();
         assert_gone(&handle);
-        assert_eq!((handle.exit_report().run, handle.exit_report().dropped), (0, 1));
+        assert_eq!((handle.message_counts().run, handle.message_counts().dropped), (0, 1));
     });
 }
 

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use alooper::{Interest, Looper, LooperHandle, Next, Turn};
+use alooper::{FdNext, Interest, Looper, LooperHandle, Turn};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
 use crate::support::{Elsewhere, fds::poll_now, host::wait_readable, ms, until_polling, watched};
@@ -90,9 +90,9 @@ fn host_by_looper(looper: &Rc<Looper>) -> Seen {
             noted.set(sum);
             if sum.has_quit {
                 outer.quit();
-                return Next::Remove;
+                return FdNext::Remove;
             }
-            Next::Keep
+            FdNext::Keep
         })
         .unwrap();
     outer.run().unwrap();
@@ -217,7 +217,7 @@ fn o2_an_fd_is_served_until_it_is_drained() {
                 if left == 0 {
                     looper.quit();
                 }
-                Next::Keep
+                FdNext::Keep
             })
             .unwrap();
         let writer = thread::spawn(move || {
@@ -278,7 +278,7 @@ fn o2_three_loopers_inside_each_other_work_as_one() {
             if poll_now(inner).quit {
                 outer.quit();
             }
-            Next::Keep
+            FdNext::Keep
         });
         hosted.unwrap();
         outer
@@ -302,7 +302,7 @@ fn o2_three_loopers_inside_each_other_work_as_one() {
                         looper.quit();
                     })
                     .unwrap();
-                Next::Keep
+                FdNext::Keep
             })
             .unwrap();
         let (handle, outer_handle) = (innermost.handle(), outermost.handle());
@@ -320,7 +320,7 @@ fn o2_three_loopers_inside_each_other_work_as_one() {
 
         drop(other.join().unwrap());
         assert_eq!(*seen.borrow(), ["fd", "timer"]);
-        assert_eq!(innermost.exit_report().run, 2);
+        assert_eq!(innermost.message_counts().run, 2);
     });
 }
 
@@ -334,7 +334,7 @@ fn o2_the_hosting_looper_does_its_own_work_as_well() {
             sender.send(inner.handle()).unwrap();
             let hosted = outer.add_fd(inner, Interest::INPUT, |_, inner, _| {
                 poll_now(inner);
-                Next::Keep
+                FdNext::Keep
             });
             hosted.unwrap();
         });

@@ -12,7 +12,7 @@ use std::{
     thread,
 };
 
-use alooper::{Interest, Looper, LooperHandle, Next};
+use alooper::{FdNext, Interest, Looper, LooperHandle};
 
 use crate::support::{
     fds::{poll_now, ready_stream},
@@ -74,13 +74,13 @@ fn o1_t4_no_signal_but_a_wake_counts_as_woken() {
         let handle = looper.handle();
         let others = thread::spawn(move || {
             handle.post(|_| ()).unwrap();
-            let source = handle.add_fd(near, Interest::INPUT, |_, _, _| Next::Keep).unwrap();
+            let source = handle.add_fd(near, Interest::INPUT, |_, _, _| FdNext::Keep).unwrap();
             handle.post_delayed(ms(1), |_| ()).unwrap().cancel();
             source.remove()
         });
         assert!(others.join().unwrap());
         turns.push(poll_now(&looper));
-        looper.add_fd(again, Interest::INPUT, |_, _, _| Next::Remove).unwrap();
+        looper.add_fd(again, Interest::INPUT, |_, _, _| FdNext::Remove).unwrap();
         turns.push(poll_now(&looper));
         while !looper.is_empty() {
             wait_readable(&looper);
@@ -100,7 +100,7 @@ fn o1_f11_an_fd_that_another_thread_adds_and_removes_is_the_hosts_business() {
         let (near, _far) = ready_stream();
         let near = Arc::new(near);
         let shared = near.clone();
-        let adder = thread::spawn(move || handle.add_fd(shared, Interest::INPUT, |_, _, _| Next::Keep).unwrap());
+        let adder = thread::spawn(move || handle.add_fd(shared, Interest::INPUT, |_, _, _| FdNext::Keep).unwrap());
 
         wait_readable(&looper);
         let source = adder.join().unwrap();
@@ -224,7 +224,7 @@ fn o1_what_a_lent_source_does_between_turns_is_seen() {
         let source = looper
             .add_fd(near, Interest::INPUT, move |_, _, events| {
                 log.borrow_mut().push(events);
-                Next::Interest(Interest::INPUT)
+                FdNext::Interest(Interest::INPUT)
             })
             .unwrap();
         drain(&looper);
@@ -251,7 +251,7 @@ fn o1_dropping_it_while_its_host_watches_does_the_host_no_harm() {
         let source = outer
             .add_fd(inner, Interest::INPUT, move |_, inner, _| {
                 counted.set(counted.get() + poll_now(inner).messages);
-                Next::Keep
+                FdNext::Keep
             })
             .unwrap();
         assert_eq!(poll_now(&outer).fds, 1);

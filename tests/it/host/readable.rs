@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use alooper::{Interest, Looper, Next};
+use alooper::{FdNext, Interest, Looper};
 
 use crate::support::{
     fds::{poll_now, ready_stream},
@@ -69,7 +69,7 @@ fn o1_what_was_left_before_the_fd_was_asked_for_makes_it_readable() {
         woken.wake().unwrap();
         let with_fd = Looper::new().unwrap();
         let (near, _far) = ready_stream();
-        with_fd.add_fd(near, Interest::INPUT, |_, _, _| Next::Remove).unwrap();
+        with_fd.add_fd(near, Interest::INPUT, |_, _, _| FdNext::Remove).unwrap();
 
         assert!(is_readable(&posted) && is_readable(&woken) && is_readable(&with_fd));
 
@@ -187,7 +187,7 @@ fn o1_a_wake_inside_a_callback_stays_pending_for_the_host() {
         looper
             .add_fd(near, Interest::INPUT, |looper, _, _| {
                 looper.wake().unwrap();
-                Next::Remove
+                FdNext::Remove
             })
             .unwrap();
 
@@ -223,7 +223,7 @@ fn o1_an_fd_makes_it_readable_for_as_long_as_it_is_ready() {
     watched(|| {
         let looper = hosted();
         let (near, mut far) = UnixStream::pair().unwrap();
-        let source = looper.add_fd(near, Interest::INPUT, |_, _, _| Next::Keep).unwrap();
+        let source = looper.add_fd(near, Interest::INPUT, |_, _, _| FdNext::Keep).unwrap();
         assert!(!is_readable(&looper));
 
         far.write_all(b"x").unwrap();
@@ -260,7 +260,7 @@ fn o1_a_message_that_an_fd_callback_posts_makes_it_readable() {
         looper
             .add_fd(near, Interest::INPUT, |looper, _, _| {
                 looper.post(|_| ()).unwrap();
-                Next::Remove
+                FdNext::Remove
             })
             .unwrap();
 

@@ -17,7 +17,7 @@ use std::{
 };
 
 use alooper::{
-    Handler, IdleHandler, IdleNext, Interest, Looper, LooperHandle, Next, Posted, Reason, testing::TestLooper,
+    FdNext, Handler, IdleHandler, IdleNext, Interest, Looper, LooperHandle, Posted, RejectReason, testing::TestLooper,
 };
 
 use crate::support::{
@@ -42,11 +42,11 @@ fn meddle(handle: &LooperHandle) {
     let _ = handle.post_at_front(|_| ()).map(|posted| (posted.is_pending(), posted.cancel()));
     let _ = handle.post_every(HOUR, |_| ControlFlow::Continue(())).map(Posted::guard);
     let _ = handle.barrier().map(|barrier| (handle.asynchronous().post(|_| ()).map(Posted::guard), drop(barrier)));
-    let _ = handle.handler(|_, ()| ()).map(|handler| (handler.send_delayed(HOUR, ()).is_ok(), handler.remove()));
+    let _ = handle.handler(|_, ()| ()).map(|handler| (handler.send_delayed(HOUR, ()).is_ok(), handler.clear()));
     let _ = handle.add_idle(|_| IdleNext::Keep).map(|idle| (idle.is_added(), idle.remove()));
     let (near, _far) = ready_stream();
-    let _ = handle.add_fd(near, Interest::INPUT, |_, _, _| Next::Keep).map(|watched| watched.remove());
-    let _ = (handle.len(), handle.exit_report(), handle.has_quit(), handle.is_polling(), handle.stats());
+    let _ = handle.add_fd(near, Interest::INPUT, |_, _, _| FdNext::Keep).map(|watched| watched.remove());
+    let _ = (handle.len(), handle.message_counts(), handle.has_quit(), handle.is_polling(), handle.stats());
     assert!(!handle.dump().to_string().is_empty());
     let _ = handle.call(|looper| looper.len());
 }
@@ -61,7 +61,7 @@ fn meddle_at_home(looper: &Looper) {
     assert_eq!(handler.remove_if(|_| true), usize::from(sent));
     let _ = looper.add_idle(|_| IdleNext::Keep).map(IdleHandler::guard);
     let (near, _far) = ready_stream();
-    if let Ok(source) = looper.add_fd(near, Interest::INPUT, |_, _, _| Next::Keep) {
+    if let Ok(source) = looper.add_fd(near, Interest::INPUT, |_, _, _| FdNext::Keep) {
         assert!(source.with(|near| near.peer_addr().is_ok()).unwrap());
         assert!(source.remove().is_some());
     }
@@ -215,10 +215,10 @@ fn q2_it_is_refused_after_a_quit_and_after_the_looper_and_comes_back() {
 
     looper.quit_safely();
     let mut refused = vec![looper.add_idle(count()).unwrap_err(), handle.add_idle(count()).unwrap_err()];
-    assert!(refused.iter().all(|refused| refused.reason() == Reason::Quit));
+    assert!(refused.iter().all(|refused| refused.reason() == RejectReason::Quit));
     drop(looper);
     refused.push(handle.add_idle(count()).unwrap_err());
-    assert_eq!(refused[2].reason(), Reason::Dropped);
+    assert_eq!(refused[2].reason(), RejectReason::Dropped);
 
     for refused in refused {
         let idler = refused.into_value().unwrap();

@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use alooper::{IdleNext, Interest, Looper, Next, testing::TestLooper};
+use alooper::{FdNext, IdleNext, Interest, Looper, testing::TestLooper};
 
 use crate::support::{
     Elsewhere, HOUR,
@@ -74,7 +74,7 @@ fn i1_a_looper_that_runs_falls_idle_before_it_sleeps() {
         looper.post(|_| ()).unwrap();
         looper
             .add_idle(|looper| {
-                assert_eq!(looper.exit_report().run, 1, "the work comes first");
+                assert_eq!(looper.message_counts().run, 1, "the work comes first");
                 looper.quit();
                 IdleNext::Keep
             })
@@ -93,7 +93,7 @@ fn i1_none_runs_while_a_barrier_stands() {
     assert_eq!(runs.get(), 0);
 
     drop(barrier);
-    looper.idle();
+    looper.run_until_idle();
 
     assert_eq!(runs.get(), 1);
 }
@@ -104,7 +104,7 @@ fn i2_fds_and_wakes_do_not_repeat_it_and_a_message_does_once() {
         let looper = Looper::new().unwrap();
         let (_, runs) = add_counting(&looper);
         let (near, _far) = ready_stream();
-        looper.add_fd(near, Interest::INPUT, |_, _, _| Next::Keep).unwrap();
+        looper.add_fd(near, Interest::INPUT, |_, _, _| FdNext::Keep).unwrap();
 
         let idles = |looper: &Looper| (0..5).map(|_| poll_now(looper).idles).sum::<usize>();
         assert_eq!(idles(&looper), 1);
@@ -231,12 +231,12 @@ fn i3_a_guard_removes_it_unless_it_is_kept() {
     let guard = guarded.guard();
     let handler = guard.handler().clone();
     let kept = kept.guard().keep();
-    looper.idle();
+    looper.run_until_idle();
 
     drop(guard);
     looper.post(|_| ()).unwrap();
-    looper.idle();
-    looper.idle();
+    looper.run_until_idle();
+    looper.run_until_idle();
 
     assert_eq!((guarded_runs.get(), kept_runs.get()), (1, 2));
     assert_eq!((handler.is_added(), kept.is_added()), (false, true));

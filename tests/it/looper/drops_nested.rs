@@ -21,7 +21,7 @@ use std::{
     thread,
 };
 
-use alooper::{Handler, IdleNext, Interest, Looper, Next, Observer, Posted, PostedGuard};
+use alooper::{FdNext, Handler, IdleNext, Interest, Looper, Observer, Posted, PostedGuard};
 
 use crate::support::{HOUR, alone::alone, watched};
 
@@ -115,7 +115,7 @@ const BINDS_WITH_FDS: [(&str, Bind); 5] = [
     ("a guard in the callback of an fd", |looper, link| {
         let callback = move |_: &Looper, _: &mut _, _| {
             link.hold();
-            Next::Keep
+            FdNext::Keep
         };
         Box::new(looper.add_fd(UnixStream::pair().unwrap().0, Interest::INPUT, callback).unwrap().guard())
     }),
@@ -219,7 +219,7 @@ fn x4_messages_that_each_own_the_guard_of_the_next_are_dropped_without_deep_recu
         |handler, first| {
             // Those that it names are all taken out before any is dropped.
             _ = first.keep();
-            assert_eq!(handler.remove(), MANY);
+            assert_eq!(handler.clear(), MANY);
         },
         |handler, first| {
             _ = first.keep();

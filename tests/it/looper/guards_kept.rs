@@ -4,7 +4,7 @@
 
 use std::{cell::Cell, rc::Rc, time::Duration};
 
-use alooper::{Interest, Looper, Next};
+use alooper::{FdNext, Interest, Looper};
 
 use crate::support::{fds::ready_stream, watched};
 
@@ -32,9 +32,9 @@ fn f4_a_registration_whose_guard_is_told_to_keep_it_stays() {
     watched(|| {
         let looper = Looper::new().unwrap();
         let ((let_go, _far), (stays, _far_too)) = (ready_stream(), ready_stream());
-        drop(looper.add_fd(let_go, Interest::INPUT, |_, _, _| Next::Keep).unwrap().guard());
+        drop(looper.add_fd(let_go, Interest::INPUT, |_, _, _| FdNext::Keep).unwrap().guard());
 
-        let kept = looper.add_fd(stays, Interest::INPUT, |_, _, _| Next::Keep).unwrap().guard().keep();
+        let kept = looper.add_fd(stays, Interest::INPUT, |_, _, _| FdNext::Keep).unwrap().guard().keep();
 
         assert_eq!(looper.poll_once(Duration::ZERO).unwrap().fds, 1);
         assert!(kept.remove().is_some(), "it is the same registration");

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use alooper::{ExitReport, Handler, Interest, Looper, LooperHandle, Next, Posted, Reason};
+use alooper::{FdNext, Handler, Interest, Looper, LooperHandle, MessageCounts, Posted, RejectReason};
 
 use crate::support::{alone::alone, ms, watched};
 
@@ -73,7 +73,7 @@ fn l2_the_thread_keeps_its_looper_after_it_has_quit() {
         assert!(Rc::ptr_eq(&looper, &Looper::current().unwrap()));
         assert!(Rc::ptr_eq(&looper, &Looper::prepare().unwrap()));
         assert!(looper.has_quit());
-        assert_eq!(looper.post(|_| ()).unwrap_err().reason(), Reason::Quit);
+        assert_eq!(looper.post(|_| ()).unwrap_err().reason(), RejectReason::Quit);
     });
 }
 
@@ -96,7 +96,7 @@ struct Seen {
     current: bool,
     prepared: Option<ErrorKind>,
     dropped: bool,
-    refused: Option<Reason>,
+    refused: Option<RejectReason>,
     made: bool,
 }
 
@@ -149,7 +149,7 @@ fn l2_destructors_of_an_ending_thread_see_the_looper_or_see_that_it_is_gone() {
             if current {
                 assert_eq!((prepared, dropped, refused), (None, false, None), "{by}");
             } else {
-                let gone = (Some(ErrorKind::Unsupported), true, Some(Reason::Dropped));
+                let gone = (Some(ErrorKind::Unsupported), true, Some(RejectReason::Dropped));
                 assert_eq!((prepared, dropped, refused), gone, "{by}");
             }
         }
@@ -234,8 +234,8 @@ fn l2_c73_a_looper_that_a_thread_local_value_keeps_is_dropped_with_it() {
 
         let handle = ending.join().unwrap();
 
-        assert_eq!(handle.post(|_| ()).unwrap_err().reason(), Reason::Dropped);
-        assert_eq!(handle.exit_report().dropped, 1);
+        assert_eq!(handle.post(|_| ()).unwrap_err().reason(), RejectReason::Dropped);
+        assert_eq!(handle.message_counts().dropped, 1);
     });
 }
 
@@ -323,8 +323,8 @@ fn l4_a_handle_does_what_another_thread_may_do() {
             handle.post_at(handle.now(), |_| ()).unwrap();
             handle.post_at_front(|_| ()).unwrap();
             handle.post_every(Duration::MAX, |_| ControlFlow::Continue(())).unwrap();
-            handle.add_fd(near, Interest::OUTPUT, |_, _, _| Next::Remove).unwrap();
-            assert_eq!((handle.len(), handle.exit_report().posted), (5, 5));
+            handle.add_fd(near, Interest::OUTPUT, |_, _, _| FdNext::Remove).unwrap();
+            assert_eq!((handle.len(), handle.message_counts().posted), (5, 5));
         });
         elsewhere.join().unwrap();
         let turn = looper.poll_once(None).unwrap();
@@ -358,8 +358,8 @@ fn l4_posts_to_a_dropped_looper_are_refused_and_give_their_closure_back() {
         });
         let repeating = repeating.unwrap_err();
 
-        assert!(refused.iter().all(|refused| refused.reason() == Reason::Dropped));
-        assert_eq!(repeating.reason(), Reason::Dropped);
+        assert!(refused.iter().all(|refused| refused.reason() == RejectReason::Dropped));
+        assert_eq!(repeating.reason(), RejectReason::Dropped);
         assert!(said.try_recv().is_err());
         for refused in refused.drain(..) {
             refused.into_value().unwrap()(&other);
@@ -375,7 +375,7 @@ fn l4_a_fd_for_a_dropped_looper_is_refused_and_given_back() {
         let handle = Looper::new().unwrap().handle();
         let (near, far) = UnixStream::pair().unwrap();
 
-        let refused = handle.add_fd(near, Interest::INPUT, |_, _, _| Next::Keep).unwrap_err();
+        let refused = handle.add_fd(near, Interest::INPUT, |_, _, _| FdNext::Keep).unwrap_err();
 
         assert_eq!(refused.error().kind(), ErrorKind::BrokenPipe);
         refused.into_source().unwrap().shutdown(std::net::Shutdown::Both).unwrap();
@@ -398,7 +398,7 @@ fn l4_what_a_handle_asks_of_a_dropped_looper_has_an_answer() {
         assert!(handle.has_quit() && handle.is_empty() && !handle.is_polling());
         assert!(!posted.is_pending() && !posted.cancel());
         assert_eq!(handle.name(), Some("gone"));
-        let ExitReport { posted, run, removed, dropped, .. } = handle.exit_report();
+        let MessageCounts { posted, run, removed, dropped, .. } = handle.message_counts();
         assert_eq!((posted, run, removed, dropped), (1, 0, 0, 1));
     });
 }

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use alooper::{FdHandle, Interest, Looper, LooperHandle, Next, Posted};
+use alooper::{FdHandle, FdNext, Interest, Looper, LooperHandle, Posted};
 
 use crate::support::{Elsewhere, HOUR, until_polling, watched};
 
@@ -25,8 +25,8 @@ fn meddle(handle: &LooperHandle) {
     let _ = handle.post_at_front(|_| ()).map(Posted::guard);
     let _ = handle.post_every(HOUR, |_| ControlFlow::Continue(())).map(Posted::guard);
     let (near, _far) = UnixStream::pair().unwrap();
-    let _ = handle.add_fd(near, Interest::INPUT, |_, _, _| Next::Keep).map(|watched| watched.remove());
-    let _ = (handle.len(), handle.is_empty(), handle.exit_report(), handle.has_quit(), handle.name());
+    let _ = handle.add_fd(near, Interest::INPUT, |_, _, _| FdNext::Keep).map(|watched| watched.remove());
+    let _ = (handle.len(), handle.is_empty(), handle.message_counts(), handle.has_quit(), handle.name());
     let _ = (handle.is_polling(), handle.is_current());
 }
 
@@ -40,7 +40,7 @@ fn meddle_at_home(looper: &Looper) {
     let _ = looper.post_at_front(|_| ()).map(Posted::guard);
     let _ = looper.post_every(HOUR, |_| ControlFlow::Continue(())).map(Posted::guard);
     let (near, _far) = UnixStream::pair().unwrap();
-    if let Ok(source) = looper.add_fd(near, Interest::INPUT, |_, _, _| Next::Keep) {
+    if let Ok(source) = looper.add_fd(near, Interest::INPUT, |_, _, _| FdNext::Keep) {
         source.set_interest(Interest::OUTPUT).unwrap();
         source.repoll().unwrap();
         assert!(source.with(|near| near.peer_addr().is_ok()).unwrap());
@@ -48,7 +48,7 @@ fn meddle_at_home(looper: &Looper) {
     }
     let (named, _far) = UnixStream::pair().unwrap();
     let _ = looper.add_ident(named, Interest::INPUT, 1).map(|source| source.guard());
-    let _ = (looper.len(), looper.exit_report(), looper.has_quit());
+    let _ = (looper.len(), looper.message_counts(), looper.has_quit());
     // An error inside a turn, and a turn outside of one.
     let _ = looper.poll_once(Duration::ZERO);
 }
@@ -67,7 +67,7 @@ impl Meddler {
         let (dropped, receiver) = mpsc::channel();
         let victim = handle.post_delayed(HOUR, |_| ()).ok();
         let (near, _far) = UnixStream::pair().unwrap();
-        let watched = handle.add_fd(near, Interest::empty(), |_, _, _| Next::Keep).ok();
+        let watched = handle.add_fd(near, Interest::empty(), |_, _, _| FdNext::Keep).ok();
         (Meddler { handle: handle.clone(), victim, watched, dropped }, receiver)
     }
 }
@@ -125,7 +125,7 @@ fn m8_everything_but_polling_is_callable_from_inside_a_fd_callback_and_a_repeati
         let (near, _far) = UnixStream::pair().unwrap();
         let callback = |looper: &Looper, _: &mut UnixStream, _| {
             meddle_in_callback(looper);
-            Next::Remove
+            FdNext::Remove
         };
         looper.add_fd(near, Interest::OUTPUT, callback).unwrap();
         let tick = |looper: &Looper| {
@@ -155,7 +155,7 @@ fn m8_a_message_may_cancel_all_others_and_drop_the_last_handle() {
 
         let turn = looper.poll_once(None).unwrap();
 
-        assert_eq!((turn.messages, looper.exit_report().removed), (1, 100));
+        assert_eq!((turn.messages, looper.message_counts().removed), (1, 100));
     });
 }
 
@@ -264,8 +264,8 @@ fn m9_values_in_a_looper_that_is_dropped_may_call_it() {
         let here = thread::current().id();
         assert!(drops.iter().all(|dropped| dropped.try_iter().eq([here])));
         // The values and what each of them would have cancelled.
-        assert_eq!(handle.exit_report().posted, 8);
-        assert_eq!(handle.exit_report().dropped, 8);
+        assert_eq!(handle.message_counts().posted, 8);
+        assert_eq!(handle.message_counts().dropped, 8);
     });
 }
 

@@ -22,7 +22,7 @@ use std::{
     time::Duration,
 };
 
-use alooper::{Interest, Looper, LooperHandle, Next, OsError, Reason};
+use alooper::{FdNext, Interest, Looper, LooperHandle, OsError, RejectReason};
 use nix::{
     errno::Errno,
     fcntl::{FcntlArg, FdFlag, OFlag, fcntl},
@@ -149,7 +149,7 @@ fn c70_a_program_that_is_started_inherits_no_fd_of_a_looper() {
         let before = inherited();
         let looper = Looper::new().unwrap();
         let (near, _far) = UnixStream::pair().unwrap();
-        looper.add_fd(near.try_clone().unwrap(), Interest::INPUT, |_, _, _| Next::Keep).unwrap();
+        looper.add_fd(near.try_clone().unwrap(), Interest::INPUT, |_, _, _| FdNext::Keep).unwrap();
         looper.post_delayed(Duration::from_secs(60), |_| ()).unwrap();
         looper.poll_once(Duration::ZERO).unwrap();
         looper.as_fd();
@@ -168,7 +168,7 @@ fn c77_all_fds_are_closed_with_the_last_handle_on_whatever_thread() {
         let before = open_fds();
         let looper = Looper::new().unwrap();
         let (near, far) = UnixStream::pair().unwrap();
-        let source = looper.add_fd(near, Interest::INPUT, |_, _, _| Next::Keep).unwrap();
+        let source = looper.add_fd(near, Interest::INPUT, |_, _, _| FdNext::Keep).unwrap();
         let posted = looper.post(|_| ()).unwrap();
         let handle = looper.handle();
 
@@ -198,7 +198,7 @@ fn c11_handles_of_a_dropped_looper_write_to_no_fd_that_is_not_theirs() {
         assert!(its_fds.keys().any(|number| reused.get(number).is_some_and(|target| target.starts_with("socket"))));
         handle.wake().unwrap();
         handle.quit();
-        assert_eq!(handle.post(|_| ()).unwrap_err().reason(), Reason::Dropped);
+        assert_eq!(handle.post(|_| ()).unwrap_err().reason(), RejectReason::Dropped);
         drop(handle);
 
         for mut stream in &streams {
@@ -241,10 +241,10 @@ fn c69_a_looper_whose_epoll_set_was_closed_from_outside_says_so_in_each_turn_and
         }
         assert_eq!(closed_in(looper.run()), "epoll_wait");
 
-        let refused = looper.add_fd(near, Interest::INPUT, |_, _, _| Next::Keep).unwrap_err();
+        let refused = looper.add_fd(near, Interest::INPUT, |_, _, _| FdNext::Keep).unwrap_err();
         assert_eq!(closed_in(io::Result::<()>::Err(refused.into())), "epoll_ctl");
         looper.quit();
-        assert_eq!((looper.exit_report().posted, looper.exit_report().dropped), (1, 1));
+        assert_eq!((looper.message_counts().posted, looper.message_counts().dropped), (1, 1));
     });
 }
 
@@ -298,7 +298,7 @@ fn pester(handle: &LooperHandle, ran: &Arc<AtomicU64>) -> u64 {
                 thread::yield_now();
             }
             Err(refused) => {
-                assert_eq!(refused.reason(), Reason::Dropped);
+                assert_eq!(refused.reason(), RejectReason::Dropped);
                 return accepted;
             }
         }
@@ -326,7 +326,7 @@ fn c11_wakes_and_posts_that_race_with_the_drop_succeed_or_are_refused() {
             drop(looper);
 
             let accepted: u64 = pesterers.into_iter().map(|thread| thread.join().unwrap()).sum();
-            let report = handle.exit_report();
+            let report = handle.message_counts();
             assert_eq!((report.posted, report.run), (accepted, ran.load(Ordering::Relaxed)));
             assert_eq!(report.run + report.dropped, accepted);
         }
@@ -338,7 +338,7 @@ fn c11_wakes_and_posts_that_race_with_the_drop_succeed_or_are_refused() {
 fn live_and_die() {
     let looper = Looper::new().unwrap();
     let (near, _far) = UnixStream::pair().unwrap();
-    looper.add_fd(near, Interest::OUTPUT, |_, _, _| Next::Keep).unwrap();
+    looper.add_fd(near, Interest::OUTPUT, |_, _, _| FdNext::Keep).unwrap();
     looper.post(|_| ()).unwrap();
     looper.handle().post_delayed(Duration::from_secs(60), |_| ()).unwrap();
     let turn = looper.poll_once(None).unwrap();

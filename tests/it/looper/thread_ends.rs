@@ -20,7 +20,7 @@ use std::{
     time::Duration,
 };
 
-use alooper::{CallError, Handler, HandlerThread, IdleNext, Interest, Looper, Next, Observer, Reason};
+use alooper::{CallError, FdNext, Handler, HandlerThread, IdleNext, Interest, Looper, Observer, RejectReason};
 
 use crate::support::{
     HOUR,
@@ -69,7 +69,7 @@ const GIVES: [(&str, Give); 7] = [
         let (near, _) = UnixStream::pair().unwrap();
         let callback = move |_: &Looper, _: &mut _, _| {
             held.quit();
-            Next::Keep
+            FdNext::Keep
         };
         looper.add_fd(near, Interest::INPUT, callback).unwrap();
     }),
@@ -155,7 +155,7 @@ fn l2_a_thread_whose_callback_quits_by_an_rc_of_its_own_looper_leaves_no_fd_behi
             far.write_all(b"x").unwrap();
             let callback = move |_: &Looper, _: &mut _, _| {
                 own.quit();
-                Next::Keep
+                FdNext::Keep
             };
             looper.add_fd(near, Interest::INPUT, callback).unwrap();
             looper.run().unwrap();
@@ -165,7 +165,7 @@ fn l2_a_thread_whose_callback_quits_by_an_rc_of_its_own_looper_leaves_no_fd_behi
 
         // The main looper is known for good, by its handle, which has the eventfd.
         assert_eq!(count_fds(), fds + 1);
-        assert_eq!(Looper::main_handle().unwrap().post(|_| ()).unwrap_err().reason(), Reason::Dropped);
+        assert_eq!(Looper::main_handle().unwrap().post(|_| ()).unwrap_err().reason(), RejectReason::Dropped);
     });
 }
 
@@ -200,13 +200,15 @@ fn l2_what_the_end_drops_may_have_the_last_rc() {
 fn use_ended(looper: &Rc<Looper>) {
     assert!(Looper::current().is_none());
     let handle = looper.handle();
-    assert_eq!(looper.post(|_| ()).unwrap_err().reason(), Reason::Dropped);
-    assert_eq!(handle.post(|_| ()).unwrap_err().reason(), Reason::Dropped);
-    assert_eq!(looper.add_idle(|_| IdleNext::Keep).unwrap_err().reason(), Reason::Dropped);
+    assert_eq!(looper.post(|_| ()).unwrap_err().reason(), RejectReason::Dropped);
+    assert_eq!(handle.post(|_| ()).unwrap_err().reason(), RejectReason::Dropped);
+    assert_eq!(looper.add_idle(|_| IdleNext::Keep).unwrap_err().reason(), RejectReason::Dropped);
     assert!(handle.barrier().is_err() && handle.handler(|_, ()| ()).is_err());
-    assert!(matches!(handle.call(|_| ()), Err(CallError::Rejected(refused)) if refused.reason() == Reason::Dropped));
+    assert!(
+        matches!(handle.call(|_| ()), Err(CallError::Rejected(refused)) if refused.reason() == RejectReason::Dropped)
+    );
     let (near, _far) = UnixStream::pair().unwrap();
-    assert!(looper.add_fd(near, Interest::INPUT, |_, _, _| Next::Keep).is_err());
+    assert!(looper.add_fd(near, Interest::INPUT, |_, _, _| FdNext::Keep).is_err());
 
     // What would be kept is dropped at once.
     let kept = Rc::new(());
@@ -214,10 +216,10 @@ fn use_ended(looper: &Rc<Looper>) {
     let handler = Handler::new(looper, move |_, ()| drop(by_handler.clone()));
     looper.set_observer(Some(Rc::new(by_observer)));
     assert_eq!(Rc::strong_count(&kept), 1);
-    assert_eq!(handler.send(()).unwrap_err().reason(), Reason::Dropped);
+    assert_eq!(handler.send(()).unwrap_err().reason(), RejectReason::Dropped);
     drop(handler);
 
-    let report = looper.exit_report();
+    let report = looper.message_counts();
     assert_eq!((report.posted, report.dropped, looper.len()), (1, 1, 0));
     handle.wake().unwrap();
     for _ in 0..2 {
@@ -290,7 +292,7 @@ fn l2_an_rc_that_was_forgotten_keeps_nothing_but_the_loopers_own_fds() {
             let (near, _) = UnixStream::pair().unwrap();
             let callback = move |_: &Looper, _: &mut _, _| {
                 told.hold();
-                Next::Keep
+                FdNext::Keep
             };
             looper.handle().add_fd(near, Interest::INPUT, callback).unwrap();
             (looper.handle(), thread::current().id())
@@ -299,7 +301,7 @@ fn l2_an_rc_that_was_forgotten_keeps_nothing_but_the_loopers_own_fds() {
         let (handle, id) = thread.join().unwrap();
 
         assert_eq!(dropped.try_iter().collect::<Vec<_>>(), [id]);
-        assert_eq!(handle.post(|_| ()).unwrap_err().reason(), Reason::Dropped);
+        assert_eq!(handle.post(|_| ()).unwrap_err().reason(), RejectReason::Dropped);
         assert_eq!(count_fds(), fds + 3);
     });
 }

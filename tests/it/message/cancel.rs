@@ -49,7 +49,7 @@ fn r1_what_is_cancelled_does_not_start_and_only_the_first_cancel_says_so() {
         assert_eq!(looper.len(), 1);
         assert_eq!(looper.poll_once(ms(3)).unwrap().messages, 1);
         assert!(looper.poll_once(ms(3)).unwrap().timed_out);
-        assert_eq!(looper.exit_report().removed, 7);
+        assert_eq!(looper.message_counts().removed, 7);
     });
 }
 
@@ -62,7 +62,7 @@ fn r1_a_message_that_has_run_cannot_be_cancelled() {
         looper.poll_once(None).unwrap();
 
         assert!(posted.iter().all(|posted| !posted.is_pending() && !posted.cancel()));
-        assert_eq!((looper.exit_report().run, looper.exit_report().removed), (2, 0));
+        assert_eq!((looper.message_counts().run, looper.message_counts().removed), (2, 0));
     });
 }
 
@@ -83,7 +83,7 @@ fn r1_a_message_that_runs_is_not_affected_by_its_cancel_from_elsewhere() {
         assert_eq!(looper.poll_once(None).unwrap().messages, 1);
 
         assert!(finished.get());
-        assert_eq!(looper.exit_report().removed, 0);
+        assert_eq!(looper.message_counts().removed, 0);
     });
 }
 
@@ -158,7 +158,7 @@ fn r2_a_guard_of_a_message_that_has_run_does_nothing() {
 
         drop(guard);
 
-        assert_eq!((looper.len(), looper.exit_report().removed), (1, 0));
+        assert_eq!((looper.len(), looper.message_counts().removed), (1, 0));
     });
 }
 
@@ -194,7 +194,7 @@ fn r4_len_and_is_pending_are_exact_after_each_of_thousands_of_steps_on_any_threa
                 assert!(pending.iter().all(Posted::is_pending));
             }
         }
-        let report = looper.exit_report();
+        let report = looper.message_counts();
         assert_eq!(report.posted - report.run - report.removed, pending.len() as u64);
     });
 }
@@ -266,7 +266,7 @@ fn c44_hundreds_of_thousands_posted_and_cancelled_leave_no_memory_behind() {
         let grown = resident_bytes().saturating_sub(memory);
         assert!(grown < 512 * 1024, "{grown} bytes more");
         assert_eq!(looper.len(), 100);
-        assert_eq!(looper.exit_report().removed, TIMES as u64 + 10_000);
+        assert_eq!(looper.message_counts().removed, TIMES as u64 + 10_000);
     });
 }
 

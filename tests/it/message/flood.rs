@@ -11,7 +11,7 @@ use std::{
     thread,
 };
 
-use alooper::{Handler, Interest, Looper, LooperHandle, Next};
+use alooper::{FdNext, Handler, Interest, Looper, LooperHandle};
 
 use crate::support::{costs::assert_in_proportion, ms, watched};
 
@@ -82,7 +82,7 @@ fn t7_an_fd_is_served_after_a_budget_of_messages_however_many_wait() {
     watched(|| {
         let looper = Looper::new().unwrap();
         let (near, mut far) = UnixStream::pair().unwrap();
-        looper.add_fd(near, Interest::INPUT, |_, _, _| Next::Keep).unwrap();
+        looper.add_fd(near, Interest::INPUT, |_, _, _| FdNext::Keep).unwrap();
         far.write_all(b"x").unwrap();
         flood(&looper.handle(), 100_000, |_| ());
 
@@ -175,7 +175,7 @@ fn r4_what_waits_can_be_asked_about_and_cancelled() {
 
         assert!(looper.is_empty());
         assert!(looper.poll_once(ms(1)).unwrap().timed_out);
-        assert_eq!(looper.exit_report().removed, 2000);
+        assert_eq!(looper.message_counts().removed, 2000);
     });
 }
 
@@ -211,7 +211,7 @@ fn q1_what_a_quit_costs_who_quits_does_not_grow_with_what_is_pending() {
 
         for (loopers, count) in [(few_loopers, FEW), (many_loopers, MANY)] {
             for looper in loopers.take() {
-                let report = looper.exit_report();
+                let report = looper.message_counts();
                 assert_eq!((report.dropped, looper.len()), (u64::from(count), 0));
                 assert!(looper.poll_once(ms(0)).unwrap().quit);
             }

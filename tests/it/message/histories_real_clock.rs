@@ -392,7 +392,7 @@ fn history(seed: u64, other: &Other) -> Result<(), String> {
         }
     }
     world.check()?;
-    let report = world.looper.exit_report();
+    let report = world.looper.message_counts();
     if report.posted != report.run + report.removed + world.pending.len() as u64 {
         return Err(format!("{report:?} and {} pending", world.pending.len()));
     }

@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use alooper::{CallError, Events, Handler, HandlerThread, IdleNext, Interest, Looper, LooperHandle, Next, Token};
+use alooper::{CallError, Events, FdNext, Handler, HandlerThread, IdleNext, Interest, Looper, LooperHandle, Token};
 
 use crate::support::alone::alone;
 
@@ -77,9 +77,9 @@ fn ready() -> UnixStream {
     near
 }
 
-fn small(_: &Looper, source: &mut Source, _: Events) -> Next {
+fn small(_: &Looper, source: &mut Source, _: Events) -> FdNext {
     source.1.run();
-    Next::Remove
+    FdNext::Remove
 }
 
 fn handler(looper: &Looper) -> Handler<Large> {
@@ -114,12 +114,12 @@ const OWN: [Way<Looper>; 23] = [
     ("handler", |looper| {
         looper.handle().handler(large!(|_: &Looper, _: u32| ())).unwrap().send(7).unwrap();
     }),
-    ("add_fd", |looper| drop(looper.add_fd(ready(), Interest::INPUT, large!(|_, _, _| Next::Remove)).unwrap())),
+    ("add_fd", |looper| drop(looper.add_fd(ready(), Interest::INPUT, large!(|_, _, _| FdNext::Remove)).unwrap())),
     ("add_fd, from a handle", |looper| {
-        looper.handle().add_fd(ready(), Interest::INPUT, large!(|_, _, _| Next::Remove)).unwrap();
+        looper.handle().add_fd(ready(), Interest::INPUT, large!(|_, _, _| FdNext::Remove)).unwrap();
     }),
     ("replace_fd", |looper| {
-        drop(looper.replace_fd(ready(), Interest::INPUT, large!(|_, _, _| Next::Remove)).unwrap());
+        drop(looper.replace_fd(ready(), Interest::INPUT, large!(|_, _, _| FdNext::Remove)).unwrap());
     }),
     ("add_fd, a large source", |looper| {
         drop(looper.add_fd(Source(ready(), Large::new()), Interest::INPUT, small).unwrap());
@@ -172,7 +172,7 @@ const AFAR: [Way<LooperHandle>; 8] = [
     ("handler", |handle| {
         handle.handler(large!(|_: &Looper, _: u32| ())).unwrap().send(7).unwrap();
     }),
-    ("add_fd", |handle| drop(handle.add_fd(ready(), Interest::INPUT, large!(|_, _, _| Next::Remove)).unwrap())),
+    ("add_fd", |handle| drop(handle.add_fd(ready(), Interest::INPUT, large!(|_, _, _| FdNext::Remove)).unwrap())),
 ];
 
 #[test]
@@ -234,7 +234,7 @@ const ENDS: [Way<Looper>; 12] = [
         assert!(handler.has_if(|large| large.0[0] == 1));
         assert_eq!(handler.remove_if(|large| large.0[0] == 1), 1);
         handler.send(Large::new()).unwrap();
-        assert_eq!(handler.remove(), 1);
+        assert_eq!(handler.clear(), 1);
     }),
     ("message, not sent", |looper| drop(handler(looper).message(Large::new()).what(7))),
     ("send, given up", |looper| {

@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use alooper::{ExitReport, Looper};
+use alooper::{Looper, MessageCounts};
 
 use crate::support::{Elsewhere, HOUR, ms, watched};
 
@@ -235,7 +235,7 @@ fn m5_posts_of_each_of_several_threads_run_in_their_order_and_none_is_lost() {
         producers.into_iter().for_each(|producer| producer.join().unwrap());
 
         elsewhere.handle.quit_safely();
-        let ExitReport { posted, run, removed, dropped, .. } = elsewhere.join();
+        let MessageCounts { posted, run, removed, dropped, .. } = elsewhere.join();
 
         let all = u64::from(POSTS) * PRODUCERS as u64;
         assert_eq!((posted, run, removed, dropped), (all, all, 0, 0));
@@ -355,13 +355,13 @@ fn m6_each_message_ends_in_exactly_one_way_and_the_report_counts_it_there() {
         ];
         assert!(cancelled.iter().all(|posted| posted.cancel()));
         looper.poll_once(None).unwrap();
-        let halfway = looper.exit_report();
+        let halfway = looper.message_counts();
         for delay in [Duration::ZERO, ms(1), HOUR, Duration::MAX] {
             looper.post_delayed(delay, said.say("dropped")).unwrap();
         }
 
         looper.quit();
-        let ExitReport { posted, run, removed, dropped, .. } = looper.run().unwrap();
+        let MessageCounts { posted, run, removed, dropped, .. } = looper.run().unwrap();
 
         assert_eq!((halfway.posted, halfway.run, halfway.removed, halfway.dropped), (6, 3, 3, 0));
         assert_eq!((posted, run, removed, dropped), (10, 3, 3, 4));

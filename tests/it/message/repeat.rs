@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use alooper::{Interest, Looper, Next, Posted, Reason};
+use alooper::{FdNext, Interest, Looper, Posted, RejectReason};
 
 use crate::support::{Elsewhere, HOUR, ms, watched};
 
@@ -52,7 +52,7 @@ fn post_every_runs_once_a_period_and_never_early() {
             assert!(*at >= start + ms(run), "run {run}");
         }
         assert!(remote.is_pending());
-        assert_eq!(looper.exit_report().posted, 2 + looper.exit_report().run);
+        assert_eq!(looper.message_counts().posted, 2 + looper.message_counts().run);
     });
 }
 
@@ -143,7 +143,7 @@ fn post_every_ends_when_its_closure_breaks_and_drops_it_then() {
             assert_eq!((runs, looper.len(), Arc::strong_count(&alive)), (3, 0, 1));
             assert!(!posted.cancel());
         }
-        let report = looper.exit_report();
+        let report = looper.message_counts();
         assert_eq!((report.posted, report.run, report.removed), (6, 6, 0));
     });
 }
@@ -198,7 +198,7 @@ fn r1_post_every_is_cancelled_from_outside_before_and_after_its_first_run() {
             assert_eq!((looper.len(), Arc::strong_count(&alive)), (0, 1));
             assert!(looper.poll_once(ms(1)).unwrap().timed_out);
         }
-        assert_eq!(looper.exit_report().removed, 2);
+        assert_eq!(looper.message_counts().removed, 2);
     });
 }
 
@@ -283,7 +283,7 @@ fn t7_post_every_with_no_period_keeps_to_the_budget_and_starves_nobody() {
         let looper = Looper::builder().budget(5).build().unwrap();
         let (near, mut far) = UnixStream::pair().unwrap();
         far.write_all(b"!").unwrap();
-        looper.add_fd(near, Interest::INPUT, |_, _, _| Next::Keep).unwrap();
+        looper.add_fd(near, Interest::INPUT, |_, _, _| FdNext::Keep).unwrap();
         looper.post_every(Duration::ZERO, |_| ControlFlow::Continue(())).unwrap();
 
         for _ in 0..10 {
@@ -312,14 +312,14 @@ fn q2_post_every_after_a_quit_gives_the_closure_back() {
 
         let refused = looper.post_every(ms(1), tick).unwrap_err();
 
-        assert_eq!(refused.reason(), Reason::Quit);
+        assert_eq!(refused.reason(), RejectReason::Quit);
         other.post_every(Duration::ZERO, refused.into_value().unwrap()).unwrap();
         other.poll_once(None).unwrap();
         assert_eq!(runs.get(), 1);
         let remote = looper.handle().post_every(ms(1), |_| ControlFlow::Break(())).unwrap_err();
-        assert_eq!(remote.reason(), Reason::Quit);
+        assert_eq!(remote.reason(), RejectReason::Quit);
         assert!(remote.into_value().unwrap()(&other).is_break());
-        assert_eq!(looper.exit_report().posted, 0);
+        assert_eq!(looper.message_counts().posted, 0);
     });
 }
 

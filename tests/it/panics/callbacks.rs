@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use alooper::{Interest, Looper, Next, Reason};
+use alooper::{FdNext, Interest, Looper, RejectReason};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::support::{HOUR, alone::alone, handlers::assert_report, ms, panic_of, watched};
@@ -72,7 +72,7 @@ fn x1_a_panic_of_a_message_unwinds_out_of_the_turn_and_the_others_run_in_the_nex
 
         assert_eq!((turn.messages, ran.get()), (1, 3));
         assert!(looper.poll_once(Duration::ZERO).unwrap().timed_out);
-        assert_report(looper.exit_report(), 5, 5, 0, 0);
+        assert_report(looper.message_counts(), 5, 5, 0, 0);
     });
 }
 
@@ -125,7 +125,7 @@ fn x1_a_panic_ends_post_every_and_drops_its_closure() {
             assert_eq!((looper.len(), Arc::strong_count(&alive)), (0, 1));
             assert!(looper.poll_once(ms(2)).unwrap().timed_out);
         }
-        assert_report(looper.exit_report(), 4, 4, 0, 0);
+        assert_report(looper.message_counts(), 4, 4, 0, 0);
     });
 }
 
@@ -135,7 +135,7 @@ fn x1_a_wake_and_ready_fds_of_a_turn_that_panics_are_reported_by_the_next() {
         let looper = Looper::new().unwrap();
         let (near, _far) = UnixStream::pair().unwrap();
         let (named, _other_far) = UnixStream::pair().unwrap();
-        looper.add_fd(near, Interest::OUTPUT, |_, _, _| Next::Keep).unwrap();
+        looper.add_fd(near, Interest::OUTPUT, |_, _, _| FdNext::Keep).unwrap();
         looper.add_ident(named, Interest::OUTPUT, 4).unwrap();
         looper.post(|_| panic!("message")).unwrap();
         looper.wake().unwrap();
@@ -213,7 +213,7 @@ fn x1_after_a_panic_other_threads_use_the_looper_as_before() {
             assert_eq!((handle.len(), stays.is_pending(), stays.cancel()), (1, true, true));
             handle.post(|_| ()).unwrap();
             let (near, far) = UnixStream::pair().unwrap();
-            handle.add_fd(near, Interest::OUTPUT, |_, _, _| Next::Remove).unwrap();
+            handle.add_fd(near, Interest::OUTPUT, |_, _, _| FdNext::Remove).unwrap();
             handle.wake().unwrap();
             far
         });
@@ -261,9 +261,9 @@ fn x1_a_panic_that_ends_the_thread_drops_the_looper_and_all_it_had() {
         let panic = thread.join().unwrap_err();
 
         assert_eq!(panic.downcast_ref::<&str>(), Some(&"the end"));
-        assert_eq!(handle.post(|_| ()).unwrap_err().reason(), Reason::Dropped);
+        assert_eq!(handle.post(|_| ()).unwrap_err().reason(), RejectReason::Dropped);
         assert_eq!(Arc::strong_count(&alive), 1);
-        assert_report(handle.exit_report(), 2, 1, 0, 1);
+        assert_report(handle.message_counts(), 2, 1, 0, 1);
     });
 }
 
@@ -284,7 +284,7 @@ fn c61_a_payload_that_panics_when_it_is_cancelled_does_so_in_the_canceller_and_i
         assert!(!own.is_pending() && !own.cancel());
         assert_eq!((looper.len(), explosives.gone_off()), (1, 2));
         assert_eq!(looper.poll_once(None).unwrap().messages, 1);
-        assert_report(looper.exit_report(), 3, 1, 2, 0);
+        assert_report(looper.message_counts(), 3, 1, 2, 0);
     });
 }
 
@@ -308,7 +308,7 @@ fn c61_a_local_payload_that_was_cancelled_elsewhere_panics_in_the_next_turn_whic
 
         assert_eq!(explosives.gone_off(), 3);
         assert_eq!(looper.poll_once(None).unwrap().messages, 1);
-        assert_report(looper.exit_report(), 4, 1, 3, 0);
+        assert_report(looper.message_counts(), 4, 1, 3, 0);
     });
 }
 
@@ -331,7 +331,7 @@ fn c61_a_payload_that_panics_as_its_message_ends_is_a_panic_of_the_message() {
 
         assert_eq!(explosives.gone_off(), 2);
         assert_eq!(looper.poll_once(None).unwrap().messages, 1);
-        assert_report(looper.exit_report(), 3, 3, 0, 0);
+        assert_report(looper.message_counts(), 3, 3, 0, 0);
     });
 }
 
@@ -372,7 +372,7 @@ fn c61_though_payloads_panic_a_dropped_looper_drops_all_of_them_and_its_fds() {
         let payload = explosives.make();
         let callback = move |_: &Looper, _: &mut UnixStream, _| {
             let _ = &payload;
-            Next::Keep
+            FdNext::Keep
         };
         looper.add_fd(near, Interest::INPUT, callback).unwrap();
         let handle = looper.handle();
@@ -381,8 +381,8 @@ fn c61_though_payloads_panic_a_dropped_looper_drops_all_of_them_and_its_fds() {
 
         assert_eq!((explosives.gone_off(), Arc::strong_count(&alive)), (21, 1));
         assert_eq!(far.read(&mut [0]).unwrap(), 0);
-        assert_report(handle.exit_report(), 30, 0, 0, 30);
-        assert_eq!(handle.post(|_| ()).unwrap_err().reason(), Reason::Dropped);
+        assert_report(handle.message_counts(), 30, 0, 0, 30);
+        assert_eq!(handle.post(|_| ()).unwrap_err().reason(), RejectReason::Dropped);
     });
 }
 
@@ -438,6 +438,6 @@ fn x3_a_thread_that_ends_with_its_looper_does_not_abort_though_payloads_panic() 
         let handle = thread.join().unwrap();
 
         assert_eq!((explosives.gone_off(), Arc::strong_count(&alive)), (20, 1));
-        assert_report(handle.exit_report(), 30, 0, 0, 30);
+        assert_report(handle.message_counts(), 30, 0, 0, 30);
     });
 }

@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use alooper::{Dispatch, Handler, IdleNext, Interest, Looper, LooperHandle, Next, Observer, Posted};
+use alooper::{DispatchInfo, FdNext, Handler, IdleNext, Interest, Looper, LooperHandle, Observer, Posted};
 
 use crate::support::{
     HOUR,
@@ -66,10 +66,10 @@ impl Explosives {
 fn assert_left(looper: &Looper, handlers: usize) {
     let dump = looper.dump().to_string();
     assert!(dump.contains(&format!("handlers: {handlers}")), "{dump}");
-    let before = looper.exit_report().run;
+    let before = looper.message_counts().run;
     looper.post(|_| ()).unwrap();
     assert_eq!(poll_now(looper).messages, 1);
-    assert_eq!((looper.len(), looper.exit_report().run), (0, before + 1));
+    assert_eq!((looper.len(), looper.message_counts().run), (0, before + 1));
 }
 
 #[test]
@@ -99,7 +99,7 @@ type End = fn(&Handler<Explosive>, &Posted<Explosive>);
 
 const ENDS: [(&str, End); 5] = [
     ("cancel", |_, posted| assert!(posted.cancel())),
-    ("remove", |handler, _| assert_eq!(handler.remove(), 1)),
+    ("remove", |handler, _| assert_eq!(handler.clear(), 1)),
     ("remove by what", |handler, _| assert_eq!(handler.remove_what(0), 1)),
     ("quit", |handler, _| handler.looper().quit()),
     ("quit safely", |handler, _| handler.looper().quit_safely()),
@@ -126,7 +126,7 @@ fn x3_a_predicate_that_ends_the_message_it_looks_at_and_panics_is_the_panic_that
         if is_at_home {
             assert_eq!(panic_of(|| poll_now(&looper)), "explosive");
         }
-        let report = looper.exit_report();
+        let report = looper.message_counts();
         assert_eq!((explosives.gone_off(), report.removed + report.dropped), (1, 1), "{name}, {place:?}");
         assert_eq!(poll_now(&looper).quit, name.starts_with("quit"));
     }
@@ -156,7 +156,7 @@ fn x3_q4_given_up_values_that_panic_and_end_other_handlers_are_all_dropped_in_on
 
         assert_eq!(explosives.gone_off(), 6);
         assert!(poll_now(&looper).quit);
-        assert_report(looper.exit_report(), 4, 0, 0, 4);
+        assert_report(looper.message_counts(), 4, 0, 0, 4);
         let handlers = usize::from(front.is_some());
         assert!(looper.dump().to_string().contains(&format!("handlers: {handlers}")));
     }
@@ -198,15 +198,15 @@ impl Panicking {
 }
 
 impl Observer for Panicking {
-    fn started(&self, _: &Dispatch) {
+    fn started(&self, _: &DispatchInfo) {
         self.panic_at("started");
     }
 
-    fn finished(&self, _: &Dispatch, _: Duration) {
+    fn finished(&self, _: &DispatchInfo, _: Duration) {
         self.panic_at("finished");
     }
 
-    fn panicked(&self, _: &Dispatch, _: Duration) {
+    fn panicked(&self, _: &DispatchInfo, _: Duration) {
         self.panic_at("panicked");
     }
 }
@@ -298,7 +298,7 @@ struct Leaving {
 }
 
 impl Observer for Leaving {
-    fn started(&self, _: &Dispatch) {
+    fn started(&self, _: &DispatchInfo) {
         self.looper.upgrade().unwrap().set_observer(None);
         panic!("observer");
     }
@@ -351,7 +351,7 @@ fn x3_each_guard_may_end_something_that_panics_while_a_panic_unwinds() {
     };
     let watch = looper.add_fd(near, Interest::INPUT, move |_, _, _| {
         fd.hold();
-        Next::Keep
+        FdNext::Keep
     });
 
     unwind_through(looper.post(move |_| drop(own)).unwrap().guard());
@@ -399,7 +399,7 @@ fn load(looper: &Looper, explosives: &Explosives) -> [Handler<Explosive>; 2] {
     let (near, _far) = ready_stream();
     let callback = move |_: &Looper, _: &mut _, _| {
         fd.hold();
-        Next::Keep
+        FdNext::Keep
     };
     looper.add_fd(near, Interest::INPUT, callback).unwrap();
     handlers
@@ -419,7 +419,7 @@ fn x3_c61_a_looper_drops_everything_though_all_of_it_and_its_observer_panic() {
         }
 
         assert_eq!(explosives.gone_off(), 10);
-        assert_report(handlers[0].looper().exit_report(), 4, 0, 0, 4);
+        assert_report(handlers[0].looper().message_counts(), 4, 0, 0, 4);
     }
 }
 
@@ -446,7 +446,7 @@ fn x3_c61_a_thread_ends_though_all_that_its_looper_has_and_the_observer_panic() 
         let handle = thread::spawn(prepare).join().unwrap();
 
         assert_eq!(explosives.gone_off(), 10, "fronts go last: {fronts_go_last}");
-        assert_report(handle.exit_report(), 4, 0, 0, 4);
+        assert_report(handle.message_counts(), 4, 0, 0, 4);
     }
 }
 

@@ -19,7 +19,7 @@ use std::{
     time::Duration,
 };
 
-use alooper::{Interest, Looper, LooperHandle, Next, Posted};
+use alooper::{FdNext, Interest, Looper, LooperHandle, Posted};
 use nix::unistd::close;
 
 use crate::support::{
@@ -135,7 +135,7 @@ fn x3_a_turn_goes_on_though_the_logger_panics() {
         let exchange = move |_: &Looper, source: &mut UnixStream, _| {
             let _ = &held;
             drop(std::mem::replace(source, UnixStream::pair().unwrap().0));
-            Next::Keep
+            FdNext::Keep
         };
         let source = looper.add_fd(near, Interest::INPUT, exchange).unwrap();
 

@@ -1,5 +1,5 @@
 //! X1, T3.
-use alooper::{Dispatch, Looper, Observer, Posted};
+use alooper::{DispatchInfo, Looper, Observer, Posted};
 use std::{
     cell::RefCell,
     ops::ControlFlow,
@@ -12,7 +12,7 @@ use crate::support::{ms, watched};
 
 struct Cancels(RefCell<Option<Posted>>);
 impl Observer for Cancels {
-    fn started(&self, _: &Dispatch) {
+    fn started(&self, _: &DispatchInfo) {
         if let Some(posted) = self.0.borrow_mut().take() {
             posted.cancel();
         }

@@ -21,7 +21,7 @@ use std::{
     time::Duration,
 };
 
-use alooper::{Events, HandlerThread, Interest, Looper, Next, Posted};
+use alooper::{Events, FdNext, HandlerThread, Interest, Looper, Posted};
 
 use crate::support::{
     alone::alone,
@@ -63,11 +63,11 @@ impl Explosives {
     }
 
     /// A callback for a source, explosive itself.
-    fn callback<S>(&self) -> impl FnMut(&Looper, &mut S, Events) -> Next + Send + use<S> {
+    fn callback<S>(&self) -> impl FnMut(&Looper, &mut S, Events) -> FdNext + Send + use<S> {
         let own = self.make(());
         move |_, _, _| {
             own.hold();
-            Next::Keep
+            FdNext::Keep
         }
     }
 
@@ -79,10 +79,10 @@ impl Explosives {
 /// Asserts that the looper has nothing left, and works.
 #[track_caller]
 fn assert_works(looper: &Looper) {
-    let before = looper.exit_report().run;
+    let before = looper.message_counts().run;
     looper.post(|_| ()).unwrap();
     assert_eq!(poll_now(looper).messages, 1);
-    assert_eq!((looper.len(), looper.exit_report().run), (0, before + 1));
+    assert_eq!((looper.len(), looper.message_counts().run), (0, before + 1));
     assert!(looper.dump().to_string().contains("fds: 0"));
 }
 
@@ -147,7 +147,7 @@ fn x3_what_a_look_gives_and_what_its_panic_carries_may_panic_when_dropped() {
         let explosives = Explosives::default();
         let add = || {
             let (near, far) = ready_stream();
-            (looper.add_fd(explosives.make(near), Interest::INPUT, |_, _, _| Next::Keep).unwrap(), far)
+            (looper.add_fd(explosives.make(near), Interest::INPUT, |_, _, _| FdNext::Keep).unwrap(), far)
         };
 
         let (source, _far) = add();
@@ -227,7 +227,7 @@ fn x3_a_source_that_cannot_say_its_fd_ends_quietly_whatever_its_panic_carries() 
         let source = NoFd { stream, explosives: explosives.clone(), is_told: told, dropped: gone };
         let callback = move |_: &Looper, _: &mut NoFd, _| {
             is_told.set(true);
-            Next::Keep
+            FdNext::Keep
         };
         let source = looper.add_fd(source, Interest::INPUT, callback).unwrap();
 

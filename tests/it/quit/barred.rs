@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use alooper::{Barrier, ExitReport, Handler, IdleNext, Looper, LooperHandle, Reason, testing::TestLooper};
+use alooper::{Barrier, Handler, IdleNext, Looper, LooperHandle, MessageCounts, RejectReason, testing::TestLooper};
 
 use crate::support::{Elsewhere, HOUR, codes::scribe, handlers::assert_report, ms, until_polling, watched};
 
@@ -21,9 +21,9 @@ const QUITS: [fn(&LooperHandle); 2] = [LooperHandle::quit, LooperHandle::quit_sa
 
 /// Polls a looper that quits to its end, which is near.
 #[track_caller]
-fn drain(looper: &Looper) -> ExitReport {
+fn drain(looper: &Looper) -> MessageCounts {
     assert!((0..10).any(|_| looper.poll_once(Duration::ZERO).unwrap().quit), "it does not come to its end");
-    looper.exit_report()
+    looper.message_counts()
 }
 
 /// Tells where it is dropped.
@@ -64,7 +64,7 @@ fn q3_quit_safely_lifts_barriers_and_runs_all_that_is_due_in_the_order_of_the_qu
     assert_eq!(written.take(), ["front", "before", "between", "asynchronous", "behind"]);
     assert_report(report, 7, 5, 0, 2);
     drop(barriers);
-    assert_report(looper.exit_report(), 7, 5, 0, 2);
+    assert_report(looper.message_counts(), 7, 5, 0, 2);
 }
 
 /// C55.
@@ -164,7 +164,7 @@ fn q5_a_drain_longer_than_a_budget_runs_all_that_a_barrier_held_up() {
 #[test]
 fn b3_a_barrier_is_refused_while_a_safe_quit_drains() {
     let looper = TestLooper::new().unwrap();
-    let ask = |looper: &Looper| assert_eq!(looper.barrier().unwrap_err().reason(), Reason::Quit);
+    let ask = |looper: &Looper| assert_eq!(looper.barrier().unwrap_err().reason(), RejectReason::Quit);
     looper.post(ask).unwrap();
     looper.post(|_| ()).unwrap();
 
@@ -209,7 +209,7 @@ fn m9_and_by_the_end_of_the_looper() {
     drop(looper);
     drop(after);
 
-    assert_report(handle.exit_report(), 1, 0, 0, 1);
+    assert_report(handle.message_counts(), 1, 0, 0, 1);
 }
 
 #[test]

@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use alooper::{Interest, Looper, LooperHandle, Next, Posted, Reason};
+use alooper::{FdNext, Interest, Looper, LooperHandle, Posted, RejectReason};
 
 use crate::support::{Elsewhere, HOUR, handlers::assert_report, ms, rounds::rounds, until_polling, watched};
 
@@ -181,7 +181,7 @@ fn q2_posts_after_a_quit_are_refused_and_give_their_closure_back_also_while_it_d
         let while_draining = count();
         let draining = move |looper: &Looper| {
             let refused = looper.post(while_draining).unwrap_err();
-            assert_eq!(refused.reason(), Reason::Quit);
+            assert_eq!(refused.reason(), RejectReason::Quit);
             refused.into_value().unwrap()(looper);
         };
         looper.post(draining).unwrap();
@@ -202,7 +202,7 @@ fn q2_posts_after_a_quit_are_refused_and_give_their_closure_back_also_while_it_d
         assert_report(looper.run().unwrap(), 1, 1, 0, 0);
         assert_eq!(runs.load(Ordering::Relaxed), 1);
         for refused in refused {
-            assert_eq!(refused.reason(), Reason::Quit);
+            assert_eq!(refused.reason(), RejectReason::Quit);
             refused.into_value().unwrap()(&other);
         }
         assert_eq!(runs.load(Ordering::Relaxed), 9);
@@ -228,7 +228,7 @@ fn q4_queries_say_nothing_is_pending_as_soon_as_quit_has_returned() {
         });
 
         assert_eq!(elsewhere.join().unwrap(), ((0, true, true), false, false));
-        assert_report(looper.exit_report(), 4, 0, 0, 4);
+        assert_report(looper.message_counts(), 4, 0, 0, 4);
     });
 }
 
@@ -321,7 +321,7 @@ fn q5_after_a_fd_callback_quits_no_other_one_starts() {
                 let callback = move |looper: &Looper, _: &mut UnixStream, _| {
                     sender.send(()).unwrap();
                     quit(&looper.handle());
-                    Next::Keep
+                    FdNext::Keep
                 };
                 looper.add_fd(near, Interest::INPUT, callback).unwrap();
                 far
@@ -371,7 +371,7 @@ fn q5_registrations_stay_until_the_looper_is_dropped_and_new_ones_are_refused() 
             let looper = Looper::new().unwrap();
             let (near, mut far) = UnixStream::pair().unwrap();
             far.set_nonblocking(true).unwrap();
-            let source = looper.add_fd(near, Interest::INPUT, |_, _, _| Next::Keep).unwrap();
+            let source = looper.add_fd(near, Interest::INPUT, |_, _, _| FdNext::Keep).unwrap();
             let handle = looper.handle();
 
             quit(&handle);
@@ -380,15 +380,15 @@ fn q5_registrations_stay_until_the_looper_is_dropped_and_new_ones_are_refused() 
             assert!(source.is_registered());
             assert_eq!(far.read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
             let (spare, mut peer) = UnixStream::pair().unwrap();
-            let refused = looper.add_fd(spare, Interest::INPUT, |_, _, _| Next::Keep).unwrap_err();
+            let refused = looper.add_fd(spare, Interest::INPUT, |_, _, _| FdNext::Keep).unwrap_err();
             assert_eq!(refused.error().kind(), ErrorKind::BrokenPipe);
             let refused =
-                looper.replace_fd(refused.into_source().unwrap(), Interest::INPUT, |_, _, _| Next::Keep).unwrap_err();
+                looper.replace_fd(refused.into_source().unwrap(), Interest::INPUT, |_, _, _| FdNext::Keep).unwrap_err();
             assert_eq!(refused.error().kind(), ErrorKind::BrokenPipe);
             let refused = looper.add_ident(refused.into_source().unwrap(), Interest::INPUT, 1).unwrap_err();
             assert_eq!(refused.error().kind(), ErrorKind::BrokenPipe);
             let refused =
-                handle.add_fd(refused.into_source().unwrap(), Interest::INPUT, |_, _, _| Next::Keep).unwrap_err();
+                handle.add_fd(refused.into_source().unwrap(), Interest::INPUT, |_, _, _| FdNext::Keep).unwrap_err();
             assert_eq!(refused.error().kind(), ErrorKind::BrokenPipe);
             refused.into_source().unwrap().write_all(b"!").unwrap();
             peer.read_exact(&mut [0]).unwrap();
@@ -518,7 +518,7 @@ fn x4_very_many_queued_messages_are_dropped_on_a_small_stack() {
 
                 end(looper);
 
-                assert_eq!(handle.exit_report().dropped, 2 * count as u64);
+                assert_eq!(handle.message_counts().dropped, 2 * count as u64);
             });
             thread.unwrap().join().unwrap();
         });
@@ -572,7 +572,7 @@ fn x4_a_payload_whose_drop_posts_again_is_refused_once_the_looper_has_quit() {
             end(looper);
 
             assert_eq!(refused.load(Ordering::Relaxed), 4 * 50);
-            assert_report(handle.exit_report(), 4, 0, 0, 4);
+            assert_report(handle.message_counts(), 4, 0, 0, 4);
         }
     });
 }
@@ -610,7 +610,7 @@ fn q1_run_returns_the_report_of_all_that_was_since_the_looper_was_made() {
 
         assert_report(report, 5, 4, 0, 1);
         assert_eq!(runs.get(), 3);
-        assert_eq!(looper.exit_report(), report);
+        assert_eq!(looper.message_counts(), report);
         assert_eq!(looper.run().unwrap(), report);
     });
 }

@@ -12,12 +12,12 @@ pub(crate) fn queued_call<T: Send + 'static>(
     handle: &LooperHandle,
     callback: impl FnOnce(&Looper) -> T + Send + 'static,
 ) -> JoinHandle<Outcome<T>> {
-    let before = handle.exit_report().posted;
+    let before = handle.message_counts().posted;
     let caller = thread::spawn({
         let handle = handle.clone();
         move || handle.call(Box::new(callback) as Box<dyn FnOnce(&Looper) -> T + Send>)
     });
-    while handle.exit_report().posted == before {
+    while handle.message_counts().posted == before {
         thread::yield_now();
     }
     caller
@@ -25,6 +25,6 @@ pub(crate) fn queued_call<T: Send + 'static>(
 
 #[track_caller]
 pub(crate) fn assert_account(handle: &LooperHandle, posted: u64, run: u64, removed: u64, dropped: u64) {
-    let report = handle.exit_report();
+    let report = handle.message_counts();
     assert_eq!((report.posted, report.run, report.removed, report.dropped), (posted, run, removed, dropped));
 }

@@ -2,12 +2,12 @@
 
 use std::{panic, sync::mpsc, thread};
 
-use alooper::{ExitReport, Looper, LooperHandle};
+use alooper::{Looper, LooperHandle, MessageCounts};
 
 /// A looper that runs on a thread of its own until it quits.
 pub(crate) struct Elsewhere {
     pub(crate) handle: LooperHandle,
-    thread: thread::JoinHandle<ExitReport>,
+    thread: thread::JoinHandle<MessageCounts>,
 }
 
 impl Elsewhere {
@@ -24,7 +24,7 @@ impl Elsewhere {
     }
 
     /// Waits for the looper to quit.
-    pub(crate) fn join(self) -> ExitReport {
+    pub(crate) fn join(self) -> MessageCounts {
         self.thread.join().unwrap_or_else(|panic| panic::resume_unwind(panic))
     }
 }

@@ -106,7 +106,7 @@ pub(crate) fn while_locked<R>(handle: &LooperHandle, handler: &Handler<u32>, bod
     };
     let repeating = handle.post_every(Duration::from_secs(3600), |_| std::ops::ControlFlow::Continue(())).unwrap();
     let (near, _far) = std::os::unix::net::UnixStream::pair().unwrap();
-    let fd = handle.add_fd(near, alooper::Interest::INPUT, |_, _, _| alooper::Next::Keep).unwrap();
+    let fd = handle.add_fd(near, alooper::Interest::INPUT, |_, _, _| alooper::FdNext::Keep).unwrap();
     let result = thread::scope(|scope| {
         scope.spawn(|| {
             until_over(&|| {

@@ -9,7 +9,7 @@ use std::{
     thread::{self, ThreadId},
 };
 
-use alooper::{ExitReport, Handler, Looper, LooperHandle, Posted, Token, WeakHandler};
+use alooper::{Handler, Looper, LooperHandle, MessageCounts, Posted, Token, WeakHandler};
 
 use crate::support::HOUR;
 
@@ -134,7 +134,7 @@ impl Drop for Meddler {
             meddle(&handler);
         }
         let _ = self.handle.post(|_| ()).map(|posted| (posted.is_pending(), posted.cancel()));
-        let _ = (self.handle.len(), self.handle.exit_report(), self.handle.wake());
+        let _ = (self.handle.len(), self.handle.message_counts(), self.handle.wake());
         if let Some(victim) = &self.victim {
             victim.cancel();
         }
@@ -156,6 +156,6 @@ pub(crate) fn meddle(handler: &Handler<Parcel>) {
 }
 
 #[track_caller]
-pub(crate) fn assert_report(report: ExitReport, posted: u64, run: u64, removed: u64, dropped: u64) {
+pub(crate) fn assert_report(report: MessageCounts, posted: u64, run: u64, removed: u64, dropped: u64) {
     assert_eq!((report.posted, report.run, report.removed, report.dropped), (posted, run, removed, dropped));
 }

@@ -2,12 +2,12 @@
 
 use std::{cell::RefCell, rc::Rc, time::Duration};
 
-use alooper::{Dispatch, Looper, Observer};
+use alooper::{DispatchInfo, Looper, Observer};
 
 /// What an observer was told, in its order.
 #[derive(Default)]
 pub(crate) struct Recorder {
-    seen: RefCell<Vec<(&'static str, Dispatch, Duration)>>,
+    seen: RefCell<Vec<(&'static str, DispatchInfo, Duration)>>,
     /// Messages write here, too.
     words: RefCell<Vec<&'static str>>,
 }
@@ -19,7 +19,7 @@ impl Recorder {
         recorder
     }
 
-    fn record(&self, word: &'static str, dispatch: &Dispatch, took: Duration) {
+    fn record(&self, word: &'static str, dispatch: &DispatchInfo, took: Duration) {
         self.words.borrow_mut().push(word);
         self.seen.borrow_mut().push((word, dispatch.clone(), took));
     }
@@ -35,14 +35,14 @@ impl Recorder {
     }
 
     /// The messages of which it was told `word` since the last call.
-    pub(crate) fn take(&self, word: &str) -> Vec<(Dispatch, Duration)> {
+    pub(crate) fn take(&self, word: &str) -> Vec<(DispatchInfo, Duration)> {
         let seen = self.seen.take().into_iter();
         seen.filter(|seen| seen.0 == word).map(|(_, dispatch, took)| (dispatch, took)).collect()
     }
 
     /// The only message that was begun since the last call.
     #[track_caller]
-    pub(crate) fn only(&self) -> Dispatch {
+    pub(crate) fn only(&self) -> DispatchInfo {
         let seen = self.take("started");
         assert_eq!(seen.len(), 1, "{seen:?}");
         seen[0].0.clone()
@@ -50,15 +50,15 @@ impl Recorder {
 }
 
 impl Observer for Recorder {
-    fn started(&self, dispatch: &Dispatch) {
+    fn started(&self, dispatch: &DispatchInfo) {
         self.record("started", dispatch, Duration::ZERO);
     }
 
-    fn finished(&self, dispatch: &Dispatch, took: Duration) {
+    fn finished(&self, dispatch: &DispatchInfo, took: Duration) {
         self.record("finished", dispatch, took);
     }
 
-    fn panicked(&self, dispatch: &Dispatch, took: Duration) {
+    fn panicked(&self, dispatch: &DispatchInfo, took: Duration) {
         self.record("panicked", dispatch, took);
     }
 }

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use alooper::{Events, FdSource, Interest, Looper, Next};
+use alooper::{Events, FdNext, FdSource, Interest, Looper};
 use nix::sys::{
     resource::{UsageWho, getrusage},
     time::TimeValLike,
@@ -99,7 +99,7 @@ pub(crate) fn count_rebuilds(looper: &Looper) -> usize {
 #[track_caller]
 pub(crate) fn assert_works(looper: &Looper) {
     let (near, mut far) = UnixStream::pair().unwrap();
-    let source = looper.add_fd(near, Interest::INPUT, |_, _, _| Next::Remove).unwrap();
+    let source = looper.add_fd(near, Interest::INPUT, |_, _, _| FdNext::Remove).unwrap();
     looper.post_delayed(Duration::from_millis(1), move |_| far.write_all(b"x").unwrap()).unwrap();
     assert_eq!(looper.poll_once(None).unwrap().messages, 1);
     assert_eq!(looper.poll_once(None).unwrap().fds, 1);
@@ -120,7 +120,7 @@ pub(crate) fn assert_works(looper: &Looper) {
 pub(crate) fn watch<S, F>(looper: &Looper, source: S, callback: F) -> (FdSource<S>, String)
 where
     S: AsFd + 'static,
-    F: FnMut(&Looper, &mut S, Events) -> Next + 'static,
+    F: FnMut(&Looper, &mut S, Events) -> FdNext + 'static,
 {
     let place = Location::caller();
     let source = looper.add_fd(source, Interest::INPUT, callback).unwrap();

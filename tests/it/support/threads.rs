@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use alooper::{LooperHandle, Reason};
+use alooper::{LooperHandle, RejectReason};
 
 use crate::support::{give_way, handlers::Told};
 
@@ -22,5 +22,5 @@ thread_local! {
 
 #[track_caller]
 pub(crate) fn assert_gone(handle: &LooperHandle) {
-    assert_eq!(handle.post(|_| ()).unwrap_err().reason(), Reason::Dropped);
+    assert_eq!(handle.post(|_| ()).unwrap_err().reason(), RejectReason::Dropped);
 }

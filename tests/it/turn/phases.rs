@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use alooper::{Events, Interest, Looper, Next, PollCode, Turn};
+use alooper::{Events, FdNext, Interest, Looper, PollCode, Turn};
 
 use crate::support::{HOUR, ms, watched};
 
@@ -24,7 +24,7 @@ use crate::support::{HOUR, ms, watched};
 fn add_always_ready(looper: &Looper) -> UnixStream {
     let (near, mut far) = UnixStream::pair().unwrap();
     far.write_all(b"!").unwrap();
-    looper.add_fd(near, Interest::INPUT, |_, _, _| Next::Keep).unwrap();
+    looper.add_fd(near, Interest::INPUT, |_, _, _| FdNext::Keep).unwrap();
     far
 }
 
@@ -99,7 +99,7 @@ fn t2_messages_run_before_fds_and_fds_before_idents_are_reported() {
             let sender = sender.clone();
             let callback = move |_: &Looper, _: &mut UnixStream, _| {
                 sender.send(name).unwrap();
-                Next::Keep
+                FdNext::Keep
             };
             looper.add_fd(stream, Interest::INPUT, callback).unwrap();
         }
@@ -157,7 +157,7 @@ fn t3_turns_have_androids_codes() {
         let (near, mut far) = UnixStream::pair().unwrap();
         let read_all = |_: &Looper, near: &mut UnixStream, _| {
             near.read_exact(&mut [0]).unwrap();
-            Next::Remove
+            FdNext::Remove
         };
         looper.add_fd(near, Interest::INPUT, read_all).unwrap();
         far.write_all(b"!").unwrap();
@@ -370,7 +370,7 @@ fn t8_what_a_fd_callback_posts_runs_in_the_next_turn() {
         let (near, _far) = UnixStream::pair().unwrap();
         let callback = |looper: &Looper, _: &mut UnixStream, _| {
             looper.post(|_| ()).unwrap();
-            Next::Remove
+            FdNext::Remove
         };
         looper.add_fd(near, Interest::OUTPUT, callback).unwrap();
 
@@ -405,7 +405,7 @@ fn t10_polling_from_inside_a_callback_is_an_error_at_once_and_harms_nothing() {
         let from_fd = nested.clone();
         let callback = move |looper: &Looper, _: &mut UnixStream, _| {
             from_fd(looper);
-            Next::Remove
+            FdNext::Remove
         };
         looper.add_fd(near, Interest::OUTPUT, callback).unwrap();
         looper.post(nested).unwrap();
@@ -441,7 +441,7 @@ fn t11_poll_all_repeats_until_nothing_is_due_and_reports_the_sum() {
         let callback = move |looper: &Looper, near: &mut UnixStream, _| {
             near.read_exact(&mut [0]).unwrap();
             looper.post(|_| ()).unwrap();
-            Next::Keep
+            FdNext::Keep
         };
         looper.add_fd(near, Interest::INPUT, callback).unwrap();
         for _ in 0..5 {

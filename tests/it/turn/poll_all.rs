@@ -10,7 +10,7 @@ use std::{
     thread,
 };
 
-use alooper::{Interest, Looper, Next};
+use alooper::{FdNext, Interest, Looper};
 
 use crate::support::{ms, watched};
 
@@ -44,7 +44,7 @@ fn t11_t4_a_wake_of_another_thread_ends_it_whatever_else_there_is_to_do() {
         far.write_all(b"!").unwrap();
         let keeps_far = move |_: &Looper, _: &mut UnixStream, _| {
             let _open = &far;
-            Next::Keep
+            FdNext::Keep
         };
         looper.add_fd(near, Interest::INPUT, keeps_far).unwrap();
     }

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use alooper::{Interest, Looper, LooperHandle, Next, PollCode, Turn};
+use alooper::{FdNext, Interest, Looper, LooperHandle, PollCode, Turn};
 use nix::{
     libc::c_int,
     sys::{
@@ -98,7 +98,7 @@ fn t14_fds_that_are_added_and_removed_elsewhere_do_not_end_a_turn() {
         let Polling { handle, thread, .. } = poll_elsewhere(|_| ());
         let (near, far) = UnixStream::pair().unwrap();
 
-        let added = handle.add_fd(near, Interest::INPUT, |_, _, _| Next::Keep).unwrap();
+        let added = handle.add_fd(near, Interest::INPUT, |_, _, _| FdNext::Keep).unwrap();
         assert!(added.remove());
         // The source is closed by the looper's thread.
         assert_eq!((&far).read(&mut [0]).unwrap(), 0);
@@ -213,7 +213,7 @@ fn t12_under_a_storm_of_signals_messages_are_not_early_and_nothing_is_lost() {
         let count = read.clone();
         let read_some = move |_: &Looper, near: &mut UnixStream, _| {
             count.set(count.get() + near.read(&mut [0; 64]).unwrap());
-            Next::Keep
+            FdNext::Keep
         };
         looper.add_fd(near, Interest::INPUT, read_some).unwrap();
         let handle = looper.handle();

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use alooper::{Handler, Interest, Looper, Next, Posted, testing::TestLooper};
+use alooper::{FdNext, Handler, Interest, Looper, Posted, testing::TestLooper};
 
 use crate::support::{
     HOUR,
@@ -27,7 +27,7 @@ fn v1_the_clock_stands_still_until_it_is_told() {
     let before = looper.now();
     looper.post_delayed(Duration::from_nanos(1), |_| panic!("no time passes")).unwrap();
 
-    assert_eq!(looper.idle(), 0);
+    assert_eq!(looper.run_until_idle(), 0);
     assert!(looper.poll_once(Duration::ZERO).unwrap().timed_out);
 
     assert_eq!((looper.now(), looper.handle().now(), looper.clock().now()), (before, before, before));
@@ -64,7 +64,7 @@ fn v1_advance_serves_what_is_ready_at_each_stop_before_time_goes_on() {
     let source = looper.add_fd(near, Interest::INPUT, move |looper, stream, _| {
         stream.read_exact(&mut [0]).unwrap();
         fd_notes.pop().unwrap()(looper);
-        Next::Keep
+        FdNext::Keep
     });
     looper.post_delayed(ms(5), move |_| writer.write_all(b"x").unwrap()).unwrap();
     looper.post_delayed(ms(6), diary.note("message")).unwrap();
@@ -266,7 +266,7 @@ fn v1_a_poll_moves_the_clock_to_its_deadline_or_to_what_comes_first() {
         looper.wake().unwrap();
         assert!(looper.poll_once(HOUR).unwrap().woken);
         let (near, _far) = ready_stream();
-        looper.add_fd(near, Interest::INPUT, |_, _, _| Next::Remove).unwrap();
+        looper.add_fd(near, Interest::INPUT, |_, _, _| FdNext::Remove).unwrap();
         assert_eq!(looper.poll_once(HOUR).unwrap().fds, 1);
         assert_eq!(looper.now() - diary.start, 2 * HOUR, "no time passes while there is something to do");
     });
@@ -335,7 +335,7 @@ fn v1_time_can_pass_inside_a_callback() {
     let diary = Diary::new(&looper);
     looper.post_delayed(ms(10), diary.note("late")).unwrap();
 
-    assert_eq!(looper.idle(), 2);
+    assert_eq!(looper.run_until_idle(), 2);
 
     assert_eq!(diary.take(), [("late", ms(30))]);
     assert_eq!(looper.now() - start, ms(30));

@@ -53,13 +53,14 @@ fn l2_v2_a_looper_with_work_that_cannot_become_the_threads_own_is_an_error_and_n
 
     assert_eq!(refused.ok(), Some(ErrorKind::AlreadyExists));
     assert_eq!(Looper::current().map(|current| current.has_quit()), Some(false));
-    assert_eq!(own.idle(), 0);
+    assert_eq!(own.run_until_idle(), 0);
 }
 
 /// The clock has not moved by then, and what is left runs later.
 #[test]
 fn v1_each_way_to_let_time_pass_from_inside_a_callback_is_a_clear_panic() {
-    let moves: [Move; 2] = [("idle", |clock| _ = clock.idle()), ("advance", |clock| _ = clock.advance(ms(5)))];
+    let moves: [Move; 2] =
+        [("idle", |clock| _ = clock.run_until_idle()), ("advance", |clock| _ = clock.advance(ms(5)))];
     for (name, let_pass) in moves {
         let clock = TestClock::new();
         let looper = clock.build(Looper::builder()).unwrap();
@@ -88,7 +89,7 @@ fn v1_idle_runs_all_that_was_pending_however_much_it_is() {
             looper.post(move |_| ran.set(ran.get() + 1)).unwrap();
         }
 
-        assert_eq!(looper.idle(), COUNT);
+        assert_eq!(looper.run_until_idle(), COUNT);
 
         assert_eq!(ran.get(), COUNT);
     });

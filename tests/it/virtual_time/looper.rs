@@ -11,7 +11,7 @@ use std::{
 };
 
 use alooper::{
-    Handler, IdleNext, Interest, Looper, Next,
+    FdNext, Handler, IdleNext, Interest, Looper,
     testing::{TestClock, TestLooper},
 };
 
@@ -48,8 +48,8 @@ fn v1_idle_runs_all_that_is_due_also_what_is_posted_meanwhile_and_counts_it() {
         looper.post(diary.note(word)).unwrap();
     }
 
-    assert_eq!(looper.idle(), 6, "beyond the budget of a turn");
-    assert_eq!(looper.idle(), 0);
+    assert_eq!(looper.run_until_idle(), 6, "beyond the budget of a turn");
+    assert_eq!(looper.run_until_idle(), 0);
 
     assert_eq!(diary.take(), ["a", "b", "c", "d", "inner"].map(|word| (word, Duration::ZERO)));
     assert_eq!(looper.advance(ms(1)), 1);
@@ -84,7 +84,7 @@ fn v1_it_is_idle_when_nothing_is_due_and_no_barrier_stands() {
     assert!(looper.is_idle(), "in the future");
     looper.post(|_| ()).unwrap();
     assert!(!looper.is_idle());
-    looper.idle();
+    looper.run_until_idle();
     assert!(looper.is_idle());
     let barrier = looper.barrier().unwrap();
     assert!(!looper.is_idle());
@@ -109,11 +109,11 @@ fn v1_idle_serves_fds_until_none_is_ready() {
             let mut echoes = echoes.try_clone().unwrap();
             looper.post(move |_| echoes.write_all(b"yz").unwrap()).unwrap();
         }
-        Next::Keep
+        FdNext::Keep
     });
     far.write_all(b"w").unwrap();
 
-    assert_eq!(looper.idle(), 1, "messages, not fds");
+    assert_eq!(looper.run_until_idle(), 1, "messages, not fds");
 
     assert_eq!(*read.borrow(), b"xwyz");
     assert!(source.unwrap().is_registered());
@@ -129,7 +129,7 @@ fn v1_idle_runs_idle_handlers_and_what_they_post() {
         IdleNext::Remove
     });
 
-    assert_eq!(looper.idle(), 1);
+    assert_eq!(looper.run_until_idle(), 1);
 
     assert_eq!(diary.take(), [("posted when idle", Duration::ZERO)]);
     assert!(!idle.unwrap().is_added());
@@ -144,7 +144,7 @@ fn v1_a_message_that_posts_itself_again_without_delay_is_a_clear_panic() {
     looper.post(again).unwrap();
     let line = line!() - 4;
 
-    let text = panic_text(|| looper.idle());
+    let text = panic_text(|| looper.run_until_idle());
 
     for part in ["do not come to rest", "still something to do", "closure, posted at", &place(line)] {
         assert!(text.contains(part), "{part} in {text}");
@@ -189,7 +189,7 @@ fn v2_work_that_ran_was_cancelled_or_given_up_is_not_left() {
     let looper = TestLooper::new().unwrap();
     looper.post(|_| ()).unwrap();
     looper.post_delayed(ms(1), |_| ()).unwrap().cancel();
-    looper.idle();
+    looper.run_until_idle();
     drop(looper);
 
     let quit = TestLooper::new().unwrap();

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use alooper::{CallError, Handler, IdleNext, Interest, Looper, LooperHandle, Next, testing::TestLooper};
+use alooper::{CallError, FdNext, Handler, IdleNext, Interest, Looper, LooperHandle, testing::TestLooper};
 
 use crate::support::{
     HOUR,
@@ -32,7 +32,7 @@ fn v1_v3_idle_also_runs_what_an_idle_handler_posts_to_a_looper_that_was_at_rest(
     });
     assert!(idle.unwrap().is_added());
 
-    assert_eq!((clock.idle(), first.len()), (1, 0));
+    assert_eq!((clock.run_until_idle(), first.len()), (1, 0));
 }
 
 /// Nor does that of a turn that only dropped what another thread has cancelled.
@@ -56,7 +56,7 @@ fn v1_v3_idle_also_runs_what_a_drop_posts_to_a_looper_that_was_at_rest() {
         .unwrap();
     thread::spawn(move || assert!(posted.cancel())).join().unwrap();
 
-    assert_eq!((clock.idle(), first.len()), (1, 0));
+    assert_eq!((clock.run_until_idle(), first.len()), (1, 0));
 }
 
 /// With no deadline there is nothing to move the clock to.
@@ -96,7 +96,7 @@ fn v3_loopers_on_one_clock_take_turns_at_each_deadline() {
     let expected = [("second at 1", ms(1)), ("answer", ms(2)), ("first at 3", ms(3)), ("second at 3", ms(3))];
     assert_eq!(diary.take(), expected);
     assert_eq!((first.now(), second.now()), (clock.now(), clock.now()));
-    assert_eq!((first.exit_report().run, second.exit_report().run), (3, 3));
+    assert_eq!((first.message_counts().run, second.message_counts().run), (3, 3));
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn v3_a_looper_that_is_gone_or_has_quit_leaves_the_clock_to_the_others() {
 
     first.quit();
     assert_eq!(clock.next_deadline(), Some(start + ms(2)));
-    assert_eq!(clock.idle(), 0);
+    assert_eq!(clock.run_until_idle(), 0);
     drop(first);
 
     assert_eq!(clock.advance(ms(2)), 1);
@@ -156,7 +156,7 @@ fn v3_other_threads_post_by_the_virtual_clock() {
         post()
     });
 
-    assert_eq!((looper.idle(), looper.next_deadline()), (1, Some(due)));
+    assert_eq!((looper.run_until_idle(), looper.next_deadline()), (1, Some(due)));
     assert_eq!(looper.advance(ms(3)), 3);
     assert_eq!(looper.now(), due);
 }
@@ -171,7 +171,7 @@ fn v3_s1_a_synchronous_call_of_another_thread_is_served_by_idle() {
             thread::yield_now();
         }
 
-        assert_eq!(looper.idle(), 1);
+        assert_eq!(looper.run_until_idle(), 1);
 
         let (called_at, handle) = caller.join().unwrap();
         assert_eq!(called_at, looper.now());
@@ -218,7 +218,7 @@ fn v3_an_fd_and_a_wake_are_waited_for_too_and_what_is_due_already_is_not_waited_
         let start = looper.now();
         let timeout = looper.post_delayed(ms(1), |_| panic!("the clock stands")).unwrap();
         let (near, mut far) = UnixStream::pair().unwrap();
-        looper.add_fd(near, Interest::INPUT, |_, _, _| Next::Remove).unwrap();
+        looper.add_fd(near, Interest::INPUT, |_, _, _| FdNext::Remove).unwrap();
         let handle = looper.handle();
         let (goes_on, may_go_on) = mpsc::channel();
         let other = thread::spawn(move || {

@@ -16,7 +16,7 @@ use std::{
 };
 
 use alooper::{
-    Dispatch, Dump, Handler, Interest, Looper, LooperHandle, Next, Observer,
+    DispatchInfo, Dump, FdNext, Handler, Interest, Looper, LooperHandle, Observer,
     testing::{TestClock, TestLooper},
 };
 
@@ -133,7 +133,7 @@ fn w3_it_lists_fds_with_interest_ident_and_place() {
     let (near, far) = UnixStream::pair().unwrap();
     let (called, with_ident) = (near.as_raw_fd(), far.as_raw_fd());
     let both = Interest::INPUT | Interest::PRIORITY;
-    let source = looper.add_fd(near, both, |_, _, _| Next::Keep).unwrap();
+    let source = looper.add_fd(near, both, |_, _, _| FdNext::Keep).unwrap();
     looper.handle().add_ident(far, Interest::OUTPUT, 77).unwrap();
     let line = line!() - 1;
 
@@ -156,7 +156,7 @@ fn w3_it_lists_fds_with_interest_ident_and_place() {
 fn w3_f8_it_says_which_fds_are_muted() {
     let looper = Looper::builder().spin_limit(2).build().unwrap();
     let (near, far) = UnixStream::pair().unwrap();
-    let source = looper.add_fd(near, Interest::PRIORITY, |_, _, _| Next::Keep).unwrap();
+    let source = looper.add_fd(near, Interest::PRIORITY, |_, _, _| FdNext::Keep).unwrap();
     let is_muted = || listed(&looper.dump(), "fds:")[0].contains("muted: only changes are reported");
     drop(far);
 
@@ -234,7 +234,7 @@ fn w3_it_counts_handlers_for_as_long_as_they_live() {
     drop((first, second));
     assert_eq!(count(), ["handlers: 1", "pending: 1"]);
 
-    looper.idle();
+    looper.run_until_idle();
     assert_eq!(count(), ["handlers: 0", "pending: 0"]);
 
     let third = looper.handle().handler(|_, (): ()| ()).unwrap();
@@ -246,7 +246,7 @@ fn w3_it_counts_handlers_for_as_long_as_they_live() {
 fn w3_a_looper_that_was_dropped_can_still_be_dumped() {
     let looper = Looper::builder().name("late").build().unwrap();
     let (near, _far) = UnixStream::pair().unwrap();
-    looper.add_fd(near, Interest::INPUT, |_, _, _| Next::Keep).unwrap();
+    looper.add_fd(near, Interest::INPUT, |_, _, _| FdNext::Keep).unwrap();
     looper.post(|_| ()).unwrap();
     let handle = looper.handle();
 
@@ -270,7 +270,7 @@ impl Drop for Dumping {
 }
 
 impl Observer for Dumping {
-    fn started(&self, _: &Dispatch) {
+    fn started(&self, _: &DispatchInfo) {
         self.1.send(lines(&self.0.dump()).len()).unwrap();
     }
 }
@@ -298,7 +298,7 @@ fn w3_m9_it_can_be_asked_for_inside_whatever_the_looper_runs_and_meanwhile_from_
         looper
             .add_fd(near, Interest::INPUT, move |_, _, _| {
                 dump();
-                Next::Remove
+                FdNext::Remove
             })
             .unwrap();
         let dump = dump_twice.clone();

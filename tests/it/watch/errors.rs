@@ -19,8 +19,8 @@ use std::{
 };
 
 use alooper::{
-    AddFdError, CallError, Handler, HandlerThread, IdleNext, Interest, JoinError, Looper, Next, OsError, Panic, Reason,
-    Rejected,
+    AddFdError, CallError, FdNext, Handler, HandlerThread, IdleNext, Interest, JoinError, Looper, OsError, Panic,
+    RejectReason, Rejected,
 };
 use nix::errno::Errno;
 
@@ -76,8 +76,10 @@ fn e1_question_mark_makes_any_error_of_whatever_is_refused() {
             Ok(looper.add_idle(idle).map(drop)?)
         }),
         ("barrier", |looper, _| Ok(looper.barrier().map(drop)?)),
-        ("add_fd", |looper, _| Ok(looper.add_fd(source(), Interest::INPUT, |_, _, _| Next::Keep).map(drop)?)),
-        ("replace_fd", |looper, _| Ok(looper.replace_fd(source(), Interest::INPUT, |_, _, _| Next::Keep).map(drop)?)),
+        ("add_fd", |looper, _| Ok(looper.add_fd(source(), Interest::INPUT, |_, _, _| FdNext::Keep).map(drop)?)),
+        ("replace_fd", |looper, _| {
+            Ok(looper.replace_fd(source(), Interest::INPUT, |_, _, _| FdNext::Keep).map(drop)?)
+        }),
         ("add_ident", |looper, _| Ok(looper.add_ident(source(), Interest::INPUT, 1).map(drop)?)),
         ("call", |looper, _| Ok(looper.handle().call(|_| ())?)),
         ("handler", |looper, _| Ok(looper.handle().handler(|_, _: u32| ()).map(drop)?)),
@@ -129,7 +131,7 @@ fn e1_a_refused_value_that_is_not_send_comes_back_on_its_thread_also_after_a_jou
     let refused = looper.post(move |_| own.set(7)).unwrap_err();
     let refused = elsewhere(|| refused);
 
-    assert_eq!(refused.reason(), Reason::Quit);
+    assert_eq!(refused.reason(), RejectReason::Quit);
     refused.into_value().expect("it is here")(&looper);
     assert_eq!((value.get(), Rc::strong_count(&value)), (7, 1));
 }
@@ -166,7 +168,7 @@ fn e1_what_stays_behind_is_dropped_by_its_thread_at_the_latest_when_that_ends() 
     let (home, refused) = thread.join().unwrap();
 
     assert_eq!(dropped.try_recv(), Ok(home));
-    assert_eq!(refused.reason(), Reason::Dropped);
+    assert_eq!(refused.reason(), RejectReason::Dropped);
     assert!(refused.into_value().is_none());
 }
 
@@ -210,7 +212,7 @@ fn e1_a_refused_value_that_is_send_comes_along() {
     let held = shared.clone();
     let worker = thread::spawn(move || {
         let post = handle.post(move |_| drop(held)).unwrap_err();
-        let watch = handle.add_fd(near, Interest::INPUT, |_, _, _| Next::Keep).unwrap_err();
+        let watch = handle.add_fd(near, Interest::INPUT, |_, _, _| FdNext::Keep).unwrap_err();
         let Err(CallError::Rejected(call)) = handle.call(|_| 7) else { panic!("it has quit") };
         (post, watch, call)
     });
@@ -311,7 +313,7 @@ fn e1_an_error_says_where_it_was_refused() {
         looper.post_every(HOUR, |_| ControlFlow::Break(())).unwrap_err().place(),
         looper.add_idle(|_| IdleNext::Keep).unwrap_err().place(),
         looper.barrier().unwrap_err().place(),
-        looper.add_fd(source(), Interest::INPUT, |_, _, _| Next::Keep).unwrap_err().place(),
+        looper.add_fd(source(), Interest::INPUT, |_, _, _| FdNext::Keep).unwrap_err().place(),
         handle.post(|_| ()).unwrap_err().place(),
         handle.post_every(HOUR, |_| ControlFlow::Break(())).unwrap_err().place(),
         handle.add_idle(|_| IdleNext::Keep).unwrap_err().place(),
@@ -354,18 +356,21 @@ fn failures() -> Vec<(io::Error, &'static str)> {
     let handle = live.handle();
     let late = elsewhere(|| handle.call_timeout(ms(1), |_| ()).unwrap_err());
     let zero = HandlerThread::spawn("a\0b").unwrap_err();
-    let source = live.add_fd(source(), Interest::INPUT, |_, _, _| Next::Keep).unwrap();
+    let source = live.add_fd(source(), Interest::INPUT, |_, _, _| FdNext::Keep).unwrap();
     let ended = source.clone();
     drop(source.remove());
 
     vec![
         (looper.post(|_| ()).unwrap_err().into(), "the looper has quit and takes nothing more: use another looper"),
-        (Reason::Quit.into(), "the looper has quit and takes nothing more: use another looper"),
+        (RejectReason::Quit.into(), "the looper has quit and takes nothing more: use another looper"),
         (gone.post(|_| ()).unwrap_err().into(), "the looper was dropped: keep it alive"),
         (gone.call(|_| ()).unwrap_err().into(), "the looper was dropped: keep it alive"),
-        (Reason::Forked.into(), "make another looper here (ECHILD)"),
-        (live.add_fd(directory(), Interest::INPUT, |_, _, _| Next::Keep).unwrap_err().into(), "read them directly"),
-        (looper.add_fd(directory(), Interest::INPUT, |_, _, _| Next::Keep).unwrap_err().into(), "the looper has quit"),
+        (RejectReason::Forked.into(), "make another looper here (ECHILD)"),
+        (live.add_fd(directory(), Interest::INPUT, |_, _, _| FdNext::Keep).unwrap_err().into(), "read them directly"),
+        (
+            looper.add_fd(directory(), Interest::INPUT, |_, _, _| FdNext::Keep).unwrap_err().into(),
+            "the looper has quit",
+        ),
         (NESTED.take().unwrap(), "return from the callback instead of polling in it"),
         (ended.set_interest(Interest::OUTPUT).unwrap_err(), "this registration has ended: add the source again"),
         (panicked.into(), "the looper's thread panicked: a \"quoted\" text"),
@@ -393,7 +398,7 @@ fn e2_what_a_main_prints_that_returns_an_io_error_has_the_text() {
 fn e2_what_a_main_prints_that_returns_the_error_itself_has_the_text_and_the_place() {
     let looper = quit_looper();
     let post = looper.post(|_| ()).unwrap_err();
-    let watch = looper.add_fd(source(), Interest::INPUT, |_, _, _| Next::Keep).unwrap_err();
+    let watch = looper.add_fd(source(), Interest::INPUT, |_, _, _| FdNext::Keep).unwrap_err();
     let call = looper.handle().call(|_| ()).unwrap_err();
 
     for printed in [format!("{post:?}"), format!("{watch:?}"), format!("{call:?}")] {
@@ -405,7 +410,7 @@ fn e2_what_a_main_prints_that_returns_the_error_itself_has_the_text_and_the_plac
     let error = io::Error::from(post);
     assert!(format!("{error:?}").contains(&place.to_string()), "{error:?}");
     let inner: &Rejected<()> = error.get_ref().unwrap().downcast_ref().unwrap();
-    assert_eq!((inner.reason(), inner.place()), (Reason::Quit, place));
+    assert_eq!((inner.reason(), inner.place()), (RejectReason::Quit, place));
 }
 
 /// Runs as a `main` that ends with `error`, and gives what that prints.
@@ -454,10 +459,10 @@ fn e2_the_error_of_a_call_says_what_to_do_and_keeps_its_kind_as_an_io_error() {
         assert!(error.downcast::<CallError<()>>().is_ok());
     }
     let kinds = [
-        (Reason::Quit, ErrorKind::BrokenPipe),
-        (Reason::Dropped, ErrorKind::BrokenPipe),
-        (Reason::TimedOut, ErrorKind::TimedOut),
-        (Reason::InPredicate, ErrorKind::Deadlock),
+        (RejectReason::Quit, ErrorKind::BrokenPipe),
+        (RejectReason::Dropped, ErrorKind::BrokenPipe),
+        (RejectReason::TimedOut, ErrorKind::TimedOut),
+        (RejectReason::InPredicate, ErrorKind::Deadlock),
     ];
     for (reason, kind) in kinds {
         assert_eq!(io::Error::from(reason).kind(), kind);
@@ -484,10 +489,10 @@ fn e1_s2_a_call_says_why_it_was_not_begun() {
         });
 
         let CallError::TimedOut(late) = late else { panic!("{late:?}") };
-        assert_eq!(late.reason(), Reason::TimedOut);
+        assert_eq!(late.reason(), RejectReason::TimedOut);
         assert_eq!(late.into_value().unwrap()(&looper), "called");
         let CallError::InPredicate(looking) = looking else { panic!("{looking:?}") };
-        assert_eq!(looking.reason(), Reason::InPredicate);
+        assert_eq!(looking.reason(), RejectReason::InPredicate);
         assert_eq!(looking.into_value().unwrap()(&looper), "called");
     });
 }

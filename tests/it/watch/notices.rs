@@ -11,7 +11,7 @@ use std::{
     sync::{Arc, mpsc},
 };
 
-use alooper::{Barrier, FdSource, Interest, Looper, LooperHandle, Next, Notice, Observer, Stats};
+use alooper::{Barrier, FdNext, FdSource, Interest, Looper, LooperHandle, Notice, Observer, Stats};
 
 use crate::support::{ms, panic_of, rest::warnings, watched};
 
@@ -59,7 +59,7 @@ fn w11_f8_a_muted_fd_is_told_logged_and_counted() {
         let (looper, told) = looper();
         let source = hung_up();
         let number = source.as_raw_fd();
-        looper.add_fd(source, Interest::PRIORITY, |_, _, _| Next::Keep).unwrap();
+        looper.add_fd(source, Interest::PRIORITY, |_, _, _| FdNext::Keep).unwrap();
         let place = line!() - 1;
 
         (0..5).for_each(|_| _ = looper.poll_once(ms(0)).unwrap());
@@ -73,7 +73,7 @@ fn w11_f8_a_muted_fd_is_told_logged_and_counted() {
 fn w11_f13_a_stuck_fd_is_told_logged_and_counted() {
     watched(|| {
         let (looper, told) = looper();
-        looper.add_fd(hung_up(), Interest::INPUT, |_, _, _| Next::Keep).unwrap();
+        looper.add_fd(hung_up(), Interest::INPUT, |_, _, _| FdNext::Keep).unwrap();
         let place = line!() - 1;
 
         (0..1100).for_each(|_| _ = looper.poll_once(ms(0)).unwrap());
@@ -87,7 +87,7 @@ fn w11_f13_a_stuck_fd_is_told_logged_and_counted() {
 fn w11_f7_a_stale_fd_is_told_at_once_when_it_is_seen_outside_a_turn() {
     watched(|| {
         let (looper, told) = looper();
-        let source = looper.add_fd(hung_up(), Interest::PRIORITY, |_, _, _| Next::Keep).unwrap();
+        let source = looper.add_fd(hung_up(), Interest::PRIORITY, |_, _, _| FdNext::Keep).unwrap();
         let place = line!() - 1;
 
         source.with(|source| *source = hung_up()).unwrap();
@@ -140,12 +140,12 @@ fn w11_f7_what_another_thread_comes_upon_is_told_on_the_loopers() {
         let (add, to_add) = mpsc::channel::<Arc<UnixStream>>();
         let other = std::thread::spawn(move || {
             let stream = to_add.recv().unwrap();
-            handle.add_fd(stream, Interest::INPUT, |_, _, _| Next::Keep).map(drop).unwrap();
+            handle.add_fd(stream, Interest::INPUT, |_, _, _| FdNext::Keep).map(drop).unwrap();
         });
         // The set keeps the file under its number, though it is another's there.
         let first = Arc::new(UnixStream::pair().unwrap().0);
         let duplicate = first.try_clone().unwrap();
-        looper.add_fd(first.clone(), Interest::INPUT, |_, _, _| Next::Keep).unwrap();
+        looper.add_fd(first.clone(), Interest::INPUT, |_, _, _| FdNext::Keep).unwrap();
         let place = line!() - 1;
         let (fresh, _far) = UnixStream::pair().unwrap();
         nix::unistd::dup2(&fresh, &mut owned_by_number(&first)).unwrap();
@@ -184,7 +184,7 @@ fn w11_x1_an_observer_that_panics_when_it_is_told_does_so_through_the_turn() {
     watched(|| {
         let (looper, _told) = looper();
         looper.set_observer(Some(Rc::new(Panics)));
-        looper.add_fd(hung_up(), Interest::PRIORITY, |_, _, _| Next::Keep).unwrap();
+        looper.add_fd(hung_up(), Interest::PRIORITY, |_, _, _| FdNext::Keep).unwrap();
         let polls = |count| (0..count).map(|_| panic::catch_unwind(AssertUnwindSafe(|| looper.poll_once(ms(0)))));
 
         let panics: Vec<_> = polls(5).filter_map(Result::err).collect();
@@ -212,7 +212,7 @@ fn w11_x1_what_is_noticed_beside_a_panicking_observers_notice_is_told_in_the_nex
     watched(|| {
         let (looper, told) = looper();
         looper.set_observer(Some(Rc::new(PanicsOnce(told.clone()))));
-        (0..2).for_each(|_| _ = looper.add_fd(hung_up(), Interest::PRIORITY, |_, _, _| Next::Keep).unwrap());
+        (0..2).for_each(|_| _ = looper.add_fd(hung_up(), Interest::PRIORITY, |_, _, _| FdNext::Keep).unwrap());
 
         let polls = (0..6).map(|_| panic::catch_unwind(AssertUnwindSafe(|| looper.poll_once(ms(0)))));
         let panics = polls.filter(Result::is_err).count();
@@ -239,7 +239,7 @@ fn w11_an_observer_that_is_told_may_remove_the_fd_and_quit() {
     watched(|| {
         warnings();
         let looper = Looper::builder().spin_limit(2).prepare().unwrap();
-        let source = looper.add_fd(hung_up(), Interest::PRIORITY, |_, _, _| Next::Keep).unwrap();
+        let source = looper.add_fd(hung_up(), Interest::PRIORITY, |_, _, _| FdNext::Keep).unwrap();
         looper.set_observer(Some(Rc::new(Acts(RefCell::new(Some(source)), looper.handle()))));
 
         looper.run().unwrap();

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use alooper::{Dispatch, Handler, Looper, Message, Observer, testing::TestLooper};
+use alooper::{DispatchInfo, Handler, Looper, Message, Observer, testing::TestLooper};
 
 use crate::support::{
     Elsewhere, ms,
@@ -46,7 +46,7 @@ fn w1_an_observer_sees_each_message_before_and_after_it_runs() {
     });
     worker.join().unwrap();
 
-    assert_eq!(looper.idle(), 3);
+    assert_eq!(looper.run_until_idle(), 3);
 
     let expected = ["started", "closure", "finished", "started", "message", "finished", "started", "finished"];
     assert_eq!(recorder.words(), expected);
@@ -82,7 +82,7 @@ fn w1_what_was_posted_at_the_front_has_no_due_time() {
 
     looper.post_at_front(|_| ()).unwrap();
     handler.send_at_front(Message::new(11)).unwrap();
-    looper.idle();
+    looper.run_until_idle();
 
     let [(message, _), (closure, _)] = &recorder.take("started")[..] else { panic!("two ran") };
     assert_eq!((message.due, message.what, message.posted), (None, Some(11), Some(looper.now())));
@@ -200,7 +200,7 @@ fn w1_the_place_of_a_post_in_a_function_that_tracks_its_caller_is_that_callers()
 
     post_twice(&looper);
     let line = line!() - 1;
-    looper.idle();
+    looper.run_until_idle();
 
     let places: Vec<String> = recorder.take("started").iter().map(|(seen, _)| place_of(seen.place)).collect();
     assert_eq!(places, [place(line), place(line)]);
@@ -234,7 +234,7 @@ fn w1_the_place_of_a_synchronous_call_is_that_of_the_call() {
     struct Places(Arc<Mutex<Vec<String>>>);
 
     impl Observer for Places {
-        fn started(&self, dispatch: &Dispatch) {
+        fn started(&self, dispatch: &DispatchInfo) {
             self.0.lock().unwrap().push(place_of(dispatch.place));
         }
     }

@@ -15,7 +15,7 @@ use std::{
 };
 
 use alooper::{
-    Dispatch, Handler, Looper, LooperHandle, Observer,
+    DispatchInfo, Handler, Looper, LooperHandle, Observer,
     testing::{TestClock, TestLooper},
 };
 
@@ -39,7 +39,7 @@ fn w1_x1_an_observer_sees_a_message_panic_and_not_finish() {
 
     assert_eq!(recorder.words(), ["started", "panicked"]);
     assert_eq!(recorder.take("panicked")[0].1, ms(6));
-    timed.looper.idle();
+    timed.looper.run_until_idle();
     assert_eq!(recorder.words(), ["started", "next", "finished"]);
 }
 
@@ -55,15 +55,15 @@ impl Panicking {
 }
 
 impl Observer for Panicking {
-    fn started(&self, _: &Dispatch) {
+    fn started(&self, _: &DispatchInfo) {
         self.panic_at("started", "observer of the start");
     }
 
-    fn finished(&self, _: &Dispatch, _: Duration) {
+    fn finished(&self, _: &DispatchInfo, _: Duration) {
         self.panic_at("finished", "observer of the end");
     }
 
-    fn panicked(&self, _: &Dispatch, _: Duration) {
+    fn panicked(&self, _: &DispatchInfo, _: Duration) {
         self.panic_at("panicked", "observer of the panic");
     }
 }
@@ -100,8 +100,8 @@ fn w1_x1_an_observer_that_panics_at_the_start_consumes_the_message() {
         assert_eq!(panic_of(|| looper.poll_once(None)), "observer of the start");
 
         looper.set_observer(None);
-        assert_eq!(looper.idle(), 0);
-        assert_eq!((looper.exit_report().run, looper.len()), (count, 0));
+        assert_eq!(looper.run_until_idle(), 0);
+        assert_eq!((looper.message_counts().run, looper.len()), (count, 0));
         assert_eq!(u64::from(dropped.load(Ordering::Relaxed)), count, "{kind} is dropped");
     }
 }
@@ -118,7 +118,7 @@ fn w1_x1_an_observer_that_panics_at_the_end_unwinds_out_of_the_turn() {
 
     assert_eq!(recorder.words(), ["first"]);
     looper.set_observer(None);
-    assert_eq!(looper.idle(), 1);
+    assert_eq!(looper.run_until_idle(), 1);
     assert_eq!(recorder.words(), ["second"]);
 }
 
@@ -130,7 +130,7 @@ fn w1_x3_an_observer_that_panics_about_a_panic_hides_nothing() {
 
     assert_eq!(panic_of(|| looper.poll_once(None)), "the first");
 
-    assert_eq!(looper.idle(), 0);
+    assert_eq!(looper.run_until_idle(), 0);
 }
 
 type Act = Box<dyn FnOnce(&LooperHandle)>;
@@ -157,14 +157,14 @@ impl Acting {
 }
 
 impl Observer for Acting {
-    fn started(&self, dispatch: &Dispatch) {
+    fn started(&self, dispatch: &DispatchInfo) {
         self.recorder.started(dispatch);
         if !self.at_end {
             self.act();
         }
     }
 
-    fn finished(&self, dispatch: &Dispatch, took: Duration) {
+    fn finished(&self, dispatch: &DispatchInfo, took: Duration) {
         self.recorder.finished(dispatch, took);
         if self.at_end {
             self.act();
@@ -212,7 +212,7 @@ fn w1_an_observer_that_removes_itself_still_sees_the_end_of_that_message_and_no_
     looper.post(recorder.say("first")).unwrap();
     looper.post(recorder.say("second")).unwrap();
 
-    assert_eq!(looper.idle(), 2);
+    assert_eq!(looper.run_until_idle(), 2);
 
     assert_eq!(recorder.words(), ["started", "first", "finished", "second"]);
     assert_eq!(dropped.load(Ordering::Relaxed), 1);
@@ -228,7 +228,7 @@ fn w1_an_observer_that_is_set_inside_a_message_sees_the_next_one() {
     looper.post(|looper| looper.set_observer(None)).unwrap();
     looper.post(|_| ()).unwrap();
 
-    assert_eq!(looper.idle(), 4);
+    assert_eq!(looper.run_until_idle(), 4);
 
     assert_eq!(first.words(), ["started", "finished"]);
     assert_eq!(second.words(), ["started", "finished"]);
@@ -241,22 +241,22 @@ fn w1_an_observer_of_the_builder_sees_the_first_message_and_a_panic() {
     struct Told(Arc<Mutex<Vec<&'static str>>>);
 
     impl Told {
-        fn note(&self, word: &'static str, dispatch: &Dispatch) {
+        fn note(&self, word: &'static str, dispatch: &DispatchInfo) {
             assert!(dispatch.posted.is_some());
             self.0.lock().unwrap().push(word);
         }
     }
 
     impl Observer for Told {
-        fn started(&self, dispatch: &Dispatch) {
+        fn started(&self, dispatch: &DispatchInfo) {
             self.note("started", dispatch);
         }
 
-        fn finished(&self, dispatch: &Dispatch, _: Duration) {
+        fn finished(&self, dispatch: &DispatchInfo, _: Duration) {
             self.note("finished", dispatch);
         }
 
-        fn panicked(&self, dispatch: &Dispatch, _: Duration) {
+        fn panicked(&self, dispatch: &DispatchInfo, _: Duration) {
             self.note("panicked", dispatch);
         }
     }
@@ -267,7 +267,7 @@ fn w1_an_observer_of_the_builder_sees_the_first_message_and_a_panic() {
     looper.post(|_| ()).unwrap();
     looper.post(|_| panic::panic_any("message")).unwrap();
 
-    assert_eq!(panic_of(|| looper.idle()), "message");
+    assert_eq!(panic_of(|| looper.run_until_idle()), "message");
 
     assert_eq!(*told.0.lock().unwrap(), ["started", "finished", "started", "panicked"]);
 }

@@ -33,12 +33,12 @@ fn w2_a_message_that_runs_for_as_long_as_the_threshold_is_logged_with_its_place(
     timed.looper.set_slow_thresholds(Some(ms(20)), None);
 
     timed.looper.post(timed.work(ms(20) - Duration::from_nanos(1))).unwrap();
-    timed.looper.idle();
+    timed.looper.run_until_idle();
     assert_not_warned();
 
     timed.looper.post(timed.work(ms(20))).unwrap();
     let line = line!() - 1;
-    timed.looper.idle();
+    timed.looper.run_until_idle();
 
     let [warning] = &warnings()[..] else { panic!("one warning") };
     for part in ["looper \"timed\"", "20ms", "a closure", &place(line)] {
@@ -55,7 +55,7 @@ fn w2_a_slow_message_of_a_handler_is_logged_by_its_type_and_what() {
     let handler = Handler::new(&timed.looper, move |looper, _: [u8; 3]| work.take().unwrap()(looper));
 
     handler.message([0; 3]).what(31).send().unwrap();
-    timed.looper.idle();
+    timed.looper.run_until_idle();
 
     let [warning] = &warnings()[..] else { panic!("one warning") };
     assert!(warning.contains("a message of [u8; 3], what 31, posted at"), "{warning}");
@@ -91,7 +91,7 @@ fn w2_a_message_that_starts_as_late_as_the_threshold_is_logged_with_its_place() 
     timed.looper.post_delayed(ms(5), |_| ()).unwrap();
     let line = line!() - 1;
     assert!(timed.second.poll_once(ms(35)).unwrap().timed_out);
-    timed.looper.idle();
+    timed.looper.run_until_idle();
 
     let [warning] = &warnings()[..] else { panic!("one warning") };
     for part in ["looper \"timed\"", "30ms behind", "a closure", &place(line)] {
@@ -131,18 +131,18 @@ fn w2_what_was_due_when_it_was_posted_is_late_only_from_then_on() {
     timed.looper.post_at(timed.looper.now() - ms(1000), |_| ()).unwrap();
     timed.looper.post_at_front(|_| ()).unwrap();
     pass(ms(19));
-    timed.looper.idle();
+    timed.looper.run_until_idle();
     assert_not_warned();
 
     timed.looper.post_at_front(|_| ()).unwrap();
     pass(ms(20));
-    timed.looper.idle();
+    timed.looper.run_until_idle();
     assert_not_warned();
 
     timed.looper.post_at(timed.looper.now() - ms(1000), |_| ()).unwrap();
     let line = line!() - 1;
     pass(ms(20));
-    timed.looper.idle();
+    timed.looper.run_until_idle();
     assert_warned_once_of(&place(line));
 }
 
@@ -158,7 +158,7 @@ fn w2_one_slow_message_is_a_slow_dispatch_of_its_own_and_a_slow_delivery_of_the_
     timed.looper.post(|_| ()).unwrap();
     let line = line!() - 1;
 
-    timed.looper.idle();
+    timed.looper.run_until_idle();
 
     let [dispatch, delivery] = &warnings()[..] else { panic!("two warnings") };
     assert!(dispatch.contains("held up for 40ms") && dispatch.contains(&place(line - 1)), "{dispatch}");
@@ -177,7 +177,7 @@ fn w2_w4_without_thresholds_nothing_is_slow() {
         timed.run_late(ms(10_000));
         timed.looper.post(timed.work(ms(10_000))).unwrap();
         timed.looper.post(|_| ()).unwrap();
-        assert_eq!(timed.looper.idle(), 2);
+        assert_eq!(timed.looper.run_until_idle(), 2);
     };
 
     slow_run();

@@ -11,7 +11,7 @@ use std::{
     thread,
 };
 
-use alooper::{Interest, Looper, Next, Stats, testing::TestClock};
+use alooper::{FdNext, Interest, Looper, Stats, testing::TestClock};
 
 use crate::support::{
     HOUR,
@@ -29,7 +29,7 @@ fn w3_a_new_looper_has_done_nothing() {
 fn w3_turns_waits_messages_and_fd_callbacks_are_counted() {
     let looper = Looper::new().unwrap();
     let (near, mut far) = ready_stream();
-    looper.add_fd(near, Interest::INPUT, |_, _, _| Next::Keep).unwrap();
+    looper.add_fd(near, Interest::INPUT, |_, _, _| FdNext::Keep).unwrap();
     looper.handle().post(|looper| assert_eq!(looper.stats().messages, 1, "this one")).unwrap();
     looper.post(|_| ()).unwrap();
 
@@ -56,7 +56,7 @@ fn w3_x1_callbacks_that_panic_and_those_before_them_are_counted() {
         let callback = move |_: &Looper, _: &mut UnixStream, _| {
             calls.set(calls.get() + 1);
             assert!(calls.get() < 2, "the second one panics");
-            Next::Keep
+            FdNext::Keep
         };
         looper.add_fd(near.try_clone().unwrap(), Interest::INPUT, callback).unwrap();
     }
@@ -150,7 +150,7 @@ fn w3_a_sleep_that_lasts_or_is_ended_by_something_is_not_spurious() {
         });
         looper.poll_once(None).unwrap();
         waker.join().unwrap();
-        looper.add_fd(near, Interest::INPUT, |_, _, _| Next::Remove).unwrap();
+        looper.add_fd(near, Interest::INPUT, |_, _, _| FdNext::Remove).unwrap();
         looper.poll_once(None).unwrap();
 
         let stats = looper.stats();

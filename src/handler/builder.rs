@@ -26,7 +26,7 @@ use crate::{
 
 /// A message that is about to be sent. See [`Handler::message`](crate::Handler::message).
 #[must_use = "a draft is sent by one of its `send` methods"]
-pub struct Draft<'a, M> {
+pub struct MessageBuilder<'a, M> {
     recipient: &'a Recipient<M>,
     /// Erased already, so that not each method has to copy a large message.
     body: Body,
@@ -34,10 +34,15 @@ pub struct Draft<'a, M> {
     asynchronous: bool,
 }
 
-impl<'a, M: 'static> Draft<'a, M> {
+impl<'a, M: 'static> MessageBuilder<'a, M> {
     #[inline]
-    pub(crate) fn new(recipient: &'a Recipient<M>, body: Body, labels: Labels, asynchronous: bool) -> Draft<'a, M> {
-        Draft { recipient, body, labels, asynchronous }
+    pub(crate) fn new(
+        recipient: &'a Recipient<M>,
+        body: Body,
+        labels: Labels,
+        asynchronous: bool,
+    ) -> MessageBuilder<'a, M> {
+        MessageBuilder { recipient, body, labels, asynchronous }
     }
 
     /// Sets the number by which the message can be found again. There is none unless it is set.
@@ -181,8 +186,8 @@ fn send_body<M: 'static>(
     }
 }
 
-impl<M> Debug for Draft<'_, M> {
+impl<M> Debug for MessageBuilder<'_, M> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Draft").field("what", &self.labels.what).finish_non_exhaustive()
+        f.debug_struct("MessageBuilder").field("what", &self.labels.what).finish_non_exhaustive()
     }
 }

@@ -27,7 +27,7 @@ impl<M: 'static> Handler<M> {
     /// # Android
     /// `Handler.removeCallbacksAndMessages(null)`, which leaves the number open and also removes posted closures.
     #[doc(alias = "removeCallbacksAndMessages")]
-    pub fn remove(&self) -> usize {
+    pub fn clear(&self) -> usize {
         self.remove_matching(Filter::All)
     }
 
