@@ -2,6 +2,7 @@
 
 mod dice;
 mod fds;
+mod forks;
 mod ledger;
 mod life;
 mod memory;
@@ -50,6 +51,8 @@ fn run(options: Options) -> Result<(), Failure> {
         Options::Posts { count } => scale::posts(count)?,
         Options::Drop { count } => scale::drop_queues(count)?,
         Options::Loopers { count } => scale::loopers(count)?,
+        Options::Forks { count, seconds } => forks::run(count, seconds)?,
+        Options::ForksControl { count } => forks::control(count)?,
     }
     Ok(())
 }

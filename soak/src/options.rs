@@ -17,6 +17,10 @@ Usage: alooper-soak [OPTIONS]             posts to loopers that come and go, unt
        alooper-soak posts [--count N]     C63: from four producers, each in its order
        alooper-soak drop [--count N]      C79: of a long queue, on a small stack
        alooper-soak loopers [--count N]   C80: made and dropped
+       alooper-soak forks [--count N] [--seconds N]
+                                          X2: forked children, in busy processes, use loopers; none takes so long
+       alooper-soak forks-control [--count N]
+                                          children that use parking_lot's locks as they are: one hangs
 
 Options:
   --messages N      how many messages have to be accounted for: 1000000000 unless said
@@ -44,6 +48,8 @@ pub enum Options {
     Posts { count: u64 },
     Drop { count: u64 },
     Loopers { count: u64 },
+    Forks { count: u64, seconds: u32 },
+    ForksControl { count: Option<u64> },
 }
 
 #[derive(Debug)]
@@ -75,7 +81,7 @@ pub fn parse() -> Result<Options, Failure> {
         seed: None,
         quick: false,
     };
-    let (mut seconds, mut count) = (60, None);
+    let (mut seconds, mut count) = (None, None);
     while let Some(argument) = parser.next()? {
         match argument {
             Arg::Short('h') | Arg::Long("help") => return Ok(Options::Help),
@@ -92,7 +98,7 @@ pub fn parse() -> Result<Options, Failure> {
                 soak = Soak { quick: true, messages: 3_000_000, timers: 30_000, fd_changes: 30_000, ..soak };
             }
             Arg::Long("plant") => crate::plant::plant(&parser.value()?.string()?)?,
-            Arg::Long("seconds") => seconds = parser.value()?.parse()?,
+            Arg::Long("seconds") => seconds = Some(parser.value()?.parse()?),
             Arg::Long("count") => count = Some(parser.value()?.parse()?),
             Arg::Value(word) => words.push(word.string()?),
             _ => return Err(argument.unexpected().into()),
@@ -103,12 +109,14 @@ pub fn parse() -> Result<Options, Failure> {
     Ok(match words[..] {
         [] => Options::Soak(soak),
         ["sum", ref files @ ..] if !files.is_empty() => Options::Sum(files.iter().map(PathBuf::from).collect()),
-        ["idle"] => Options::Idle { seconds },
+        ["idle"] => Options::Idle { seconds: seconds.unwrap_or(60).into() },
         ["timers"] => Options::Timers { count: count_or(1_000_000) },
         ["cancel"] => Options::Cancel { count: count_or(10_000_000) },
         ["posts"] => Options::Posts { count: count_or(4_000_000) },
         ["drop"] => Options::Drop { count: count_or(10_000_000) },
         ["loopers"] => Options::Loopers { count: count_or(100_000) },
+        ["forks"] => Options::Forks { count: count_or(3000), seconds: seconds.unwrap_or(60) },
+        ["forks-control"] => Options::ForksControl { count },
         _ => return Err("what is wanted is not known: see --help".into()),
     })
 }

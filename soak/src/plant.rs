@@ -17,9 +17,10 @@ pub enum Fault {
     Fd,
     Memory,
     Wake,
+    Hang,
 }
 
-const FAULTS: [(&str, Fault); 11] = [
+const FAULTS: [(&str, Fault); 12] = [
     ("lose", Fault::Lose),
     ("duplicate", Fault::Duplicate),
     ("reorder", Fault::Reorder),
@@ -31,6 +32,7 @@ const FAULTS: [(&str, Fault); 11] = [
     ("fd", Fault::Fd),
     ("memory", Fault::Memory),
     ("wake", Fault::Wake),
+    ("hang", Fault::Hang),
 ];
 
 /// The fault that was asked for and has not been committed yet.

@@ -131,3 +131,18 @@ fn an_early_timer_and_a_wake_up_are_found() {
         assert_eq!(output.status.success(), is_fine, "{arguments:?}: {output:?}");
     }
 }
+
+/// X2: a child that hangs is told from one that ends.
+#[test]
+fn a_forked_child_that_hangs_is_found() {
+    let forks = |arguments: &[&str]| {
+        let output = Command::new(SOAK).args(["forks", "--count", "6"]).args(arguments).output().unwrap();
+        (output.status.success(), String::from_utf8(output.stdout).unwrap())
+    };
+
+    let (is_fine, said) = forks(&[]);
+    assert!(is_fine && said.matches("0 of 3 children hung, 0 failed").count() == 2, "{said}");
+
+    let (is_fine, said) = forks(&["--seconds", "1", "--plant", "hang"]);
+    assert!(!is_fine && said.contains("1 of 3 children hung"), "{said}");
+}

@@ -101,7 +101,7 @@ impl<T> OwnerCell<T> {
         if self.visiting.load(order) && !planted::is(Bug::StepInAnyway) {
             self.wait_for_visitor();
         }
-        Guard { cell: self, door: None, not_send: PhantomData }
+        Guard { cell: self, _leaving: Leaving(&self.inside), _door: None, not_send: PhantomData }
     }
 
     /// Steps back, and comes in when the visitor has left.
@@ -147,7 +147,7 @@ impl<T> OwnerCell<T> {
         while self.inside.load(SeqCst) && !planted::is(Bug::EnterUnseen) {
             pause.wait();
         }
-        Guard { cell: self, door: Some(door), not_send: PhantomData }
+        Guard { cell: self, _leaving: Leaving(&self.visiting), _door: Some(door), not_send: PhantomData }
     }
 }
 
@@ -217,8 +217,10 @@ impl Pause {
 #[derive(Debug)]
 pub(crate) struct Guard<'a, T> {
     cell: &'a OwnerCell<T>,
+    /// Not a `Drop` of the whole: that would have to clean up after itself, which the owner would pay for.
+    _leaving: Leaving<'a>,
     /// A visitor's; dropped last.
-    door: Option<MutexGuard<'a, ()>>,
+    _door: Option<MutexGuard<'a, ()>>,
     /// It has to be dropped on the thread that it was made on.
     not_send: PhantomData<*const ()>,
 }
@@ -243,16 +245,16 @@ impl<T> DerefMut for Guard<'_, T> {
     }
 }
 
-impl<T> Drop for Guard<'_, T> {
+/// Drops to say that nobody is inside any more.
+#[derive(Debug)]
+struct Leaving<'a>(&'a AtomicBool);
+
+impl Drop for Leaving<'_> {
     #[inline(always)]
     fn drop(&mut self) {
         // Releases what was done inside.
         let order = if planted::is(Bug::LeaveUnreleased) { Relaxed } else { Release };
-        if self.door.is_none() {
-            self.cell.inside.store(false, order);
-        } else {
-            self.cell.visiting.store(false, order);
-        }
+        self.0.store(false, order);
     }
 }
 

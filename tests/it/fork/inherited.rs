@@ -263,7 +263,7 @@ const PAGE: &[Line] = &[
     }),
     ("Handler::remove", |all| {
         let Everything { handler, token, .. } = all;
-        assert_eq!((handler.remove(), handler.remove_what(7), handler.remove_token(*token)), (0, 0, 0));
+        assert_eq!((handler.clear(), handler.remove_what(7), handler.remove_token(*token)), (0, 0, 0));
         assert_eq!((handler.remove_what_with_token(7, *token), handler.remove_if(|_| true)), (0, 0));
     }),
     ("Handler::len", |all| {

@@ -143,7 +143,7 @@ fn r1_of_very_many_that_run_while_they_are_removed_each_is_counted_once_and_none
     const COUNT: usize = 20_000;
     type Remove = fn(&Handler<usize>) -> usize;
     let removes: [Remove; 3] =
-        [Handler::remove, |handler| handler.remove_what(1), |handler| handler.remove_if(|_| true)];
+        [Handler::clear, |handler| handler.remove_what(1), |handler| handler.remove_if(|_| true)];
     for remove in removes {
         watched(move || {
             let [ran, late] = [(); 2].map(|()| Arc::new(AtomicUsize::new(0)));
