@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use alooper::{HandlerThread, Interest, FdNext};
+use alooper::{FdNext, HandlerThread, Interest};
 use nix::{
     libc,
     sys::{
