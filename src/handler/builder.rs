@@ -144,10 +144,9 @@ pub(crate) fn send<M: 'static>(
     let stamp = Stamp { asynchronous, ..stamp };
     let labels = message::labels_of(&message);
     if const { Body::has_room_for::<M>() } {
-        let home = recipient.shared.home();
         match recipient
             .shared
-            .post(post(recipient, stamp, labels), message, |body, message| body.fill_message(message, home))
+            .post(post(recipient, stamp, labels), message, |body, message, home| body.fill_message(message, home))
         {
             Ok(id) => Ok(Posted::sent(recipient.shared.id, id, recipient.of)),
             Err(refused) => Err(refused.stays(stamp.origin)),
@@ -172,8 +171,7 @@ fn send_body<M: 'static>(
     labels: Labels,
     body: Body,
 ) -> Result<Posted<M>, Rejected<M>> {
-    let home = recipient.shared.home();
-    let fill = |place: &mut Body, mut body: Body| {
+    let fill = |place: &mut Body, mut body: Body, home| {
         body.set_home(home);
         body.move_to(place);
     };

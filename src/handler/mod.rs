@@ -11,6 +11,7 @@ use std::{
     any,
     cell::Cell,
     fmt::{self, Debug, Formatter},
+    mem,
     panic::Location,
     rc::Rc,
     sync::{Arc, Weak},
@@ -28,7 +29,7 @@ use crate::{
     handler::{builder::MessageBuilder, recipient::Recipient},
     looper::{Looper, handle::LooperHandle, posted::Posted},
     mem::{
-        drop::{Shielded, drop_each},
+        drop::drop_each,
         erased::{ANYWHERE, Of},
         slots::Key,
     },
@@ -111,13 +112,19 @@ impl<M> Drop for Front<M> {
 }
 
 /// A handler on the looper's thread.
-struct Receiver<M, F> {
+struct Receiver<M, F: 'static> {
     of: Of<M>,
     /// Taken out while it runs. Dropped perhaps while a message's panic unwinds.
-    callback: Cell<Option<Shielded<Box<F>>>>,
+    callback: Cell<Option<Box<F>>>,
 }
 
-impl<M: 'static, F> Receiver<M, F> {
+impl<M, F: 'static> Drop for Receiver<M, F> {
+    fn drop(&mut self) {
+        drop_each(self.callback.take());
+    }
+}
+
+impl<M: 'static, F: 'static> Receiver<M, F> {
     /// Runs `call` with the callback, unless that runs already.
     #[inline]
     fn call(&self, call: impl FnOnce(&mut F)) {
@@ -130,11 +137,11 @@ impl<M: 'static, F> Receiver<M, F> {
 
 impl<M: 'static, F: FnMut(&Looper, M) + 'static> Receiver<M, F> {
     fn at_home(of: Of<M>, callback: Box<F>) -> Callee {
-        Rc::new(Box::new(Receiver { of, callback: Cell::new(Some(Shielded::new(callback))) }))
+        Rc::new(Box::new(Receiver { of, callback: Cell::new(Some(callback)) }))
     }
 }
 
-impl<M: 'static, F: FnMut(&Looper, M)> Target for Receiver<M, F> {
+impl<M: 'static, F: FnMut(&Looper, M) + 'static> Target for Receiver<M, F> {
     fn run(&self, looper: &Looper, body: &mut Body) {
         if const { Body::has_room_for::<M>() } {
             if let Some(message) = body.open(self.of) {
@@ -152,13 +159,14 @@ impl<M: 'static, F: FnMut(&Looper, M)> Target for Receiver<M, F> {
 
 /// A callback that runs, and is put back after that, also if it panics.
 struct Run<'a, F> {
-    place: &'a Cell<Option<Shielded<Box<F>>>>,
-    callback: Option<Shielded<Box<F>>>,
+    place: &'a Cell<Option<Box<F>>>,
+    callback: Option<Box<F>>,
 }
 
 impl<F> Drop for Run<'_, F> {
     fn drop(&mut self) {
-        self.place.set(self.callback.take());
+        // There is nothing to drop: the place was emptied for this, or by one further out.
+        mem::forget(self.place.replace(self.callback.take()));
     }
 }
 

@@ -319,7 +319,7 @@ impl LooperHandle {
         let _noted = Noted { shared: &self.shared, key: self.shared.note_call(&call) };
         let side = Side(call.clone());
         // One that is refused is dropped at once, and says so.
-        let fill = |body: &mut Body, side: Side<_, _>| body.fill(move |looper: &Looper| side.run(looper));
+        let fill = |body: &mut Body, side: Side<_, _>, _| body.fill(move |looper: &Looper| side.run(looper));
         let posted = self.shared.post(Post::closure(stamp), side, fill).ok();
         let mut state = call.state.lock();
         loop {

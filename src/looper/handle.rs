@@ -211,7 +211,7 @@ impl LooperHandle {
     where
         P: FnOnce(&Looper) + Send + 'static,
     {
-        match self.shared.post(Post::closure(stamp), callback, Body::fill) {
+        match self.shared.post(Post::closure(stamp), callback, |body, callback, _| body.fill(callback)) {
             Ok(name) => Ok(Posted::once(self.shared.id, name)),
             Err(refused) => Err(refuse(refused, stamp.origin)),
         }
@@ -260,7 +260,7 @@ impl LooperHandle {
     {
         let repetition = Repetition::new();
         let tick = Tick::new(callback, stamp, due, period, &repetition);
-        let fill = |place: &mut Body, tick: Box<Tick<P>>| place.fill(move |looper: &Looper| tick.run(looper));
+        let fill = |place: &mut Body, tick: Box<Tick<P>>, _| place.fill(move |looper: &Looper| tick.run(looper));
         let first = |tick| self.shared.leave(Post::closure(stamp), tick, fill);
         match repetition.post_next(&self.shared, tick, first) {
             Ok(()) => Ok(Posted::repeating(self.shared.id, repetition)),

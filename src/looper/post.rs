@@ -136,7 +136,7 @@ impl Looper {
     {
         let shared = self.shared();
         let here = self.core.here;
-        let fill = |body: &mut Body, callback| body.fill_local(callback, here);
+        let fill = |body: &mut Body, callback, _| body.fill_local(callback, here);
         match shared.leave_on(here, Post::closure(stamp), callback, fill) {
             Ok((name, signal)) => {
                 shared.signal_if(signal);
@@ -216,7 +216,7 @@ impl Looper {
     {
         let repetition = tick.repetition.clone();
         let shared = self.shared();
-        let fill = |body: &mut Body, tick: Box<Tick<F>>| {
+        let fill = |body: &mut Body, tick: Box<Tick<F>>, _| {
             body.fill_local(move |looper: &Looper| tick.run(looper), self.core.here);
         };
         repetition.post_next(shared, tick, |tick| shared.leave(Post::closure(tick.stamp), tick, fill))

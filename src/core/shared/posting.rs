@@ -31,13 +31,14 @@ impl Post<'_> {
 }
 
 impl Shared {
-    /// Posts what `fill` makes of `value`, which is given back if the looper has quit.
+    /// Posts what `fill` makes of `value`, which is given back if the looper has quit. `fill` is told the number of the
+    /// thread that alone may drop what is posted, or [`ANYWHERE`].
     #[inline]
     pub(crate) fn post<T>(
         &self,
         post: Post<'_>,
         value: T,
-        fill: impl FnOnce(&mut Body, T),
+        fill: impl FnOnce(&mut Body, T, u32),
     ) -> Result<MessageId, Refused<T>> {
         let (id, signal) = self.leave(post, value, fill)?;
         self.signal_if(signal);
@@ -50,7 +51,7 @@ impl Shared {
         &self,
         post: Post<'_>,
         value: T,
-        fill: impl FnOnce(&mut Body, T),
+        fill: impl FnOnce(&mut Body, T, u32),
     ) -> Result<(MessageId, Signal), Refused<T>> {
         match self.owner.here() {
             Some(here) => self.leave_on(here, post, value, fill),
@@ -65,7 +66,7 @@ impl Shared {
         here: Here,
         post: Post<'_>,
         value: T,
-        fill: impl FnOnce(&mut Body, T),
+        fill: impl FnOnce(&mut Body, T, u32),
     ) -> Result<(MessageId, Signal), Refused<T>> {
         if self.is_inherited() {
             return Err(self.rejected(value));
@@ -85,7 +86,7 @@ impl Shared {
         let seq = desk.last;
         let id = desk.queue.insert_plain(seq, |message| {
             (message.origin, message.address) = (post.stamp.origin, post.address());
-            fill(&mut message.body, value);
+            fill(&mut message.body, value, here.number().get());
         });
         Ok((id, Signal::Saved))
     }
@@ -97,9 +98,10 @@ impl Shared {
         desk: OwnerGuard<'_, Desk>,
         post: Post<'_>,
         value: T,
-        fill: impl FnOnce(&mut Body, T),
+        fill: impl FnOnce(&mut Body, T, u32),
     ) -> Result<(MessageId, Signal), Refused<T>> {
-        self.leave_in_queue(desk, post, value, &self.account.own, fill)
+        let home = self.owner.get();
+        self.leave_in_queue(desk, post, value, (&self.account.own, home), fill)
     }
 
     #[inline(never)]
@@ -107,7 +109,7 @@ impl Shared {
         &self,
         post: Post<'_>,
         value: T,
-        fill: impl FnOnce(&mut Body, T),
+        fill: impl FnOnce(&mut Body, T, u32),
     ) -> Result<(MessageId, Signal), Refused<T>> {
         let Some(ours) = self.ours() else {
             return Err(self.rejected(value));
@@ -115,7 +117,7 @@ impl Shared {
         if post.is_plain() && !self.is_watched() {
             self.leave_in_inbox(post, value, fill)
         } else {
-            self.leave_in_queue(self.raw_desk(ours), post, value, &self.account.visiting, fill)
+            self.leave_in_queue(self.raw_desk(ours), post, value, (&self.account.visiting, ANYWHERE), fill)
         }
     }
 
@@ -125,8 +127,8 @@ impl Shared {
         mut desk: OwnerGuard<'_, Desk>,
         post: Post<'_>,
         value: T,
-        count: &Counter,
-        fill: impl FnOnce(&mut Body, T),
+        (count, home): (&Counter, u32),
+        fill: impl FnOnce(&mut Body, T, u32),
     ) -> Result<(MessageId, Signal), Refused<T>> {
         let Stamp { when, asynchronous, origin } = post.stamp;
         if self.inbox.is_closed() {
@@ -155,7 +157,7 @@ impl Shared {
         }
         let id = desk.queue.insert(seq, time, extra, |message| {
             (message.origin, message.address) = (origin, post.address());
-            fill(&mut message.body, value);
+            fill(&mut message.body, value, home);
         });
         let signal = self.signal_for(&desk, when, Place::new(time, seq));
         Ok((id, signal))
@@ -183,7 +185,7 @@ impl Shared {
         &self,
         post: Post<'_>,
         value: T,
-        fill: impl FnOnce(&mut Body, T),
+        fill: impl FnOnce(&mut Body, T, u32),
     ) -> Result<(MessageId, Signal), Refused<T>> {
         if planted::is(Bug::SignalBeforePush) {
             self.signal_if(self.inbox.leave_chores());
@@ -197,7 +199,7 @@ impl Shared {
         let tally = post.to.map(|to| to.tally);
         let (seq, signal) = inbox.push(time, tally, |message| {
             (message.origin, message.address) = (post.stamp.origin, post.address());
-            fill(&mut message.body, value);
+            fill(&mut message.body, value, ANYWHERE);
         });
         let signal = if planted::is(Bug::SignalBeforePush) { Signal::Saved } else { signal };
         Ok((MessageId::plain(seq), signal))
