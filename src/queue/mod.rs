@@ -197,6 +197,7 @@ impl<C> Queue<C> {
     }
 
     /// Puts an accepted message at its place: where it lies. It was posted after all before. `fill` makes it.
+    #[inline]
     pub(crate) fn insert(
         &mut self,
         seq: Seq,
@@ -221,15 +222,14 @@ impl<C> Queue<C> {
         }
         let entry = self.others.vacant_entry();
         let id = MessageId { seq, slot: u32::try_from(entry.key()).expect("memory ends before 2^32 messages do") };
-        let mut message = Message { seq, when, ..Message::vacant() };
-        fill(&mut message);
+        let message = entry.insert(Message { seq, when, ..Message::vacant() });
+        fill(message);
         if self.handlers.listing.is_some()
             && let Some(target) = message.address.target()
         {
             message.address.set_listed();
             self.handlers.list(id, target, Labels { what: message.address.what(), token: extra.token });
         }
-        entry.insert(message);
         line.push(when, id);
         id
     }

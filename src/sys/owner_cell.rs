@@ -75,12 +75,12 @@ impl<T> OwnerCell<T> {
     /// If the owner is inside already.
     #[inline]
     pub(crate) fn lock(&self) -> Guard<'_, T> {
-        if self.owner.is_here() { self.enter() } else { self.visit() }
+        if self.owner.is_here() { Guard { inside: self.enter(), _door: None } } else { self.visit() }
     }
 
     /// As [`lock`](OwnerCell::lock), on the owner's thread.
     #[inline(always)]
-    pub(crate) fn lock_here(&self, here: Here) -> Guard<'_, T> {
+    pub(crate) fn lock_here(&self, here: Here) -> OwnersGuard<'_, T> {
         assert!(here.number() == self.owner, "it is the owner's thread");
         self.enter()
     }
@@ -93,7 +93,7 @@ impl<T> OwnerCell<T> {
     }
 
     #[inline(always)]
-    fn enter(&self) -> Guard<'_, T> {
+    fn enter(&self) -> OwnersGuard<'_, T> {
         assert!(!self.inside.swap(true, SeqCst), "a looper's queue is not entered twice");
         owners_fence();
         // Acquires what the last visitor did.
@@ -101,7 +101,7 @@ impl<T> OwnerCell<T> {
         if self.visiting.load(order) && !planted::is(Bug::StepInAnyway) {
             self.wait_for_visitor();
         }
-        Guard { cell: self, _leaving: Leaving(&self.inside), _door: None, not_send: PhantomData }
+        OwnersGuard { cell: self, _leaving: Leaving(&self.inside), not_send: PhantomData }
     }
 
     /// Steps back, and comes in when the visitor has left.
@@ -147,7 +147,8 @@ impl<T> OwnerCell<T> {
         while self.inside.load(SeqCst) && !planted::is(Bug::EnterUnseen) {
             pause.wait();
         }
-        Guard { cell: self, _leaving: Leaving(&self.visiting), _door: Some(door), not_send: PhantomData }
+        let inside = OwnersGuard { cell: self, _leaving: Leaving(&self.visiting), not_send: PhantomData };
+        Guard { inside, _door: Some(door) }
     }
 }
 
@@ -213,19 +214,40 @@ impl Pause {
     }
 }
 
-/// What is inside, for as long as this lives.
+/// What is inside, for as long as this lives: the owner's, or a visitor's. Dropped in this order.
 #[derive(Debug)]
 pub(crate) struct Guard<'a, T> {
+    inside: OwnersGuard<'a, T>,
+    _door: Option<MutexGuard<'a, ()>>,
+}
+
+/// Likewise, the owner's, which has no door to shut.
+#[derive(Debug)]
+pub(crate) struct OwnersGuard<'a, T> {
     cell: &'a OwnerCell<T>,
     /// Not a `Drop` of the whole: that would have to clean up after itself, which the owner would pay for.
     _leaving: Leaving<'a>,
-    /// A visitor's; dropped last.
-    _door: Option<MutexGuard<'a, ()>>,
     /// It has to be dropped on the thread that it was made on.
     not_send: PhantomData<*const ()>,
 }
 
 impl<T> Deref for Guard<'_, T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        &self.inside
+    }
+}
+
+impl<T> DerefMut for Guard<'_, T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.inside
+    }
+}
+
+impl<T> Deref for OwnersGuard<'_, T> {
     type Target = T;
 
     #[inline]
@@ -236,7 +258,7 @@ impl<T> Deref for Guard<'_, T> {
     }
 }
 
-impl<T> DerefMut for Guard<'_, T> {
+impl<T> DerefMut for OwnersGuard<'_, T> {
     #[inline]
     #[allow(unsafe_code, reason = "the queue's cell: see docs/performance.md")]
     fn deref_mut(&mut self) -> &mut T {

@@ -33,7 +33,7 @@ impl Shared {
 
     /// Locks the queue as it is now, mail included.
     #[inline]
-    pub(super) fn desk(&self, ours: Ours) -> OwnerGuard<'_, Desk> {
+    pub(super) fn desk(&self, ours: Ours) -> Guard<'_, Desk> {
         let mut desk = self.raw_desk(ours);
         self.collect(&mut desk);
         desk
@@ -41,7 +41,7 @@ impl Shared {
 
     /// Locks the queue as it is.
     #[inline]
-    pub(super) fn raw_desk(&self, _: Ours) -> OwnerGuard<'_, Desk> {
+    pub(super) fn raw_desk(&self, _: Ours) -> Guard<'_, Desk> {
         self.desk.lock()
     }
 

@@ -48,7 +48,7 @@ use crate::{
     sys::{
         epoll::Epoll,
         fork::Process,
-        sync::{Condvar, Here, Mutex, OwnerCell, OwnerGuard, ThreadNumber, current_thread},
+        sync::{Condvar, Guard, Here, Mutex, OwnerCell, OwnersGuard, ThreadNumber, current_thread},
         waker::Waker,
     },
     time::{Clock, Moment},

@@ -1,5 +1,7 @@
 //! Posting: on the looper's thread straight into the queue; from others, what is plain into the inbox.
 
+use std::ops::DerefMut;
+
 use super::*;
 
 /// What is posted, but for its value: when and how, whom it is for, and its token.
@@ -95,7 +97,7 @@ impl Shared {
     #[inline(never)]
     fn leave_here<T>(
         &self,
-        desk: OwnerGuard<'_, Desk>,
+        desk: OwnersGuard<'_, Desk>,
         post: Post<'_>,
         value: T,
         fill: impl FnOnce(&mut Body, T, u32),
@@ -122,9 +124,10 @@ impl Shared {
     }
 
     /// Puts a message straight into the queue, behind what was left in the inbox.
+    #[inline(always)]
     fn leave_in_queue<T>(
         &self,
-        mut desk: OwnerGuard<'_, Desk>,
+        mut desk: impl DerefMut<Target = Desk>,
         post: Post<'_>,
         value: T,
         (count, home): (&Counter, u32),

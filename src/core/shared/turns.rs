@@ -107,7 +107,7 @@ impl Shared {
     #[inline(never)]
     fn next_message_or_mail(
         &self,
-        mut desk: OwnerGuard<'_, Desk>,
+        mut desk: OwnersGuard<'_, Desk>,
         now: Moment,
         begun: &mut Begun<Looper>,
     ) -> Result<(), Option<Moment>> {
