@@ -183,7 +183,7 @@ fn f8_a_socket_that_was_added_before_it_listens_accepts() {
         let accepted = Rc::new(Cell::new(0));
         let count = accepted.clone();
         let accept = move |_: &Looper, socket: &mut Rc<OwnedFd>, _: Events| {
-            count.set(count.get() + usize::from(nix::sys::socket::accept(socket.as_raw_fd()).is_ok()));
+            count.set(count.get() + usize::from(nix::sys::socket::accept(&**socket).is_ok()));
             FdNext::Keep
         };
         looper.add_fd(socket.clone(), Interest::INPUT, accept).unwrap();
