@@ -80,8 +80,12 @@ pub(crate) struct Queue<C: 'static> {
     dropped: Dropped<C>,
     /// How all that are not pending any more have ended; `posted` is the sum of all.
     account: Arc<Account>,
+    /// The posting order of the last message in it.
+    last: Seq,
     /// The latest time that a plain message or a barrier was given: they never go back.
     latest: Moment,
+    /// The looper has looked at the clock since it last waited, more or less: `latest` is not long ago.
+    pub(crate) is_fresh: bool,
 }
 
 /// A message that was taken out of the queue.
@@ -163,8 +167,17 @@ impl<C> Queue<C> {
             handlers: Handlers::default(),
             dropped: Dropped::default(),
             account: account.clone(),
+            last: Seq::default(),
             latest: Moment::EARLIEST,
+            is_fresh: false,
         }
+    }
+
+    /// The posting order of the next message, or of a barrier.
+    #[inline]
+    pub(crate) fn next_seq(&mut self, lane: Lane, asynchronous: bool) -> Seq {
+        self.last = self.last.next(lane, asynchronous);
+        self.last
     }
 
     /// Whether the next plain message can be put in by [`insert_plain`](Queue::insert_plain).
@@ -234,8 +247,9 @@ impl<C> Queue<C> {
         id
     }
 
-    /// Takes over plain messages of other threads, as they lie.
-    pub(crate) fn append(&mut self, batches: &mut Batches<C>, latest: Moment) {
+    /// Takes over plain messages of other threads, as they lie: up to the one of the posting order `last`.
+    pub(crate) fn append(&mut self, batches: &mut Batches<C>, latest: Moment, last: Seq) {
+        self.last = self.last.max(last);
         self.synchronous.ready.append(batches, self.latest);
         self.latest = self.latest.max(latest);
     }

@@ -15,13 +15,12 @@ use crate::{
 /// A queue that numbers what is put in, as who posts does.
 struct Numbered<T> {
     queue: Queue<()>,
-    last: Seq,
     of: Of<T>,
 }
 
 impl<T> Default for Numbered<T> {
     fn default() -> Self {
-        Numbered { queue: Queue::new(&Arc::default()), last: Seq::default(), of: Of::new() }
+        Numbered { queue: Queue::new(&Arc::default()), of: Of::new() }
     }
 }
 
@@ -35,9 +34,9 @@ impl<T: 'static> Numbered<T> {
     }
 
     fn put_with(&mut self, lane: Lane, asynchronous: bool, when: Moment, extra: Extra, value: T) -> MessageId {
-        self.last = self.last.next(lane, asynchronous);
+        let seq = self.queue.next_seq(lane, asynchronous);
         self.queue.account.own.add(1);
-        self.queue.insert(self.last, when, extra, |message| {
+        self.queue.insert(seq, when, extra, |message| {
             message.address = Address::NOBODY;
             message.body.fill_message(value, ANYWHERE);
         })
@@ -346,8 +345,7 @@ fn m1_m5_what_comes_from_the_inbox_runs_before_what_is_posted_after_it() {
         let message = batches.place();
         (message.seq, message.when, message.address) = (Seq::remote(order), when, Address::NOBODY);
         message.body.fill_message(text, ANYWHERE);
-        queue.queue.append(&mut batches, when);
-        queue.last = Seq::remote(order);
+        queue.queue.append(&mut batches, when, Seq::remote(order));
         MessageId::plain(Seq::remote(order))
     };
     queue.put_in(Lane::Plain, false, later, "first");
@@ -372,7 +370,6 @@ const STEPS: usize = 10;
 /// A queue with the messages of two handlers that take turns; `what` is the last digit of their number.
 struct Sending {
     queue: Queue<()>,
-    last: Seq,
     handlers: [Key; 2],
     tallies: [Arc<Tally>; 2],
     ids: Vec<MessageId>,
@@ -383,7 +380,7 @@ impl Sending {
         let mut queue = Queue::new(&Arc::default());
         let tallies = [Arc::new(Tally::default()), Arc::new(Tally::default())];
         let handlers = [0, 1].map(|handler| queue.handlers.add("numbers", tallies[handler].clone()));
-        let mut sending = Sending { queue, last: Seq::default(), handlers, tallies, ids: Vec::new() };
+        let mut sending = Sending { queue, handlers, tallies, ids: Vec::new() };
         (0..count).for_each(|_| sending.send());
         sending
     }
@@ -391,10 +388,10 @@ impl Sending {
     fn send(&mut self) {
         let order = self.ids.len();
         let address = Address::new(self.handlers[order % 2].index(), Some((order / 2 % 10) as i32));
-        self.last = self.last.next(Lane::Plain, false);
+        let seq = self.queue.next_seq(Lane::Plain, false);
         self.queue.account.own.add(1);
         self.tallies[order % 2].own.add(1);
-        self.ids.push(self.queue.insert(self.last, Moment::EARLIEST, Extra::default(), |message| {
+        self.ids.push(self.queue.insert(seq, Moment::EARLIEST, Extra::default(), |message| {
             message.address = address;
             message.body.fill_message(order, ANYWHERE);
         }));

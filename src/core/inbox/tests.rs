@@ -11,7 +11,7 @@ fn push(inbox: &Inbox<()>) -> Signal {
 
 fn empty(inbox: &Inbox<()>) {
     let mut queue = Queue::new(&Arc::default());
-    inbox.take_mail(|mail, latest, _| queue.append(mail, latest));
+    inbox.take_mail(|mail, latest, last| queue.append(mail, latest, last));
 }
 
 /// An inbox whose mail the looper has taken.
@@ -34,7 +34,7 @@ fn m5_messages_stand_in_the_order_in_which_they_came_and_their_times_never_go_ba
     assert_eq!(inbox.open().unwrap().latest(), Some(later));
     inbox.take_mail(|mail, latest, last| {
         assert_eq!((latest, last), (later, pushed[2]));
-        Queue::new(&Arc::default()).append(mail, latest);
+        Queue::new(&Arc::default()).append(mail, latest, last);
     });
     assert!(!inbox.has_mail());
     assert_eq!(inbox.open().unwrap().latest(), None, "there is none to take the time from");

@@ -7,18 +7,17 @@ impl Shared {
     pub(crate) fn add_barrier(&self, origin: Origin) -> Result<Place, RejectReason> {
         // Before the mail is collected: what comes in between has a later time.
         let now = self.clock.now();
-        let mut desk = self.desk(self.ours().ok_or(RejectReason::Forked)?);
+        let mut queue = self.queue(self.ours().ok_or(RejectReason::Forked)?);
         if let Some(reason) = self.inbox.closed() {
             return Err(reason);
         }
-        desk.last = desk.last.next(Lane::Timed, false);
-        let seq = desk.last;
-        let place = desk.queue.add_barrier(seq, now, origin);
+        let seq = queue.next_seq(Lane::Timed, false);
+        let place = queue.add_barrier(seq, now, origin);
         self.inbox.set_barred(true);
         // A looper that is asleep has to get up for the alarm.
-        let alarm = self.next_alarm(&desk.queue);
+        let alarm = self.next_alarm(&queue);
         let signal = alarm.map_or(Signal::Saved, |alarm| self.inbox.rouse_for(alarm));
-        drop(desk);
+        drop(queue);
         self.signal_if(signal);
         Ok(place)
     }
@@ -35,26 +34,26 @@ impl Shared {
         let Some(ours) = self.ours() else {
             return;
         };
-        let mut desk = self.raw_desk(ours);
-        if !desk.queue.remove_barrier(place) {
+        let mut queue = self.raw_queue(ours);
+        if !queue.remove_barrier(place) {
             return;
         }
         if planted::is(Bug::CollectBeforeRelease) {
-            self.collect(&mut desk);
+            self.collect(&mut queue);
         }
-        self.inbox.set_barred(desk.queue.first_barrier().is_some());
+        self.inbox.set_barred(queue.first_barrier().is_some());
         // Only now: who posted before that has left the wake to this.
         if !planted::is(Bug::CollectBeforeRelease) {
-            self.collect(&mut desk);
+            self.collect(&mut queue);
         }
-        let due = desk.queue.next_due().filter(|_| !planted::is(Bug::RouseBeforeRelease));
+        let due = queue.next_due().filter(|_| !planted::is(Bug::RouseBeforeRelease));
         let signal = match due {
             // Also one that is about to sleep has to look again.
-            _ if desk.queue.ends_await() => self.inbox.leave_chores(),
+            _ if queue.ends_await() => self.inbox.leave_chores(),
             Some(due) => self.inbox.rouse_for(due),
             None => Signal::Saved,
         };
-        drop(desk);
+        drop(queue);
         self.signal_if(signal);
     }
 

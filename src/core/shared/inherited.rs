@@ -33,22 +33,22 @@ impl Shared {
 
     /// Locks the queue as it is now, mail included.
     #[inline]
-    pub(super) fn desk(&self, ours: Ours) -> Guard<'_, Desk> {
-        let mut desk = self.raw_desk(ours);
-        self.collect(&mut desk);
-        desk
+    pub(super) fn queue(&self, ours: Ours) -> Guard<'_, Queue<Looper>> {
+        let mut queue = self.raw_queue(ours);
+        self.collect(&mut queue);
+        queue
     }
 
     /// Locks the queue as it is.
     #[inline]
-    pub(super) fn raw_desk(&self, _: Ours) -> Guard<'_, Desk> {
-        self.desk.lock()
+    pub(super) fn raw_queue(&self, _: Ours) -> Guard<'_, Queue<Looper>> {
+        self.queue.lock()
     }
 
     /// Runs `look` on the queue without the mail. A forked child has an empty one.
     pub(crate) fn with_raw_queue<R: Default>(&self, look: impl FnOnce(&mut Queue<Looper>) -> R) -> R {
         match self.ours() {
-            Some(ours) => look(&mut self.raw_desk(ours).queue),
+            Some(ours) => look(&mut self.raw_queue(ours)),
             None => R::default(),
         }
     }
@@ -56,7 +56,7 @@ impl Shared {
     /// Runs `look` on the queue as it is now, mail included. A forked child has an empty one.
     pub(crate) fn with_queue<R: Default>(&self, look: impl FnOnce(&mut Queue<Looper>) -> R) -> R {
         match self.ours() {
-            Some(ours) => look(&mut self.desk(ours).queue),
+            Some(ours) => look(&mut self.queue(ours)),
             None => R::default(),
         }
     }
@@ -71,7 +71,7 @@ impl Drop for Shared {
     /// drop.
     fn drop(&mut self) {
         if self.is_inherited() {
-            mem::forget(mem::replace(self.desk.get_mut(), Desk::new(&self.account)));
+            mem::forget(mem::replace(self.queue.get_mut(), Queue::new(&self.account)));
             self.inbox.forget();
             self.fds.forget();
         }

@@ -43,7 +43,7 @@ use crate::{
         self, Begun, Dropped, Hold, Queue,
         account::{Account, Counter, MessageCounts, Tally},
         labels::Token,
-        message::{Address, Extra, Lane, MessageId, Origin, Place, Seq},
+        message::{Address, Extra, Lane, MessageId, Origin, Place},
     },
     sys::{
         epoll::Epoll,
@@ -84,7 +84,7 @@ pub(crate) struct Shared {
     /// How many messages there were, and how they have ended.
     account: Arc<Account>,
     pub(crate) inbox: Inbox<Looper>,
-    desk: OwnerCell<Desk>,
+    queue: OwnerCell<Queue<Looper>>,
     /// How often messages were not held any more, and who waits for that.
     releases: Mutex<u64>,
     released: Condvar,
@@ -103,22 +103,6 @@ pub(crate) struct Shared {
     /// The next number of something that has to have one.
     ids: AtomicU64,
     pub(crate) counters: Counters,
-}
-
-/// The queue, with what is needed to fill it.
-#[derive(Debug)]
-struct Desk {
-    queue: Queue<Looper>,
-    /// The posting order of the last message in it.
-    last: Seq,
-    /// The looper has looked at the clock since it last waited, more or less: [`Queue::latest`] is not long ago.
-    is_fresh: bool,
-}
-
-impl Desk {
-    fn new(account: &Arc<Account>) -> Desk {
-        Desk { queue: Queue::new(account), last: Seq::default(), is_fresh: false }
-    }
 }
 
 /// What is counted on the looper's thread alone, for all to read.
@@ -150,7 +134,7 @@ impl Shared {
             owner,
             process: Process::current(),
             inbox: Inbox::new(&account),
-            desk: OwnerCell::new(owner, Desk::new(&account)),
+            queue: OwnerCell::new(owner, Queue::new(&account)),
             account,
             releases: Mutex::new(0),
             released: Condvar::new(),
@@ -215,15 +199,15 @@ impl Shared {
     /// A closure that has to be dropped on the looper's thread stays in the queue, apart from what is pending, until
     /// that thread drops it: in the caller's hands it could outlive the looper.
     pub(crate) fn cancel(&self, id: MessageId) -> Option<queue::Taken<Looper>> {
-        let mut desk = self.desk(self.ours()?);
-        let mut taken = desk.queue.cancel(id)?;
+        let mut queue = self.queue(self.ours()?);
+        let mut taken = queue.cancel(id)?;
         // A message may be dropped by whoever finds it by its handler.
         if taken.is_handlers || taken.body.is_here() {
             return Some(taken);
         }
-        desk.queue.drop_at_home(mem::take(&mut taken.body));
+        queue.drop_at_home(mem::take(&mut taken.body));
         let signal = self.inbox.leave_chores();
-        drop(desk);
+        drop(queue);
         self.signal_if(signal);
         Some(taken)
     }
@@ -236,14 +220,14 @@ impl Shared {
         let thread = current_thread().id();
         loop {
             let seen = *self.releases.lock();
-            let mut desk = self.raw_desk(ours);
-            match desk.queue.hold(id, thread) {
-                Hold::Held => return desk.queue.body(id).map(mem::take),
+            let mut queue = self.raw_queue(ours);
+            match queue.hold(id, thread) {
+                Hold::Held => return queue.body(id).map(mem::take),
                 Hold::Gone | Hold::Mine => return None,
                 Hold::Busy if !may_wait || planted::is(Bug::PassHeld) => return None,
                 Hold::Busy => {}
             }
-            drop(desk);
+            drop(queue);
             let mut releases = self.releases.lock();
             while *releases == seen {
                 releases = self.released.wait(releases);
@@ -262,19 +246,19 @@ impl Shared {
         let Some(ours) = self.ours() else {
             return (false, None, Some(body));
         };
-        let mut desk = self.raw_desk(ours);
-        let is_pending = desk.queue.contains(id);
-        let removed = if remove { desk.queue.cancel(id) } else { None };
-        let left = match desk.queue.body(id) {
+        let mut queue = self.raw_queue(ours);
+        let is_pending = queue.contains(id);
+        let removed = if remove { queue.cancel(id) } else { None };
+        let left = match queue.body(id) {
             Some(place) => {
                 *place = body;
                 None
             }
             None => Some(body),
         };
-        let is_awaited = desk.queue.release(id) && !planted::is(Bug::ReleaseSilently);
+        let is_awaited = queue.release(id) && !planted::is(Bug::ReleaseSilently);
         let signal = if is_awaited { self.inbox.leave_chores() } else { Signal::Saved };
-        drop(desk);
+        drop(queue);
         *self.releases.lock() += 1;
         self.released.notify_all();
         self.signal_if(signal);
@@ -283,19 +267,15 @@ impl Shared {
 
     /// Takes over what others have left in the inbox, as it lies.
     #[inline]
-    fn collect(&self, desk: &mut Desk) {
+    fn collect(&self, queue: &mut Queue<Looper>) {
         if self.inbox.has_mail() {
-            self.collect_now(desk);
+            self.collect_now(queue);
         }
     }
 
     #[cold]
-    fn collect_now(&self, desk: &mut Desk) {
-        let Desk { queue, last, .. } = desk;
-        self.inbox.take_mail(|mail, latest, posted| {
-            queue.append(mail, latest);
-            *last = posted.max(*last);
-        });
+    fn collect_now(&self, queue: &mut Queue<Looper>) {
+        self.inbox.take_mail(|mail, latest, last| queue.append(mail, latest, last));
     }
 
     pub(crate) fn is_pending(&self, id: MessageId) -> bool {
@@ -324,7 +304,7 @@ impl Shared {
             return 0;
         };
         tally.try_pending().unwrap_or_else(|| {
-            let _desk = self.raw_desk(ours);
+            let _queue = self.raw_queue(ours);
             tally.pending()
         })
     }
@@ -339,14 +319,14 @@ impl Shared {
             return MessageCounts::default();
         };
         self.account.try_report().unwrap_or_else(|| {
-            let _desk = self.raw_desk(ours);
+            let _queue = self.raw_queue(ours);
             self.account.report()
         })
     }
 
     /// Takes what a quit has given up.
     pub(crate) fn take_dropped(&self) -> Dropped<Looper> {
-        self.ours().map_or_else(Dropped::default, |ours| self.raw_desk(ours).queue.take_dropped())
+        self.ours().map_or_else(Dropped::default, |ours| self.raw_queue(ours).take_dropped())
     }
 
     /// Makes the next poll return at once, or the present one.
@@ -403,22 +383,22 @@ impl Shared {
             return;
         };
         self.fds.close(RejectReason::Quit);
-        let mut desk = self.raw_desk(ours);
+        let mut queue = self.raw_queue(ours);
         let Some(signal) = self.inbox.close(RejectReason::Quit) else {
             return;
         };
         match how {
             Quit::Now => {
-                self.collect(&mut desk);
-                desk.queue.give_up_all();
+                self.collect(&mut queue);
+                queue.give_up_all();
             }
             Quit::Safely => {
                 // What is plain is due, wherever it is.
-                self.collect(&mut desk);
-                desk.queue.give_up_later_than(self.clock.now());
+                self.collect(&mut queue);
+                queue.give_up_later_than(self.clock.now());
             }
         }
-        drop(desk);
+        drop(queue);
         if how == Quit::Now {
             // Those who wait for calls need not wait for the looper's thread.
             let calls = mem::take(&mut *self.calls.lock());
@@ -443,9 +423,9 @@ impl Shared {
     pub(crate) fn shut(&self) {
         self.id.strike();
         self.fds.shut();
-        let mut desk = self.desk.lock();
+        let mut queue = self.queue.lock();
         self.inbox.shut();
-        self.collect(&mut desk);
-        desk.queue.give_up_all();
+        self.collect(&mut queue);
+        queue.give_up_all();
     }
 }

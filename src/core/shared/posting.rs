@@ -73,20 +73,19 @@ impl Shared {
         if self.is_inherited() {
             return Err(self.rejected(value));
         }
-        let mut desk = self.desk.lock_here(here);
+        let mut queue = self.queue.lock_here(here);
         // The common case: nothing but plain messages far and near.
         let is_common =
-            post.is_plain() && desk.is_fresh && desk.queue.is_plain() && !self.is_watched() && self.inbox.is_quiet();
+            post.is_plain() && queue.is_fresh && queue.is_plain() && !self.is_watched() && self.inbox.is_quiet();
         if !is_common {
-            return self.leave_here(desk, post, value, fill);
+            return self.leave_here(queue, post, value, fill);
         }
-        desk.last = desk.last.next(Lane::Plain, false);
         self.account.own.add(1);
         if let Some(to) = post.to {
             to.tally.own.add(1);
         }
-        let seq = desk.last;
-        let id = desk.queue.insert_plain(seq, |message| {
+        let seq = queue.next_seq(Lane::Plain, false);
+        let id = queue.insert_plain(seq, |message| {
             (message.origin, message.address) = (post.stamp.origin, post.address());
             fill(&mut message.body, value, here.number().get());
         });
@@ -97,13 +96,13 @@ impl Shared {
     #[inline(never)]
     fn leave_here<T>(
         &self,
-        desk: OwnersGuard<'_, Desk>,
+        queue: OwnersGuard<'_, Queue<Looper>>,
         post: Post<'_>,
         value: T,
         fill: impl FnOnce(&mut Body, T, u32),
     ) -> Result<(MessageId, Signal), Refused<T>> {
         let home = self.owner.get();
-        self.leave_in_queue(desk, post, value, (&self.account.own, home), fill)
+        self.leave_in_queue(queue, post, value, (&self.account.own, home), fill)
     }
 
     #[inline(never)]
@@ -119,7 +118,7 @@ impl Shared {
         if post.is_plain() && !self.is_watched() {
             self.leave_in_inbox(post, value, fill)
         } else {
-            self.leave_in_queue(self.raw_desk(ours), post, value, (&self.account.visiting, ANYWHERE), fill)
+            self.leave_in_queue(self.raw_queue(ours), post, value, (&self.account.visiting, ANYWHERE), fill)
         }
     }
 
@@ -127,7 +126,7 @@ impl Shared {
     #[inline(always)]
     fn leave_in_queue<T>(
         &self,
-        mut desk: impl DerefMut<Target = Desk>,
+        mut queue: impl DerefMut<Target = Queue<Looper>>,
         post: Post<'_>,
         value: T,
         (count, home): (&Counter, u32),
@@ -135,22 +134,21 @@ impl Shared {
     ) -> Result<(MessageId, Signal), Refused<T>> {
         let Stamp { when, asynchronous, origin } = post.stamp;
         if self.inbox.is_closed() {
-            drop(desk);
+            drop(queue);
             return Err(self.rejected(value));
         }
-        self.collect(&mut desk);
+        self.collect(&mut queue);
         let watched = if self.is_watched() { Some(self.clock.now()) } else { None };
         let extra = Extra { token: post.token, posted: watched };
         let time = match when {
-            When::Now => self.plain_time(&mut desk, watched),
+            When::Now => self.plain_time(&mut queue, watched),
             When::At(time) => {
                 self.inbox.note_timed(time);
                 time
             }
             When::Front => Moment::FRONT,
         };
-        desk.last = desk.last.next(when.lane(), asynchronous);
-        let seq = desk.last;
+        let seq = queue.next_seq(when.lane(), asynchronous);
         count.add(1);
         if let Some(to) = post.to {
             to.tally.own.add(1);
@@ -158,24 +156,24 @@ impl Shared {
         if planted::is(Bug::SignalBeforePush) {
             self.signal_if(self.inbox.rouse_for(Moment::FRONT));
         }
-        let id = desk.queue.insert(seq, time, extra, |message| {
+        let id = queue.insert(seq, time, extra, |message| {
             (message.origin, message.address) = (origin, post.address());
             fill(&mut message.body, value, home);
         });
-        let signal = self.signal_for(&desk, when, Place::new(time, seq));
+        let signal = self.signal_for(&queue, when, Place::new(time, seq));
         Ok((id, signal))
     }
 
     /// The looper's own thread finds it awake, unless it is between the polls of its host. What a barrier holds up is
     /// woken for when that goes.
     #[inline]
-    fn signal_for(&self, desk: &Desk, when: When, place: Place) -> Signal {
+    fn signal_for(&self, queue: &Queue<Looper>, when: When, place: Place) -> Signal {
         if !self.inbox.is_asleep() {
             return Signal::Saved;
         }
         // What is plain stands behind all barriers, whatever its time says.
         let is_behind = |barrier| when == When::Now || place > barrier;
-        let is_barred = !place.seq().is_asynchronous() && desk.queue.first_barrier().is_some_and(is_behind);
+        let is_barred = !place.seq().is_asynchronous() && queue.first_barrier().is_some_and(is_behind);
         match when {
             _ if is_barred => Signal::Saved,
             When::At(time) => self.inbox.rouse_for(time),
@@ -213,12 +211,12 @@ impl Shared {
     /// The clock is read only if that can make a difference: if somebody watches, or if a timed message may have become
     /// due since it was looked at.
     #[inline]
-    fn plain_time(&self, desk: &mut Desk, watched: Option<Moment>) -> Moment {
-        let timed_from = desk.queue.timed_from();
-        let is_fresh = mem::replace(&mut desk.is_fresh, !self.clock.is_virtual());
+    fn plain_time(&self, queue: &mut Queue<Looper>, watched: Option<Moment>) -> Moment {
+        let timed_from = queue.timed_from();
+        let is_fresh = mem::replace(&mut queue.is_fresh, !self.clock.is_virtual());
         match watched {
             Some(now) => now,
-            None if timed_from == Moment::NEVER && is_fresh => desk.queue.latest(),
+            None if timed_from == Moment::NEVER && is_fresh => queue.latest(),
             None => self.plain_time_before(timed_from),
         }
     }

@@ -18,7 +18,7 @@ impl Shared {
     ) -> (Vec<T>, Option<R>) {
         let (mut all, mut slice) = (Vec::new(), Vec::new());
         while let Some(ours) = self.ours() {
-            let done = step(&mut self.desk(ours).queue, &mut slice);
+            let done = step(&mut self.queue(ours), &mut slice);
             // Not by the step, since what is large takes long to grow.
             all.append(&mut slice);
             if done.is_some() {

@@ -5,28 +5,28 @@ use super::{inherited::Ours, *};
 impl Shared {
     /// The place of the first message that may run.
     pub(crate) fn next_place(&self) -> Option<Place> {
-        self.desk(self.ours()?).queue.next_place()
+        self.queue(self.ours()?).next_place()
     }
 
     /// Whether nothing is pending, and no barrier stands. That is what most turns find that
     /// serve fds, so to find it costs little; `false` where it would cost more.
     #[inline]
     pub(crate) fn is_calm(&self, here: Here) -> bool {
-        self.is_inherited() || self.is_calm_at(&self.desk.lock_here(here))
+        self.is_inherited() || self.is_calm_at(&self.queue.lock_here(here))
     }
 
     #[inline]
-    fn is_calm_at(&self, desk: &Desk) -> bool {
-        desk.queue.is_calm() && !self.inbox.has_mail()
+    fn is_calm_at(&self, queue: &Queue<Looper>) -> bool {
+        queue.is_calm() && !self.inbox.has_mail()
     }
 
     /// The place of the first message that may run, and when a barrier will have stood for too long.
     #[inline]
     pub(crate) fn next_stops(&self, here: Here) -> (Option<Place>, Option<Moment>) {
         if !self.is_inherited() {
-            let mut desk = self.desk.lock_here(here);
-            if self.is_calm_at(&desk) {
-                desk.is_fresh = false;
+            let mut queue = self.queue.lock_here(here);
+            if self.is_calm_at(&queue) {
+                queue.is_fresh = false;
                 return (None, None);
             }
         }
@@ -38,22 +38,22 @@ impl Shared {
 
     #[inline(never)]
     fn next_stops_of_any(&self, ours: Ours) -> (Option<Place>, Option<Moment>) {
-        let mut desk = self.desk(ours);
-        desk.is_fresh = false;
-        (desk.queue.next_place(), self.next_alarm(&desk.queue))
+        let mut queue = self.queue(ours);
+        queue.is_fresh = false;
+        (queue.next_place(), self.next_alarm(&queue))
     }
 
     /// As [`is_idle`](Shared::is_idle), for idle handlers that have still to run: if it is a barrier that keeps them
     /// from it, the looper is woken when the last one goes.
     pub(crate) fn await_idle(&self) -> bool {
         let now = self.clock.now();
-        self.ours().is_some_and(|ours| self.desk(ours).queue.await_idle(now))
+        self.ours().is_some_and(|ours| self.queue(ours).await_idle(now))
     }
 
     /// Whether no message is due and no barrier stands.
     pub(crate) fn is_idle(&self) -> bool {
         let now = self.clock.now();
-        self.ours().is_some_and(|ours| self.desk(ours).queue.is_idle(now))
+        self.ours().is_some_and(|ours| self.queue(ours).is_idle(now))
     }
 
     /// Publishes that the looper sleeps until `until`, unless a message is due before that, a barrier is to be
@@ -68,15 +68,14 @@ impl Shared {
         let Some(ours) = self.ours() else {
             return false;
         };
-        let mut desk = self.desk(ours);
+        let mut queue = self.queue(ours);
         let is_early = |stop: Moment| stop < until;
-        let has_stop =
-            desk.queue.next_due().is_some_and(is_early) || self.next_alarm(&desk.queue).is_some_and(is_early);
+        let has_stop = queue.next_due().is_some_and(is_early) || self.next_alarm(&queue).is_some_and(is_early);
         if has_stop || !self.inbox.settle(until) {
             return false;
         }
-        self.inbox.set_timed_from(desk.queue.timed_from());
-        desk.queue.give_back_room();
+        self.inbox.set_timed_from(queue.timed_from());
+        queue.give_back_room();
         true
     }
 
@@ -95,23 +94,23 @@ impl Shared {
         if self.is_inherited() {
             return Err(None);
         }
-        let mut desk = self.desk.lock_here(here);
+        let mut queue = self.queue.lock_here(here);
         // Mail comes after what is plain already, however much others post.
-        if !self.inbox.has_mail() || desk.queue.begins_plain() {
-            desk.queue.pop_due(now, begun)
+        if !self.inbox.has_mail() || queue.begins_plain() {
+            queue.pop_due(now, begun)
         } else {
-            self.next_message_or_mail(desk, now, begun)
+            self.next_message_or_mail(queue, now, begun)
         }
     }
 
     #[inline(never)]
     fn next_message_or_mail(
         &self,
-        mut desk: OwnersGuard<'_, Desk>,
+        mut queue: OwnersGuard<'_, Queue<Looper>>,
         now: Moment,
         begun: &mut Begun<Looper>,
     ) -> Result<(), Option<Moment>> {
-        self.collect(&mut desk);
-        desk.queue.pop_due(now, begun)
+        self.collect(&mut queue);
+        queue.pop_due(now, begun)
     }
 }
