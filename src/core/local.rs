@@ -33,17 +33,17 @@ use crate::{
 thread_local! {
     /// The homes of the loopers that live on this thread. Has no destructor, so that it is there in those of other
     /// thread-locals, too; nor needs one, since its room goes with the last of them.
-    static HOMES: ManuallyDrop<RefCell<Homes>> = const { ManuallyDrop::new(RefCell::new(BTreeMap::new())) };
+    static LOCALS: ManuallyDrop<RefCell<Locals>> = const { ManuallyDrop::new(RefCell::new(BTreeMap::new())) };
 }
 
-type Homes = BTreeMap<LooperId, Weak<Home>>;
+type Locals = BTreeMap<LooperId, Weak<Local>>;
 
 /// The home of the looper called `id`, if it lives on this thread.
-fn find(id: LooperId) -> Option<Rc<Home>> {
-    HOMES.with(|homes| homes.borrow().get(&id)?.upgrade())
+fn find(id: LooperId) -> Option<Rc<Local>> {
+    LOCALS.with(|homes| homes.borrow().get(&id)?.upgrade())
 }
 
-pub(crate) struct Home {
+pub(crate) struct Local {
     pub(crate) shared: Arc<Shared>,
     pub(crate) sources: Sources<Looper>,
     pub(crate) idlers: Idlers,
@@ -63,9 +63,9 @@ pub(crate) struct Home {
     busy: Cell<bool>,
 }
 
-impl Debug for Home {
+impl Debug for Local {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Home").field("shared", &self.shared).finish_non_exhaustive()
+        f.debug_struct("Local").field("shared", &self.shared).finish_non_exhaustive()
     }
 }
 
@@ -77,10 +77,10 @@ enum Debris {
     Idle(#[expect(dead_code, reason = "is dropped")] IdleCallback),
 }
 
-impl Home {
+impl Local {
     /// Makes the home of a looper, which its thread knows from now on.
-    pub(crate) fn new(shared: Arc<Shared>) -> Rc<Home> {
-        let home = Rc::new(Home {
+    pub(crate) fn new(shared: Arc<Shared>) -> Rc<Local> {
+        let local = Rc::new(Local {
             shared,
             sources: Sources::default(),
             idlers: Idlers::default(),
@@ -92,18 +92,18 @@ impl Home {
             clearing: Cell::new(false),
             busy: Cell::new(false),
         });
-        HOMES.with(|homes| homes.borrow_mut().insert(home.shared.id, Rc::downgrade(&home)));
-        home
+        LOCALS.with(|homes| homes.borrow_mut().insert(local.shared.id, Rc::downgrade(&local)));
+        local
     }
 
     /// The home of a looper, if the calling thread is the one it lives on.
-    pub(crate) fn of(shared: &Shared) -> Option<Rc<Home>> {
+    pub(crate) fn of(shared: &Shared) -> Option<Rc<Local>> {
         if shared.is_current() { find(shared.id) } else { None }
     }
 
     /// Notes that polling has to be refused, until what this gives is dropped. `None` if it has to be refused already.
     pub(crate) fn occupy(&self) -> Option<Busy<'_>> {
-        (!self.busy.replace(true)).then(|| Busy { home: self })
+        (!self.busy.replace(true)).then(|| Busy { local: self })
     }
 
     /// Whether polling has to be refused.
@@ -145,7 +145,7 @@ impl Home {
             Some(target) => target,
             None => self.exchange_latest(key)?,
         };
-        Some(Lent { home: self, departed: self.departed.get(), target: Some(target) })
+        Some(Lent { local: self, departed: self.departed.get(), target: Some(target) })
     }
 
     #[inline(never)]
@@ -212,7 +212,7 @@ impl Home {
     }
 
     fn begin_clearing(&self) -> Option<Clearing<'_>> {
-        (!self.clearing.replace(true)).then(|| Clearing { home: self })
+        (!self.clearing.replace(true)).then(|| Clearing { local: self })
     }
 
     /// Drops what other threads have cancelled, removed or given up, and takes home what they have added.
@@ -276,7 +276,7 @@ impl Home {
     /// Lets its thread know it no more, and keeps no handler at hand, which would outlive the others.
     fn be_forgotten(&self) {
         self.forget_latest();
-        HOMES.with(|homes| {
+        LOCALS.with(|homes| {
             let mut homes = homes.borrow_mut();
             homes.remove(&self.shared.id);
             if homes.is_empty() {
@@ -300,7 +300,7 @@ impl Home {
 
 /// A handler's closure that is being called.
 pub(crate) struct Lent<'a> {
-    home: &'a Home,
+    local: &'a Local,
     /// How often closures had been taken out when this was lent.
     departed: u64,
     /// `None` once it is given back.
@@ -321,8 +321,8 @@ impl Drop for Lent<'_> {
             return;
         };
         // If some have been taken out meanwhile, this one may have been, too.
-        if self.departed == self.home.departed.get() {
-            self.home.latest.set(Some(target));
+        if self.departed == self.local.departed.get() {
+            self.local.latest.set(Some(target));
         } else {
             drop_each([target]);
         }
@@ -331,23 +331,23 @@ impl Drop for Lent<'_> {
 
 /// Drops what a home has ended.
 struct Clearing<'a> {
-    home: &'a Home,
+    local: &'a Local,
 }
 
 impl Drop for Clearing<'_> {
     fn drop(&mut self) {
-        self.home.clearing.set(false);
+        self.local.clearing.set(false);
     }
 }
 
 /// A home in which polling has to be refused.
 pub(crate) struct Busy<'a> {
-    home: &'a Home,
+    local: &'a Local,
 }
 
 impl Drop for Busy<'_> {
     fn drop(&mut self) {
-        self.home.busy.set(false);
+        self.local.busy.set(false);
     }
 }
 
@@ -355,7 +355,7 @@ impl Drop for Busy<'_> {
 /// others.
 pub(crate) fn with_looper<R>(id: LooperId, use_it: impl FnOnce(&Shared) -> R) -> Option<R> {
     match find(id) {
-        Some(home) => Some(use_it(&home.shared)),
+        Some(local) => Some(use_it(&local.shared)),
         None => id.find().map(|shared| use_it(&shared)),
     }
 }
@@ -363,8 +363,8 @@ pub(crate) fn with_looper<R>(id: LooperId, use_it: impl FnOnce(&Shared) -> R) ->
 /// Drops something that lives at home: now if the calling thread is there, else in the looper's next turn. Gives it
 /// back if there is no home any more.
 pub(crate) fn drop_at_home(shared: &Shared, leftover: Leftover) -> Result<(), Leftover> {
-    if let Some(home) = Home::of(shared) {
-        drop_each(home.debris_of_leftover(leftover));
+    if let Some(local) = Local::of(shared) {
+        drop_each(local.debris_of_leftover(leftover));
         return Ok(());
     }
     if shared.is_inherited() {
@@ -377,8 +377,8 @@ pub(crate) fn drop_at_home(shared: &Shared, leftover: Leftover) -> Result<(), Le
 /// Drops the closures of handlers that are gone for good: now if the calling thread is their home, else in the looper's
 /// next turn.
 pub(crate) fn drop_ended_targets(shared: &Shared) {
-    match Home::of(shared) {
-        Some(home) => home.drop_ended_targets(),
+    match Local::of(shared) {
+        Some(local) => local.drop_ended_targets(),
         // The home was cleared: nobody else takes them any more.
         None if shared.is_inherited() => {}
         None if shared.closed() == Some(RejectReason::Dropped) => {
@@ -390,10 +390,10 @@ pub(crate) fn drop_ended_targets(shared: &Shared) {
 
 /// Drops the source and callback of a registration that has ended: here if they live here, else at home.
 pub(crate) fn drop_ended(shared: &Shared, key: Key) {
-    match Home::of(shared) {
-        Some(home) => {
-            let displaced = home.sources.admit(shared.fds.take_arrivals());
-            drop_each(displaced.into_iter().chain(home.sources.remove(key)));
+    match Local::of(shared) {
+        Some(local) => {
+            let displaced = local.sources.admit(shared.fds.take_arrivals());
+            drop_each(displaced.into_iter().chain(local.sources.remove(key)));
         }
         None => {
             if planted::is(Bug::TellBeforeLeaving) {

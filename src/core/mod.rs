@@ -1,4 +1,4 @@
-//! What a looper consists of: [`Shared`](shared::Shared), which all threads reach, and [`Home`](local::Home), which
+//! What a looper consists of: [`Shared`](shared::Shared), which all threads reach, and [`Local`](local::Local), which
 //! stays on its thread.
 //!
 //! A post from another thread goes into the [`inbox`]; the looper takes it from there into its queue. What has to be

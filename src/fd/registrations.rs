@@ -351,12 +351,12 @@ impl Registrations {
         self.watch_for(key, interest)
     }
 
-    /// Sets what a registration is watched for; `from_afar` if another thread does. The kernel is told only of what it
+    /// Sets what a registration is watched for; `is_remote` if another thread does. The kernel is told only of what it
     /// does not know: to set the interest that it has already looks at the fd anew where it is muted, or has told of a
     /// hang-up once.
-    pub(super) fn set_interest(&mut self, key: Key, interest: Interest, from_afar: bool) -> io::Result<()> {
+    pub(super) fn set_interest(&mut self, key: Key, interest: Interest, is_remote: bool) -> io::Result<()> {
         let registration = self.slots.get_mut(key).ok_or(Misuse::RegistrationEnded)?;
-        registration.sets = registration.sets.wrapping_add(u32::from(from_afar));
+        registration.sets = registration.sets.wrapping_add(u32::from(is_remote));
         let is_known = registration.interest == interest
             && registration.trigger == Trigger::Level
             && (!interest.is_empty() || registration.hup_only == 0);

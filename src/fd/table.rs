@@ -87,7 +87,7 @@ impl<L> FdTable<L> {
     }
 
     /// Makes a registration from another thread: what it watches is left for the looper, or given back.
-    pub(crate) fn add_from_afar<W>(
+    pub(crate) fn add_remote<W>(
         &self,
         new: Registration,
         duplicate: Duplicate,
@@ -130,9 +130,9 @@ impl<L> FdTable<L> {
         self.lock()?.registrations.interest(key)
     }
 
-    /// Sets what a registration is watched for; `from_afar` if another thread than the looper's does.
-    pub(crate) fn set_interest(&self, key: Key, interest: Interest, from_afar: bool) -> io::Result<()> {
-        self.lock()?.registrations.set_interest(key, interest, from_afar)
+    /// Sets what a registration is watched for; `is_remote` if another thread than the looper's does.
+    pub(crate) fn set_interest(&self, key: Key, interest: Interest, is_remote: bool) -> io::Result<()> {
+        self.lock()?.registrations.set_interest(key, interest, is_remote)
     }
 
     /// Does what the callback of an event has answered, unless another thread has set the interest since that was

@@ -146,7 +146,7 @@ pub(crate) fn send<M: 'static>(
     if const { Body::has_room_for::<M>() } {
         match recipient
             .shared
-            .post(post(recipient, stamp, labels), message, |body, message, home| body.fill_message(message, home))
+            .post(post(recipient, stamp, labels), message, |body, message, thread| body.fill_message(message, thread))
         {
             Ok(id) => Ok(Posted::sent(recipient.shared.id, id, recipient.of)),
             Err(refused) => Err(refused.stays(stamp.origin)),
@@ -171,8 +171,8 @@ fn send_body<M: 'static>(
     labels: Labels,
     body: Body,
 ) -> Result<Posted<M>, Rejected<M>> {
-    let fill = |place: &mut Body, mut body: Body, home| {
-        body.set_home(home);
+    let fill = |place: &mut Body, mut body: Body, thread| {
+        body.set_thread(thread);
         body.move_to(place);
     };
     match recipient.shared.post(post(recipient, stamp, labels), body, fill) {

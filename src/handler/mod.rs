@@ -190,7 +190,7 @@ impl<M: 'static> Handler<M> {
             return handler;
         }
         let target = Receiver::at_home(recipient.of, callback);
-        drop_each(looper.home().keep_target(recipient.target, target));
+        drop_each(looper.local().keep_target(recipient.target, target));
         handler
     }
 

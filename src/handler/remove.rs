@@ -4,7 +4,7 @@ use crate::{
     core::{
         cancelled::{self, EndTargets},
         item::{Body, Leftover},
-        local::{self, Home},
+        local::{self, Local},
         looking::{Looking, is_looking},
     },
     handler::{Handler, recipient::Recipient},
@@ -161,8 +161,8 @@ impl<M: 'static> Handler<M> {
         let mut look = Look { recipient, id, value, remove: false, answer: None };
         let matches = {
             let _looking = Looking::begin();
-            let home = Home::of(&recipient.shared);
-            let _no_polling = home.as_ref().map(|home| home.occupy());
+            let local = Local::of(&recipient.shared);
+            let _no_polling = local.as_ref().map(|local| local.occupy());
             predicate(look.value.as_ref()?)
         };
         look.remove = matches && remove;
@@ -193,7 +193,7 @@ impl<M: 'static> Look<'_, M> {
         let Recipient { shared, of, .. } = self.recipient;
         let mut body = Body::default();
         if let Some(value) = self.value.take() {
-            body.fill_boxed(value, shared.home());
+            body.fill_boxed(value, shared.dropping_thread());
         }
         let (was_pending, removed, left) = shared.release(self.id, self.remove, body);
         self.answer = Some(was_pending);

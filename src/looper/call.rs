@@ -12,7 +12,7 @@ use std::{
 use crate::{
     core::{
         item::{Body, Stamp, When},
-        local::Home,
+        local::Local,
         looking,
         refused::{Refused, Rejected, is_large},
         shared::{Post, Shared, Waiting},
@@ -356,7 +356,7 @@ impl LooperHandle {
     where
         P: FnOnce(&Looper) -> R,
     {
-        let looper = Home::of(&self.shared).and_then(|home| Looper::of(&home));
+        let looper = Local::of(&self.shared).and_then(|local| Looper::of(&local));
         match (self.shared.closed(), looper) {
             (None, Some(looper)) => Ok(callback(&looper)),
             (reason, _) => Err((callback, reason.unwrap_or(RejectReason::Dropped))),

@@ -70,7 +70,7 @@ impl Looper {
     /// The handler that a message is for.
     #[inline(always)]
     fn lend(&self, target: Option<Key>) -> Option<Lent<'_>> {
-        target.and_then(|target| self.core.home.lend_target(target))
+        target.and_then(|target| self.core.local.lend_target(target))
     }
 
     /// Runs what is in `body`, and leaves nothing in it.

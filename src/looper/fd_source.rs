@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     core::{
-        local::{self, Home},
+        local::{self, Local},
         refused::is_large,
         shared::Shared,
     },
@@ -29,15 +29,15 @@ use crate::{
 /// What `Looper::setFdEvents`, `repoll` and `removeFd` take an fd number for. It names one registration for ever, so it
 /// cannot mean another one that has the same number later.
 pub struct FdSource<S> {
-    home: Weak<Home>,
+    local: Weak<Local>,
     shared: Arc<Shared>,
     key: Key,
     source: PhantomData<fn() -> S>,
 }
 
 impl<S: 'static> FdSource<S> {
-    pub(crate) fn new(home: &Rc<Home>, key: Key) -> FdSource<S> {
-        FdSource { home: Rc::downgrade(home), shared: home.shared.clone(), key, source: PhantomData }
+    pub(crate) fn new(local: &Rc<Local>, key: Key) -> FdSource<S> {
+        FdSource { local: Rc::downgrade(local), shared: local.shared.clone(), key, source: PhantomData }
     }
 
     /// Calls `look` with the source and gives its result; `None` while the callback runs, and after the registration
@@ -67,12 +67,12 @@ impl<S: 'static> FdSource<S> {
         if self.shared.is_inherited() {
             return None;
         }
-        let home = self.home.upgrade()?;
-        let busy = home.occupy();
-        let result = home.sources.with(&self.shared.fds, self.key, |source| source.downcast_mut().map(look)).flatten();
+        let local = self.local.upgrade()?;
+        let busy = local.occupy();
+        let result = local.sources.with(&self.shared.fds, self.key, |source| source.downcast_mut().map(look)).flatten();
         // Inside a callback, the turn tells it.
         if busy.is_some()
-            && let Some(looper) = Looper::of(&home)
+            && let Some(looper) = Looper::of(&local)
         {
             looper.tell_notices();
         }
@@ -117,8 +117,8 @@ impl<S: 'static> FdSource<S> {
     /// `Looper::removeFd`, after which a callback in the same batch may still run once.
     pub fn remove(&self) -> Option<S> {
         self.shared.fds.remove(self.key)?;
-        let home = self.home.upgrade()?;
-        let watched = home.sources.remove(self.key)?;
+        let local = self.local.upgrade()?;
+        let watched = local.sources.remove(self.key)?;
         if const { is_large::<S>() } {
             let mut source: Option<Box<S>> = None;
             watched.give_back(&mut source);
@@ -157,7 +157,7 @@ impl<S: 'static> FdSource<S> {
 
 impl<S> Clone for FdSource<S> {
     fn clone(&self) -> Self {
-        FdSource { home: self.home.clone(), shared: self.shared.clone(), key: self.key, source: PhantomData }
+        FdSource { local: self.local.clone(), shared: self.shared.clone(), key: self.key, source: PhantomData }
     }
 }
 

@@ -356,7 +356,7 @@ impl LooperHandle {
         F: FnMut(&Looper, &mut S, Events) -> FdNext + Send + 'static,
     {
         let new = Registration::new(watch.fd(), interest, ident, place);
-        match self.shared.fds.add_from_afar(new, duplicate, watch) {
+        match self.shared.fds.add_remote(new, duplicate, watch) {
             Ok(added) => {
                 local::drop_displaced(&self.shared, added.ended);
                 Ok(FdHandle::new(&self.shared, added.key))

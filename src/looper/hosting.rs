@@ -74,7 +74,7 @@ impl Looper {
             && !self.core.woken.get()
             && !self.is_idle_awaited()
             && self.arm(until)
-            && self.shared().settle(until);
+            && self.shared().prepare_sleep(until);
         if !may_rest && !planted::is(Bug::HostUntold) {
             self.shared().signal();
         }

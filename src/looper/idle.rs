@@ -199,9 +199,9 @@ impl Looper {
         }
         let id = shared.next_id();
         let (mut idler, is_removed) = Idler::new(callback);
-        self.home().idlers.insert(id, Box::new(move |looper| idler.run(looper)));
+        self.local().idlers.insert(id, Box::new(move |looper| idler.run(looper)));
         // A looper that is hosted may be asleep on its own thread.
-        shared.signal_if(shared.inbox.rouse_for(Moment::FRONT));
+        shared.signal_if(shared.inbox.wake_for(Moment::FRONT));
         Ok(IdleHandler { shared: shared.clone(), id, is_removed })
     }
 }

@@ -36,7 +36,7 @@ use std::{
 
 use crate::{
     core::{
-        local::Home,
+        local::Local,
         shared::{Quit, Shared},
     },
     fd::registrations::Limits,
@@ -116,7 +116,7 @@ pub struct Looper {
 
 /// What a looper consists of, on its thread.
 pub(crate) struct Core {
-    home: Rc<Home>,
+    local: Rc<Local>,
     /// The thread that all this is on.
     here: Here,
     kernel: Kernel,
@@ -173,7 +173,7 @@ impl Looper {
         let poller = Poller::new(kernel.clone(), clock.clone(), &waker)?;
         let shared = Shared::new(name, clock, owner, barrier_alarm, waker, poller.set());
         let core = Rc::new(Core {
-            home: Home::new(shared),
+            local: Local::new(shared),
             here,
             kernel,
             poller: RefCell::new(poller),
@@ -188,35 +188,35 @@ impl Looper {
             watching: Watching::new(watch),
             has_ended: Cell::new(false),
         });
-        let _ = core.home.core.set(Rc::downgrade(&core));
-        core.home.shared.set_watched(core.watching.is_on());
+        let _ = core.local.core.set(Rc::downgrade(&core));
+        core.local.shared.set_watched(core.watching.is_on());
         Ok(Looper { _life: Some(Life(core.clone())), core })
     }
 
     /// The looper of `home`, without its life, for as long as it lives.
-    pub(crate) fn of(home: &Home) -> Option<Looper> {
-        let core = home.core.get()?.upgrade()?;
+    pub(crate) fn of(local: &Local) -> Option<Looper> {
+        let core = local.core.get()?.upgrade()?;
         Some(Looper { core, _life: None })
     }
 
     /// Ends it as dropping it does, whoever still has an `Rc` of it. Not from inside one of its callbacks, which has
     /// what would be dropped: there, a thread ends only together with its process.
     pub(crate) fn end(&self) {
-        if !self.core.home.is_busy() {
+        if !self.core.local.is_busy() {
             self.core.end();
         }
     }
 
-    pub(crate) fn home(&self) -> &Rc<Home> {
-        &self.core.home
+    pub(crate) fn local(&self) -> &Rc<Local> {
+        &self.core.local
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
-        &self.core.home.shared
+        &self.core.local.shared
     }
 
     pub(crate) fn clock(&self) -> &Clock {
-        &self.core.home.shared.clock
+        &self.core.local.shared.clock
     }
 
     /// Gives a handle for other threads.
@@ -318,13 +318,13 @@ impl Core {
             return;
         }
         let observer = self.watching.set_observer(None);
-        let home = &self.home;
+        let local = &self.local;
         let cleared = panic::catch_unwind(AssertUnwindSafe(|| {
-            if home.shared.is_inherited() {
-                home.clear_inherited();
+            if local.shared.is_inherited() {
+                local.clear_inherited();
             } else {
-                home.shared.shut();
-                home.clear();
+                local.shared.shut();
+                local.clear();
             }
         }));
         after(cleared, || drop_each(observer));

@@ -82,7 +82,7 @@ impl Looper {
             Ok(dead) => {
                 self.core.strays.replace(Strays::default());
                 self.core.rebuilt.set(true);
-                self.core.home.sources.drop_stale(&self.shared().fds, dead);
+                self.core.local.sources.drop_stale(&self.shared().fds, dead);
             }
             Err(error) => {
                 let patience = self.core.strays.borrow().patience.saturating_mul(2);

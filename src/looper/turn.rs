@@ -152,7 +152,7 @@ impl Looper {
     #[cfg(feature = "testing")]
     pub(crate) fn run_one(&self) -> io::Result<bool> {
         let _polling = self.enter()?;
-        self.core.home.tidy();
+        self.core.local.tidy();
         let mut turn = Turn::default();
         self.run_messages(1, &mut turn);
         Ok(turn.messages == 1)
@@ -183,16 +183,16 @@ impl Looper {
     fn turn(&self, deadline: Moment, turn: &mut Turn) -> io::Result<()> {
         self.shared().counters.turns.add(1);
         loop {
-            self.core.home.tidy();
+            self.core.local.tidy();
             // Looked at after that, since it takes what a quit leaves to keep the looper from sleeping.
             if self.shared().is_quitting() {
                 break;
             }
             self.run_idle(turn);
-            let may_block = self.settle_until(deadline)?;
+            let may_block = self.prepare_sleep_until(deadline)?;
             let ready = self.wait(may_block, turn)?;
             let had_events = !ready.is_empty();
-            let had_chores = self.core.home.tidy();
+            let had_chores = self.core.local.tidy();
             self.run_messages(self.core.budget, turn);
             self.serve_fds(ready, turn);
             let is_revived = self.end_trials();
@@ -216,13 +216,13 @@ impl Looper {
     fn run_idle(&self, turn: &mut Turn) {
         if self.is_idle_awaited() {
             turn.idles +=
-                self.core.home.idlers.run(self, || !self.shared().is_quitting() && !self.shared().is_inherited());
+                self.core.local.idlers.run(self, || !self.shared().is_quitting() && !self.shared().is_inherited());
         }
     }
 
     /// Whether nothing is due, and idle handlers have still to run.
     pub(super) fn is_idle_awaited(&self) -> bool {
-        self.core.home.idlers.is_any_due() && !self.shared().is_quitting() && self.shared().await_idle()
+        self.core.local.idlers.is_any_due() && !self.shared().is_quitting() && self.shared().await_idle()
     }
 
     /// Counts a wait as spurious if it blocked, had nothing to report, and ended before anything was due.
@@ -236,12 +236,12 @@ impl Looper {
 
     fn enter(&self) -> io::Result<Polling<'_>> {
         self.shared().check_process()?;
-        let busy = self.core.home.occupy().ok_or(Misuse::NestedPoll)?;
+        let busy = self.core.local.occupy().ok_or(Misuse::NestedPoll)?;
         Ok(Polling { looper: self, busy: Some(busy) })
     }
 
     /// Phase "deadline": publishes until when this turn may sleep. `false` if it must not sleep at all.
-    fn settle_until(&self, deadline: Moment) -> io::Result<bool> {
+    fn prepare_sleep_until(&self, deadline: Moment) -> io::Result<bool> {
         // An idle handler may have forked.
         self.shared().check_process()?;
         if self.core.woken.get() || self.is_idle_awaited() || self.shared().fds.has_trials() {
@@ -260,12 +260,12 @@ impl Looper {
         if self.has_passed(until) {
             return Ok(false);
         }
-        // `settle` would see it, too, but only after a system call.
+        // `prepare_sleep` would see it, too, but only after a system call.
         if self.shared().inbox.has_something() {
             return Ok(false);
         }
         self.core.poller.borrow_mut().arm(until)?;
-        Ok(self.shared().settle(until))
+        Ok(self.shared().prepare_sleep(until))
     }
 
     /// Phase "wait": gives what is ready.
@@ -277,17 +277,17 @@ impl Looper {
         shared.set_polling(true);
         let waited = self.core.poller.borrow_mut().wait(block, shared.fds.len(), &mut ready);
         shared.set_polling(false);
-        self.rise();
+        self.awake();
         turn.interrupted |= waited? == Waited::Interrupted;
         Ok(ready)
     }
 
     /// Is awake from now on, for those who look whether it sleeps.
-    fn rise(&self) {
-        if self.shared().inbox.rise() {
+    fn awake(&self) {
+        if self.shared().inbox.awake() {
             self.core.woken.set(true);
             if planted::is(Bug::WakeIsWork) {
-                self.core.home.idlers.note_work();
+                self.core.local.idlers.note_work();
             }
         }
     }
@@ -307,7 +307,7 @@ impl Looper {
                 Ok(()) => {
                     if !has_begun {
                         has_begun = true;
-                        self.core.home.idlers.note_work();
+                        self.core.local.idlers.note_work();
                     }
                     turn.messages += 1;
                     // One that panicked may have left it.
@@ -350,7 +350,7 @@ impl Looper {
                 Claim::Ident => batch.idents.push(reported),
                 claim => {
                     if let Some(event) = self.follow(key, claim) {
-                        let served = self.core.home.sources.serve(self, fds, key, event);
+                        let served = self.core.local.sources.serve(self, fds, key, event);
                         let has_run = *served.as_ref().unwrap_or(&true);
                         turn.fds += usize::from(has_run);
                         self.shared().counters.fd_callbacks.add(u64::from(has_run));
@@ -380,7 +380,7 @@ impl Looper {
             Claim::Serve(served) => return Some(served),
             Claim::Gone => self.core.strays.borrow_mut().note(key),
             Claim::Died(registration) => {
-                self.core.home.sources.drop_stale(&self.shared().fds, vec![(key, registration)]);
+                self.core.local.sources.drop_stale(&self.shared().fds, vec![(key, registration)]);
             }
             Claim::Pass | Claim::Ident => {}
         }
@@ -432,9 +432,9 @@ impl Looper {
         // Asked first: once it has quit, no message comes after the last one.
         if self.shared().is_quitting() {
             self.tell_notices();
-            self.rise();
+            self.awake();
             self.fall_silent(turn);
-            self.core.home.tidy();
+            self.core.local.tidy();
             self.run_messages(self.core.budget, turn);
             turn.more = self.shared().len() > 0;
             turn.quit = !turn.more;

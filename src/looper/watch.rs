@@ -146,9 +146,9 @@ impl Looper {
         let new = Registration::new(watch.fd(), interest, ident, place);
         match self.shared().fds.add(new, duplicate) {
             Ok(added) => {
-                drop_each(self.core.home.sources.insert(added.key, watch));
+                drop_each(self.core.local.sources.insert(added.key, watch));
                 local::drop_displaced(self.shared(), added.ended);
-                Ok(FdSource::new(&self.core.home, added.key))
+                Ok(FdSource::new(&self.core.local, added.key))
             }
             Err(error) => Err(AddFdError::stays(error, place, watch.into_source().into_box())),
         }

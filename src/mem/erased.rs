@@ -35,7 +35,7 @@ pub(crate) struct Erased<C: ?Sized + 'static> {
     methods: Option<&'static Methods<C>>,
     room: Room,
     /// The number of the only thread that may call or drop it; [`ANYWHERE`] if all may.
-    home: u32,
+    thread: u32,
 }
 
 struct Methods<C: ?Sized> {
@@ -65,7 +65,7 @@ impl<M> Clone for Of<M> {
 
 impl<M> Copy for Of<M> {}
 
-// SAFETY: what is not `Send` is only ever moved with the bytes around it on other threads than its own: `home` keeps them
+// SAFETY: what is not `Send` is only ever moved with the bytes around it on other threads than its own: `thread` keeps them
 // from calling and dropping it, and `Of`, which is not `Send` then either, from opening it.
 #[allow(unsafe_code, reason = "values of any type without a box: see docs/performance.md")]
 unsafe impl<C: ?Sized + 'static> Send for Erased<C> {}
@@ -74,7 +74,7 @@ impl<C: ?Sized + 'static> Default for Erased<C> {
     /// Keeps nothing.
     #[inline]
     fn default() -> Self {
-        Erased { methods: None, room: Room::uninit(), home: ANYWHERE }
+        Erased { methods: None, room: Room::uninit(), thread: ANYWHERE }
     }
 }
 
@@ -98,29 +98,29 @@ impl<C: ?Sized + 'static> Erased<C> {
         self.keep(closure, Closure::<F, C>::METHODS, here.number().get());
     }
 
-    /// Keeps `message` in place of nothing, in a box if it has no room without; for the thread `home` to drop, and for
+    /// Keeps `message` in place of nothing, in a box if it has no room without; for `thread` to drop, and for
     /// whoever has an `Of<M>` to take out.
     #[inline(always)]
-    pub(crate) fn fill_message<M: 'static>(&mut self, message: M, home: u32) {
+    pub(crate) fn fill_message<M: 'static>(&mut self, message: M, thread: u32) {
         if const { Self::has_room_for::<M>() } {
-            self.keep(message, Message::<M, C>::METHODS, home);
+            self.keep(message, Message::<M, C>::METHODS, thread);
         } else {
-            self.fill_boxed(Box::new(message), home);
+            self.fill_boxed(Box::new(message), thread);
         }
     }
 
     /// As [`fill_message`](Erased::fill_message), of a message that is in a box already: that stays its box if there is
     /// no room without one.
-    pub(crate) fn fill_boxed<M: 'static>(&mut self, message: Box<M>, home: u32) {
+    pub(crate) fn fill_boxed<M: 'static>(&mut self, message: Box<M>, thread: u32) {
         if const { Self::has_room_for::<M>() } {
-            self.keep(*message, Message::<M, C>::METHODS, home);
+            self.keep(*message, Message::<M, C>::METHODS, thread);
         } else {
-            self.keep(message, Message::<Box<M>, C>::METHODS, home);
+            self.keep(message, Message::<Box<M>, C>::METHODS, thread);
         }
     }
 
     #[inline(always)]
-    fn keep<V>(&mut self, value: V, methods: &'static Methods<C>, home: u32) {
+    fn keep<V>(&mut self, value: V, methods: &'static Methods<C>, thread: u32) {
         debug_assert!(self.methods.is_none(), "there is nothing in it");
         assert!(Self::has_room_for::<V>(), "it has room");
         // SAFETY: the room is large enough for a `V`, and aligned for one.
@@ -129,13 +129,13 @@ impl<C: ?Sized + 'static> Erased<C> {
             self.room.as_mut_ptr().cast::<V>().write(value);
         }
         self.methods = Some(methods);
-        self.home = home;
+        self.thread = thread;
     }
 
-    /// Lets only the thread `home` call or drop it, or all if that is [`ANYWHERE`].
+    /// Lets only `thread` call or drop it, or all if that is [`ANYWHERE`].
     #[inline]
-    pub(crate) fn set_home(&mut self, home: u32) {
-        self.home = home;
+    pub(crate) fn set_thread(&mut self, thread: u32) {
+        self.thread = thread;
     }
 
     /// Moves what is in it to `other`, which has nothing in it.
@@ -146,14 +146,14 @@ impl<C: ?Sized + 'static> Erased<C> {
     pub(crate) fn move_to(&mut self, other: &mut Erased<C>) {
         debug_assert!(other.methods.is_none(), "there is nothing in it");
         other.room = self.room;
-        other.home = self.home;
+        other.thread = self.thread;
         other.methods = self.methods.take();
     }
 
     /// Whether the calling thread may call or drop it.
     #[inline]
     pub(crate) fn is_here(&self) -> bool {
-        self.home == ANYWHERE || ThreadNumber::is(self.home)
+        self.thread == ANYWHERE || ThreadNumber::is(self.thread)
     }
 
     /// Takes the closure out and calls it; does nothing if it is out already.
@@ -162,11 +162,11 @@ impl<C: ?Sized + 'static> Erased<C> {
     /// If it stays on another thread.
     #[inline(always)]
     pub(crate) fn call(&mut self, here: Here, context: &C) {
-        let may_call = self.home == ANYWHERE || self.home == here.number().get();
+        let may_call = self.thread == ANYWHERE || self.thread == here.number().get();
         assert!(may_call, "a closure that is not Send is called on its thread");
         if let Some(methods) = self.methods.take() {
             // SAFETY: the methods are those of what is in the room, which is not used after this, since there is
-            // nothing in it now. The thread may: it is the value's home, or the value is `Send`.
+            // nothing in it now. The thread may: it is the value's own, or the value is `Send`.
             #[allow(unsafe_code, reason = "values of any type without a box: see docs/performance.md")]
             unsafe {
                 (methods.call)(&raw const self.room, context);

@@ -73,12 +73,12 @@ impl World {
         }
     }
 
-    fn remove(&self, index: usize, from_afar: bool) {
+    fn remove(&self, index: usize, is_remote: bool) {
         let (handle, lived) = {
             let known = &self.known.borrow()[index];
             (known.handle.clone(), known.lives)
         };
-        let removed = if from_afar { elsewhere(move || handle.remove()) } else { handle.remove() };
+        let removed = if is_remote { elsewhere(move || handle.remove()) } else { handle.remove() };
         assert_eq!(removed, lived, "registration {index}");
         self.end(index);
     }

@@ -5,13 +5,13 @@
 //!
 //! | looper | everybody else |
 //! |---|---|
-//! | [`settle`](Inbox::settle): writes until when it will sleep; then, if nothing was left, sets [`ASLEEP`] in the same step | leaves something, sets a flag for it, and sees in the same step whether the looper is asleep |
+//! | [`prepare_sleep`](Inbox::prepare_sleep): writes until when it will sleep; then, if nothing was left, sets [`ASLEEP`] in the same step | leaves something, sets a flag for it, and sees in the same step whether the looper is asleep |
 //! | waits in epoll | if so, and past what was left: takes [`ASLEEP`] back; who finds it still set writes the eventfd |
-//! | [`rise`](Inbox::rise): takes [`ASLEEP`] back | |
+//! | [`awake`](Inbox::awake): takes [`ASLEEP`] back | |
 //!
 //! Either the looper finds what was left and does not sleep, or the other side finds the looper asleep and wakes it.
 //! Only the first to find it asleep pays for the system call. Since those who ask and cancel also move mail into the
-//! queue, the looper looks at the queue and settles under one lock of the queue: see `Shared::settle`. `src/tests/models/`
+//! queue, the looper looks at the queue and settles under one lock of the queue: see `Shared::prepare_sleep`. `src/tests/models/`
 //! checks all this in all interleavings.
 
 mod forget;
@@ -155,12 +155,12 @@ impl<C> Inbox<C> {
 
     /// Notes a `wake()`.
     pub(crate) fn wake(&self) -> Signal {
-        self.counted(self.raise(WOKEN, Moment::FRONT))
+        self.counted(self.set_flag(WOKEN, Moment::FRONT))
     }
 
     /// Notes that there is something to tidy up at home.
     pub(crate) fn leave_chores(&self) -> Signal {
-        self.counted(self.raise(CHORES, Moment::FRONT))
+        self.counted(self.set_flag(CHORES, Moment::FRONT))
     }
 
     /// Leaves something that has to be dropped at home; gives it back if there is no home any more.
@@ -170,21 +170,21 @@ impl<C> Inbox<C> {
             return Err(leftover);
         }
         left.leftovers.push(leftover);
-        Ok(self.counted(self.raise(CHORES, Moment::FRONT)))
+        Ok(self.counted(self.set_flag(CHORES, Moment::FRONT)))
     }
 
     /// Wakes the looper if it sleeps past `when`, for something that it finds when it looks.
-    pub(crate) fn rouse_for(&self, when: Moment) -> Signal {
-        self.counted(self.rouse(when))
+    pub(crate) fn wake_for(&self, when: Moment) -> Signal {
+        self.counted(self.wake_if_asleep_past(when))
     }
 
     /// Sets `flag` for something that is due at `when`, and wakes the looper if it sleeps past that.
-    fn raise(&self, flag: u32, when: Moment) -> Signal {
+    fn set_flag(&self, flag: u32, when: Moment) -> Signal {
         let before = self.state.fetch_or(flag, AcqRel);
-        if before & ASLEEP == 0 { Signal::Saved } else { self.rouse(when) }
+        if before & ASLEEP == 0 { Signal::Saved } else { self.wake_if_asleep_past(when) }
     }
 
-    fn rouse(&self, when: Moment) -> Signal {
+    fn wake_if_asleep_past(&self, when: Moment) -> Signal {
         let is_asleep = self.state.load(Acquire) & ASLEEP != 0;
         if !is_asleep || when.as_nanos() >= self.asleep_until.load(Relaxed) {
             return Signal::Saved;
@@ -238,7 +238,7 @@ impl<C> Inbox<C> {
             return None;
         }
         left.closed = Some(reason);
-        Some(self.counted(self.raise(CLOSED | CHORES, Moment::FRONT)))
+        Some(self.counted(self.set_flag(CLOSED | CHORES, Moment::FRONT)))
     }
 
     /// Refuses messages for good, because the looper is dropped.
@@ -319,7 +319,7 @@ impl<C> Inbox<C> {
     /// Publishes that the looper sleeps until `until`, if nothing was left for it.
     ///
     /// `false` means that something was left: the looper stays awake and looks again.
-    pub(crate) fn settle(&self, until: Moment) -> bool {
+    pub(crate) fn prepare_sleep(&self, until: Moment) -> bool {
         self.asleep_until.store(until.as_nanos(), Relaxed);
         if planted::is(Bug::SettleWithoutLooking) {
             self.state.fetch_or(ASLEEP, AcqRel);
@@ -335,10 +335,10 @@ impl<C> Inbox<C> {
         false
     }
 
-    /// Takes back what [`settle`](Inbox::settle) published, and takes the `wake()` that was noted: whether there was
+    /// Takes back what [`prepare_sleep`](Inbox::prepare_sleep) published, and takes the `wake()` that was noted: whether there was
     /// one.
     #[inline]
-    pub(crate) fn rise(&self) -> bool {
+    pub(crate) fn awake(&self) -> bool {
         if self.state.load(Acquire) & (ASLEEP | WOKEN) == 0 {
             return false;
         }
@@ -348,7 +348,7 @@ impl<C> Inbox<C> {
     /// Publishes that the looper may sleep for ever, since the eventfd could not be written: the next one tries again.
     ///
     /// If the looper has got up meanwhile, that costs somebody a needless write.
-    pub(crate) fn lull(&self) {
+    pub(crate) fn sleep_on(&self) {
         self.asleep_until.store(Moment::NEVER.as_nanos(), Relaxed);
         self.state.fetch_or(ASLEEP, AcqRel);
     }
@@ -397,7 +397,7 @@ impl<C> Open<'_, C> {
         (message.seq, message.when) = (seq, left.latest);
         fill(message);
         // What a barrier holds up is woken for when the barrier goes.
-        let signal = self.inbox.raise_mail(if left.is_barred { Moment::NEVER } else { Moment::FRONT });
+        let signal = self.inbox.set_mail(if left.is_barred { Moment::NEVER } else { Moment::FRONT });
         // Only now: who knows of a message by the count has to find it by the flag.
         self.inbox.account.remote.add(1);
         if let Some(tally) = tally {
@@ -410,16 +410,16 @@ impl<C> Open<'_, C> {
     /// Leaves something for the looper's thread to keep.
     pub(crate) fn admit(mut self, arrival: Arrival) -> Signal {
         self.left.arrivals.push(arrival);
-        self.inbox.counted(self.inbox.raise(CHORES, Moment::FRONT))
+        self.inbox.counted(self.inbox.set_flag(CHORES, Moment::FRONT))
     }
 }
 
 impl<C> Inbox<C> {
     /// Notes mail. To be called under the lock.
     #[inline]
-    fn raise_mail(&self, due: Moment) -> Signal {
+    fn set_mail(&self, due: Moment) -> Signal {
         // Whoever takes the flag back needs the lock, and the looper does not fall asleep while it is set: it need not
         // be set again. If it sleeps all the same, the eventfd could not be written for the one before.
-        if self.state.load(Acquire) & (MAIL | ASLEEP) == MAIL { Signal::Saved } else { self.raise(MAIL, due) }
+        if self.state.load(Acquire) & (MAIL | ASLEEP) == MAIL { Signal::Saved } else { self.set_flag(MAIL, due) }
     }
 }

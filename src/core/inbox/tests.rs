@@ -59,45 +59,45 @@ fn c8_c9_a_wake_is_needed_only_for_what_is_due_before_the_looper_gets_up() {
     let (earlier, later) = (due, due.after(Duration::from_nanos(2)));
     let until = due.after(Duration::from_nanos(1));
     let inbox = emptied();
-    assert!(inbox.settle(until));
+    assert!(inbox.prepare_sleep(until));
 
-    assert_eq!(inbox.rouse_for(later), Signal::Saved);
-    assert_eq!(inbox.rouse_for(until), Signal::Saved);
-    assert_eq!(inbox.rouse_for(earlier), Signal::Needed);
+    assert_eq!(inbox.wake_for(later), Signal::Saved);
+    assert_eq!(inbox.wake_for(until), Signal::Saved);
+    assert_eq!(inbox.wake_for(earlier), Signal::Needed);
     assert_eq!(push(&inbox), Signal::Saved, "a wake is on its way");
 }
 
 #[test]
 fn c3_only_the_first_of_many_wakes_needs_the_eventfd() {
     let inbox = emptied();
-    assert!(inbox.settle(Moment::NEVER));
+    assert!(inbox.prepare_sleep(Moment::NEVER));
 
     assert_eq!(inbox.wake(), Signal::Needed);
     assert!((0..1_000_000).all(|_| inbox.wake() == Signal::Saved));
 
-    assert!(inbox.rise());
-    assert!(!inbox.rise());
+    assert!(inbox.awake());
+    assert!(!inbox.awake());
 }
 
 #[test]
 fn c1_the_looper_does_not_settle_over_something_left() {
     let inbox = emptied();
     assert_eq!(push(&inbox), Signal::Saved);
-    assert!(!inbox.settle(Moment::NEVER));
+    assert!(!inbox.prepare_sleep(Moment::NEVER));
     empty(&inbox);
     assert_eq!(inbox.wake(), Signal::Saved);
-    assert!(!inbox.settle(Moment::NEVER));
-    inbox.rise();
+    assert!(!inbox.prepare_sleep(Moment::NEVER));
+    inbox.awake();
     assert_eq!(inbox.leave_chores(), Signal::Saved);
-    assert!(!inbox.settle(Moment::NEVER));
+    assert!(!inbox.prepare_sleep(Moment::NEVER));
     assert!(inbox.take_chores().is_some());
-    assert!(inbox.settle(Moment::NEVER));
+    assert!(inbox.prepare_sleep(Moment::NEVER));
 }
 
 #[test]
 fn q2_a_closed_inbox_refuses_and_the_first_close_wins() {
     let inbox = emptied();
-    assert!(inbox.settle(Moment::NEVER));
+    assert!(inbox.prepare_sleep(Moment::NEVER));
 
     assert_eq!(inbox.close(RejectReason::Quit), Some(Signal::Needed));
 
@@ -110,10 +110,10 @@ fn c7_it_is_known_whether_the_looper_is_asleep() {
     let inbox = emptied();
     assert!(!inbox.is_asleep());
 
-    assert!(inbox.settle(Moment::NEVER));
+    assert!(inbox.prepare_sleep(Moment::NEVER));
 
     assert!(inbox.is_asleep());
-    assert!(!inbox.rise(), "nobody has called wake()");
+    assert!(!inbox.awake(), "nobody has called wake()");
     assert!(!inbox.is_asleep());
 }
 
@@ -139,7 +139,7 @@ fn m2_it_is_known_from_when_on_timed_messages_may_be_due() {
 #[test]
 fn b1_what_is_posted_behind_a_barrier_wakes_nobody() {
     let inbox = emptied();
-    assert!(inbox.settle(Moment::NEVER));
+    assert!(inbox.prepare_sleep(Moment::NEVER));
 
     inbox.set_barred(true);
     assert_eq!(push(&inbox), Signal::Saved);

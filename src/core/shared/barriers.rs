@@ -16,7 +16,7 @@ impl Shared {
         self.inbox.set_barred(true);
         // A looper that is asleep has to get up for the alarm.
         let alarm = self.next_alarm(&queue);
-        let signal = alarm.map_or(Signal::Saved, |alarm| self.inbox.rouse_for(alarm));
+        let signal = alarm.map_or(Signal::Saved, |alarm| self.inbox.wake_for(alarm));
         drop(queue);
         self.signal_if(signal);
         Ok(place)
@@ -29,7 +29,7 @@ impl Shared {
     /// Takes a barrier away, and wakes the looper for what it has held up.
     pub(crate) fn remove_barrier(&self, place: Place) {
         if planted::is(Bug::RouseBeforeRelease) {
-            self.signal_if(self.inbox.rouse_for(Moment::FRONT));
+            self.signal_if(self.inbox.wake_for(Moment::FRONT));
         }
         let Some(ours) = self.ours() else {
             return;
@@ -50,7 +50,7 @@ impl Shared {
         let signal = match due {
             // Also one that is about to sleep has to look again.
             _ if queue.ends_await() => self.inbox.leave_chores(),
-            Some(due) => self.inbox.rouse_for(due),
+            Some(due) => self.inbox.wake_for(due),
             None => Signal::Saved,
         };
         drop(queue);

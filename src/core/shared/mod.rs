@@ -294,7 +294,7 @@ impl Shared {
 
     /// The number of the looper's thread if this is that one, which then alone may drop what it posts; else that of any.
     #[inline]
-    pub(crate) fn home(&self) -> u32 {
+    pub(crate) fn dropping_thread(&self) -> u32 {
         self.owner.here().map_or(ANYWHERE, |here| here.number().get())
     }
 
@@ -339,7 +339,7 @@ impl Shared {
     fn send(&self, signal: Signal) -> io::Result<()> {
         match signal {
             Signal::Needed if self.is_inherited() => Ok(()),
-            Signal::Needed => self.waker.signal().inspect_err(|_| self.inbox.lull()),
+            Signal::Needed => self.waker.signal().inspect_err(|_| self.inbox.sleep_on()),
             Signal::Saved => Ok(()),
         }
     }

@@ -57,7 +57,7 @@ impl Shared {
     ) -> Result<(MessageId, Signal), Refused<T>> {
         match self.owner.here() {
             Some(here) => self.leave_on(here, post, value, fill),
-            None => self.leave_from_afar(post, value, fill),
+            None => self.leave_remote(post, value, fill),
         }
     }
 
@@ -101,12 +101,12 @@ impl Shared {
         value: T,
         fill: impl FnOnce(&mut Body, T, u32),
     ) -> Result<(MessageId, Signal), Refused<T>> {
-        let home = self.owner.get();
-        self.leave_in_queue(queue, post, value, (&self.account.own, home), fill)
+        let thread = self.owner.get();
+        self.leave_in_queue(queue, post, value, (&self.account.own, thread), fill)
     }
 
     #[inline(never)]
-    fn leave_from_afar<T>(
+    fn leave_remote<T>(
         &self,
         post: Post<'_>,
         value: T,
@@ -129,7 +129,7 @@ impl Shared {
         mut queue: impl DerefMut<Target = Queue<Looper>>,
         post: Post<'_>,
         value: T,
-        (count, home): (&Counter, u32),
+        (count, thread): (&Counter, u32),
         fill: impl FnOnce(&mut Body, T, u32),
     ) -> Result<(MessageId, Signal), Refused<T>> {
         let Stamp { when, asynchronous, origin } = post.stamp;
@@ -154,11 +154,11 @@ impl Shared {
             to.tally.own.add(1);
         }
         if planted::is(Bug::SignalBeforePush) {
-            self.signal_if(self.inbox.rouse_for(Moment::FRONT));
+            self.signal_if(self.inbox.wake_for(Moment::FRONT));
         }
         let id = queue.insert(seq, time, extra, |message| {
             (message.origin, message.address) = (origin, post.address());
-            fill(&mut message.body, value, home);
+            fill(&mut message.body, value, thread);
         });
         let signal = self.signal_for(&queue, when, Place::new(time, seq));
         Ok((id, signal))
@@ -176,8 +176,8 @@ impl Shared {
         let is_barred = !place.seq().is_asynchronous() && queue.first_barrier().is_some_and(is_behind);
         match when {
             _ if is_barred => Signal::Saved,
-            When::At(time) => self.inbox.rouse_for(time),
-            When::Now | When::Front => self.inbox.rouse_for(Moment::FRONT),
+            When::At(time) => self.inbox.wake_for(time),
+            When::Now | When::Front => self.inbox.wake_for(Moment::FRONT),
         }
     }
 

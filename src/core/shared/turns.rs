@@ -60,10 +60,10 @@ impl Shared {
     /// reported, or something was left.
     ///
     /// Both are looked at under one lock of the queue: in between, somebody who asks or cancels could move a new
-    /// message from the inbox, where [`Inbox::settle`] looks, to the queue.
-    pub(crate) fn settle(&self, until: Moment) -> bool {
+    /// message from the inbox, where [`Inbox::prepare_sleep`] looks, to the queue.
+    pub(crate) fn prepare_sleep(&self, until: Moment) -> bool {
         if planted::is(Bug::SettleWithoutTheQueue) {
-            return self.inbox.settle(until);
+            return self.inbox.prepare_sleep(until);
         }
         let Some(ours) = self.ours() else {
             return false;
@@ -71,7 +71,7 @@ impl Shared {
         let mut queue = self.queue(ours);
         let is_early = |stop: Moment| stop < until;
         let has_stop = queue.next_due().is_some_and(is_early) || self.next_alarm(&queue).is_some_and(is_early);
-        if has_stop || !self.inbox.settle(until) {
+        if has_stop || !self.inbox.prepare_sleep(until) {
             return false;
         }
         self.inbox.set_timed_from(queue.timed_from());

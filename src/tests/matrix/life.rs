@@ -72,7 +72,7 @@ impl Life<'_> {
 
     /// Polls until nothing is due.
     #[track_caller]
-    fn settle(&self) {
+    fn prepare_sleep(&self) {
         self.poll_until(|| self.looper.is_empty());
     }
 
@@ -121,7 +121,7 @@ impl Life<'_> {
             IdleNext::Keep
         });
         let idle = idle.expect("it has not quit");
-        self.settle();
+        self.prepare_sleep();
         assert!(!every.is_pending() && world.tally.ticks.load(Relaxed) == 3);
         self.poll_until(|| idled.get() > 0);
         assert!(idle.remove());
@@ -139,7 +139,7 @@ impl Life<'_> {
         // What is delayed waits, too.
         self.poll_until(|| looper.len() == 2);
         drop(barrier);
-        self.settle();
+        self.prepare_sleep();
     }
 
     /// Registrations of all kinds, added, changed, replaced and removed at home, in callbacks and from afar.
@@ -203,12 +203,12 @@ impl Life<'_> {
             assert!(world.accept(handle.post_delayed(DAY, world.note())).cancel());
             assert_eq!((handle.len(), handle.message_counts().removed > 0), (3, true));
         });
-        self.settle();
+        self.prepare_sleep();
         assert!(self.while_asleep(|world, handle| world.insist(|| handle.wake())).woken);
 
         let cancelled = world.accept(looper.post_delayed(DAY, world.note()));
         self.on_another_thread(move |_, _| assert!(cancelled.cancel()));
-        self.settle();
+        self.prepare_sleep();
 
         let barrier: Barrier = looper.barrier().expect("it has not quit");
         self.while_asleep(|world, handle| {
@@ -217,7 +217,7 @@ impl Life<'_> {
         });
         self.poll_until(|| looper.len() == 1);
         self.while_asleep(move |_, _| drop(barrier));
-        self.settle();
+        self.prepare_sleep();
 
         self.while_asleep(|_, handle| drop(handle.add_idle(|_| IdleNext::Remove).expect("it has not quit")));
         let (sender, receiver) = mpsc::channel();
@@ -232,7 +232,7 @@ impl Life<'_> {
             }
             sender.send(caller).expect("somebody waits for it");
         });
-        self.settle();
+        self.prepare_sleep();
         receiver.recv().expect("it was started").join().expect("the call is answered");
 
         self.watch_from_afar();
