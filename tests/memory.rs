@@ -69,25 +69,11 @@ fn go((name, burst): (&'static str, fn(&Looper))) -> Burst {
     Burst { name, left: live() - before, looper }
 }
 
-/// Lets all loopers sleep until none has had a burst for a second. It takes no longer than for one of them, since the
-/// time of all others has passed with that of the first.
-fn rest(bursts: &mut [Burst]) {
-    for burst in &mut *bursts {
-        burst.sleep(Duration::from_millis(0));
-    }
-    for _ in 0..2 {
-        let mut time = Duration::from_millis(1100);
-        for burst in &mut *bursts {
-            burst.sleep(time);
-            time = Duration::from_millis(1);
-        }
-    }
-}
-
 impl Burst {
-    fn sleep(&mut self, time: Duration) {
+    /// Lets the looper fall asleep, before which it gives room back.
+    fn fall_asleep(&mut self) {
         let before = live();
-        assert!(self.looper.poll_once(time).unwrap().timed_out);
+        assert!(self.looper.poll_once(Duration::from_millis(1)).unwrap().timed_out);
         self.left += live() - before;
     }
 }
@@ -143,7 +129,7 @@ const BURSTS: [Named; 7] = [
 fn c44_what_a_burst_has_taken_goes_back() {
     alone("c44_what_a_burst_has_taken_goes_back", || {
         let mut bursts = BURSTS.map(go);
-        rest(&mut bursts);
+        bursts.iter_mut().for_each(Burst::fall_asleep);
 
         for Burst { name, looper, left } in &bursts {
             assert!(*left < LITTLE, "of {name}: {left}");

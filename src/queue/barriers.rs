@@ -26,7 +26,7 @@ impl<C> Queue<C> {
     /// Puts up a barrier: its place.
     pub(crate) fn add_barrier(&mut self, seq: Seq, now: Moment, origin: Origin) -> Place {
         // What is posted from now on is given no earlier time, and stands behind it.
-        self.stamp_no_earlier_than(now);
+        self.latest = self.latest.max(now);
         self.is_plain = false;
         let place = Place::new(now, seq);
         self.barriers.insert(place, origin);

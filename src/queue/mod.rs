@@ -254,13 +254,6 @@ impl<C> Queue<C> {
         self.latest = self.latest.max(latest);
     }
 
-    /// The time for a plain message or a barrier of `when`: no earlier than that of any before.
-    #[inline]
-    fn stamp_no_earlier_than(&mut self, when: Moment) -> Moment {
-        self.latest = self.latest.max(when);
-        self.latest
-    }
-
     /// The latest time that a plain message was given: a time for the next one, if no timed message has become due
     /// since.
     #[inline]

@@ -8,10 +8,10 @@
 //! - [`waker`]: what ends that sleep from any thread.
 //! - [`host`]: the fd by which another event loop hosts a looper.
 //! - [`sync`]: the locks, atomics and threads, exchangeable for those of the model checker.
-//! - [`lock`]: an ordinary lock.
+//! - [`lock`]: an ordinary lock, parking_lot's.
 //! - [`unread`]: how much there is to read.
-//! - [`owner_cell`]: a cell that costs one thread little;
-//!   [`fork`]: which process something was made in. These are the places that have `unsafe`.
+//! - [`owner_cell`]: a cell that costs one thread little; [`fork`]: which process something was made in. Both have
+//!   `unsafe`.
 //!
 //! What is relied on: an eventfd or timerfd that is registered edge-triggered reports each write and each expiry,
 //! without being read; a timer that is set anew forgets an expiry that nobody has seen; `EPOLL_CTL_DEL`, once it has

@@ -8,8 +8,8 @@ impl Shared {
         self.queue(self.ours()?).next_place()
     }
 
-    /// Whether nothing is pending, and no barrier stands. That is what most turns find that
-    /// serve fds, so to find it costs little; `false` where it would cost more.
+    /// Whether nothing is pending and no barrier stands. That is what most turns find that serve fds, so to find it costs
+    /// little; `false` where it would cost more.
     #[inline]
     pub(crate) fn is_calm(&self, here: Here) -> bool {
         self.is_inherited() || self.is_calm_at(&self.queue.lock_here(here))
