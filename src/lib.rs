@@ -67,7 +67,6 @@
     allow(dead_code, reason = "models and fuzz targets use a part of the fake kernel")
 )]
 
-mod planted;
 mod error;
 mod time;
 mod sys;

@@ -27,7 +27,6 @@ use crate::{
         drop::drop_each,
         slots::{Annex, Key},
     },
-    planted::{self, Bug},
 };
 
 thread_local! {
@@ -396,10 +395,6 @@ pub(crate) fn drop_ended(shared: &Shared, key: Key) {
             drop_each(displaced.into_iter().chain(local.sources.remove(key)));
         }
         None => {
-            if planted::is(Bug::TellBeforeLeaving) {
-                shared.signal_if(shared.inbox.leave_chores());
-                return shared.fds.leave_departure(key);
-            }
             shared.fds.leave_departure(key);
             shared.signal_if(shared.inbox.leave_chores());
         }

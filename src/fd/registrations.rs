@@ -15,7 +15,6 @@ use nix::{errno::Errno, sys::epoll::EpollFlags};
 use crate::{
     error::{Misuse, RejectReason},
     mem::slots::{Key, Slots},
-    planted::{self, Bug},
     sys::{
         epoll::{self, Epoll},
         interest::{Events, Interest},
@@ -373,9 +372,7 @@ impl Registrations {
         let registration = *self.slots.get(key).ok_or(Misuse::RegistrationEnded)?;
         let mut changed = Registration { interest, trigger: Trigger::Level, is_told: false, ..registration };
         changed.forget_counts();
-        if !planted::is(Bug::LoseModify) {
-            self.set()?.modify(changed.fd, changed.flags(), key.to_bits())?;
-        }
+        self.set()?.modify(changed.fd, changed.flags(), key.to_bits())?;
         if let Some(registration) = self.slots.get_mut(key) {
             *registration = changed;
         }
@@ -394,7 +391,7 @@ impl Registrations {
 
     pub(super) fn claim(&mut self, reported: Reported, idents: bool, limits: Limits) -> Claim {
         let Reported { key, events, wait } = reported;
-        if self.closed.is_some() && !planted::is(Bug::CallAfterQuit) {
+        if self.closed.is_some() {
             return Claim::Pass;
         }
         let Some(registration) = self.slots.get_mut(key) else {
@@ -404,7 +401,7 @@ impl Registrations {
             return Claim::Ident;
         }
         // The interest may have changed since the wait.
-        let events = if planted::is(Bug::ServeUnasked) { events } else { events.asked_by(registration.interest) };
+        let events = events.asked_by(registration.interest);
         if events.is_empty() {
             return Claim::Pass;
         }
@@ -450,7 +447,7 @@ impl Registrations {
     /// kernel refuses to report it in another way, the next event tries again.
     #[cold]
     fn guard_against_spin(&mut self, key: Key, events: Events, spin_limit: u32) -> io::Result<()> {
-        let Some(registration) = self.slots.get_mut(key).filter(|_| !planted::is(Bug::BearWithHollow)) else {
+        let Some(registration) = self.slots.get_mut(key) else {
             return Ok(());
         };
         let is_suspect = registration.is_suspect(spin_limit);

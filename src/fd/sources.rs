@@ -18,7 +18,6 @@ use crate::{
         drop::{after, caught, drop_each, drop_quietly},
         slots::{Annex, Key},
     },
-    planted::{self, Bug},
     sys::interest::Events,
 };
 
@@ -101,12 +100,12 @@ impl<L: 'static> Sources<L> {
     /// Does what the callback said, and puts back what was taken, unless its registration has ended.
     fn conclude(&self, table: &FdTable<L>, key: Key, watched: Box<dyn Watched<L>>, next: FdNext, sets: u32) {
         match next {
-            FdNext::Remove if !planted::is(Bug::KeepAnyway) => self.end(table, key),
+            FdNext::Remove => self.end(table, key),
             // What cannot say which fd it is, since its `AsFd` panics, is another one.
             _ if !caught(|| watched.is_unchanged()).unwrap_or(false) => {
                 self.end_as_stale(table, key, "its source was exchanged for another fd");
             }
-            FdNext::Keep | FdNext::Remove => {}
+            FdNext::Keep => {}
             FdNext::Interest(interest) => {
                 if let Err(error) = table.answer_interest(key, interest, sets) {
                     self.end_as_stale(table, key, format!("its interest could not be changed: {error}"));

@@ -12,7 +12,6 @@ use crate::{
     },
     looper::repeat::Repetition,
     mem::{drop::drop_each, erased::Of},
-    planted::{self, Bug},
     queue::message::MessageId,
 };
 
@@ -100,9 +99,8 @@ impl<M: 'static> Posted<M> {
     fn cancel_on(&self, shared: &Shared) -> bool {
         let (taken, kept) = match &self.target {
             Target::Once(id) => {
-                let was_pending = planted::is(Bug::CheckThenCancel) && shared.is_pending(*id);
                 let taken = shared.cancel(*id);
-                let kept = was_pending || taken.is_some();
+                let kept = taken.is_some();
                 (taken, kept)
             }
             Target::Repeating(repetition) => repetition.cancel(shared),

@@ -12,7 +12,6 @@ use crate::{
     error::RejectReason,
     looper::Looper,
     mem::drop::Shielded,
-    planted::{self, Bug},
     queue::{Queue, Taken, message::MessageId},
     sys::{
         fork::Process,
@@ -146,8 +145,7 @@ where
         if run.is_last {
             return;
         }
-        let last = if planted::is(Bug::DriftingRepeat) { looper.clock().now() } else { self.due };
-        self.due = last.next_on_grid(self.period, looper.clock().now());
+        self.due = self.due.next_on_grid(self.period, looper.clock().now());
         self.stamp.when = When::At(self.due);
         // A looper that has quit drops it, and so does a child if the closure has forked.
         let _ = looper.post_tick(self);

@@ -23,7 +23,6 @@ use crate::{
         report::{ReadyIdent, Turn},
     },
     mem::{log, slots::Key},
-    planted::{self, Bug},
     queue::{
         Begun, Queue,
         account::MessageCounts,
@@ -286,9 +285,6 @@ impl Looper {
     fn awake(&self) {
         if self.shared().inbox.awake() {
             self.core.woken.set(true);
-            if planted::is(Bug::WakeIsWork) {
-                self.core.local.idlers.note_work();
-            }
         }
     }
 
@@ -302,7 +298,7 @@ impl Looper {
         let mut begun = Begun::none();
         let (shared, here) = (self.shared(), self.core.here);
         let mut has_begun = false;
-        while turn.messages < budget || planted::is(Bug::IgnoreBudget) {
+        while turn.messages < budget {
             match shared.next_message(here, now, &mut begun) {
                 Ok(()) => {
                     if !has_begun {
@@ -319,9 +315,6 @@ impl Looper {
                 }
                 Err(Some(due)) => {
                     now = self.clock().now();
-                    if planted::is(Bug::RunEarly) {
-                        now = now.after(Duration::from_nanos(1));
-                    }
                     if due > now {
                         return;
                     }
@@ -456,7 +449,7 @@ impl Looper {
     /// child has nothing to report.
     fn report(&self, turn: &mut Turn) -> io::Result<()> {
         self.shared().check_process()?;
-        turn.woken = self.core.woken.take() && !(planted::is(Bug::SwallowWake) && turn.messages > 0);
+        turn.woken = self.core.woken.take();
         turn.rebuilt = self.core.rebuilt.take();
         turn.timed_out = !turn.names_something();
         Ok(())

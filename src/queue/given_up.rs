@@ -72,9 +72,7 @@ impl<C> Queue<C> {
 
     /// Gives up what is not due at `now`, and takes all barriers away.
     pub(crate) fn give_up_later_than(&mut self, now: Moment) {
-        if !planted::is(Bug::LeaveBarriers) {
-            self.barriers.clear();
-        }
+        self.barriers.clear();
         self.unreported.clear();
         let later = [&mut self.synchronous, &mut self.asynchronous].map(|line| line.split_later(now, &self.others));
         for id in later.into_iter().flatten() {

@@ -79,10 +79,6 @@ impl Selection {
     pub(crate) fn new(target: Key, filter: Filter) -> Selection {
         Selection { target, filter, last: None, found: None }
     }
-
-    pub(crate) fn is_labelled(&self) -> bool {
-        self.filter != Filter::All
-    }
 }
 
 /// A handler's messages by label.

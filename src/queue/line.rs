@@ -9,7 +9,6 @@ use std::{cmp::Reverse, collections::BinaryHeap, mem};
 use slab::Slab;
 
 use crate::{
-    planted::{self, Bug},
     queue::{
         COMMON_LENGTH, is_roomy,
         message::{Lane, Message, MessageId, Place},
@@ -25,8 +24,7 @@ impl MessageId {
     /// Whether the message, which is not a plain one, is still there.
     #[inline]
     pub(crate) fn is_live<C>(self, others: &Others<C>) -> bool {
-        let is_it = |other: &Message<C>| other.seq == self.seq || planted::is(Bug::StaleMessage);
-        others.get(self.slot as usize).is_some_and(is_it)
+        others.get(self.slot as usize).is_some_and(|other| other.seq == self.seq)
     }
 }
 
@@ -96,7 +94,6 @@ impl<C> Line<C> {
     pub(crate) fn push(&mut self, when: Moment, id: MessageId) {
         match id.seq.lane() {
             Lane::Plain => {}
-            Lane::Front if planted::is(Bug::FrontInOrder) => self.front.insert(0, id),
             Lane::Front => self.front.push(id),
             Lane::Timed => self.push_timed(Entry { place: Place::new(when, id.seq), slot: id.slot }),
         }
@@ -179,11 +176,6 @@ impl<C> Line<C> {
         }
         let timed = self.first_timed().map(|entry| Head { place: entry.place, id: entry.id() });
         match (self.first_ready(), timed) {
-            (Some(plain), Some(timed))
-                if planted::is(Bug::TimedBeforePlain) && plain.place.when == timed.place.when =>
-            {
-                Some(timed)
-            }
             (Some(plain), Some(timed)) => Some(plain.min(timed)),
             (plain, timed) => plain.or(timed),
         }
@@ -274,7 +266,6 @@ impl<C> Line<C> {
     /// Takes out the messages that are due later than `now`, in no order.
     pub(crate) fn split_later(&mut self, now: Moment, others: &Others<C>) -> Vec<MessageId> {
         self.sweep_timed(others);
-        let now = if planted::is(Bug::DropDue) { Moment::from_nanos(now.as_nanos() - 1) } else { now };
         // What has been due still is.
         let later: Vec<MessageId> = self
             .timed

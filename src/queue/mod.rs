@@ -27,7 +27,6 @@ use std::{
 pub(crate) use self::given_up::Dropped;
 use crate::{
     mem::{erased::Erased, slots::Key},
-    planted::{self, Bug},
     queue::{
         account::{Account, MessageCounts},
         handlers::Handlers,
@@ -382,7 +381,6 @@ impl<C> Queue<C> {
         };
         if let Some((barrier, _)) = self.barriers.first_key_value()
             && head.place > *barrier
-            && !planted::is(Bug::PassBarrier)
         {
             head = asynchronous?;
         }
@@ -391,7 +389,7 @@ impl<C> Queue<C> {
 
     #[cold]
     fn unless_held(&mut self, head: Head) -> Option<Head> {
-        let is_held = self.held.contains_key(&head.id.seq) && !planted::is(Bug::RunHeld);
+        let is_held = self.held.contains_key(&head.id.seq);
         self.is_blocked |= is_held;
         (!is_held).then_some(head)
     }

@@ -281,10 +281,6 @@ impl FakeKernel {
 
     pub(crate) fn write_eventfd(&self, value: u64) -> io::Result<()> {
         let mut state = self.enter(Call::EventfdWrite)?;
-        #[cfg(all(test, alooper_loom))]
-        if crate::models::closes_with_the_looper() && state.live["timerfd"] == 0 {
-            return Err(Errno::EBADF.into());
-        }
         match state.counter.checked_add(value) {
             Some(sum) if sum < u64::MAX => state.counter = sum,
             _ => return Err(Errno::EAGAIN.into()),

@@ -31,10 +31,7 @@ use std::{
     sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst},
 };
 
-use crate::{
-    planted::{self, Bug},
-    sys::sync::{AtomicBool, Here, Mutex, MutexGuard, ThreadNumber, UnsafeCell, yield_now},
-};
+use crate::sys::sync::{AtomicBool, Here, Mutex, MutexGuard, ThreadNumber, UnsafeCell, yield_now};
 
 /// How often the owner looks whether a visitor has left, before it sleeps: ten times as long as a visit takes.
 const SPINS: u32 = if cfg!(all(test, alooper_loom)) { 1 } else { 1000 };
@@ -97,8 +94,7 @@ impl<T> OwnerCell<T> {
         assert!(!self.inside.swap(true, SeqCst), "a looper's queue is not entered twice");
         owners_fence();
         // Acquires what the last visitor did.
-        let order = if planted::is(Bug::EnterUnacquired) { Relaxed } else { SeqCst };
-        if self.visiting.load(order) && !planted::is(Bug::StepInAnyway) {
+        if self.visiting.load(SeqCst) {
             self.wait_for_visitor();
         }
         OwnersGuard { cell: self, _leaving: Leaving(&self.inside), not_send: PhantomData }
@@ -144,7 +140,7 @@ impl<T> OwnerCell<T> {
         visitors_fence();
         let mut pause = Pause::default();
         // Acquires what the owner did inside.
-        while self.inside.load(SeqCst) && !planted::is(Bug::EnterUnseen) {
+        while self.inside.load(SeqCst) {
             pause.wait();
         }
         let inside = OwnersGuard { cell: self, _leaving: Leaving(&self.visiting), not_send: PhantomData };
@@ -155,16 +151,12 @@ impl<T> OwnerCell<T> {
 /// The checker's fence of the owner, which the language has in the `swap`.
 #[inline(always)]
 fn owners_fence() {
-    if !planted::is(Bug::OwnerWithoutFence) {
-        checkers_fence();
-    }
+    checkers_fence();
 }
 
 /// Likewise, a visitor's.
 fn visitors_fence() {
-    if !planted::is(Bug::VisitorsWithoutFence) {
-        checkers_fence();
-    }
+    checkers_fence();
 }
 
 #[inline(always)]
@@ -275,8 +267,7 @@ impl Drop for Leaving<'_> {
     #[inline(always)]
     fn drop(&mut self) {
         // Releases what was done inside.
-        let order = if planted::is(Bug::LeaveUnreleased) { Relaxed } else { Release };
-        self.0.store(false, order);
+        self.0.store(false, Release);
     }
 }
 

@@ -10,7 +10,6 @@ use nix::sys::epoll::{EpollEvent, EpollFlags};
 
 use crate::{
     error::OsError,
-    planted::{self, Bug},
     sys::{
         Kernel,
         epoll::{self, Epoll},
@@ -94,13 +93,7 @@ impl Poller {
             return Ok(());
         }
         if !self.skips {
-            let mut delay = (deadline != Moment::NEVER).then(|| self.clock.now().until(deadline));
-            if planted::is(Bug::RoundDown) {
-                delay = delay.map(|delay| Duration::from_micros(delay.as_micros() as u64));
-            }
-            if planted::is(Bug::RoundUp) {
-                delay = delay.map(|delay| Duration::from_micros(delay.as_micros() as u64 + 1));
-            }
+            let delay = (deadline != Moment::NEVER).then(|| self.clock.now().until(deadline));
             self.timer.set(delay)?;
         }
         self.armed = deadline;

@@ -122,6 +122,7 @@ mod quit {
 mod text {
     mod android_page;
     mod catalogue_page;
+    mod controls;
     mod house;
     mod links;
 }

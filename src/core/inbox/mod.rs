@@ -32,7 +32,6 @@ use std::{
 use crate::{
     core::item::{Arrival, Leftover},
     error::RejectReason,
-    planted::{self, Bug},
     queue::{
         account::{Account, Tally},
         message::{Message, Seq},
@@ -142,13 +141,9 @@ impl<C> Inbox<C> {
 
     /// Locks the inbox for leaving a message, unless it is closed.
     pub(crate) fn open(&self) -> Result<Open<'_, C>, RejectReason> {
-        let mut left = self.left.lock();
+        let left = self.left.lock();
         if let Some(reason) = left.closed {
             return Err(reason);
-        }
-        if planted::is(Bug::CheckThenPush) {
-            drop(left);
-            left = self.left.lock();
         }
         Ok(Open { left, inbox: self })
     }
@@ -188,9 +183,6 @@ impl<C> Inbox<C> {
         let is_asleep = self.state.load(Acquire) & ASLEEP != 0;
         if !is_asleep || when.as_nanos() >= self.asleep_until.load(Relaxed) {
             return Signal::Saved;
-        }
-        if planted::is(Bug::SignalEveryTime) {
-            return Signal::Needed;
         }
         // Of several who come here, one finds it set.
         let before = self.state.fetch_and(!ASLEEP, AcqRel);
@@ -286,9 +278,6 @@ impl<C> Inbox<C> {
         let mut left = self.left.lock();
         let Left { mail, latest, posted, .. } = &mut *left;
         take(mail, *latest, Seq::remote(*posted));
-        if planted::is(Bug::ForgetMailLate) {
-            drop(left);
-        }
         self.state.fetch_and(!MAIL, AcqRel);
     }
 
@@ -321,10 +310,6 @@ impl<C> Inbox<C> {
     /// `false` means that something was left: the looper stays awake and looks again.
     pub(crate) fn prepare_sleep(&self, until: Moment) -> bool {
         self.asleep_until.store(until.as_nanos(), Relaxed);
-        if planted::is(Bug::SettleWithoutLooking) {
-            self.state.fetch_or(ASLEEP, AcqRel);
-            return true;
-        }
         let mut state = self.state.load(Relaxed);
         while state & (MAIL | WOKEN | CHORES) == 0 {
             match self.state.compare_exchange_weak(state, state | ASLEEP, AcqRel, Relaxed) {

@@ -28,9 +28,6 @@ impl Shared {
 
     /// Takes a barrier away, and wakes the looper for what it has held up.
     pub(crate) fn remove_barrier(&self, place: Place) {
-        if planted::is(Bug::RouseBeforeRelease) {
-            self.signal_if(self.inbox.wake_for(Moment::FRONT));
-        }
         let Some(ours) = self.ours() else {
             return;
         };
@@ -38,15 +35,10 @@ impl Shared {
         if !queue.remove_barrier(place) {
             return;
         }
-        if planted::is(Bug::CollectBeforeRelease) {
-            self.collect(&mut queue);
-        }
         self.inbox.set_barred(queue.first_barrier().is_some());
         // Only now: who posted before that has left the wake to this.
-        if !planted::is(Bug::CollectBeforeRelease) {
-            self.collect(&mut queue);
-        }
-        let due = queue.next_due().filter(|_| !planted::is(Bug::RouseBeforeRelease));
+        self.collect(&mut queue);
+        let due = queue.next_due();
         let signal = match due {
             // Also one that is about to sleep has to look again.
             _ if queue.ends_await() => self.inbox.leave_chores(),

@@ -38,7 +38,6 @@ use crate::{
         log,
         slots::{Key, Slots},
     },
-    planted::{self, Bug},
     queue::{
         self, Begun, Dropped, Hold, Queue,
         account::{Account, Counter, MessageCounts, Tally},
@@ -224,7 +223,7 @@ impl Shared {
             match queue.hold(id, thread) {
                 Hold::Held => return queue.body(id).map(mem::take),
                 Hold::Gone | Hold::Mine => return None,
-                Hold::Busy if !may_wait || planted::is(Bug::PassHeld) => return None,
+                Hold::Busy if !may_wait => return None,
                 Hold::Busy => {}
             }
             drop(queue);
@@ -256,7 +255,7 @@ impl Shared {
             }
             None => Some(body),
         };
-        let is_awaited = queue.release(id) && !planted::is(Bug::ReleaseSilently);
+        let is_awaited = queue.release(id);
         let signal = if is_awaited { self.inbox.leave_chores() } else { Signal::Saved };
         drop(queue);
         *self.releases.lock() += 1;

@@ -153,9 +153,6 @@ impl Shared {
         if let Some(to) = post.to {
             to.tally.own.add(1);
         }
-        if planted::is(Bug::SignalBeforePush) {
-            self.signal_if(self.inbox.wake_for(Moment::FRONT));
-        }
         let id = queue.insert(seq, time, extra, |message| {
             (message.origin, message.address) = (origin, post.address());
             fill(&mut message.body, value, thread);
@@ -188,9 +185,6 @@ impl Shared {
         value: T,
         fill: impl FnOnce(&mut Body, T, u32),
     ) -> Result<(MessageId, Signal), Refused<T>> {
-        if planted::is(Bug::SignalBeforePush) {
-            self.signal_if(self.inbox.leave_chores());
-        }
         let inbox = match self.inbox.open() {
             Ok(inbox) => inbox,
             Err(reason) => return Err(Refused { value, reason }),
@@ -202,7 +196,6 @@ impl Shared {
             (message.origin, message.address) = (post.stamp.origin, post.address());
             fill(&mut message.body, value, ANYWHERE);
         });
-        let signal = if planted::is(Bug::SignalBeforePush) { Signal::Saved } else { signal };
         Ok((MessageId::plain(seq), signal))
     }
 

@@ -62,9 +62,6 @@ impl Shared {
     /// Both are looked at under one lock of the queue: in between, somebody who asks or cancels could move a new
     /// message from the inbox, where [`Inbox::prepare_sleep`] looks, to the queue.
     pub(crate) fn prepare_sleep(&self, until: Moment) -> bool {
-        if planted::is(Bug::SettleWithoutTheQueue) {
-            return self.inbox.prepare_sleep(until);
-        }
         let Some(ours) = self.ours() else {
             return false;
         };
