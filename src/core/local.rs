@@ -52,8 +52,8 @@ pub(crate) struct Local {
     targets: RefCell<Annex<Callee>>,
     /// The handler whose message ran last, which often is the next one's, too; `None` while it runs.
     latest: Cell<Option<Callee>>,
-    /// Which one that is.
-    latest_key: Cell<Option<Key>>,
+    /// Which one that is, if there is one.
+    latest_key: Cell<Key>,
     /// How often handlers' closures were taken out.
     departed: Cell<u64>,
     /// Somebody drops what the home has ended, and goes on until there is nothing left of that.
@@ -86,7 +86,7 @@ impl Local {
             core: OnceCell::new(),
             targets: RefCell::default(),
             latest: Cell::default(),
-            latest_key: Cell::default(),
+            latest_key: Cell::new(Key::NONE),
             departed: Cell::new(0),
             clearing: Cell::new(false),
             busy: Cell::new(false),
@@ -131,27 +131,37 @@ impl Local {
     /// just taken its closure out still has that.
     fn forget_latest(&self) {
         self.departed.set(self.departed.get() + 1);
-        self.latest_key.set(None);
+        self.latest_key.set(Key::NONE);
         self.latest.take();
     }
 
-    /// A handler's closure, to be called. Kept until it has run: what is called in between may end the handler.
+    /// Calls `call` with a handler's closure, which is kept until that has run: what it does may end the handler.
+    /// `None` if the handler is gone.
     #[inline(always)]
-    pub(crate) fn lend_target(&self, key: Key) -> Option<Lent<'_>> {
-        let is_latest = self.latest_key.get() == Some(key);
+    pub(crate) fn with_target<R>(&self, key: Key, call: impl FnOnce(&dyn Target) -> R) -> Option<R> {
+        let is_latest = self.latest_key.get() == key;
         let target = if is_latest { self.latest.take() } else { None };
         let target = match target {
             Some(target) => target,
             None => self.exchange_latest(key)?,
         };
-        Some(Lent { local: self, departed: self.departed.get(), target: Some(target) })
+        let departed = self.departed.get();
+        // If it panics, the next message looks for the closure anew.
+        let result = call(&**target);
+        // If some have been taken out meanwhile, this one may have been, too.
+        if self.departed.get() == departed {
+            self.latest.set(Some(target));
+        } else {
+            drop_each([target]);
+        }
+        Some(result)
     }
 
     #[inline(never)]
     fn exchange_latest(&self, key: Key) -> Option<Callee> {
         let target = self.target(key)?;
         self.latest.take();
-        self.latest_key.set(Some(key));
+        self.latest_key.set(key);
         Some(target)
     }
 
@@ -293,37 +303,6 @@ impl Local {
                 }
                 self.idlers.remove(id).map(Debris::Idle)
             }
-        }
-    }
-}
-
-/// A handler's closure that is being called.
-pub(crate) struct Lent<'a> {
-    local: &'a Local,
-    /// How often closures had been taken out when this was lent.
-    departed: u64,
-    /// `None` once it is given back.
-    target: Option<Callee>,
-}
-
-impl Lent<'_> {
-    #[inline]
-    pub(crate) fn target(&self) -> &dyn Target {
-        self.target.as_deref().expect("it is given back when this is dropped").as_ref()
-    }
-}
-
-impl Drop for Lent<'_> {
-    #[inline(always)]
-    fn drop(&mut self) {
-        let Some(target) = self.target.take() else {
-            return;
-        };
-        // If some have been taken out meanwhile, this one may have been, too.
-        if self.departed == self.local.departed.get() {
-            self.local.latest.set(Some(target));
-        } else {
-            drop_each([target]);
         }
     }
 }

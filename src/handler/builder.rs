@@ -8,19 +8,16 @@ use std::{
 
 use crate::{
     core::{
-        item::{Body, Stamp, To, When},
+        item::{Body, Stamp, When},
         refused::{Refused, Rejected},
         shared::{Post, Shared},
     },
-    handler::{
-        message::{self},
-        recipient::Recipient,
-    },
+    handler::{message, recipient::Recipient},
     looper::posted::Posted,
     mem::erased::ANYWHERE,
     queue::{
         labels::{Labels, Token},
-        message::Address,
+        message::MessageId,
     },
 };
 
@@ -133,8 +130,8 @@ impl<'a, M: 'static> MessageBuilder<'a, M> {
     }
 }
 
-/// Sends a message without a draft of it, and without labels but its own.
-#[inline]
+/// Sends a message without labels but its own.
+#[inline(always)]
 pub(crate) fn send<M: 'static>(
     recipient: &Recipient<M>,
     asynchronous: bool,
@@ -142,26 +139,45 @@ pub(crate) fn send<M: 'static>(
     message: M,
 ) -> Result<Posted<M>, Rejected<M>> {
     let stamp = Stamp { asynchronous, ..stamp };
-    let labels = message::labels_of(&message);
     if const { Body::has_room_for::<M>() } {
-        match recipient
-            .shared
-            .post(post(recipient, stamp, labels), message, |body, message, thread| body.fill_message(message, thread))
-        {
-            Ok(id) => Ok(Posted::sent(recipient.shared.id, id, recipient.of)),
-            Err(refused) => Err(refused.stays(stamp.origin)),
-        }
+        send_small(recipient, stamp, message)
     } else {
+        let labels = message::labels_of(&message);
         let mut body = Body::default();
         body.fill_boxed(Box::new(message), ANYWHERE);
         send_body(recipient, stamp, labels, body)
     }
 }
 
+/// Sends a message that has room in the queue.
+#[inline(always)]
+fn send_small<M: 'static>(recipient: &Recipient<M>, stamp: Stamp, message: M) -> Result<Posted<M>, Rejected<M>> {
+    let shared = &recipient.shared;
+    let is_plain = stamp.when == When::Now && !stamp.asynchronous;
+    let sent = match shared.owner.here() {
+        Some(here) if is_plain => {
+            let to = recipient.to(message::labels_of(&message).what);
+            let fill = |body: &mut Body, message| body.fill_message(message, here.number().get());
+            shared.post_plain(here, stamp.origin, Some(to), message, fill)
+        }
+        _ => Err(message),
+    };
+    match sent.or_else(|message| send_off_path(recipient, stamp, message)) {
+        Ok(id) => Ok(recipient.posted(id)),
+        Err(refused) => Err(refused.stays(stamp.origin)),
+    }
+}
+
+/// As [`send_small`], off the fast path.
+#[inline(never)]
+fn send_off_path<M: 'static>(recipient: &Recipient<M>, stamp: Stamp, message: M) -> Result<MessageId, Refused<M>> {
+    let post = post(recipient, stamp, message::labels_of(&message));
+    recipient.shared.post(post, message, |body, message, thread| body.fill_message(message, thread))
+}
+
 #[inline]
 fn post<'a, M>(recipient: &'a Recipient<M>, stamp: Stamp, labels: Labels) -> Post<'a> {
-    let address = Address::new(recipient.target.index(), labels.what);
-    Post { stamp, to: Some(To { address, tally: &recipient.tally }), token: labels.token }
+    Post { stamp, to: Some(recipient.to(labels.what)), token: labels.token }
 }
 
 #[inline]
@@ -176,7 +192,7 @@ fn send_body<M: 'static>(
         body.move_to(place);
     };
     match recipient.shared.post(post(recipient, stamp, labels), body, fill) {
-        Ok(id) => Ok(Posted::sent(recipient.shared.id, id, recipient.of)),
+        Ok(id) => Ok(recipient.posted(id)),
         Err(Refused { value: mut body, reason }) => {
             let value = body.open_boxed(recipient.of).expect("nobody else has opened it");
             Err(Refused { value, reason }.unboxed_stays(stamp.origin))

@@ -199,7 +199,7 @@ impl<M: 'static> Handler<M> {
         let tally = Arc::new(Tally::default());
         let target = shared.with_raw_queue(|queue| Some(queue.handlers.add(any::type_name::<M>(), tally.clone())));
         // In a forked child, nobody looks for it.
-        let target = target.unwrap_or(Key::from_bits(u64::MAX));
+        let target = target.unwrap_or(Key::NONE);
         let recipient = Recipient::new(shared, target, tally);
         (Handler { front: Arc::new(Front { recipient: recipient.clone() }), asynchronous: false }, recipient)
     }

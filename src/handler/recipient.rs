@@ -7,9 +7,13 @@ use std::{
 };
 
 use crate::{
-    core::shared::Shared,
+    core::{item::To, shared::Shared},
+    looper::posted::Posted,
     mem::{erased::Of, slots::Key},
-    queue::account::Tally,
+    queue::{
+        account::Tally,
+        message::{Address, MessageId},
+    },
 };
 
 pub(crate) struct Recipient<M> {
@@ -25,6 +29,18 @@ pub(crate) struct Recipient<M> {
 impl<M> Recipient<M> {
     pub(crate) fn new(shared: &Arc<Shared>, target: Key, tally: Arc<Tally>) -> Arc<Recipient<M>> {
         Arc::new(Recipient { shared: shared.clone(), target, tally, of: Of::new() })
+    }
+
+    /// The handle of a message that was sent.
+    #[inline]
+    pub(crate) fn posted(&self, id: MessageId) -> Posted<M> {
+        Posted::sent(self.shared.id, id, self.of)
+    }
+
+    /// Where a message with this `what` goes.
+    #[inline]
+    pub(crate) fn to(&self, what: Option<i32>) -> To<'_> {
+        To { address: Address::new(self.target.index(), what), tally: &self.tally }
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{
         posted::Posted,
         repeat::{Repetition, Tick},
     },
-    queue::message::Origin,
+    queue::message::{MessageId, Origin},
     time::Moment,
 };
 
@@ -111,39 +111,51 @@ impl Looper {
         self.post_when(Stamp::new(When::Front), callback)
     }
 
-    #[inline]
+    #[inline(always)]
     fn post_when<F>(&self, stamp: Stamp, callback: F) -> Result<Posted, Rejected<F>>
     where
         F: FnOnce(&Looper) + 'static,
     {
         if const { Body::has_room_for::<F>() } {
-            self.post_with(stamp, callback, Refused::stays)
+            self.post_small(stamp, callback)
         } else {
-            self.post_with(stamp, Box::new(callback), Refused::unboxed_stays)
+            let posted = self.post_off_path(stamp, Box::new(callback));
+            self.posted(posted).map_err(|refused| refused.unboxed_stays(stamp.origin))
         }
     }
 
-    /// Posts a closure that is an `F` or a box with one, which `refuse` gives back.
-    #[inline]
-    fn post_with<P, F>(
-        &self,
-        stamp: Stamp,
-        callback: P,
-        refuse: impl FnOnce(Refused<P>, Origin) -> Rejected<F>,
-    ) -> Result<Posted, Rejected<F>>
+    /// Posts a closure that has room in the queue.
+    #[inline(always)]
+    fn post_small<F>(&self, stamp: Stamp, callback: F) -> Result<Posted, Rejected<F>>
+    where
+        F: FnOnce(&Looper) + 'static,
+    {
+        let here = self.core.here;
+        let fill = |body: &mut Body, callback| body.fill_local(callback, here);
+        let posted = match stamp.when {
+            When::Now => self.shared().post_plain(here, stamp.origin, None, callback, fill),
+            When::At(_) | When::Front => Err(callback),
+        };
+        let posted = posted.or_else(|callback| self.post_off_path(stamp, callback));
+        self.posted(posted).map_err(|refused| refused.stays(stamp.origin))
+    }
+
+    /// Posts what has room in the queue, off the fast path.
+    #[inline(never)]
+    fn post_off_path<P>(&self, stamp: Stamp, callback: P) -> Result<MessageId, Refused<P>>
     where
         P: FnOnce(&Looper) + 'static,
     {
-        let shared = self.shared();
-        let here = self.core.here;
+        let (shared, here) = (self.shared(), self.core.here);
         let fill = |body: &mut Body, callback, _| body.fill_local(callback, here);
-        match shared.leave_on(here, Post::closure(stamp), callback, fill) {
-            Ok((name, signal)) => {
-                shared.signal_if(signal);
-                Ok(Posted::once(shared.id, name))
-            }
-            Err(refused) => Err(refuse(refused, stamp.origin)),
-        }
+        let (id, signal) = shared.leave_on(here, Post::closure(stamp), callback, fill)?;
+        shared.signal_if(signal);
+        Ok(id)
+    }
+
+    #[inline(always)]
+    fn posted<E>(&self, posted: Result<MessageId, E>) -> Result<Posted, E> {
+        posted.map(|id| Posted::once(self.shared().id, id))
     }
 
     /// Posts `callback` to run every `period`, for the first time one period from now, until it breaks or is cancelled.
@@ -187,7 +199,7 @@ impl Looper {
         }
     }
 
-    /// As [`post_with`](Looper::post_with), of what repeats.
+    /// Posts what repeats: an `F` or a box with one, which `refuse` gives back.
     fn repeat<P, F>(
         &self,
         stamp: Stamp,

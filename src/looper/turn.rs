@@ -24,7 +24,6 @@ use crate::{
     },
     mem::{log, slots::Key},
     queue::{
-        Begun, Queue,
         account::MessageCounts,
         message::{Lane, Place},
     },
@@ -36,7 +35,7 @@ use crate::{
 };
 
 /// A deadline that has passed, whatever the time is.
-const PASSED: Moment = Moment::EARLIEST;
+pub(super) const PASSED: Moment = Moment::EARLIEST;
 
 impl Looper {
     /// Waits for something to happen, runs the callbacks for it, and reports it.
@@ -147,16 +146,6 @@ impl Looper {
         }
     }
 
-    /// Runs the next message if it is due, and nothing else; whether there was one.
-    #[cfg(feature = "testing")]
-    pub(crate) fn run_one(&self) -> io::Result<bool> {
-        let _polling = self.enter()?;
-        self.core.local.tidy();
-        let mut turn = Turn::default();
-        self.run_messages(1, &mut turn);
-        Ok(turn.messages == 1)
-    }
-
     fn deadline_of(&self, timeout: Option<Duration>) -> Moment {
         match timeout {
             None => Moment::NEVER,
@@ -192,7 +181,7 @@ impl Looper {
             let ready = self.wait(may_block, turn)?;
             let had_events = !ready.is_empty();
             let had_chores = self.core.local.tidy();
-            self.run_messages(self.core.budget, turn);
+            turn.messages += self.run_messages(self.core.budget - turn.messages);
             self.serve_fds(ready, turn);
             let is_revived = self.end_trials();
             self.deal_with_strays(may_block && !turn.names_something());
@@ -233,7 +222,7 @@ impl Looper {
         }
     }
 
-    fn enter(&self) -> io::Result<Polling<'_>> {
+    pub(super) fn enter(&self) -> io::Result<Polling<'_>> {
         self.shared().check_process()?;
         let busy = self.core.local.occupy().ok_or(Misuse::NestedPoll)?;
         Ok(Polling { looper: self, busy: Some(busy) })
@@ -286,48 +275,6 @@ impl Looper {
         if self.shared().inbox.awake() {
             self.core.woken.set(true);
         }
-    }
-
-    /// Phase "messages": runs what is due, also what is posted meanwhile, while the budget lasts.
-    fn run_messages(&self, budget: usize, turn: &mut Turn) {
-        if self.shared().is_calm(self.core.here) {
-            return;
-        }
-        // Read when a timed message comes to the front: what is plain is due.
-        let mut now = PASSED;
-        let mut begun = Begun::none();
-        let (shared, here) = (self.shared(), self.core.here);
-        let mut has_begun = false;
-        while turn.messages < budget {
-            match shared.next_message(here, now, &mut begun) {
-                Ok(()) => {
-                    if !has_begun {
-                        has_begun = true;
-                        self.core.local.idlers.note_work();
-                    }
-                    turn.messages += 1;
-                    // One that panicked may have left it.
-                    self.core.skipped.set(0);
-                    self.run_message(&mut begun);
-                    if self.core.skipped.get() > 0 {
-                        turn.messages -= self.core.skipped.take();
-                    }
-                }
-                Err(Some(due)) => {
-                    now = self.clock().now();
-                    if due > now {
-                        return;
-                    }
-                }
-                Err(None) => return,
-            }
-        }
-    }
-
-    /// Counts the message that is being run in another way: it has ended between being taken out and its first line.
-    pub(crate) fn skip_message(&self, count: impl FnOnce(&mut Queue<Looper>)) {
-        self.shared().with_raw_queue(count);
-        self.core.skipped.set(self.core.skipped.get() + 1);
     }
 
     /// Phase "fds": calls back for what is ready, in the kernel's order; then notes the idents that are still
@@ -428,7 +375,7 @@ impl Looper {
             self.awake();
             self.fall_silent(turn);
             self.core.local.tidy();
-            self.run_messages(self.core.budget, turn);
+            turn.messages += self.run_messages(self.core.budget - turn.messages);
             turn.more = self.shared().len() > 0;
             turn.quit = !turn.more;
             if turn.more && turn.messages < self.core.budget {
@@ -487,7 +434,7 @@ impl Drop for Batch<'_> {
 }
 
 /// A poll that is under way. When it ends, also by a panic, a looper that is hosted tells its host when to look again.
-struct Polling<'a> {
+pub(super) struct Polling<'a> {
     looper: &'a Looper,
     busy: Option<Busy<'a>>,
 }

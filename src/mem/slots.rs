@@ -3,33 +3,43 @@
 use slab::Slab;
 
 /// Names one entry of a [`Slots`], for ever: no later entry has the same key.
+///
+/// The generation stands in the upper half of the bits, the position in the lower one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Key {
-    index: u32,
-    generation: u32,
-}
+pub(crate) struct Key(u64);
 
 impl Key {
+    /// No entry's.
+    pub(crate) const NONE: Key = Key(u64::MAX);
+
+    fn new(index: u32, generation: u32) -> Key {
+        Key(u64::from(generation) << 32 | u64::from(index))
+    }
+
     /// Its position. Another entry may have the same, after this one has gone.
     #[inline]
     pub(crate) fn index(self) -> u32 {
-        self.index
+        self.0 as u32
+    }
+
+    fn generation(self) -> u32 {
+        (self.0 >> 32) as u32
     }
 
     /// The key as the 64 bits that epoll carries. Bits whose lower half is all ones are no key's, since [`Slots`] never
     /// hands out that index: they are free for marks of the poller's own.
     pub(crate) fn to_bits(self) -> u64 {
-        u64::from(self.generation) << 32 | u64::from(self.index)
+        self.0
     }
 
     /// Whether this is the key of a later entry in the same slot than `other`.
     pub(crate) fn succeeds(self, other: Key) -> bool {
-        self.index == other.index && self.generation > other.generation
+        self.index() == other.index() && self.generation() > other.generation()
     }
 
     /// The key that [`Key::to_bits`] made these bits from.
     pub(crate) fn from_bits(bits: u64) -> Key {
-        Key { index: bits as u32, generation: (bits >> 32) as u32 }
+        Key(bits)
     }
 }
 
@@ -65,7 +75,7 @@ impl<T> Slots<T> {
         if position == self.generations.len() {
             self.generations.push(0);
         }
-        let key = Key { index, generation: self.generations[position] };
+        let key = Key::new(index, self.generations[position]);
         entry.insert(Some(make(key)));
         self.len += 1;
         key
@@ -87,7 +97,7 @@ impl<T> Slots<T> {
         if !self.is_current(key) {
             return None;
         }
-        self.entries.get(key.index as usize)?.as_ref()
+        self.entries.get(key.index() as usize)?.as_ref()
     }
 
     /// The entry of `key`, if it is still there, for changing it.
@@ -95,7 +105,7 @@ impl<T> Slots<T> {
         if !self.is_current(key) {
             return None;
         }
-        self.entries.get_mut(key.index as usize)?.as_mut()
+        self.entries.get_mut(key.index() as usize)?.as_mut()
     }
 
     /// Takes out the entry of `key`, if it is still there.
@@ -103,10 +113,10 @@ impl<T> Slots<T> {
         if !self.is_current(key) {
             return None;
         }
-        let position = key.index as usize;
+        let position = key.index() as usize;
         let value = self.entries.get_mut(position)?.take()?;
         self.len -= 1;
-        if let Some(next) = key.generation.checked_add(1) {
+        if let Some(next) = key.generation().checked_add(1) {
             self.generations[position] = next;
             self.entries.remove(position);
         }
@@ -121,7 +131,7 @@ impl<T> Slots<T> {
     /// All entries with their keys, in no order that means anything.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Key, &T)> {
         self.entries.iter().filter_map(|(position, value)| {
-            let key = Key { index: position as u32, generation: self.generations[position] };
+            let key = Key::new(position as u32, self.generations[position]);
             value.as_ref().map(|value| (key, value))
         })
     }
@@ -133,7 +143,7 @@ impl<T> Slots<T> {
     }
 
     fn is_current(&self, key: Key) -> bool {
-        self.generations.get(key.index as usize) == Some(&key.generation)
+        self.generations.get(key.index() as usize) == Some(&key.generation())
     }
 }
 
@@ -157,7 +167,7 @@ impl<T> Annex<T> {
     /// is itself late, the value.
     #[must_use = "it has to be dropped, with nothing borrowed"]
     pub(crate) fn insert(&mut self, key: Key, value: T) -> Option<T> {
-        let index = key.index as usize;
+        let index = key.index() as usize;
         if self.entries.len() <= index {
             self.entries.resize_with(index + 1, || None);
         }
@@ -170,19 +180,19 @@ impl<T> Annex<T> {
 
     /// The value of `key`.
     pub(crate) fn get(&self, key: Key) -> Option<&T> {
-        let (present, value) = self.entries.get(key.index as usize)?.as_ref()?;
+        let (present, value) = self.entries.get(key.index() as usize)?.as_ref()?;
         (*present == key).then_some(value)
     }
 
     /// The value of `key`, for changing it.
     pub(crate) fn get_mut(&mut self, key: Key) -> Option<&mut T> {
-        let (present, value) = self.entries.get_mut(key.index as usize)?.as_mut()?;
+        let (present, value) = self.entries.get_mut(key.index() as usize)?.as_mut()?;
         (*present == key).then_some(value)
     }
 
     /// Takes out the value of `key`.
     pub(crate) fn remove(&mut self, key: Key) -> Option<T> {
-        let entry = self.entries.get_mut(key.index as usize)?;
+        let entry = self.entries.get_mut(key.index() as usize)?;
         entry.take_if(|(present, _)| *present == key).map(|(_, value)| value)
     }
 
@@ -204,7 +214,7 @@ mod tests {
 
         let new = slots.insert('b');
 
-        assert_eq!(new.index, old.index, "the slot is used again");
+        assert_eq!(new.index(), old.index(), "the slot is used again");
         assert_eq!(slots.get(old), None);
         assert_eq!(slots.remove(old), None);
         assert_eq!(slots.get(new), Some(&'b'));
@@ -216,22 +226,22 @@ mod tests {
         let mut slots = Slots::default();
         let first = slots.insert('a');
         slots.generations[0] = u32::MAX;
-        let last = Key { index: first.index, generation: u32::MAX };
+        let last = Key::new(first.index(), u32::MAX);
 
         assert_eq!(slots.remove(last), Some('a'));
 
         assert_eq!(slots.get(last), None);
         assert_eq!(slots.remove(last), None);
         assert_eq!(slots.len(), 0);
-        assert_ne!(slots.insert('b').index, first.index, "no later entry can have the same key");
+        assert_ne!(slots.insert('b').index(), first.index(), "no later entry can have the same key");
     }
 
     #[test]
     fn c17_keys_survive_the_way_through_epoll_and_are_never_the_reserved_ones() {
-        let key = Key { index: 7, generation: u32::MAX };
+        let key = Key::new(7, u32::MAX);
 
         assert_eq!(Key::from_bits(key.to_bits()), key);
-        let largest = Key { index: u32::MAX - 1, generation: u32::MAX };
+        let largest = Key::new(u32::MAX - 1, u32::MAX);
         assert_ne!(largest.to_bits() as u32, u32::MAX);
     }
 

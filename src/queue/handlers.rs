@@ -16,6 +16,7 @@ use std::{
 use crate::{
     mem::slots::{Key, Slots},
     queue::{
+        Next,
         account::Tally,
         labels::{Labels, Token},
         message::{Address, MessageId, Seq},
@@ -209,24 +210,21 @@ impl Handlers {
         }
     }
 
-    /// Notes that a message was taken out. Gives its handler, and whether that is gone for good by this. `token` tells
-    /// its token.
+    /// Notes that the message `id` was taken out, and tells whose it is. `token` tells its token.
     #[inline(always)]
-    pub(super) fn note_end(
-        &mut self,
-        id: MessageId,
-        target: u32,
-        address: Address,
-        token: Option<Token>,
-    ) -> (Option<Key>, bool) {
+    pub(super) fn note_end(&mut self, address: Address, id: impl FnOnce() -> MessageId, token: Option<Token>) -> Next {
+        let Some(target) = address.target() else {
+            return Next::Closure;
+        };
         let Some(own) = self.targets.at_mut(target) else {
-            return (None, false);
+            return Next::Orphan;
         };
         own.tally.ended.add(1);
         if address.is_listed() {
-            own.unlist(id, Labels { what: address.what(), token });
+            own.unlist(id(), Labels { what: address.what(), token });
         }
-        (Some(own.key), own.is_abandoned && self.end_if_done(target))
+        let key = own.key;
+        if own.is_abandoned && self.end_if_done(target) { Next::LastMessage(key) } else { Next::Message(key) }
     }
 
     fn end_if_done(&mut self, target: u32) -> bool {

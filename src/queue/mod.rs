@@ -19,7 +19,6 @@ mod tests;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     mem,
-    panic::Location,
     sync::Arc,
     time::Duration,
 };
@@ -32,7 +31,7 @@ use crate::{
         handlers::Handlers,
         labels::Labels,
         line::{Head, Line, Others},
-        message::{Address, Extra, Lane, Message, MessageId, Origin, Place, Seq},
+        message::{Extra, Lane, Message, MessageId, Origin, Place, Seq},
         ready::Batches,
     },
     sys::sync::ThreadId,
@@ -97,41 +96,36 @@ pub(crate) struct Taken<C: 'static> {
     pub(crate) ends_target: bool,
 }
 
-/// A message that was taken out to be run, or nothing that runs: made once and filled for each message, since to hand
-/// one out would cost more than to find it.
-#[derive(Debug)]
-pub(crate) struct Begun<C: 'static> {
-    pub(crate) body: Erased<C>,
+/// What comes of the wish to run the next message. Flat, so that it is handed out in registers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// A closure was taken out.
+    Closure,
+    /// A message of this handler was.
+    Message(Key),
+    /// The last message of this handler was, which nobody can send anything any more.
+    LastMessage(Key),
+    /// A message of a handler that is gone was.
+    Orphan,
+    /// There is one, which is due at this moment.
+    NotBefore(Moment),
+    /// There is none that may run.
+    Nothing,
+}
+
+/// What those who watch want to know of a message.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Details {
     pub(crate) origin: Origin,
     pub(crate) when: Moment,
-    pub(crate) address: Address,
-    /// The handler that it is for.
-    pub(crate) target: Option<Key>,
-    /// It was the last message of a handler that nobody can send anything any more.
-    pub(crate) ends_target: bool,
-    /// When it was posted, if somebody watched.
+    pub(crate) what: Option<i32>,
+    /// When it was posted, if somebody watched then.
     pub(crate) posted: Option<Moment>,
 }
 
-impl<C> Begun<C> {
-    pub(crate) fn none() -> Begun<C> {
-        Begun {
-            body: Erased::default(),
-            origin: Location::caller(),
-            when: Moment::EARLIEST,
-            address: Address::NOBODY,
-            target: None,
-            ends_target: false,
-            posted: None,
-        }
-    }
-
-    /// Takes over what `message` has in it.
-    #[inline(always)]
-    fn fill(&mut self, message: &mut Message<C>, when: Moment) {
-        message.body.move_to(&mut self.body);
-        (self.origin, self.when, self.address) = (message.origin, when, message.address);
-        self.posted = None;
+impl Details {
+    fn of<C>(message: &Message<C>, when: Moment, posted: Option<Moment>) -> Details {
+        Details { origin: message.origin, when, what: message.address.what(), posted }
     }
 }
 
@@ -181,8 +175,8 @@ impl<C> Queue<C> {
 
     /// Whether the next plain message can be put in by [`insert_plain`](Queue::insert_plain).
     #[inline]
-    pub(crate) fn is_plain(&self) -> bool {
-        self.is_plain
+    pub(crate) fn is_plain_and_fresh(&self) -> bool {
+        self.is_plain & self.is_fresh
     }
 
     /// Whether the first message is a plain one, and nothing else is to be asked.
@@ -200,8 +194,9 @@ impl<C> Queue<C> {
     /// As [`insert`](Queue::insert), for a plain message without anything besides that barriers hold up, in a queue
     /// that has nothing else; it gets the time of the one before.
     #[inline(always)]
-    pub(crate) fn insert_plain(&mut self, seq: Seq, fill: impl FnOnce(&mut Message<C>)) -> MessageId {
+    pub(crate) fn insert_plain(&mut self, fill: impl FnOnce(&mut Message<C>)) -> MessageId {
         debug_assert!(self.is_plain, "there is nothing but plain ones");
+        let seq = self.next_seq(Lane::Plain, false);
         let message = self.synchronous.ready.place();
         (message.seq, message.when) = (seq, self.latest);
         fill(message);
@@ -271,56 +266,61 @@ impl<C> Queue<C> {
         if seq.is_asynchronous() { &mut self.asynchronous } else { &mut self.synchronous }
     }
 
-    /// Takes out the first message that may run, if it is due at `now`, to be run, and moves it to `begun`, in which
-    /// nothing is left to run; otherwise tells when it is due. A plain one is always due.
+    /// Takes out the first message that may run, if it is due at `now`, to be run: moves what runs to `body`, in which
+    /// there is nothing. A plain one is always due.
     #[inline(always)]
-    pub(crate) fn pop_due(&mut self, now: Moment, begun: &mut Begun<C>) -> Result<(), Option<Moment>> {
+    pub(crate) fn pop_due(&mut self, now: Moment, body: &mut Erased<C>, details: Option<&mut Option<Details>>) -> Next {
         if !self.is_plain {
-            return self.pop_any(now, begun);
+            return self.pop_any(now, body, details);
         }
-        let (message, when) = self.synchronous.ready.pop().ok_or(None)?;
-        begun.fill(message, when);
-        self.account.begun.add(1);
-        (begun.target, begun.ends_target) = match begun.address.target() {
-            Some(target) => self.handlers.note_end(MessageId::plain(message.seq), target, begun.address, None),
-            None => (None, false),
+        let Some((message, when)) = self.synchronous.ready.pop() else {
+            return Next::Nothing;
         };
-        Ok(())
+        message.body.move_to(body);
+        if let Some(details) = details {
+            *details = Some(Details::of(message, when, None));
+        }
+        self.account.begun.add(1);
+        self.handlers.note_end(message.address, || MessageId::plain(message.seq), None)
     }
 
     #[inline(never)]
-    fn pop_any(&mut self, now: Moment, begun: &mut Begun<C>) -> Result<(), Option<Moment>> {
+    fn pop_any(&mut self, now: Moment, body: &mut Erased<C>, details: Option<&mut Option<Details>>) -> Next {
         let Some(head) = self.next() else {
             self.look_whether_plain();
-            return Err(None);
+            return Next::Nothing;
         };
         let seq = head.id.seq;
         let lane = seq.lane();
         if lane == Lane::Timed && head.place.when > now {
-            return Err(Some(head.place.when));
+            return Next::NotBefore(head.place.when);
         }
+        let extra = self.take_extra(seq);
         let line = self.line(seq);
-        if lane == Lane::Plain {
-            let (message, when) = line.ready.pop().ok_or(None)?;
-            begun.fill(message, when);
+        let mut removed;
+        let popped = if lane == Lane::Plain {
+            line.ready.pop()
         } else {
             if lane == Lane::Timed {
                 line.gather(now);
             }
             line.pop(lane);
-            let mut message = self.others.try_remove(head.id.slot as usize).ok_or(None)?;
-            begun.fill(&mut message, head.place.when);
             self.gone += 1;
-        }
-        self.account.begun.add(1);
-        let extra = self.take_extra(seq);
-        begun.posted = extra.posted;
-        (begun.target, begun.ends_target) = match begun.address.target() {
-            Some(target) => self.handlers.note_end(head.id, target, begun.address, extra.token),
-            None => (None, false),
+            removed = self.others.try_remove(head.id.slot as usize);
+            removed.as_mut().map(|message| (message, head.place.when))
         };
+        let Some((message, when)) = popped else {
+            return Next::Nothing;
+        };
+        message.body.move_to(body);
+        if let Some(details) = details {
+            *details = Some(Details::of(message, when, extra.posted));
+        }
+        let address = message.address;
+        self.account.begun.add(1);
+        let next = self.handlers.note_end(address, || head.id, extra.token);
         self.look_whether_plain();
-        Ok(())
+        next
     }
 
     fn look_whether_plain(&mut self) {
@@ -421,10 +421,9 @@ impl<C> Queue<C> {
             message
         };
         let extra = self.take_extra(id.seq);
-        let target = message.address.target();
-        let ends_target =
-            target.is_some_and(|target| self.handlers.note_end(id, target, message.address, extra.token).1);
-        Some(Taken { body: message.body, is_handlers: target.is_some(), ends_target })
+        let taken = self.handlers.note_end(message.address, || id, extra.token);
+        let ends_target = matches!(taken, Next::LastMessage(_));
+        Some(Taken { body: message.body, is_handlers: taken != Next::Closure, ends_target })
     }
 
     /// Takes out the message `id` because it was cancelled.

@@ -111,8 +111,12 @@ impl<C> Batches<C> {
 /// The plain messages of the queue.
 #[derive(Debug)]
 pub(crate) struct Ready<C: 'static> {
+    /// Those that are taken out.
     first: Batch<C>,
     rest: VecDeque<Batch<C>>,
+    /// Those that are put in, behind all others, as long as there is such a batch: if not, they go into the first one.
+    last: Batch<C>,
+    has_last: bool,
     spare: Vec<Batch<C>>,
     /// How many of all were emptied.
     vacant: usize,
@@ -120,7 +124,14 @@ pub(crate) struct Ready<C: 'static> {
 
 impl<C> Default for Ready<C> {
     fn default() -> Self {
-        Ready { first: Batch::default(), rest: VecDeque::new(), spare: Vec::new(), vacant: 0 }
+        Ready {
+            first: Batch::default(),
+            rest: VecDeque::new(),
+            last: Batch::default(),
+            has_last: false,
+            spare: Vec::new(),
+            vacant: 0,
+        }
     }
 }
 
@@ -128,27 +139,49 @@ impl<C> Ready<C> {
     /// Whether there is no place in use, not even one that was emptied.
     #[inline(always)]
     pub(crate) fn is_empty(&self) -> bool {
-        self.first.head == self.first.tail && self.rest.is_empty()
+        self.first.head == self.first.tail && !self.has_last
     }
 
     /// A place behind all others.
     #[inline(always)]
     pub(crate) fn place(&mut self) -> &mut Message<C> {
-        if self.rest.is_empty() && (self.first.tail < self.first.messages.len() || self.first.add_place()) {
-            let tail = self.first.tail;
-            self.first.tail += 1;
-            return &mut self.first.messages[tail];
+        let behind = if self.has_last { &self.last } else { &self.first };
+        if behind.tail == behind.messages.len() {
+            self.make_room();
         }
-        self.place_in_rest()
+        let behind = if self.has_last { &mut self.last } else { &mut self.first };
+        let tail = behind.tail;
+        behind.tail += 1;
+        &mut behind.messages[tail]
     }
 
+    /// Makes room for one more behind all others.
+    #[cold]
     #[inline(never)]
-    fn place_in_rest(&mut self) -> &mut Message<C> {
-        if self.rest.back().is_none_or(|last| last.tail == BATCH) {
-            let batch = self.spare.pop().unwrap_or_default();
-            self.rest.push_back(batch);
+    fn make_room(&mut self) {
+        let behind = if self.has_last { &mut self.last } else { &mut self.first };
+        if behind.tail == behind.messages.len() && !behind.add_place() {
+            let empty = self.spare.pop().unwrap_or_default();
+            self.put_last(empty);
+            self.make_room();
         }
-        self.rest.back_mut().and_then(Batch::place).expect("there is room now")
+    }
+
+    /// Puts a batch behind all others.
+    fn put_last(&mut self, batch: Batch<C>) {
+        let former = std::mem::replace(&mut self.last, batch);
+        if std::mem::replace(&mut self.has_last, true) {
+            self.rest.push_back(former);
+        }
+    }
+
+    /// All batches, in their order.
+    fn batches(&self) -> impl Iterator<Item = &Batch<C>> {
+        std::iter::once(&self.first).chain(&self.rest).chain(self.has_last.then_some(&self.last))
+    }
+
+    fn into_batches(self) -> impl Iterator<Item = Batch<C>> {
+        std::iter::once(self.first).chain(self.rest).chain(self.has_last.then_some(self.last))
     }
 
     /// The first message, for taking it out, and when it is due; it is out.
@@ -176,8 +209,10 @@ impl<C> Ready<C> {
     #[inline(never)]
     fn next_batch(&mut self) -> bool {
         self.first.clear();
-        let Some(next) = self.rest.pop_front() else {
-            return false;
+        let next = match self.rest.pop_front() {
+            Some(next) => next,
+            None if std::mem::take(&mut self.has_last) => std::mem::take(&mut self.last),
+            None => return false,
         };
         let empty = std::mem::replace(&mut self.first, next);
         self.keep(empty);
@@ -235,7 +270,7 @@ impl<C> Ready<C> {
     /// `latest` is before it.
     pub(crate) fn append(&mut self, batches: &mut Batches<C>, latest: Moment) {
         batches.filled.iter_mut().for_each(|batch| batch.floor = latest);
-        self.rest.append(&mut batches.filled);
+        batches.filled.drain(..).for_each(|batch| self.put_last(batch));
         while batches.spare.len() < SPARE_ASLEEP
             && let Some(empty) = self.spare.pop()
         {
@@ -246,6 +281,9 @@ impl<C> Ready<C> {
     /// The batch in which the message `seq` lies if it is pending: zero for the first one.
     fn batch_of(&self, seq: Seq) -> Option<usize> {
         let begins_before = |batch: &Batch<C>| batch.live().first().is_some_and(|first| first.seq <= seq);
+        if self.has_last && begins_before(&self.last) {
+            return Some(self.rest.len() + 1);
+        }
         match self.rest.partition_point(begins_before) {
             0 if self.first.live().is_empty() => None,
             number => Some(number),
@@ -253,11 +291,19 @@ impl<C> Ready<C> {
     }
 
     fn batch(&self, number: usize) -> Option<&Batch<C>> {
-        number.checked_sub(1).map_or(Some(&self.first), |behind| self.rest.get(behind))
+        match number.checked_sub(1) {
+            None => Some(&self.first),
+            Some(behind) if behind == self.rest.len() && self.has_last => Some(&self.last),
+            Some(behind) => self.rest.get(behind),
+        }
     }
 
     fn batch_mut(&mut self, number: usize) -> Option<&mut Batch<C>> {
-        number.checked_sub(1).map_or(Some(&mut self.first), |behind| self.rest.get_mut(behind))
+        match number.checked_sub(1) {
+            None => Some(&mut self.first),
+            Some(behind) if behind == self.rest.len() && self.has_last => Some(&mut self.last),
+            Some(behind) => self.rest.get_mut(behind),
+        }
     }
 
     /// The message `seq`, if it is pending.
@@ -295,7 +341,8 @@ impl<C> Ready<C> {
     }
 
     fn places(&self) -> usize {
-        self.first.tail - self.first.head + self.rest.len() * BATCH
+        let behind = self.rest.len() + usize::from(self.has_last);
+        self.first.tail - self.first.head + behind * BATCH
     }
 
     /// Lets a batch go in which all places are empty.
@@ -304,6 +351,11 @@ impl<C> Ready<C> {
             None => {
                 self.vacant -= self.first.vacant;
                 return self.first.clear();
+            }
+            Some(behind) if behind == self.rest.len() => {
+                self.has_last = self.rest.back().is_some();
+                let next = self.rest.pop_back().unwrap_or_default();
+                Some(std::mem::replace(&mut self.last, next))
             }
             Some(behind) => self.rest.remove(behind),
         };
@@ -317,8 +369,7 @@ impl<C> Ready<C> {
     #[cold]
     fn sweep(&mut self) {
         let mut swept = Ready { spare: std::mem::take(&mut self.spare), ..Ready::default() };
-        let batches = std::iter::once(std::mem::take(&mut self.first)).chain(std::mem::take(&mut self.rest));
-        for mut batch in batches {
+        for mut batch in std::mem::take(self).into_batches() {
             let floor = batch.floor;
             for message in &mut batch.messages[batch.head..batch.tail] {
                 if !message.is_vacant() {
@@ -334,8 +385,7 @@ impl<C> Ready<C> {
     /// The first message that was posted after `seq`.
     pub(crate) fn after(&self, seq: Option<Seq>) -> Option<(&Message<C>, Moment)> {
         let number = seq.and_then(|seq| self.batch_of(seq)).unwrap_or(0);
-        let batches = std::iter::once(&self.first).chain(&self.rest).skip(number);
-        batches.into_iter().find_map(|batch| {
+        self.batches().skip(number).find_map(|batch| {
             let from = seq.map_or(0, |seq| batch.live().partition_point(|message| message.seq <= seq));
             let message = batch.live()[from..].iter().find(|message| !message.is_vacant())?;
             Some((message, message.when.max(batch.floor)))
@@ -344,9 +394,9 @@ impl<C> Ready<C> {
 
     /// All messages, in their order.
     pub(crate) fn into_messages(self) -> impl Iterator<Item = Message<C>> {
-        let batches = std::iter::once(self.first).chain(self.rest);
-        let messages =
-            batches.flat_map(|Batch { messages, head, tail, .. }| messages.into_iter().skip(head).take(tail - head));
+        let messages = self
+            .into_batches()
+            .flat_map(|Batch { messages, head, tail, .. }| messages.into_iter().skip(head).take(tail - head));
         messages.filter(|message| !message.is_vacant())
     }
 }
@@ -360,7 +410,6 @@ impl<C> Ready<C> {
 
     /// For how many messages there is room.
     pub(crate) fn room(&self) -> usize {
-        let batches = std::iter::once(&self.first).chain(&self.rest).chain(&self.spare);
-        batches.map(|batch| batch.messages.capacity()).sum()
+        self.batches().chain(&self.spare).map(|batch| batch.messages.capacity()).sum()
     }
 }

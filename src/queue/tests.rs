@@ -1,6 +1,6 @@
 //! What the queue does, without anything around it.
 
-use super::*;
+use super::{message::Address, *};
 use crate::{
     mem::erased::{ANYWHERE, Of},
     queue::{
@@ -43,9 +43,9 @@ impl<T: 'static> Numbered<T> {
     }
 
     fn pop(&mut self, now: Moment) -> Option<T> {
-        let mut begun = Begun::none();
-        self.queue.pop_due(now, &mut begun).ok()?;
-        begun.body.open(self.of)
+        let mut body = Erased::default();
+        self.queue.pop_due(now, &mut body, None);
+        body.open(self.of)
     }
 
     fn run_all(&mut self, now: Moment) -> Vec<T> {
@@ -263,13 +263,13 @@ fn m1_a_queue_is_plain_again_when_all_that_is_not_has_run() {
     for lane in [Lane::Timed, Lane::Front] {
         let mut queue = Numbered::default();
         queue.put_in(Lane::Plain, false, t, "plain");
-        assert!(queue.queue.is_plain());
+        assert!(queue.queue.is_plain);
         queue.put(if lane == Lane::Front { Moment::FRONT } else { t }, "other");
-        assert!(!queue.queue.is_plain(), "{lane:?}");
+        assert!(!queue.queue.is_plain, "{lane:?}");
 
         queue.run_all(t);
 
-        assert!(queue.queue.is_plain(), "{lane:?}");
+        assert!(queue.queue.is_plain, "{lane:?}");
     }
 }
 
@@ -432,9 +432,9 @@ impl Sending {
 
     /// Runs a message: its number.
     fn run(&mut self) -> Option<usize> {
-        let mut begun = Begun::none();
-        self.queue.pop_due(Moment::EARLIEST, &mut begun).ok()?;
-        begun.body.open(Of::new())
+        let mut body = Erased::default();
+        self.queue.pop_due(Moment::EARLIEST, &mut body, None);
+        body.open(Of::new())
     }
 }
 

@@ -5,7 +5,7 @@
 use std::ops::ControlFlow;
 
 use super::*;
-use crate::queue::Begun;
+use crate::{core::item::Body, queue::Next};
 
 #[test]
 fn m13_post_every_runs_on_its_grid_and_skips_what_was_missed() {
@@ -186,12 +186,12 @@ fn r1_q4_a_run_that_is_cancelled_before_it_begins_does_not_begin_and_counts_as_r
     let tick = |_: &Looper| panic!("it was cancelled");
     let posted = looper.handle().post_every(ms(10), tick).unwrap();
     kernel.advance(ms(10));
-    let mut begun = Begun::none();
+    let mut body = Body::default();
     let here = looper.shared().owner.here().unwrap();
-    looper.shared().next_message(here, looper.clock().now(), &mut begun).expect("it is due");
+    assert_eq!(looper.shared().next_message(here, looper.clock().now(), &mut body, None), Next::Closure);
 
     assert!(posted.cancel());
-    begun.body.call(here, &looper);
+    body.call(here, &looper);
 
     let expected = MessageCounts { posted: 1, removed: 1, ..MessageCounts::default() };
     assert_eq!(looper.message_counts(), expected);

@@ -52,6 +52,8 @@ const CHORES: u32 = 4;
 const ASLEEP: u32 = 8;
 /// Nothing is accepted any more. Set once, under the lock.
 const CLOSED: u32 = 16;
+/// Somebody watches, and wants to know when messages were posted. Set by the looper alone; orders nothing.
+const WATCHED: u32 = 32;
 
 /// What was left for the looper, and whether it sleeps.
 #[derive(Debug)]
@@ -244,10 +246,23 @@ impl<C> Inbox<C> {
         if self.is_closed() { self.left.lock().closed } else { None }
     }
 
-    /// Whether nothing was left, nothing is refused, and nobody sleeps.
+    /// Whether no message was left, nothing is refused, nobody sleeps, and nobody watches.
     #[inline]
     pub(crate) fn is_quiet(&self) -> bool {
-        self.state.load(Acquire) & (MAIL | CLOSED | ASLEEP) == 0
+        self.state.load(Acquire) & (MAIL | CLOSED | ASLEEP | WATCHED) == 0
+    }
+
+    #[inline]
+    pub(crate) fn is_watched(&self) -> bool {
+        self.state.load(Relaxed) & WATCHED != 0
+    }
+
+    pub(crate) fn set_watched(&self, watched: bool) {
+        if watched {
+            self.state.fetch_or(WATCHED, Relaxed);
+        } else {
+            self.state.fetch_and(!WATCHED, Relaxed);
+        }
     }
 
     #[inline]

@@ -39,7 +39,7 @@ use crate::{
         slots::{Key, Slots},
     },
     queue::{
-        self, Begun, Dropped, Hold, Queue,
+        self, Details, Dropped, Hold, Next, Queue,
         account::{Account, Counter, MessageCounts, Tally},
         labels::Token,
         message::{Address, Extra, Lane, MessageId, Origin, Place},
@@ -93,8 +93,6 @@ pub(crate) struct Shared {
     pub(crate) notices: Arc<Notices>,
     /// Whether the looper's thread waits in epoll. Written by that thread alone; orders nothing.
     polling: AtomicBool,
-    /// Whether somebody watches, and wants to know when messages were posted. Orders nothing.
-    watched: AtomicBool,
     /// Who waits for calls.
     calls: Mutex<Slots<Weak<dyn Waiting>>>,
     /// After which time a barrier is reported; zero for never.
@@ -141,7 +139,6 @@ impl Shared {
             fds: FdTable::new(set, &notices),
             notices,
             polling: AtomicBool::new(false),
-            watched: AtomicBool::new(false),
             calls: Mutex::new(Slots::default()),
             barrier_alarm,
             ids: AtomicU64::new(0),
@@ -173,11 +170,11 @@ impl Shared {
     /// Whether somebody watches, and wants to know when messages were posted.
     #[inline]
     pub(crate) fn is_watched(&self) -> bool {
-        self.watched.load(Ordering::Relaxed)
+        self.inbox.is_watched()
     }
 
     pub(crate) fn set_watched(&self, watched: bool) {
-        self.watched.store(watched, Ordering::Relaxed);
+        self.inbox.set_watched(watched);
     }
 
     /// Leaves what `arrival` makes of `value` for the looper's thread to keep; gives it back if the inbox is closed.

@@ -25,7 +25,7 @@ impl Post<'_> {
         self.to.map_or(Address::NOBODY, |to| to.address)
     }
 
-    /// Whether it may go the shortest way.
+    /// Whether it may go through the inbox.
     #[inline(always)]
     fn is_plain(&self) -> bool {
         self.stamp.when == When::Now && !self.stamp.asynchronous && self.token.is_none()
@@ -61,6 +61,34 @@ impl Shared {
         }
     }
 
+    /// Fast path: on the looper's thread, posts a plain message if nothing but plain messages is near and far, so that
+    /// it is the last one and wakes nobody. Otherwise `value` comes back, to be posted as all else is.
+    #[inline(always)]
+    pub(crate) fn post_plain<T>(
+        &self,
+        here: Here,
+        origin: Origin,
+        to: Option<To<'_>>,
+        value: T,
+        fill: impl FnOnce(&mut Body, T),
+    ) -> Result<MessageId, T> {
+        if self.is_inherited() {
+            return Err(value);
+        }
+        let mut queue = self.queue.lock_here(here);
+        if !queue.is_plain_and_fresh() || !self.inbox.is_quiet() {
+            return Err(value);
+        }
+        self.account.own.add(1);
+        if let Some(to) = to {
+            to.tally.own.add(1);
+        }
+        Ok(queue.insert_plain(|message| {
+            (message.origin, message.address) = (origin, to.map_or(Address::NOBODY, |to| to.address));
+            fill(&mut message.body, value);
+        }))
+    }
+
     /// As [`leave`](Shared::leave), on the looper's thread.
     #[inline]
     pub(crate) fn leave_on<T>(
@@ -73,23 +101,7 @@ impl Shared {
         if self.is_inherited() {
             return Err(self.rejected(value));
         }
-        let mut queue = self.queue.lock_here(here);
-        // The common case: nothing but plain messages far and near.
-        let is_common =
-            post.is_plain() && queue.is_fresh && queue.is_plain() && !self.is_watched() && self.inbox.is_quiet();
-        if !is_common {
-            return self.leave_here(queue, post, value, fill);
-        }
-        self.account.own.add(1);
-        if let Some(to) = post.to {
-            to.tally.own.add(1);
-        }
-        let seq = queue.next_seq(Lane::Plain, false);
-        let id = queue.insert_plain(seq, |message| {
-            (message.origin, message.address) = (post.stamp.origin, post.address());
-            fill(&mut message.body, value, here.number().get());
-        });
-        Ok((id, Signal::Saved))
+        self.leave_here(self.queue.lock_here(here), post, value, fill)
     }
 
     /// On the looper's thread, messages go into the queue at once, behind what others have left in the inbox.

@@ -76,8 +76,8 @@ impl Shared {
         true
     }
 
-    /// Takes the first message if it is due at `now`, to be run, and moves it to `begun`, in which nothing is left to
-    /// run; otherwise tells when the first one is due. A plain one is always due.
+    /// Takes the first message if it is due at `now`, to be run: moves what runs to `body`, in which there is nothing. A
+    /// plain one is always due.
     ///
     /// The mail is taken only when the queue has run dry, or when it may matter what is next: not for each message while
     /// others post without end.
@@ -86,17 +86,18 @@ impl Shared {
         &self,
         here: Here,
         now: Moment,
-        begun: &mut Begun<Looper>,
-    ) -> Result<(), Option<Moment>> {
+        body: &mut Body,
+        details: Option<&mut Option<Details>>,
+    ) -> Next {
         if self.is_inherited() {
-            return Err(None);
+            return Next::Nothing;
         }
         let mut queue = self.queue.lock_here(here);
         // Mail comes after what is plain already, however much others post.
         if !self.inbox.has_mail() || queue.begins_plain() {
-            queue.pop_due(now, begun)
+            queue.pop_due(now, body, details)
         } else {
-            self.next_message_or_mail(queue, now, begun)
+            self.next_message_or_mail(queue, now, body, details)
         }
     }
 
@@ -105,9 +106,10 @@ impl Shared {
         &self,
         mut queue: OwnersGuard<'_, Queue<Looper>>,
         now: Moment,
-        begun: &mut Begun<Looper>,
-    ) -> Result<(), Option<Moment>> {
+        body: &mut Body,
+        details: Option<&mut Option<Details>>,
+    ) -> Next {
         self.collect(&mut queue);
-        queue.pop_due(now, begun)
+        queue.pop_due(now, body, details)
     }
 }
