@@ -3,9 +3,9 @@
 //! An editor saves when nobody types. An idle handler runs once each time that the looper has nothing left to do, and
 //! not again before another message has run: each burst of typing is saved once, and a pause costs nothing.
 
-use std::{cell::RefCell, io, rc::Rc, time::Duration};
+use std::{cell::RefCell, io, ops::ControlFlow, rc::Rc, time::Duration};
 
-use alooper::{Handler, IdleNext, Looper};
+use alooper::{Handler, Looper};
 
 fn main() -> io::Result<()> {
     let looper = Looper::prepare()?;
@@ -22,11 +22,11 @@ fn main() -> io::Result<()> {
         saves += 1;
         println!("nothing is due: saved {:?}", text.borrow());
         if !looper.is_empty() {
-            return IdleNext::Keep;
+            return ControlFlow::Continue(());
         }
         println!("nothing will be: {saves} saves for {} keys", text.borrow().chars().count());
         looper.quit();
-        IdleNext::Remove
+        ControlFlow::Break(())
     })?;
 
     // Three bursts, 100 ms apart.

@@ -93,10 +93,7 @@ mod tests;
 #[doc(hidden)]
 pub use self::testing::fuzzing;
 pub use self::{
-    core::{
-        idlers::IdleNext,
-        refused::{AddFdError, Rejected},
-    },
+    core::refused::{AddFdError, Rejected},
     error::{OsError, RejectReason},
     fd::{FdNext, notice::Notice},
     handler::{Handler, WeakHandler, builder::MessageBuilder, message::Message},
@@ -116,7 +113,7 @@ pub use self::{
     },
     queue::{
         account::{MessageCounts, Stats},
-        labels::Token,
+        labels::{MessageFilter, Token},
     },
     sys::interest::{Events, Interest},
 };

@@ -112,9 +112,9 @@ const BURSTS: [Named; 7] = [
     ("messages with tokens", |looper| {
         let handler = Handler::new(looper, |_, ()| ());
         let token = Token::new();
-        assert!(!handler.has_token(token));
+        assert!(!handler.has(token));
         (0..MANY).for_each(|_| drop(handler.message(()).token(token).send().unwrap()));
-        assert_eq!(handler.remove_token(token), MANY);
+        assert_eq!(handler.remove(token), MANY);
     }),
     ("asynchronous ones and those at the front", |looper| {
         let asynchronous = looper.handle().asynchronous();

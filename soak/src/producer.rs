@@ -409,9 +409,9 @@ impl<'a> Producer<'a> {
         let (what, token) = (self.dice.below(4) as i32, self.token());
         let removed = match self.dice.below(16) {
             0 => life.busy.clear(),
-            1..4 => life.busy.remove_what(what),
-            4..8 => life.busy.remove_token(token),
-            _ => life.busy.remove_what_with_token(what, token),
+            1..4 => life.busy.remove(what),
+            4..8 => life.busy.remove(token),
+            _ => life.busy.remove((what, token)),
         };
         life.ledger.removed.fetch_add(removed as u64, Ordering::Relaxed);
     }
@@ -427,7 +427,7 @@ impl<'a> Producer<'a> {
 
     fn ask(&mut self, life: &Life) {
         let what = self.dice.below(4) as i32;
-        black_box((life.busy.has_what(what), life.busy.has_token(self.token()), life.busy.len()));
+        black_box((life.busy.has(what), life.busy.has(self.token()), life.busy.len()));
         black_box((life.handle.len(), life.handle.stats(), self.remembered.front().map(Name::is_pending)));
         if self.dice.one_in(16) {
             black_box(life.rare.has_if(|large| large.key == 0));

@@ -4,24 +4,13 @@ use std::{
     cell::{Cell, RefCell},
     collections::BTreeMap,
     mem,
+    ops::ControlFlow,
 };
 
 use crate::{looper::Looper, mem::drop::drop_each};
 
-/// What becomes of an idle handler after it has run: what it returns.
-///
-/// # Android
-/// The `true` and `false` of `IdleHandler.queueIdle`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum IdleNext {
-    /// Keeps it: it runs again when the looper falls idle anew.
-    Keep,
-    /// Removes it, and drops the closure.
-    Remove,
-}
-
 /// An idle handler. It answers `None` if it was removed and did not run.
-pub(crate) type IdleCallback = Box<dyn FnMut(&Looper) -> Option<IdleNext>>;
+pub(crate) type IdleCallback = Box<dyn FnMut(&Looper) -> Option<ControlFlow<()>>>;
 
 /// Keeps idle handlers, in the order in which they were added, by a number that says so.
 #[derive(Default)]
@@ -105,9 +94,9 @@ impl Idlers {
         let Some(callback) = callback else {
             return false;
         };
-        let mut run = Run { idlers: self, id, callback: Some(callback), next: IdleNext::Remove };
+        let mut run = Run { idlers: self, id, callback: Some(callback), next: ControlFlow::Break(()) };
         let next = run.callback.as_mut().and_then(|callback| callback(looper));
-        run.next = next.unwrap_or(IdleNext::Remove);
+        run.next = next.unwrap_or(ControlFlow::Break(()));
         next.is_some()
     }
 
@@ -129,7 +118,7 @@ struct Run<'a> {
     idlers: &'a Idlers,
     id: u64,
     callback: Option<IdleCallback>,
-    next: IdleNext,
+    next: ControlFlow<()>,
 }
 
 impl Drop for Run<'_> {
@@ -138,8 +127,8 @@ impl Drop for Run<'_> {
             return;
         };
         match self.next {
-            IdleNext::Keep => self.idlers.put_back(self.id, callback),
-            IdleNext::Remove => {
+            ControlFlow::Continue(()) => self.idlers.put_back(self.id, callback),
+            ControlFlow::Break(()) => {
                 self.idlers.remove(self.id);
                 drop_each([callback]);
             }

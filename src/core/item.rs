@@ -2,12 +2,12 @@
 
 use std::{
     fmt::{self, Debug, Formatter},
+    ops::ControlFlow,
     panic::Location,
     rc::Rc,
 };
 
 use crate::{
-    core::idlers::IdleNext,
     looper::Looper,
     mem::{erased::Erased, slots::Key},
     queue::{
@@ -84,7 +84,7 @@ pub(crate) trait Target {
 pub(crate) type Callee = Rc<Box<dyn Target>>;
 
 /// As [`IdleCallback`](crate::core::idlers::IdleCallback), from another thread.
-pub(crate) type SendIdleCallback = Box<dyn FnMut(&Looper) -> Option<IdleNext> + Send>;
+pub(crate) type SendIdleCallback = Box<dyn FnMut(&Looper) -> Option<ControlFlow<()>> + Send>;
 
 /// What another thread has made for the looper's thread to keep.
 pub(crate) enum Arrival {

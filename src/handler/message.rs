@@ -25,7 +25,7 @@ use crate::queue::labels::Labels;
 ///
 /// handler.send(Message { arg1: 1, ..Message::with_obj(LOADED, "seven".to_owned()) })?;
 /// handler.send(Message::new(2))?;
-/// assert!(handler.has_what(LOADED));
+/// assert!(handler.has(LOADED));
 ///
 /// looper.run()?;
 /// # Ok(())

@@ -139,6 +139,16 @@ impl<M: 'static, F: FnMut(&Looper, M) + 'static> Receiver<M, F> {
     fn at_home(of: Of<M>, callback: Box<F>) -> Callee {
         Rc::new(Box::new(Receiver { of, callback: Cell::new(Some(callback)) }))
     }
+
+    /// Lets the looper keep the closure of a handler, unless nobody would drop it later: that is as for a looper that
+    /// has quit.
+    fn keep(looper: &Looper, recipient: &Recipient<M>, callback: Box<F>) {
+        if let Some(RejectReason::Dropped | RejectReason::Forked) = looper.shared().closed() {
+            return;
+        }
+        let target = Receiver::at_home(recipient.of, callback);
+        drop_each(looper.local().keep_target(recipient.target, target));
+    }
 }
 
 impl<M: 'static, F: FnMut(&Looper, M) + 'static> Target for Receiver<M, F> {
@@ -183,25 +193,59 @@ impl<M: 'static> Handler<M> {
         F: FnMut(&Looper, M) + 'static,
     {
         let callback = Box::new(callback);
-        let shared = looper.shared();
-        let (handler, recipient) = Handler::announce(shared);
-        if let Some(RejectReason::Dropped | RejectReason::Forked) = shared.closed() {
-            // As for a looper that has quit, but that nobody would drop the closure later.
-            return handler;
-        }
-        let target = Receiver::at_home(recipient.of, callback);
-        drop_each(looper.local().keep_target(recipient.target, target));
-        handler
+        let recipient = Handler::announce(looper.shared());
+        Receiver::keep(looper, &recipient, callback);
+        Handler { front: Arc::new(Front { recipient }), asynchronous: false }
     }
 
-    /// Makes the front of a handler that the queue knows from now on.
-    fn announce(shared: &Arc<Shared>) -> (Handler<M>, Arc<Recipient<M>>) {
+    /// Makes a handler whose closure can send to itself: `make` gets a weak front of the handler, which it may clone
+    /// into the closure.
+    ///
+    /// Within `make`, the weak front finds no handler yet. With the last front that is not weak the handler ends, as
+    /// others do.
+    ///
+    /// # Examples
+    /// ```
+    /// # use alooper::{Handler, Looper};
+    /// # fn main() -> std::io::Result<()> {
+    /// let looper = Looper::new()?;
+    /// let countdown = Handler::new_cyclic(&looper, |weak| {
+    ///     let weak = weak.clone();
+    ///     move |looper: &Looper, left: u32| match weak.upgrade() {
+    ///         Some(countdown) if left > 0 => drop(countdown.send(left - 1)),
+    ///         _ => looper.quit(),
+    ///     }
+    /// });
+    ///
+    /// countdown.send(3)?;
+    ///
+    /// assert_eq!(looper.run()?.run, 4);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Android
+    /// A subclass of `Handler`, whose `handleMessage` has `this`.
+    pub fn new_cyclic<F>(looper: &Looper, make: impl FnOnce(&WeakHandler<M>) -> F) -> Handler<M>
+    where
+        F: FnMut(&Looper, M) + 'static,
+    {
+        let front = Arc::new_cyclic(|front| {
+            let callback = Box::new(make(&WeakHandler { front: front.clone(), asynchronous: false }));
+            let recipient = Handler::announce(looper.shared());
+            Receiver::keep(looper, &recipient, callback);
+            Front { recipient }
+        });
+        Handler { front, asynchronous: false }
+    }
+
+    /// Makes the recipient of a handler that the queue knows from now on.
+    fn announce(shared: &Arc<Shared>) -> Arc<Recipient<M>> {
         let tally = Arc::new(Tally::default());
         let target = shared.with_raw_queue(|queue| Some(queue.handlers.add(any::type_name::<M>(), tally.clone())));
         // In a forked child, nobody looks for it.
         let target = target.unwrap_or(Key::NONE);
-        let recipient = Recipient::new(shared, target, tally);
-        (Handler { front: Arc::new(Front { recipient: recipient.clone() }), asynchronous: false }, recipient)
+        Recipient::new(shared, target, tally)
     }
 
     pub(crate) fn recipient(&self) -> &Recipient<M> {
@@ -288,8 +332,8 @@ impl<M: 'static> Handler<M> {
     ///
     /// handler.message("hello".to_owned()).what(1).token(session).send()?;
     ///
-    /// assert!(handler.has_what(1));
-    /// assert_eq!(handler.remove_token(session), 1);
+    /// assert!(handler.has(1));
+    /// assert_eq!(handler.remove(session), 1);
     /// # Ok(())
     /// # }
     /// ```
@@ -335,6 +379,33 @@ impl<M: 'static> Handler<M> {
     }
 }
 
+impl Looper {
+    /// Makes a handler: [`Handler::new`] of this looper. `callback` and its state need not be `Send`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use alooper::Looper;
+    /// # fn main() -> std::io::Result<()> {
+    /// let looper = Looper::new()?;
+    /// let printer = looper.handler(|_, text: &str| println!("{text}"));
+    ///
+    /// printer.send("hello")?;
+    /// # looper.poll_once(None)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Android
+    /// `new Handler(looper, callback)`.
+    pub fn handler<M, F>(&self, callback: F) -> Handler<M>
+    where
+        M: 'static,
+        F: FnMut(&Looper, M) + 'static,
+    {
+        Handler::new(self, callback)
+    }
+}
+
 impl LooperHandle {
     /// Makes a handler whose closure runs on the looper's thread, from any thread.
     ///
@@ -377,9 +448,9 @@ impl LooperHandle {
         if let Some(reason) = self.shared.closed() {
             return Err(Refused { value: callback, reason }.unboxed_comes(Location::caller()));
         }
-        let (mut handler, recipient) = Handler::announce(&self.shared);
-        handler.asynchronous = self.asynchronous;
+        let recipient = Handler::announce(&self.shared);
         let Recipient { target, of, .. } = *recipient;
+        let handler = Handler { front: Arc::new(Front { recipient }), asynchronous: self.asynchronous };
         let arrival = |callback: Box<F>| Arrival::Target(target, Box::new(move || Receiver::at_home(of, callback)));
         match self.shared.admit(callback, arrival) {
             Ok(()) => Ok(handler),

@@ -9,7 +9,7 @@ use crate::{
     },
     handler::{Handler, recipient::Recipient},
     mem::drop::drop_each,
-    queue::{handlers::Filter, labels::Token, message::MessageId},
+    queue::{labels::MessageFilter, message::MessageId},
 };
 
 /// Removes pending messages, and asks for them: exact at the moment of the call.
@@ -28,32 +28,37 @@ impl<M: 'static> Handler<M> {
     /// `Handler.removeCallbacksAndMessages(null)`, which leaves the number open and also removes posted closures.
     #[doc(alias = "removeCallbacksAndMessages")]
     pub fn clear(&self) -> usize {
-        self.remove_matching(Filter::All)
+        self.remove(MessageFilter::All)
     }
 
-    /// Removes the messages that are labelled `what`; gives how many they were.
+    /// Removes the messages that `filter` means; gives how many they were.
+    ///
+    /// # Examples
+    /// ```
+    /// # use alooper::{Looper, Token};
+    /// # fn main() -> std::io::Result<()> {
+    /// # let looper = Looper::new()?;
+    /// # let session = Token::new();
+    /// # let handler = looper.handler(|_, _: &str| ());
+    /// handler.message("hello").what(1).token(session).send()?;
+    /// handler.message("again").what(1).send()?;
+    /// handler.message("other").what(2).token(session).send()?;
+    ///
+    /// assert_eq!(handler.count(1), 2);
+    /// assert_eq!(handler.remove((1, session)), 1);
+    /// assert_eq!(handler.remove(session), 1);
+    /// assert!(handler.has(1));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Android
-    /// `Handler.removeMessages(int)`, which with zero also removes posted closures.
+    /// `Handler.removeMessages(int)`, which with zero also removes posted closures, `removeMessages(int, Object)` and
+    /// `removeCallbacksAndMessages(token)`.
     #[doc(alias = "removeMessages")]
-    pub fn remove_what(&self, what: i32) -> usize {
-        self.remove_matching(Filter::What(what))
-    }
-
-    /// Removes the messages that carry `token`; gives how many they were.
-    ///
-    /// # Android
-    /// `Handler.removeCallbacksAndMessages(token)`.
-    pub fn remove_token(&self, token: Token) -> usize {
-        self.remove_matching(Filter::Token(token))
-    }
-
-    /// Removes the messages that are labelled `what` and carry `token`; gives how many they were.
-    ///
-    /// # Android
-    /// `Handler.removeMessages(int, Object)`.
-    pub fn remove_what_with_token(&self, what: i32, token: Token) -> usize {
-        self.remove_matching(Filter::Both(what, token))
+    pub fn remove(&self, filter: impl Into<MessageFilter>) -> usize {
+        let Recipient { shared, target, of, .. } = self.recipient();
+        cancelled::drop_cancelled(shared, *of, shared.cancel_all(*target, filter.into()))
     }
 
     /// Removes the messages for which `predicate` is true; gives how many they were.
@@ -97,38 +102,29 @@ impl<M: 'static> Handler<M> {
         spots.into_iter().any(|spot| self.look(spot, &mut predicate, false) == Some(true))
     }
 
-    /// Whether a message is pending that is labelled `what`. One without label is not, whatever `what` is.
+    /// Whether a message is pending that `filter` means.
     ///
     /// # Android
-    /// `Handler.hasMessages(int)`.
+    /// `Handler.hasMessages(int)` and `hasMessages(int, Object)`.
     #[doc(alias = "hasMessages")]
     #[must_use]
-    pub fn has_what(&self, what: i32) -> bool {
-        self.count(Filter::What(what)) > 0
+    pub fn has(&self, filter: impl Into<MessageFilter>) -> bool {
+        self.count(filter) > 0
     }
 
-    /// Whether a message is pending that carries `token`.
-    ///
-    /// # Android
-    /// `Handler.hasMessages(int, Object)`, for any code.
+    /// How many messages are pending that `filter` means.
     #[must_use]
-    pub fn has_token(&self, token: Token) -> bool {
-        self.count(Filter::Token(token)) > 0
-    }
-
-    /// Whether a message is pending that is labelled `what` and carries `token`.
-    ///
-    /// # Android
-    /// `Handler.hasMessages(int, Object)`.
-    #[must_use]
-    pub fn has_what_with_token(&self, what: i32, token: Token) -> bool {
-        self.count(Filter::Both(what, token)) > 0
+    pub fn count(&self, filter: impl Into<MessageFilter>) -> usize {
+        match filter.into() {
+            MessageFilter::All => self.len(),
+            filter => self.recipient().shared.count(self.recipient().target, filter),
+        }
     }
 
     /// How many messages of this handler are pending. The one that is being handled is not.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.count(Filter::All)
+        self.recipient().shared.pending_of(&self.recipient().tally)
     }
 
     /// Whether no message of this handler is pending.
@@ -139,16 +135,6 @@ impl<M: 'static> Handler<M> {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-
-    fn count(&self, filter: Filter) -> usize {
-        let Recipient { shared, target, tally, .. } = self.recipient();
-        if filter == Filter::All { shared.pending_of(tally) } else { shared.count(*target, filter) }
-    }
-
-    fn remove_matching(&self, filter: Filter) -> usize {
-        let Recipient { shared, target, of, .. } = self.recipient();
-        cancelled::drop_cancelled(shared, *of, shared.cancel_all(*target, filter))
     }
 
     /// Asks `predicate` about a message, and removes it if that is true and it is to be removed. `None` if it is not

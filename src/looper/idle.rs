@@ -2,6 +2,7 @@
 
 use std::{
     fmt::{self, Debug, Formatter},
+    ops::ControlFlow,
     panic::Location,
     sync::{
         Arc,
@@ -11,7 +12,6 @@ use std::{
 
 use crate::{
     core::{
-        idlers::IdleNext,
         item::{Arrival, Leftover},
         local,
         refused::{Refused, Rejected},
@@ -127,13 +127,13 @@ impl Drop for Removal {
     }
 }
 
-impl<F: FnMut(&Looper) -> IdleNext> Idler<F> {
+impl<F: FnMut(&Looper) -> ControlFlow<()>> Idler<F> {
     fn new(callback: F) -> (Idler<F>, Arc<AtomicBool>) {
         let is_removed = Arc::new(AtomicBool::new(false));
         (Idler { callback, is_removed: Removal(is_removed.clone()) }, is_removed)
     }
 
-    fn run(&mut self, looper: &Looper) -> Option<IdleNext> {
+    fn run(&mut self, looper: &Looper) -> Option<ControlFlow<()>> {
         if self.is_removed.0.load(Ordering::Acquire) {
             return None;
         }
@@ -168,14 +168,15 @@ impl Looper {
     ///
     /// # Examples
     /// ```
-    /// # use alooper::{IdleNext, Looper};
+    /// # use alooper::Looper;
+    /// # use std::ops::ControlFlow;
     /// # fn main() -> std::io::Result<()> {
     /// let looper = Looper::new()?;
     /// looper.post(|_| println!("first, the work"))?;
     /// looper.add_idle(|looper| {
     ///     println!("then, what can wait");
     ///     looper.quit();
-    ///     IdleNext::Remove
+    ///     ControlFlow::Break(())
     /// })?;
     ///
     /// looper.run()?;
@@ -189,7 +190,7 @@ impl Looper {
     #[track_caller]
     pub fn add_idle<F>(&self, callback: F) -> Result<IdleHandler, Rejected<F>>
     where
-        F: FnMut(&Looper) -> IdleNext + 'static,
+        F: FnMut(&Looper) -> ControlFlow<()> + 'static,
     {
         let callback = Box::new(callback);
         let shared = self.shared();
@@ -234,7 +235,7 @@ impl LooperHandle {
     #[track_caller]
     pub fn add_idle<F>(&self, callback: F) -> Result<IdleHandler, Rejected<F>>
     where
-        F: FnMut(&Looper) -> IdleNext + Send + 'static,
+        F: FnMut(&Looper) -> ControlFlow<()> + Send + 'static,
     {
         let id = self.shared.next_id();
         let (idler, is_removed) = Idler::new(Box::new(callback));

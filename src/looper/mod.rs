@@ -41,7 +41,10 @@ use crate::{
     },
     fd::registrations::Limits,
     looper::{builder::LooperBuilder, handle::LooperHandle, observer::Watching, rebuild::Strays},
-    mem::drop::{after, drop_each},
+    mem::{
+        drop::{after, drop_each},
+        slots::Key,
+    },
     queue::account::MessageCounts,
     sys::{
         Kernel, fork,
@@ -131,6 +134,8 @@ pub(crate) struct Core {
     woken: Cell<bool>,
     /// The room for what a wait finds ready; taken out while callbacks run.
     ready: Cell<Vec<Ready>>,
+    /// The registration whose callback runs, if one does.
+    serving: Cell<Key>,
     strays: RefCell<Strays>,
     /// How many messages of those that were taken out to be run were not, since they had been cancelled.
     skipped: Cell<usize>,
@@ -182,6 +187,7 @@ impl Looper {
             limits: Limits { spin: spin_limit, mutes_stuck },
             woken: Cell::new(false),
             ready: Cell::new(Vec::new()),
+            serving: Cell::new(Key::NONE),
             strays: RefCell::default(),
             skipped: Cell::new(0),
             rebuilt: Cell::new(false),

@@ -290,7 +290,9 @@ impl Looper {
                 Claim::Ident => batch.idents.push(reported),
                 claim => {
                     if let Some(event) = self.follow(key, claim) {
+                        self.core.serving.set(key);
                         let served = self.core.local.sources.serve(self, fds, key, event);
+                        self.core.serving.set(Key::NONE);
                         let has_run = *served.as_ref().unwrap_or(&true);
                         turn.fds += usize::from(has_run);
                         self.shared().counters.fd_callbacks.add(u64::from(has_run));

@@ -11,8 +11,11 @@ use crate::{
         FdNext, Holder, Watch,
         registrations::{Duplicate, Registration},
     },
-    looper::{Looper, fd_source::FdSource},
-    mem::drop::drop_each,
+    looper::{
+        Looper,
+        fd_source::{FdHandle, FdSource},
+    },
+    mem::{drop::drop_each, slots::Key},
     queue::message::Origin,
     sys::interest::{Events, Interest},
 };
@@ -107,6 +110,41 @@ impl Looper {
     {
         let never_called = |_: &Looper, _: &mut S, _: Events| FdNext::Keep;
         self.watch(source, never_called, interest, Some(ident), Duplicate::Refuse)
+    }
+
+    /// The registration whose callback is running; `None` outside of one.
+    ///
+    /// So a callback reaches its own registration: to hand it to another thread, for example, or to a message that is
+    /// to change its interest later. For what becomes of it now, the callback's answer is simpler.
+    ///
+    /// # Examples
+    /// ```
+    /// use alooper::{FdNext, Interest, Looper};
+    /// use std::{io::Write, os::unix::net::UnixStream, time::Duration};
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// let looper = Looper::new()?;
+    /// let (near, mut far) = UnixStream::pair()?;
+    /// looper.add_fd(near, Interest::INPUT, |looper, _, _| {
+    ///     // Reads nothing for ten milliseconds.
+    ///     let this = looper.current_fd().expect("its callback runs");
+    ///     let resume = move |looper: &Looper| {
+    ///         this.set_interest(Interest::INPUT).expect("it is registered");
+    ///         looper.quit();
+    ///     };
+    ///     looper.post_delayed(Duration::from_millis(10), resume).expect("it has not quit");
+    ///     FdNext::Interest(Interest::empty())
+    /// })?;
+    /// far.write_all(b"hello")?;
+    ///
+    /// looper.run()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn current_fd(&self) -> Option<FdHandle> {
+        let key = self.core.serving.get();
+        (key != Key::NONE).then(|| FdHandle::new(self.shared(), key))
     }
 
     #[track_caller]

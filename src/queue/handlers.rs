@@ -18,27 +18,18 @@ use crate::{
     queue::{
         Next,
         account::Tally,
-        labels::{Labels, Token},
+        labels::{Labels, MessageFilter, Token},
         message::{Address, MessageId, Seq},
     },
 };
 
-/// Which of a handler's messages are meant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Filter {
-    All,
-    What(i32),
-    Token(Token),
-    Both(i32, Token),
-}
-
-impl Filter {
+impl MessageFilter {
     fn kind(self) -> Kind {
         match self {
-            Filter::All => Kind::All,
-            Filter::What(_) => Kind::What,
-            Filter::Token(_) => Kind::Token,
-            Filter::Both(..) => Kind::Both,
+            MessageFilter::All => Kind::All,
+            MessageFilter::What(_) => Kind::What,
+            MessageFilter::Token(_) => Kind::Token,
+            MessageFilter::WhatAndToken(..) => Kind::Both,
         }
     }
 }
@@ -55,12 +46,12 @@ impl Kind {
     const ALL: [Kind; 4] = [Kind::All, Kind::What, Kind::Token, Kind::Both];
 
     /// The list of this kind in which a message with these labels stands, if it has them.
-    fn list_of(self, Labels { what, token }: Labels) -> Option<Filter> {
+    fn list_of(self, Labels { what, token }: Labels) -> Option<MessageFilter> {
         match self {
-            Kind::All => Some(Filter::All),
-            Kind::What => what.map(Filter::What),
-            Kind::Token => token.map(Filter::Token),
-            Kind::Both => what.zip(token).map(|(what, token)| Filter::Both(what, token)),
+            Kind::All => Some(MessageFilter::All),
+            Kind::What => what.map(MessageFilter::What),
+            Kind::Token => token.map(MessageFilter::Token),
+            Kind::Both => what.zip(token).map(|(what, token)| MessageFilter::WhatAndToken(what, token)),
         }
     }
 }
@@ -70,20 +61,20 @@ impl Kind {
 #[derive(Debug)]
 pub(crate) struct Selection {
     pub(super) target: Key,
-    pub(super) filter: Filter,
+    pub(super) filter: MessageFilter,
     /// The last of the list as it was at first, and the last that was found.
     last: Option<MessageId>,
     found: Option<MessageId>,
 }
 
 impl Selection {
-    pub(crate) fn new(target: Key, filter: Filter) -> Selection {
+    pub(crate) fn new(target: Key, filter: MessageFilter) -> Selection {
         Selection { target, filter, last: None, found: None }
     }
 }
 
 /// A handler's messages by label.
-pub(crate) type Lists = HashMap<Filter, BTreeSet<MessageId>>;
+pub(crate) type Lists = HashMap<MessageFilter, BTreeSet<MessageId>>;
 
 /// The handlers of a looper, with their messages.
 #[derive(Debug, Default)]
@@ -153,7 +144,12 @@ impl Own {
     }
 
     /// Lists the messages by the kind of label that `filter` has, as many as there are steps. Whether it is done.
-    fn list_by_kind(&mut self, filter: Filter, steps: &mut usize, labels_of: impl Fn(MessageId) -> Labels) -> bool {
+    fn list_by_kind(
+        &mut self,
+        filter: MessageFilter,
+        steps: &mut usize,
+        labels_of: impl Fn(MessageId) -> Labels,
+    ) -> bool {
         let kind = filter.kind();
         if kind == Kind::All {
             return true;
@@ -162,7 +158,7 @@ impl Own {
             ByKind::From(last) => last,
             ByKind::Whole => return true,
         };
-        let all = self.lists.get(&Filter::All);
+        let all = self.lists.get(&MessageFilter::All);
         let ids: Vec<MessageId> = all
             .into_iter()
             .flat_map(|all| all.range((last.map_or(Unbounded, Excluded), Unbounded)).copied())
@@ -266,7 +262,7 @@ impl Handlers {
     pub(super) fn list_by_kind(
         &mut self,
         target: Key,
-        filter: Filter,
+        filter: MessageFilter,
         steps: &mut usize,
         labels_of: impl Fn(MessageId) -> Labels,
     ) -> bool {
@@ -295,7 +291,7 @@ impl Handlers {
     }
 
     /// How many messages of a handler stand in a list.
-    pub(super) fn count(&self, target: Key, filter: Filter) -> usize {
+    pub(super) fn count(&self, target: Key, filter: MessageFilter) -> usize {
         self.targets.get(target).and_then(|own| own.lists.get(&filter)).map_or(0, BTreeSet::len)
     }
 

@@ -25,6 +25,42 @@ impl Token {
     }
 }
 
+/// Which of a handler's messages are meant: all, or those that carry a label.
+///
+/// A number stands for [`What`](MessageFilter::What), a [`Token`] for itself, and a pair for both.
+///
+/// # Android
+/// The arguments of `Handler.removeMessages`, `hasMessages` and `removeCallbacksAndMessages`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MessageFilter {
+    /// All of them.
+    All,
+    /// Those that are labelled with this number. One without label is not, whatever the number is.
+    What(i32),
+    /// Those that carry this token.
+    Token(Token),
+    /// Those that are labelled with this number and carry this token.
+    WhatAndToken(i32, Token),
+}
+
+impl From<i32> for MessageFilter {
+    fn from(what: i32) -> MessageFilter {
+        MessageFilter::What(what)
+    }
+}
+
+impl From<Token> for MessageFilter {
+    fn from(token: Token) -> MessageFilter {
+        MessageFilter::Token(token)
+    }
+}
+
+impl From<(i32, Token)> for MessageFilter {
+    fn from((what, token): (i32, Token)) -> MessageFilter {
+        MessageFilter::WhatAndToken(what, token)
+    }
+}
+
 /// How a handler's message is labelled, if it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Labels {

@@ -1,7 +1,10 @@
 //! What goes over many messages, in slices: so many steps at a time, between which others use the queue.
 
 use super::*;
-use crate::queue::handlers::{Filter, Listing, Selection};
+use crate::queue::{
+    handlers::{Listing, Selection},
+    labels::MessageFilter,
+};
 
 /// Somebody's way along all messages: the plain ones of each line, then all others.
 #[derive(Debug, Default)]
@@ -36,7 +39,7 @@ impl<C> Queue<C> {
     }
 
     /// How many messages of a handler `filter` names; `None` if it takes more steps to tell.
-    pub(crate) fn count(&mut self, target: Key, filter: Filter, mut steps: usize) -> Option<usize> {
+    pub(crate) fn count(&mut self, target: Key, filter: MessageFilter, mut steps: usize) -> Option<usize> {
         self.list_some(target, filter, &mut steps).then(|| self.handlers.count(target, filter))
     }
 
@@ -50,7 +53,7 @@ impl<C> Queue<C> {
 
     /// Lists some of the messages that are not listed yet, so that a handler's are found by `filter`. Whether it is
     /// done.
-    fn list_some(&mut self, target: Key, filter: Filter, steps: &mut usize) -> bool {
+    fn list_some(&mut self, target: Key, filter: MessageFilter, steps: &mut usize) -> bool {
         if !self.list_some_of_all(steps) {
             return false;
         }

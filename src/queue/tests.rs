@@ -5,8 +5,8 @@ use crate::{
     mem::erased::{ANYWHERE, Of},
     queue::{
         account::{MessageCounts, Tally},
-        handlers::{Filter, Selection},
-        labels::Token,
+        handlers::Selection,
+        labels::{MessageFilter, Token},
         slices::Tour,
     },
     time::Clock,
@@ -402,7 +402,7 @@ impl Sending {
     }
 
     /// Takes the messages of one handler out, slice by slice, and does `meanwhile` after each. How many each slice took.
-    fn cancel(&mut self, filter: Filter, mut meanwhile: impl FnMut(&mut Sending)) -> Vec<usize> {
+    fn cancel(&mut self, filter: MessageFilter, mut meanwhile: impl FnMut(&mut Sending)) -> Vec<usize> {
         let mut selection = Selection::new(self.handlers[0], filter);
         let mut slices = Vec::new();
         let mut is_over = false;
@@ -417,7 +417,7 @@ impl Sending {
         slices
     }
 
-    fn count(&mut self, filter: Filter) -> usize {
+    fn count(&mut self, filter: MessageFilter) -> usize {
         let count = self.queue.count(self.handlers[0], filter, usize::MAX);
         count.expect("that is enough")
     }
@@ -440,7 +440,7 @@ impl Sending {
 
 #[test]
 fn r1_a_removal_takes_so_many_at_a_time_and_all_in_the_end() {
-    for (filter, count) in [(Filter::All, 500), (Filter::What(3), 50)] {
+    for (filter, count) in [(MessageFilter::All, 500), (MessageFilter::What(3), 50)] {
         let mut sending = Sending::new(1000);
 
         let slices = sending.cancel(filter, |_| ());
@@ -459,8 +459,8 @@ fn r1_a_removal_takes_so_many_at_a_time_and_all_in_the_end() {
 /// Whatever is cancelled, run and sent in between, those where it has got to included.
 #[test]
 fn r1_a_removal_names_what_was_there_whatever_comes_and_goes_meanwhile() {
-    for filter in [Filter::All, Filter::What(3)] {
-        let matches = |order: usize| filter == Filter::All || order / 2 % 10 == 3;
+    for filter in [MessageFilter::All, MessageFilter::What(3)] {
+        let matches = |order: usize| filter == MessageFilter::All || order / 2 % 10 == 3;
         for step in 1..20 {
             let mut sending = Sending::new(600);
             let (mut cancelled, mut ran, mut sent) = (0, 0, 0);
@@ -485,7 +485,7 @@ fn r1_a_removal_names_what_was_there_whatever_comes_and_goes_meanwhile() {
             });
 
             let removed = slices.iter().sum::<usize>();
-            let named = if filter == Filter::All { 300 } else { 30 };
+            let named = if filter == MessageFilter::All { 300 } else { 30 };
             let left = sending.count(filter);
             let later = (600..600 + sent as usize).filter(|order| order.is_multiple_of(2) && matches(*order));
             assert_eq!(removed + cancelled + ran + left, named + later.count(), "{filter:?}, {step}");
@@ -505,8 +505,13 @@ fn r4_a_count_by_label_takes_so_many_steps_at_a_time_and_is_exact() {
         slices += 1;
         let handler = sending.handlers[0];
         // Another kind of label.
-        assert!(sending.queue.count(handler, Filter::Both(3, Token::new()), STEPS).is_none_or(|count| count == 0));
-        if let Some(count) = sending.queue.count(handler, Filter::What(3), STEPS) {
+        assert!(
+            sending
+                .queue
+                .count(handler, MessageFilter::WhatAndToken(3, Token::new()), STEPS)
+                .is_none_or(|count| count == 0)
+        );
+        if let Some(count) = sending.queue.count(handler, MessageFilter::What(3), STEPS) {
             break count;
         }
         let first = 6 + 20 * slices;

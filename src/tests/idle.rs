@@ -3,12 +3,13 @@
 //! Holds I1, I2, I4, T1, T3, T11, T14.
 
 use std::{
+    ops::ControlFlow,
     panic::{self, AssertUnwindSafe},
     sync::atomic::{AtomicUsize, Ordering},
 };
 
 use super::*;
-use crate::{IdleHandler, IdleNext};
+use crate::IdleHandler;
 
 /// The report of a turn that waited out its timeout, and in which `count` idle handlers ran.
 pub(super) fn idled(count: usize) -> Turn {
@@ -20,7 +21,7 @@ pub(super) fn add_idle<T: Clone + 'static>(looper: &Looper, log: &Log<T>, name: 
     let log = log.clone();
     let note = move |_: &Looper| {
         log.note(name.clone());
-        IdleNext::Keep
+        ControlFlow::Continue(())
     };
     looper.add_idle(note).unwrap()
 }
@@ -34,7 +35,7 @@ fn i1_t3_an_idle_handler_runs_before_the_sleep_and_does_not_end_the_turn() {
     looper
         .add_idle(move |looper| {
             noting.note(looper.now() - start);
-            IdleNext::Keep
+            ControlFlow::Continue(())
         })
         .unwrap();
 
@@ -102,7 +103,7 @@ fn i1_it_runs_when_the_last_barrier_goes_while_the_looper_sleeps() {
     looper
         .add_idle(move |looper| {
             noting.note(looper.now() - start);
-            IdleNext::Keep
+            ControlFlow::Continue(())
         })
         .unwrap();
     let barrier = looper.barrier().unwrap();
@@ -123,7 +124,7 @@ fn i1_it_runs_when_the_last_barrier_goes_just_before_the_looper_sleeps() {
     looper
         .add_idle(move |looper| {
             noting.note(looper.now() - start);
-            IdleNext::Keep
+            ControlFlow::Continue(())
         })
         .unwrap();
     let barrier = looper.barrier().unwrap();
@@ -233,7 +234,7 @@ fn i4_t14_one_that_is_added_while_the_looper_sleeps_runs_in_that_sleep_and_no_ot
     kernel.during_next_wait(move || {
         let run = move |looper: &Looper| {
             noting.store((looper.now() - start).as_millis() as usize, Ordering::Relaxed);
-            IdleNext::Keep
+            ControlFlow::Continue(())
         };
         elsewhere(move || handle.add_idle(run).unwrap());
     });
@@ -254,7 +255,7 @@ fn i4_a_thousand_that_are_added_in_one_sleep_cost_one_write() {
     let (looper, kernel) = fake();
     let handle = looper.handle();
     kernel.during_next_wait(move || {
-        elsewhere(move || (0..1000).for_each(|_| drop(handle.add_idle(|_| IdleNext::Remove).unwrap())));
+        elsewhere(move || (0..1000).for_each(|_| drop(handle.add_idle(|_| ControlFlow::Break(())).unwrap())));
     });
 
     assert_eq!(looper.poll_once(ms(500)).unwrap(), idled(1000));
@@ -267,7 +268,7 @@ fn i4_one_that_is_added_in_a_sleep_while_a_barrier_stands_waits_for_that() {
     let (looper, kernel) = fake();
     let barrier = looper.barrier().unwrap();
     let handle = looper.handle();
-    kernel.during_next_wait(move || drop(elsewhere(move || handle.add_idle(|_| IdleNext::Keep).unwrap())));
+    kernel.during_next_wait(move || drop(elsewhere(move || handle.add_idle(|_| ControlFlow::Continue(())).unwrap())));
 
     assert_eq!(looper.poll_once(ms(500)).unwrap(), timed_out());
     drop(barrier);
@@ -292,7 +293,7 @@ fn i4_one_that_the_loopers_own_thread_adds_to_rested_ones_runs_alone() {
 #[test]
 fn i1_t1_one_that_was_added_through_a_handle_runs_in_the_next_turn_also_if_that_does_not_block() {
     let (looper, _) = fake();
-    looper.handle().add_idle(|_| IdleNext::Keep).unwrap();
+    looper.handle().add_idle(|_| ControlFlow::Continue(())).unwrap();
 
     assert_eq!(poll(&looper), idled(1));
 }

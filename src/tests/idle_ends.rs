@@ -2,13 +2,13 @@
 //!
 //! Holds I1, I4, Q5, O1, X1.
 
+use std::ops::ControlFlow;
 use std::panic::{self, AssertUnwindSafe};
 
 use super::{
     idle::{add_idle, idled},
     *,
 };
-use crate::IdleNext;
 
 /// A looper whose fd was asked for, and what a host does: it polls while the fd is readable. Tells how many idle
 /// handlers ran by that.
@@ -25,7 +25,7 @@ fn i4_o1_one_that_another_thread_adds_to_a_hosted_looper_runs_though_nothing_els
     let (looper, kernel) = fake();
     looper.as_raw_fd();
     let handle = looper.handle();
-    elsewhere(move || handle.add_idle(|_| IdleNext::Keep).unwrap());
+    elsewhere(move || handle.add_idle(|_| ControlFlow::Continue(())).unwrap());
 
     assert_eq!(serve_as_host(&looper, &kernel), 1);
 
@@ -88,7 +88,7 @@ fn q5_after_a_quit_in_an_idle_handler_nothing_else_starts_in_that_turn() {
             quitting.note("quits");
             looper.post(|_| panic!("the looper has quit")).unwrap();
             looper.quit();
-            IdleNext::Keep
+            ControlFlow::Continue(())
         })
         .unwrap();
     add_idle(&looper, &log, "third");
@@ -112,7 +112,7 @@ fn q5_after_a_safe_quit_in_an_idle_handler_what_is_due_runs_and_no_idle_handler_
             looper.post(quitting.noting("due")).unwrap();
             looper.post_delayed(NANOSECOND, |_| panic!("not due at the quit")).unwrap();
             looper.quit_safely();
-            IdleNext::Keep
+            ControlFlow::Continue(())
         })
         .unwrap();
     add_idle(&looper, &log, "second");
@@ -133,7 +133,7 @@ fn q5_a_quit_on_another_thread_during_a_round_ends_it() {
         .add_idle(|looper| {
             let handle = looper.handle();
             elsewhere(move || handle.quit());
-            IdleNext::Keep
+            ControlFlow::Continue(())
         })
         .unwrap();
     looper.add_idle(|_| panic!("the looper has quit")).unwrap();

@@ -6,7 +6,8 @@ use super::{
     idle::{add_idle, idled},
     *,
 };
-use crate::{IdleHandler, IdleNext};
+use crate::IdleHandler;
+use std::ops::ControlFlow;
 
 #[test]
 fn i3_several_run_in_the_order_of_adding_and_each_stays_or_goes_by_itself() {
@@ -22,7 +23,8 @@ fn i3_several_run_in_the_order_of_adding_and_each_stays_or_goes_by_itself() {
         };
         looper.add_idle(run).unwrap()
     };
-    let handlers = [add("a", IdleNext::Keep), add("b", IdleNext::Remove), add("c", IdleNext::Keep)];
+    let handlers =
+        [add("a", ControlFlow::Continue(())), add("b", ControlFlow::Break(())), add("c", ControlFlow::Continue(()))];
 
     assert_eq!((poll(&looper), log.take()), (idled(3), vec!["a", "b", "c"]));
     assert_eq!(handlers.each_ref().map(IdleHandler::is_added), [true, false, true]);
@@ -45,7 +47,7 @@ fn i3_what_an_idle_handler_posts_runs_in_the_same_turn_without_sleep_or_write() 
         .add_idle(move |looper| {
             looper.post(posting.noting("posted")).unwrap();
             looper.handle().post_at_front(|_| ()).unwrap();
-            IdleNext::Keep
+            ControlFlow::Continue(())
         })
         .unwrap();
 
@@ -64,7 +66,7 @@ fn i3_one_that_posts_itself_work_for_ever_keeps_no_fd_waiting() {
     looper
         .add_idle(|looper| {
             looper.post(|_| ()).unwrap();
-            IdleNext::Keep
+            ControlFlow::Continue(())
         })
         .unwrap();
     let (_source, fd) = add(&looper, |_, _| FdNext::Keep);
@@ -86,7 +88,7 @@ fn i3_t5_the_sleep_is_decided_after_the_round() {
         .add_idle(move |looper| {
             assert!(first.cancel());
             looper.post_delayed(ms(30), posting.noting("posted")).unwrap();
-            IdleNext::Remove
+            ControlFlow::Break(())
         })
         .unwrap();
 
@@ -104,7 +106,7 @@ fn i3_what_comes_due_while_a_round_takes_long_runs_without_a_sleep() {
     looper
         .add_idle(move |_| {
             busy.advance(ms(20));
-            IdleNext::Keep
+            ControlFlow::Continue(())
         })
         .unwrap();
     looper.post_delayed(ms(10), |_| ()).unwrap();
@@ -124,7 +126,7 @@ fn i3_an_idle_handler_that_puts_up_a_barrier_lets_the_round_end_and_the_looper_s
         .add_idle(move |looper| {
             keeping.set(Some(looper.barrier().unwrap()));
             looper.post(|_| ()).unwrap();
-            IdleNext::Remove
+            ControlFlow::Break(())
         })
         .unwrap();
     add_idle(&looper, &log, "second");
@@ -145,7 +147,7 @@ fn m8_an_idle_handler_that_adds_another_one_lets_it_run_once_before_the_sleep() 
         .add_idle(move |looper| {
             adding.note("first");
             add_idle(looper, &adding, "added");
-            IdleNext::Remove
+            ControlFlow::Break(())
         })
         .unwrap();
 
@@ -163,7 +165,7 @@ fn add_chain(looper: &Looper, links: &Rc<Cell<usize>>, left: usize) {
         if left > 0 {
             add_chain(looper, &links, left - 1);
         }
-        IdleNext::Remove
+        ControlFlow::Break(())
     };
     looper.add_idle(link).unwrap();
 }
@@ -181,7 +183,7 @@ fn i3_idle_handlers_that_add_each_other_do_not_keep_a_message_waiting() {
         .add_idle(move |looper| {
             let (seen, noting) = (seen.clone(), noting.clone());
             looper.post(move |_| noting.set(seen.get())).unwrap();
-            IdleNext::Remove
+            ControlFlow::Break(())
         })
         .unwrap();
 
@@ -204,7 +206,7 @@ fn m8_an_idle_handler_that_removes_others_and_itself_is_obeyed_at_once() {
             removing.note("first");
             assert!(victims.borrow().iter().all(IdleHandler::remove));
             assert!(!victims.borrow().iter().any(|victim| victim.remove() || victim.is_added()));
-            IdleNext::Keep
+            ControlFlow::Continue(())
         })
         .unwrap();
     own.borrow_mut().extend([first, add_idle(&looper, &log, "second")]);
@@ -224,7 +226,7 @@ fn m8_polling_in_an_idle_handler_is_an_error_and_harms_nothing() {
     looper
         .add_idle(|looper| {
             assert_eq!(looper.poll_once(Duration::ZERO).unwrap_err().kind(), std::io::ErrorKind::Deadlock);
-            IdleNext::Keep
+            ControlFlow::Continue(())
         })
         .unwrap();
 
@@ -241,7 +243,7 @@ fn m10_t14_one_that_another_thread_removes_in_a_sleep_is_dropped_at_home_at_once
     let idle = looper
         .add_idle(move |_| {
             let _ = &held;
-            IdleNext::Keep
+            ControlFlow::Continue(())
         })
         .unwrap();
     assert_eq!(poll(&looper), idled(1));
@@ -263,7 +265,7 @@ fn i3_one_that_another_thread_removes_during_the_round_does_not_begin() {
             if let Some(second) = removing.take() {
                 assert!(elsewhere(move || second.remove()));
             }
-            IdleNext::Keep
+            ControlFlow::Continue(())
         })
         .unwrap();
     second.set(Some(looper.add_idle(|_| panic!("it was removed")).unwrap()));
@@ -282,7 +284,7 @@ fn i3_one_that_another_thread_removes_while_it_runs_goes_on_and_does_not_come_ba
             let own = removing.take().expect("it runs once");
             assert!(elsewhere(move || own.remove()));
             noting.note("went on");
-            IdleNext::Keep
+            ControlFlow::Continue(())
         })
         .unwrap();
     own.set(Some(idle.clone()));
@@ -303,7 +305,7 @@ fn m10_one_that_was_added_through_a_handle_and_removed_at_home_is_dropped_before
     let held = value.clone();
     let run = move |_: &Looper| {
         let _ = &held;
-        IdleNext::Keep
+        ControlFlow::Continue(())
     };
     let idle = looper.handle().add_idle(run).unwrap();
 

@@ -138,7 +138,7 @@ impl Poster {
                 }
                 Deed::Remove { from, what } => self.remove(from, what, |handler| match what {
                     None => handler.clear(),
-                    Some(what) => handler.remove_what(what),
+                    Some(what) => handler.remove(what),
                 }),
                 Deed::RemoveIf { from, what } => {
                     let is_meant = |payload: &Payload| payload.0.labels.is_some_and(|(_, its)| its == what);
@@ -222,7 +222,7 @@ impl Poster {
         self.record.note_removed(count);
         self.record.removals.lock().unwrap().push(Removal { thread: self.thread, from, what, began, ended });
         if from == To::Own {
-            assert!(!what.map_or(!handler.is_empty(), |what| handler.has_what(what)), "removed and still there");
+            assert!(!what.map_or(!handler.is_empty(), |what| handler.has(what)), "removed and still there");
         }
     }
 
@@ -233,7 +233,7 @@ impl Poster {
         let posted = self.handle.post(move |looper| {
             payload.start(&record, looper.now());
             let began = record.tick();
-            record.note_removed(shared.remove_what(what));
+            record.note_removed(shared.remove(what));
             let ended = record.tick();
             let removal = Removal { thread, from: To::Shared, what: Some(what), began, ended };
             record.removals.lock().unwrap().push(removal);

@@ -16,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use alooper::{Barrier, CallError, Handler, IdleHandler, IdleNext, Looper, LooperHandle, Posted, Rejected, Token};
+use alooper::{Barrier, CallError, Handler, IdleHandler, Looper, LooperHandle, Posted, Rejected, Token};
 
 use fds::Fds;
 
@@ -292,13 +292,13 @@ impl World {
         number: u32,
         mut runs: Option<u8>,
         script: &Script,
-    ) -> impl FnMut(&Looper) -> IdleNext + Send + use<> {
+    ) -> impl FnMut(&Looper) -> ControlFlow<()> + Send + use<> {
         let (world, payload, script) = (self.clone(), self.payload(number), script.clone());
         move |looper| {
             world.note(Event::Idled { number: payload.number(), at: world.time(looper.now()) });
             world.follow(looper, &script);
             runs = runs.map(|left| left - 1);
-            if runs == Some(0) { IdleNext::Remove } else { IdleNext::Keep }
+            if runs == Some(0) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         }
     }
 
@@ -492,9 +492,9 @@ impl World {
         let handler = self.handler(from);
         Outcome::Removed(match which {
             Which::All => handler.clear(),
-            Which::What(what) => handler.remove_what(what),
-            Which::Token(token) => handler.remove_token(self.tokens[token]),
-            Which::WhatWithToken(what, token) => handler.remove_what_with_token(what, self.tokens[token]),
+            Which::What(what) => handler.remove(what),
+            Which::Token(token) => handler.remove(self.tokens[token]),
+            Which::WhatWithToken(what, token) => handler.remove((what, self.tokens[token])),
             Which::Marked(mark) => handler.remove_if(|letter| {
                 self.note(Event::Asked(letter.payload.number()));
                 letter.mark == mark
@@ -505,9 +505,9 @@ impl World {
     pub(crate) fn has(&self, handler: &Handler<Letter>, which: Which) -> bool {
         match which {
             Which::All => !handler.is_empty(),
-            Which::What(what) => handler.has_what(what),
-            Which::Token(token) => handler.has_token(self.tokens[token]),
-            Which::WhatWithToken(what, token) => handler.has_what_with_token(what, self.tokens[token]),
+            Which::What(what) => handler.has(what),
+            Which::Token(token) => handler.has(self.tokens[token]),
+            Which::WhatWithToken(what, token) => handler.has((what, self.tokens[token])),
             Which::Marked(mark) => handler.has_if(|letter| letter.mark == mark),
         }
     }

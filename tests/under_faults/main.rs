@@ -27,9 +27,7 @@ use std::{
     time::Duration,
 };
 
-use alooper::{
-    FdNext, FdSource, Handler, HandlerThread, IdleNext, Interest, Looper, LooperHandle, RejectReason, Token,
-};
+use alooper::{FdNext, FdSource, Handler, HandlerThread, Interest, Looper, LooperHandle, RejectReason, Token};
 use tally::{Cargo, Shared, World};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -119,7 +117,7 @@ impl Life<'_> {
         let count = idled.clone();
         let idle = looper.add_idle(move |_| {
             count.set(count.get() + 1);
-            IdleNext::Keep
+            ControlFlow::Continue(())
         });
         self.poll_until(|| looper.is_empty() && idled.get() > 0);
         assert!(idle.is_ok_and(|idle| idle.remove()) && !every.is_pending());
@@ -129,7 +127,7 @@ impl Life<'_> {
         world.accept(handler.send(world.cargo()));
         world.accept(handler.message(world.cargo()).what(1).send());
         world.accept(handler.message(world.cargo()).what(2).token(token).send_delayed(ms(2)));
-        assert_eq!((handler.remove_what(1), handler.remove_token(token), handler.remove_if(|_| false)), (1, 1, 0));
+        assert_eq!((handler.remove(1), handler.remove(token), handler.remove_if(|_| false)), (1, 1, 0));
         let barrier = looper.barrier().expect("it has not quit");
         world.accept(handler.asynchronous().send(world.cargo()));
         world.accept(looper.post(world.note()));
@@ -332,7 +330,7 @@ fn help(world: &World, handle: &LooperHandle, eventfd: i32) {
     world.accept(handle.post(world.note()));
     world.accept(handle.asynchronous().post(world.note()));
     drop(barrier);
-    drop(handle.add_idle(|_| IdleNext::Remove).expect("it has not quit"));
+    drop(handle.add_idle(|_| ControlFlow::Break(())).expect("it has not quit"));
     // S1.
     world.accept(handle.call(world.note()));
 

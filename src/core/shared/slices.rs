@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::queue::{
-    handlers::{Filter, Handlers, Selection},
+    handlers::{Handlers, Selection},
+    labels::MessageFilter,
     slices::Tour,
 };
 
@@ -30,20 +31,20 @@ impl Shared {
 
     /// Takes those of a handler's messages out of the queue that `filter` names: each when it is come to, if it is
     /// pending then. Of those that are posted meanwhile, some may be taken, too.
-    pub(crate) fn cancel_all(&self, target: Key, filter: Filter) -> Vec<queue::Taken<Looper>> {
+    pub(crate) fn cancel_all(&self, target: Key, filter: MessageFilter) -> Vec<queue::Taken<Looper>> {
         let mut selection = Selection::new(target, filter);
         self.in_slices(|queue, cancelled| queue.cancel_some(&mut selection, SLICE, cancelled).then_some(())).0
     }
 
     /// How many of a handler's messages are pending that `filter` names.
-    pub(crate) fn count(&self, target: Key, filter: Filter) -> usize {
+    pub(crate) fn count(&self, target: Key, filter: MessageFilter) -> usize {
         let (_, count) = self.in_slices(|queue, _: &mut Vec<()>| queue.count(target, filter, SLICE));
         count.unwrap_or(0)
     }
 
     /// A handler's messages, in the order in which they will run.
     pub(crate) fn messages_of(&self, target: Key) -> Vec<MessageId> {
-        let mut selection = Selection::new(target, Filter::All);
+        let mut selection = Selection::new(target, MessageFilter::All);
         let find =
             |queue: &mut Queue<Looper>, found: &mut _| queue.find_some(&mut selection, SLICE, found).then_some(());
         let (mut found, _) = self.in_slices(find);

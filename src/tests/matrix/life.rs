@@ -14,7 +14,7 @@ use super::{
     super::*,
     tally::{Cargo, Flaw, Source, World},
 };
-use crate::{Barrier, Handler, IdleNext, LooperHandle, Posted, RejectReason, Token};
+use crate::{Barrier, Handler, LooperHandle, Posted, RejectReason, Token};
 
 /// More turns than anything here needs, F7's hundred included.
 const MOST_TURNS: usize = 150;
@@ -118,7 +118,7 @@ impl Life<'_> {
         let count = idled.clone();
         let idle = looper.add_idle(move |_| {
             count.set(count.get() + 1);
-            IdleNext::Keep
+            ControlFlow::Continue(())
         });
         let idle = idle.expect("it has not quit");
         self.prepare_sleep();
@@ -132,7 +132,7 @@ impl Life<'_> {
         world.accept(handler.send_delayed(ms(1), world.cargo()));
         world.accept(handler.message(world.cargo()).what(1).send());
         world.accept(handler.message(world.cargo()).what(2).token(token).send_delayed(ms(2)));
-        assert_eq!((handler.remove_what(1), handler.remove_token(token), handler.remove_if(|_| false)), (1, 1, 0));
+        assert_eq!((handler.remove(1), handler.remove(token), handler.remove_if(|_| false)), (1, 1, 0));
         let barrier = looper.barrier().expect("it has not quit");
         world.accept(handler.asynchronous().send(world.cargo()));
         world.accept(handler.send(world.cargo()));
@@ -219,7 +219,7 @@ impl Life<'_> {
         self.while_asleep(move |_, _| drop(barrier));
         self.prepare_sleep();
 
-        self.while_asleep(|_, handle| drop(handle.add_idle(|_| IdleNext::Remove).expect("it has not quit")));
+        self.while_asleep(|_, handle| drop(handle.add_idle(|_| ControlFlow::Break(())).expect("it has not quit")));
         let (sender, receiver) = mpsc::channel();
         self.while_asleep(move |world, handle| {
             let (asked, world) = (handle.clone(), world.clone());

@@ -6,13 +6,12 @@ use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering::Relaxed},
 };
-use std::{cell::Cell, rc::Rc, time::Duration};
+use std::{cell::Cell, ops::ControlFlow, rc::Rc, time::Duration};
 
 use loom::thread;
 
 use super::{check, looper};
 use crate::{
-    core::idlers::IdleNext,
     handler::Handler,
     looper::{Looper, call::CallError},
 };
@@ -31,7 +30,7 @@ fn r1_c52_a_message_is_either_handled_or_removed() {
         let (handler, handled) = counting(&looper);
         handler.message(1).what(7).send().unwrap();
         handler.message(2).what(7).send().unwrap();
-        let remover = thread::spawn(move || handler.remove_what(7));
+        let remover = thread::spawn(move || handler.remove(7));
 
         looper.poll_once(Duration::ZERO).unwrap();
 
@@ -143,7 +142,7 @@ fn i4_an_idle_handler_from_another_thread_runs_though_the_looper_falls_asleep() 
         let adder = thread::spawn(move || {
             let wake = |looper: &Looper| {
                 looper.wake().unwrap();
-                IdleNext::Remove
+                ControlFlow::Break(())
             };
             drop(handle.add_idle(wake).unwrap());
         });

@@ -50,7 +50,7 @@ fn all_against_a_quit(how: Quit) {
                 let is_accepted = handler.message(number).what(number as i32 % 2).send().is_ok();
                 counts.accepted.fetch_add(usize::from(is_accepted), Relaxed);
                 if number % 2 == 1 {
-                    counts.removed.fetch_add(handler.remove_what(1), Relaxed);
+                    counts.removed.fetch_add(handler.remove(1), Relaxed);
                 }
             }
         },

@@ -188,9 +188,9 @@ fn m7_a_handler_has_no_message_of_the_code_that_it_handles_until_it_sends_anothe
     let handler = Handler::new(&looper, move |_, message: Message| {
         let itself = itself.borrow();
         let itself = itself.as_ref().unwrap();
-        let before = itself.has_what(message.what);
+        let before = itself.has(message.what);
         itself.send_delayed(ms(16), Message::new(message.what)).unwrap();
-        log.borrow_mut().push((before, itself.has_what(message.what)));
+        log.borrow_mut().push((before, itself.has(message.what)));
     });
     *own.borrow_mut() = Some(handler.clone());
     handler.send(Message::new(SHOW)).unwrap();
@@ -198,7 +198,7 @@ fn m7_a_handler_has_no_message_of_the_code_that_it_handles_until_it_sends_anothe
     looper.advance(ms(16));
 
     assert_eq!(*seen.borrow(), [(false, true), (false, true)]);
-    assert_eq!(handler.remove_what(SHOW), 1);
+    assert_eq!(handler.remove(SHOW), 1);
     own.take();
 }
 
@@ -213,7 +213,7 @@ fn r1_after_remove_messages_on_any_thread_none_of_that_code_is_handled() {
         handler.send_delayed(ms(delay), Message::new(what)).unwrap();
     }
 
-    let removed = elsewhere(|| (handler.remove_what(SHOW), handler.remove_what(SHOW)));
+    let removed = elsewhere(|| (handler.remove(SHOW), handler.remove(SHOW)));
 
     assert_eq!(removed, (3, 0));
     looper.advance(SECOND);
@@ -237,12 +237,12 @@ fn r2_messages_are_removed_by_what_names_them_and_never_those_of_another_handler
     let last = handler.send(Message::new(SAVE)).unwrap();
     let is_page = |message: &Message| message.obj.as_ref().is_some_and(|obj| obj.downcast_ref() == Some(&"page"));
 
-    assert_eq!(handler.remove_what_with_token(HIDE, session), 1);
-    assert_eq!(handler.remove_token(session), 1, "the other one");
+    assert_eq!(handler.remove((HIDE, session)), 1);
+    assert_eq!(handler.remove(session), 1, "the other one");
     assert_eq!(handler.remove_if(is_page), 1);
     assert!(last.cancel());
     assert_eq!(handler.len(), 2);
-    assert_eq!(handler.remove_what(HIDE), 1);
+    assert_eq!(handler.remove(HIDE), 1);
 
     looper.run_until_idle();
     assert_eq!(*handled.borrow(), [SAVE]);
@@ -263,7 +263,7 @@ fn r2_closures_that_share_a_token_are_removed_together() {
         closures.message(closure).token(token).send_delayed(ms(1)).unwrap();
     }
 
-    assert_eq!(closures.remove_token(session), 2);
+    assert_eq!(closures.remove(session), 2);
     looper.advance(ms(1));
 
     assert_eq!(*runs.borrow(), ["b"]);
@@ -281,7 +281,7 @@ fn r3_removing_messages_of_code_zero_leaves_posted_closures_alone() {
         handler.send(Message::new(0)).unwrap();
     }
 
-    assert_eq!((handler.remove_what(0), handler.clear()), (2, 0));
+    assert_eq!((handler.remove(0), handler.clear()), (2, 0));
     looper.run_until_idle();
 
     assert_eq!((runs.get(), handled.borrow().len()), (2, 0));
@@ -294,14 +294,14 @@ fn r4_has_messages_is_exact_on_any_thread_and_finds_no_barrier() {
     let (handler, _handled) = logging(&looper);
     let view = Token::new();
     let barrier = looper.barrier().unwrap();
-    let ask = || elsewhere(|| (handler.has_what(0), handler.has_what_with_token(SHOW, view), handler.len()));
+    let ask = || elsewhere(|| (handler.has(0), handler.has((SHOW, view)), handler.len()));
     assert_eq!(ask(), (false, false, 0));
     assert!(looper.is_empty());
 
     handler.message(Message::new(SHOW)).token(view).send_delayed(SECOND).unwrap();
 
     assert_eq!(ask(), (false, true, 1));
-    assert!(handler.has_what(SHOW) && !handler.has_what(HIDE) && !handler.has_token(Token::new()));
+    assert!(handler.has(SHOW) && !handler.has(HIDE) && !handler.has(Token::new()));
     drop(barrier);
     looper.advance(SECOND);
     assert_eq!(ask(), (false, false, 0));
@@ -319,7 +319,7 @@ fn r5_removing_each_of_thousands_of_codes_does_not_look_at_all_others() {
         for what in 0..codes {
             handler.send_delayed(SECOND, Message::new(what)).unwrap();
         }
-        let removed: usize = (0..codes).rev().map(|what| handler.remove_what(what)).sum();
+        let removed: usize = (0..codes).rev().map(|what| handler.remove(what)).sum();
         assert_eq!((removed, handler.len()), (codes as usize, 0));
     };
 

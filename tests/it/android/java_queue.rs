@@ -5,10 +5,10 @@
 //!
 //! Holds B1, B2, B3, B4, B5, I1, I2, I3, I4, Q1, Q2, Q3, Q4, S1, S2, S3, W2.
 
-use std::{cell::Cell, rc::Rc, sync::mpsc, thread, time::Duration};
+use std::{cell::Cell, ops::ControlFlow, rc::Rc, sync::mpsc, thread, time::Duration};
 
 use alooper::{
-    CallError, FdNext, Handler, HandlerThread, IdleNext, Interest, Looper, LooperHandle, Message,
+    CallError, FdNext, Handler, HandlerThread, Interest, Looper, LooperHandle, Message,
     testing::{TestClock, TestLooper},
 };
 
@@ -25,7 +25,7 @@ const DRAW: i32 = 2;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Adds an idle handler that answers `next`; how often it ran.
-fn count_idle(looper: &Looper, next: IdleNext) -> Rc<Cell<usize>> {
+fn count_idle(looper: &Looper, next: ControlFlow<()>) -> Rc<Cell<usize>> {
     let runs = Rc::new(Cell::new(0));
     let counted = runs.clone();
     let idle = move |_: &Looper| {
@@ -142,7 +142,7 @@ fn b5_a_handler_or_a_single_message_or_a_post_is_asynchronous() {
 fn i1_queue_idle_is_called_when_nothing_is_due_also_in_a_poll_that_does_not_wait() {
     let looper = TestLooper::new().unwrap();
     let (handler, handled) = logging(&looper);
-    let idles = count_idle(&looper, IdleNext::Keep);
+    let idles = count_idle(&looper, ControlFlow::Continue(()));
     handler.send_delayed(SECOND, Message::new(DRAW)).unwrap();
     let barrier = looper.barrier().unwrap();
 
@@ -164,7 +164,7 @@ fn i2_queue_idle_is_called_again_only_after_another_message() {
     let looper = TestLooper::new().unwrap();
     let (handler, _handled) = logging(&looper);
     let (reader, _writer) = ready_pipe();
-    let idles = count_idle(&looper, IdleNext::Keep);
+    let idles = count_idle(&looper, ControlFlow::Continue(()));
     looper.poll_once(Duration::ZERO).unwrap();
 
     looper.add_fd(reader, Interest::INPUT, |_, _, _| FdNext::Keep).unwrap();
@@ -187,11 +187,11 @@ fn i3_what_queue_idle_sends_is_handled_before_the_looper_sleeps() {
     let looper = TestLooper::new().unwrap();
     let (handler, handled) = logging(&looper);
     let start = looper.now();
-    let once = count_idle(&looper, IdleNext::Remove);
+    let once = count_idle(&looper, ControlFlow::Break(()));
     let sender = handler.clone();
     let send = move |_: &Looper| {
         sender.send(Message::new(DRAW)).unwrap();
-        IdleNext::Remove
+        ControlFlow::Break(())
     };
     looper.add_idle(send).unwrap();
 
@@ -212,7 +212,7 @@ fn i4_an_idle_handler_that_is_added_while_the_looper_sleeps_runs() {
 
         let added = worker.handle().add_idle(move |looper| {
             tell.send(looper.is_empty()).unwrap();
-            IdleNext::Remove
+            ControlFlow::Break(())
         });
 
         assert!(added.is_ok());
@@ -289,11 +289,11 @@ fn q4_the_exit_report_tells_how_each_message_has_ended() {
         for what in [1, 2, 2, 2] {
             handler.send(Message::new(what)).unwrap();
         }
-        handler.remove_what(1);
+        handler.remove(1);
         looper.run_one();
 
         looper.quit();
-        let pending = (looper.len(), handler.len(), handler.has_what(2));
+        let pending = (looper.len(), handler.len(), handler.has(2));
         let report = looper.run().unwrap();
 
         assert_eq!(pending, (0, 0, false));

@@ -222,7 +222,7 @@ fn remove_message_when_removing_some_messages_for_handler_should_remove_those_me
         handler.send(Message::new(what)).unwrap();
     }
 
-    assert_eq!((handler.remove_what(3), handler.remove_what(1)), (1, 1));
+    assert_eq!((handler.remove(3), handler.remove(1)), (1, 1));
 
     assert_eq!(poll(&looper, Duration::ZERO), (PollCode::Callback, AT_ONCE));
     assert_eq!(poll(&looper, Duration::ZERO), (PollCode::Timeout, AT_ONCE));

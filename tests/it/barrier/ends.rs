@@ -4,13 +4,14 @@
 
 use std::{
     cell::{Cell, RefCell},
+    ops::ControlFlow,
     panic::{self, AssertUnwindSafe},
     rc::Rc,
     sync::mpsc,
     thread,
 };
 
-use alooper::{Barrier, FdNext, Handler, IdleNext, Interest, Looper, LooperHandle, RejectReason, testing::TestLooper};
+use alooper::{Barrier, FdNext, Handler, Interest, Looper, LooperHandle, RejectReason, testing::TestLooper};
 
 use crate::support::{
     Elsewhere, HOUR,
@@ -123,7 +124,7 @@ fn m8_an_idle_handler_may_put_up_a_barrier_and_drop_it() {
         let barrier = looper.barrier().unwrap();
         looper.post(|_| ()).unwrap();
         drop(barrier);
-        IdleNext::Remove
+        ControlFlow::Break(())
     };
     looper.add_idle(idler).unwrap();
 
@@ -157,7 +158,7 @@ fn m9_a_barrier_may_be_dropped_with_a_value_that_the_looper_drops() {
         let idle = looper
             .add_idle(move |_| {
                 let _ = &barrier;
-                IdleNext::Keep
+                ControlFlow::Continue(())
             })
             .unwrap();
         assert!(idle.remove());

@@ -226,8 +226,8 @@ fn r4_barriers_are_no_messages_to_those_who_ask_or_remove() {
     let barrier = looper.barrier().unwrap();
 
     assert_eq!((looper.len(), looper.is_empty(), looper.pending().len()), (0, true, 0));
-    assert!(handler.is_empty() && !handler.has_what(0));
-    assert_eq!((handler.remove_what(0), handler.clear()), (0, 0));
+    assert!(handler.is_empty() && !handler.has(0));
+    assert_eq!((handler.remove(0), handler.clear()), (0, 0));
     assert!(!looper.is_idle());
     handler.send("held up").unwrap();
     assert_eq!((looper.run_until_idle(), written.take()), (0, vec![]), "it stands still");

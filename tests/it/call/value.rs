@@ -188,7 +188,7 @@ fn s1_no_removal_by_handler_finds_a_call() {
         handler.message(()).what(0).send().unwrap();
         let caller = queued_call(&looper.handle(), |_| 5);
 
-        assert_eq!((handler.remove_what(0), handler.clear()), (1, 0));
+        assert_eq!((handler.remove(0), handler.clear()), (1, 0));
 
         assert_eq!(looper.poll_once(None).unwrap().messages, 1);
         assert_eq!(caller.join().unwrap().unwrap(), 5);

@@ -1,6 +1,6 @@
 //! Watched fds: what a callback does to its own registration and to others, and what its answer applies to.
 //!
-//! Holds F5, F6, C15, C19, C22, C24, C26, C27.
+//! Holds F5, F6, F15, C15, C19, C22, C24, C26, C27.
 
 use std::{
     cell::{Cell, OnceCell, RefCell},
@@ -9,6 +9,7 @@ use std::{
         fd::{AsRawFd, OwnedFd},
         unix::net::UnixStream,
     },
+    panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
     sync::mpsc,
     thread,
@@ -338,4 +339,46 @@ fn f5_an_interest_that_the_callback_sets_itself_comes_before_its_answer() {
     assert_eq!(looper.poll_once(ms(1000)).unwrap().fds, 1);
 
     assert_eq!(source.interest(), Some(Interest::empty()));
+}
+
+#[test]
+fn f15_a_callback_reaches_its_own_registration_and_nothing_else_does() {
+    let looper = Looper::new().unwrap();
+    let (near, mut far) = UnixStream::pair().unwrap();
+    far.write_all(b"x").unwrap();
+    let (told, seen) = mpsc::channel();
+    looper
+        .add_fd(near, Interest::INPUT, move |looper, _, _| {
+            let this = looper.current_fd().unwrap();
+            let is_registered = this.is_registered();
+            told.send((is_registered, this.remove(), this.is_registered())).unwrap();
+            assert!(
+                looper.current_fd().is_some_and(|this| !this.is_registered()),
+                "it has ended, and still is this one"
+            );
+            let not_in_a_message = |looper: &Looper| assert!(looper.current_fd().is_none());
+            looper.post(not_in_a_message).unwrap();
+            FdNext::Keep
+        })
+        .unwrap();
+    assert!(looper.current_fd().is_none());
+
+    looper.poll_all(ms(0)).unwrap();
+    looper.poll_all(ms(0)).unwrap();
+
+    assert_eq!(seen.try_iter().collect::<Vec<_>>(), [(true, true, false)]);
+    assert!(looper.current_fd().is_none());
+    assert_eq!(looper.message_counts().run, 1);
+}
+
+#[test]
+fn f15_x1_after_a_callback_that_panicked_there_is_none() {
+    let looper = Looper::new().unwrap();
+    let (near, mut far) = UnixStream::pair().unwrap();
+    far.write_all(b"x").unwrap();
+    looper.add_fd(near, Interest::INPUT, |_, _, _| panic!("on purpose")).unwrap();
+
+    assert!(catch_unwind(AssertUnwindSafe(|| looper.poll_once(ms(0)))).is_err());
+
+    assert!(looper.current_fd().is_none());
 }

@@ -22,8 +22,7 @@ use std::{
 };
 
 use alooper::{
-    DispatchInfo, Events, FdNext, Handler, HandlerThread, IdleNext, Interest, Looper, LooperHandle, Observer,
-    RejectReason, Turn,
+    DispatchInfo, Events, FdNext, Handler, HandlerThread, Interest, Looper, LooperHandle, Observer, RejectReason, Turn,
 };
 use nix::{
     fcntl::{FcntlArg, FdFlag, fcntl},
@@ -140,7 +139,7 @@ fn x2_a_child_that_is_forked_in_a_callback_goes_no_further() {
         let idle = looper
             .add_idle(|_| {
                 fork();
-                IdleNext::Remove
+                ControlFlow::Break(())
             })
             .unwrap();
         // So long that it would be seen if the child armed the timer for it.
@@ -325,7 +324,7 @@ fn work_in_full() {
             let count = count(&ran);
             move |_| {
                 count();
-                IdleNext::Remove
+                ControlFlow::Break(())
             }
         })
         .unwrap();

@@ -17,9 +17,8 @@ use std::{
 };
 
 use alooper::{
-    Barrier, CallError, FdGuard, FdHandle, FdNext, FdSource, Handler, HandlerThread, IdleGuard, IdleHandler, IdleNext,
-    Interest, JoinError, Looper, LooperHandle, MessageCounts, Posted, PostedGuard, RejectReason, Rejected, Stats,
-    Token,
+    Barrier, CallError, FdGuard, FdHandle, FdNext, FdSource, Handler, HandlerThread, IdleGuard, IdleHandler, Interest,
+    JoinError, Looper, LooperHandle, MessageCounts, Posted, PostedGuard, RejectReason, Rejected, Stats, Token,
 };
 
 use crate::support::{
@@ -72,8 +71,8 @@ impl Everything {
             guard: Some(handle.post_delayed(HOUR, |_| ()).unwrap().guard()),
             token,
             barrier: Some(looper.barrier().unwrap()),
-            idle: looper.add_idle(|_| IdleNext::Keep).unwrap(),
-            idle_guard: Some(handle.add_idle(|_| IdleNext::Keep).unwrap().guard()),
+            idle: looper.add_idle(|_| ControlFlow::Continue(())).unwrap(),
+            idle_guard: Some(handle.add_idle(|_| ControlFlow::Continue(())).unwrap().guard()),
             source: looper.add_fd(stream(), Interest::INPUT, |_, _, _| FdNext::Keep).unwrap(),
             afar: handle.add_fd(stream(), Interest::INPUT, |_, _, _| FdNext::Keep).unwrap(),
             fd_guard: Some(looper.add_fd(stream(), Interest::INPUT, |_, _, _| FdNext::Keep).unwrap().guard()),
@@ -98,8 +97,8 @@ impl Everything {
         all.sent = all.handler.message(7).what(7).token(all.token).send_delayed(HOUR).unwrap();
         all.guard = Some(handle.post_delayed(HOUR, |_| ()).unwrap().guard());
         all.barrier = Some(handle.barrier().unwrap());
-        all.idle = handle.add_idle(|_| IdleNext::Keep).unwrap();
-        all.idle_guard = Some(handle.add_idle(|_| IdleNext::Keep).unwrap().guard());
+        all.idle = handle.add_idle(|_| ControlFlow::Continue(())).unwrap();
+        all.idle_guard = Some(handle.add_idle(|_| ControlFlow::Continue(())).unwrap().guard());
         all.afar = handle.add_fd(near, Interest::INPUT, |_, _, _| FdNext::Keep).unwrap();
         all.handle = handle;
         all
@@ -154,7 +153,7 @@ const PAGE: &[Line] = &[
         _ = assert_rejected(all.looper.post_every(ms(1), |_| ControlFlow::Break(())));
     }),
     ("Looper::barrier", |all| assert_rejected(all.looper.barrier())),
-    ("Looper::add_idle", |all| _ = assert_rejected(all.looper.add_idle(|_| IdleNext::Keep))),
+    ("Looper::add_idle", |all| _ = assert_rejected(all.looper.add_idle(|_| ControlFlow::Continue(())))),
     ("Looper::add_fd", |all| {
         let (near, _far) = UnixStream::pair().unwrap();
         let number = near.as_raw_fd();
@@ -226,7 +225,7 @@ const PAGE: &[Line] = &[
     }),
     ("LooperHandle::handler", |all| _ = assert_rejected(all.handle.handler(|_, _: u32| ()))),
     ("LooperHandle::barrier", |all| assert_rejected(all.handle.barrier())),
-    ("LooperHandle::add_idle", |all| _ = assert_rejected(all.handle.add_idle(|_| IdleNext::Keep))),
+    ("LooperHandle::add_idle", |all| _ = assert_rejected(all.handle.add_idle(|_| ControlFlow::Continue(())))),
     ("LooperHandle::add_fd", |all| {
         let (near, _far) = UnixStream::pair().unwrap();
         let refused = all.handle.add_fd(near, Interest::INPUT, |_, _, _| FdNext::Keep).unwrap_err();
@@ -263,13 +262,13 @@ const PAGE: &[Line] = &[
     }),
     ("Handler::remove", |all| {
         let Everything { handler, token, .. } = all;
-        assert_eq!((handler.clear(), handler.remove_what(7), handler.remove_token(*token)), (0, 0, 0));
-        assert_eq!((handler.remove_what_with_token(7, *token), handler.remove_if(|_| true)), (0, 0));
+        assert_eq!((handler.clear(), handler.remove(7), handler.remove(*token)), (0, 0, 0));
+        assert_eq!((handler.remove((7, *token)), handler.remove_if(|_| true)), (0, 0));
     }),
     ("Handler::len", |all| {
         let Everything { handler, token, .. } = all;
         assert_eq!((handler.len(), handler.is_empty(), handler.has_if(|_| true)), (0, true, false));
-        assert!(!handler.has_what(7) && !handler.has_token(*token) && !handler.has_what_with_token(7, *token));
+        assert!(!handler.has(7) && !handler.has(*token) && !handler.has((7, *token)));
     }),
     ("Handler::downgrade", |all| _ = assert_rejected(all.handler.downgrade().upgrade().unwrap().send(1))),
     ("Barrier, dropped", |all| drop(all.barrier.take())),

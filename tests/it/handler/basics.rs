@@ -1,9 +1,9 @@
 //! Handlers: making them, what they take, and panics.
 //!
-//! Holds H1, X1, C62.
+//! Holds H1, H3, X1, C62.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     marker::PhantomData,
     panic::{self, AssertUnwindSafe},
     rc::Rc,
@@ -170,7 +170,7 @@ fn h1_clones_and_asynchronous_fronts_are_one_handler() {
 
     for front in [&handler, &clone, &asynchronous] {
         assert_eq!(front.len(), 3);
-        assert!([1, 2, 3].into_iter().all(|what| front.has_what(what)));
+        assert!([1, 2, 3].into_iter().all(|what| front.has(what)));
     }
     assert_eq!(looper.run_until_idle(), 3);
     assert_eq!(kept.take(), ["plain", "clone", "asynchronous"]);
@@ -187,9 +187,9 @@ fn h1_a_plain_message_is_labelled_by_its_what_and_arrives_whole() {
     handler.message(Message::new(2)).token(token).send().unwrap();
     handler.message(Message::new(3)).what(4).send().unwrap();
 
-    let found: Vec<i32> = [i32::MIN, 0, 2, 3, 4].into_iter().filter(|what| handler.has_what(*what)).collect();
+    let found: Vec<i32> = [i32::MIN, 0, 2, 3, 4].into_iter().filter(|what| handler.has(*what)).collect();
     assert_eq!(found, [i32::MIN, 2, 4]);
-    assert!(handler.has_what_with_token(2, token) && !handler.has_what_with_token(4, token));
+    assert!(handler.has((2, token)) && !handler.has((4, token)));
     looper.run_until_idle();
     let mut messages = kept.take();
     assert_eq!(
@@ -227,4 +227,52 @@ fn x1_a_panic_consumes_the_message_and_the_handler_works_on_with_its_state() {
     assert_eq!(poll().unwrap(), 1);
     assert_eq!(said.take(), [101, 203, 304]);
     assert_report(looper.message_counts(), 4, 4, 0, 0);
+}
+
+#[test]
+fn h3_a_handler_that_is_made_cyclic_sends_to_itself_and_ends_with_its_last_front() {
+    let looper = Looper::new().unwrap();
+    let seen = Rc::new(RefCell::new(Vec::new()));
+    let handler = Handler::new_cyclic(&looper, |weak: &WeakHandler<u32>| {
+        assert!(weak.upgrade().is_none(), "it is not made yet");
+        let (weak, seen) = (weak.clone(), seen.clone());
+        move |_: &Looper, left: u32| {
+            seen.borrow_mut().push(left);
+            if let Some(this) = weak.upgrade().filter(|_| left > 0) {
+                this.send(left - 1).unwrap();
+            }
+        }
+    });
+    handler.send(2).unwrap();
+
+    looper.poll_all(Duration::ZERO).unwrap();
+
+    assert_eq!(*seen.borrow(), [2, 1, 0]);
+    drop(handler);
+    assert_eq!(Rc::strong_count(&seen), 1, "the closure keeps itself alive by nothing");
+}
+
+#[test]
+fn h3_x1_a_handler_whose_making_panics_is_none() {
+    let looper = Looper::new().unwrap();
+    let make = |_: &WeakHandler<u32>| -> fn(&Looper, u32) { panic!("on purpose") };
+
+    assert!(panic::catch_unwind(AssertUnwindSafe(|| Handler::new_cyclic(&looper, make))).is_err());
+
+    assert_eq!(looper.dump().to_string().lines().filter(|line| line.contains("u32")).count(), 0);
+}
+
+#[test]
+fn h1_a_looper_makes_a_handler_whose_closure_need_not_be_send() {
+    let looper = Looper::new().unwrap();
+    let seen = Rc::new(Cell::new(0));
+    let handler = looper.handler({
+        let seen = seen.clone();
+        move |_, number: u32| seen.set(number)
+    });
+
+    handler.send(7).unwrap();
+    looper.poll_once(Duration::ZERO).unwrap();
+
+    assert_eq!(seen.get(), 7);
 }

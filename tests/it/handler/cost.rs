@@ -48,9 +48,9 @@ type Act = fn(&Handler<u32>, i32, Token) -> usize;
 
 /// What looks at labels.
 const BY_LABEL: [(&str, Act); 3] = [
-    ("what", |handler, what, _| handler.remove_what(what)),
-    ("token", |handler, _, token| handler.remove_token(token)),
-    ("what and token", |handler, what, token| handler.remove_what_with_token(what, token)),
+    ("what", |handler, what, _| handler.remove(what)),
+    ("token", |handler, _, token| handler.remove(token)),
+    ("what and token", |handler, what, token| handler.remove((what, token))),
 ];
 
 /// What looks at all messages of the handler.
@@ -111,9 +111,9 @@ fn r5_asking_is_no_dearer_for_what_is_queued() {
         send_few(&many, 1, token);
         let asks: [(&str, Act); 4] = [
             ("len", |handler, _, _| handler.len()),
-            ("what", |handler, what, _| usize::from(handler.has_what(what) && !handler.has_what(5))),
-            ("token", |handler, _, token| usize::from(handler.has_token(token))),
-            ("both", |handler, what, token| usize::from(handler.has_what_with_token(what, token))),
+            ("what", |handler, what, _| usize::from(handler.has(what) && !handler.has(5))),
+            ("token", |handler, _, token| usize::from(handler.has(token))),
+            ("both", |handler, what, token| usize::from(handler.has((what, token)))),
         ];
 
         for (name, ask) in asks {
@@ -129,7 +129,7 @@ fn r5_removing_very_many_costs_in_proportion_to_their_number() {
     watched(|| {
         let removals: [(&str, Act); 3] = [
             ("all", |handler, _, _| handler.clear()),
-            ("what", |handler, what, _| handler.remove_what(what)),
+            ("what", |handler, what, _| handler.remove(what)),
             ("predicate", |handler, _, _| handler.remove_if(|_| true)),
         ];
         let count = MANY / 10;
@@ -163,7 +163,7 @@ fn r5_a_pass_over_what_is_queued_would_be_noticed() {
         let remove_few = |handler: &Handler<u32>| {
             send_few(handler, 1, Token::new());
             assert_eq!(handler.remove_if(|number| *number == MANY), 0);
-            assert_eq!(handler.remove_what(1), FEW);
+            assert_eq!(handler.remove(1), FEW);
         };
 
         let is_seen = |without: Duration, with: Duration| with > without * SLACK;

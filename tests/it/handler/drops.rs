@@ -29,7 +29,7 @@ type RemoveParcels = fn(&Handler<Parcel>, &Posted<Parcel>) -> usize;
 fn m9_a_removed_value_whose_drop_uses_everything_is_dropped_with_nothing_held() {
     let removals: [(&str, RemoveParcels); 5] = [
         ("all", |handler, _| handler.clear()),
-        ("what", |handler, _| handler.remove_what(1)),
+        ("what", |handler, _| handler.remove(1)),
         ("predicate", |handler, _| handler.remove_if(|parcel| parcel.is_some())),
         ("cancel", |_, posted| usize::from(posted.cancel())),
         ("cancel in a predicate", |handler, posted| {
@@ -189,8 +189,8 @@ fn x4_removing_values_whose_drop_sends_again_removes_what_was_there_once() {
                 handler.message(Again(Some(handler.downgrade()))).what(1).send().unwrap();
             }
 
-            assert_eq!(place.ask(|| handler.remove_what(1)), 100);
-            assert_eq!((handler.len(), handler.has_what(1)), (100, false));
+            assert_eq!(place.ask(|| handler.remove(1)), 100);
+            assert_eq!((handler.len(), handler.has(1)), (100, false));
             assert_eq!(place.ask(|| handler.clear()), 100);
             assert_eq!(place.ask(|| handler.remove_if(|_| true)), 100);
             let turn = looper.poll_once(None).unwrap();
@@ -258,7 +258,7 @@ fn x4_thousands_of_messages_are_dropped_without_deep_recursion() {
                 handler.send_delayed(ms(u64::from(number)), Box::new(number)).unwrap();
             }
             assert_eq!(handler.remove_if(|number| **number % 10 == 0), 2000);
-            assert_eq!(handler.remove_what(1), 0);
+            assert_eq!(handler.remove(1), 0);
             drop(looper);
             handler.looper().message_counts()
         });
@@ -281,7 +281,7 @@ impl Drop for Fragile {
 #[test]
 fn x3_values_that_panic_when_they_are_removed_do_not_keep_the_others_from_being_dropped() {
     type Remove = fn(&Handler<Fragile>) -> usize;
-    let removals: [Remove; 2] = [|handler| handler.clear(), |handler| handler.remove_what(0)];
+    let removals: [Remove; 2] = [|handler| handler.clear(), |handler| handler.remove(0)];
     watched(move || {
         for (removal, place) in removals.into_iter().flat_map(|removal| WHERES.map(|place| (removal, place))) {
             let looper = TestLooper::new().unwrap();

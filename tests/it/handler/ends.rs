@@ -28,10 +28,10 @@ const QUITS: [fn(&LooperHandle); 2] = [LooperHandle::quit, LooperHandle::quit_sa
 #[track_caller]
 fn assert_nothing_pending<M: 'static>(handler: &Handler<M>, what: i32, token: Token) {
     assert_eq!((handler.len(), handler.is_empty(), handler.looper().len()), (0, true, 0));
-    assert!(!handler.has_what(what) && !handler.has_token(token) && !handler.has_what_with_token(what, token));
+    assert!(!handler.has(what) && !handler.has(token) && !handler.has((what, token)));
     assert!(!handler.has_if(|_| panic!("there is nothing to look at")));
     assert_eq!(handler.remove_if(|_| panic!("there is nothing to look at")), 0);
-    assert_eq!((handler.remove_what(what), handler.remove_token(token), handler.clear()), (0, 0, 0));
+    assert_eq!((handler.remove(what), handler.remove(token), handler.clear()), (0, 0, 0));
 }
 
 /// Q4 and C58: asked at home and from elsewhere, as soon as `quit` has returned.
@@ -98,7 +98,7 @@ fn q1_while_quit_safely_drains_handlers_remove_and_are_refused() {
         let handler = front.take().unwrap();
         let rejected = handler.send_at_front(9).unwrap_err();
         assert_eq!((rejected.reason(), rejected.into_value()), (RejectReason::Quit, Some(9)));
-        assert_eq!((handler.len(), handler.remove_what(7), handler.len()), (2, 1, 1));
+        assert_eq!((handler.len(), handler.remove(7), handler.len()), (2, 1, 1));
         assert_eq!(elsewhere(|| handler.remove_if(|number| *number == 3)), 1);
     });
     handler.send(1).unwrap();
@@ -248,7 +248,7 @@ fn m6_q4_each_message_is_refused_or_ends_in_exactly_one_way_while_threads_race_w
                         let sent = front.message(value).what(sender).send_delayed(delay);
                         accepted += u64::from(sent.is_ok());
                         removed += match (number % 7, sent) {
-                            (0, _) => front.remove_what(sender) as u64,
+                            (0, _) => front.remove(sender) as u64,
                             (1, Ok(posted)) => u64::from(posted.cancel()),
                             (2, _) if number % 14 == 2 => front.remove_if(|_| sender == 0) as u64,
                             _ => 0,

@@ -9,12 +9,12 @@ fn r4_a_message_with_a_token_that_has_run_is_not_found_by_its_token() {
         let looper = Looper::new().unwrap();
         let handler = Handler::new(&looper, |_, ()| ());
         let token = Token::new();
-        assert!(!handler.has_token(token));
-        assert!(!handler.has_what_with_token(7, token));
+        assert!(!handler.has(token));
+        assert!(!handler.has((7, token)));
         handler.message(()).what(7).token(token).send().unwrap();
         assert_eq!(looper.poll_once(None).unwrap().messages, 1);
-        assert!(!handler.has_token(token));
-        assert!(!handler.has_what_with_token(7, token));
-        assert_eq!(handler.remove_token(token), 0);
+        assert!(!handler.has(token));
+        assert!(!handler.has((7, token)));
+        assert_eq!(handler.remove(token), 0);
     });
 }

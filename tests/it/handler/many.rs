@@ -142,8 +142,7 @@ fn x4_all_that_a_quit_gives_up_of_a_handler_without_fronts_is_dropped_on_a_small
 fn r1_of_very_many_that_run_while_they_are_removed_each_is_counted_once_and_none_starts_after() {
     const COUNT: usize = 20_000;
     type Remove = fn(&Handler<usize>) -> usize;
-    let removes: [Remove; 3] =
-        [Handler::clear, |handler| handler.remove_what(1), |handler| handler.remove_if(|_| true)];
+    let removes: [Remove; 3] = [Handler::clear, |handler| handler.remove(1), |handler| handler.remove_if(|_| true)];
     for remove in removes {
         watched(move || {
             let [ran, late] = [(); 2].map(|()| Arc::new(AtomicUsize::new(0)));

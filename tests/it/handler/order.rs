@@ -137,9 +137,9 @@ fn m4_a_delay_that_overflows_stays_pending_and_can_be_asked_for_and_removed() {
 
     assert_eq!(kept.take(), ["an hour"]);
     assert_eq!((handler.len(), looper.next_deadline()), (2, None));
-    assert!(endless.is_pending() && handler.has_what(2));
+    assert!(endless.is_pending() && handler.has(2));
     assert!(endless.cancel());
-    assert_eq!(handler.remove_what(2), 1);
+    assert_eq!(handler.remove(2), 1);
     assert!(handler.is_empty() && looper.is_empty());
 }
 
@@ -219,11 +219,11 @@ fn m7_inside_its_own_handler_a_message_is_not_pending() {
         let handler = Handler::new(&looper, move |looper: &Looper, number| {
             let (handler, posted) = is_own.take().unwrap();
             let ask = || {
-                assert_eq!((handler.has_what(7), handler.has_token(token)), (false, false));
-                assert!(!handler.has_what_with_token(7, token) && !handler.has_if(|_| true));
+                assert_eq!((handler.has(7), handler.has(token)), (false, false));
+                assert!(!handler.has((7, token)) && !handler.has_if(|_| true));
                 assert!(!posted.is_pending() && !posted.cancel());
                 assert_eq!((handler.len(), handler.is_empty()), (0, true));
-                assert_eq!((handler.remove_what(7), handler.remove_token(token)), (0, 0));
+                assert_eq!((handler.remove(7), handler.remove(token)), (0, 0));
                 assert_eq!((handler.remove_if(|_| true), handler.clear()), (0, 0));
             };
             ask();
@@ -232,7 +232,7 @@ fn m7_inside_its_own_handler_a_message_is_not_pending() {
             count.set(count.get() + number);
         });
         let posted = handler.message(1).what(7).token(token).send().unwrap();
-        assert!(posted.is_pending() && handler.has_what(7) && handler.has_token(token));
+        assert!(posted.is_pending() && handler.has(7) && handler.has(token));
         own.replace(Some((handler, posted)));
 
         assert_eq!(looper.run_until_idle(), 1);

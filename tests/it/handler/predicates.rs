@@ -70,7 +70,7 @@ fn r6_each_message_that_a_predicate_itself_removes_counts_once() {
         ("nothing", |_, _| 0, 3),
         ("cancels the one it looks at", |_, posted| usize::from(posted.cancel()), 3),
         ("removes all", |handler, _| handler.clear(), 1),
-        ("removes what all are", |handler, _| handler.remove_what(7), 1),
+        ("removes what all are", |handler, _| handler.remove(7), 1),
         ("removes all by predicate", |handler, _| handler.remove_if(|_| true), 1),
         ("removes another by predicate", |handler, _| handler.remove_if(|number| *number == 2), 2),
     ];
@@ -124,8 +124,8 @@ fn r6_in_a_predicate_the_message_it_looks_at_is_pending() {
             let removed = outer.ask(|| {
                 handler.remove_if(|_| {
                     inner.ask(|| {
-                        assert!(posted.is_pending() && handler.has_what(7) && handler.has_token(token));
-                        assert!(handler.has_what_with_token(7, token));
+                        assert!(posted.is_pending() && handler.has(7) && handler.has(token));
+                        assert!(handler.has((7, token)));
                         assert_eq!((handler.len(), handler.looper().len()), (1, 1));
                     });
                     asked += 1;

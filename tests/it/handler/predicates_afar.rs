@@ -41,11 +41,11 @@ fn r6_a_predicate_may_wait_for_a_thread_that_sends_to_and_removes_from_and_asks_
             elsewhere(|| {
                 handler.message(number + 10).what(10).send().unwrap();
                 handler.message(number + 20).what(20).send_at_front().unwrap();
-                assert!(handler.has_what(*number) && handler.has_token(token) && handler.len() >= 3);
-                assert_eq!(handler.remove_what(20), 1);
+                assert!(handler.has(*number) && handler.has(token) && handler.len() >= 3);
+                assert_eq!(handler.remove(20), 1);
                 // The one behind.
-                assert_eq!(handler.remove_what(number + 1), 1);
-                assert_eq!(handler.remove_what_with_token(10, token), 0);
+                assert_eq!(handler.remove(number + 1), 1);
+                assert_eq!(handler.remove((10, token)), 0);
                 let clone = handler.clone().asynchronous();
                 assert!(clone.send_delayed(HOUR, 0).unwrap().cancel());
             });

@@ -52,17 +52,17 @@ fn r2_what_was_sent_without_what_is_named_by_none() {
         let token = Token::new();
         if lists_before {
             // From now on what is sent is listed by its labels at once.
-            assert!(!handler.has_what(0) && !handler.has_what_with_token(0, token));
+            assert!(!handler.has(0) && !handler.has((0, token)));
         }
         handler.send("plain").unwrap();
         handler.message("zero").what(0).send().unwrap();
         handler.message("token").token(token).send().unwrap();
 
-        assert!(handler.has_what(0) && !handler.has_what_with_token(0, token));
-        assert_eq!(handler.remove_what_with_token(0, token), 0);
-        assert_eq!(handler.remove_what(0), 1);
+        assert!(handler.has(0) && !handler.has((0, token)));
+        assert_eq!(handler.remove((0, token)), 0);
+        assert_eq!(handler.remove(0), 1);
 
-        assert!(!handler.has_what(0) && handler.has_token(token));
+        assert!(!handler.has(0) && handler.has(token));
         let whats: Vec<_> = looper.pending().iter().map(|pending| pending.what).collect();
         assert_eq!(whats, [None, None]);
         looper.run_until_idle();
@@ -79,7 +79,7 @@ fn r2_a_plain_message_brings_its_what_also_zero() {
     handler.send(Message::new(0)).unwrap();
     handler.send(Message::new(1)).unwrap();
 
-    assert_eq!((handler.remove_what(1), handler.remove_what(0)), (1, 2));
+    assert_eq!((handler.remove(1), handler.remove(0)), (1, 2));
 }
 
 /// The closure got the number of before, by which nobody could find the message.
@@ -90,7 +90,7 @@ fn r2_the_what_that_a_plain_message_is_sent_with_is_the_one_that_it_carries() {
 
     handler.message(Message::new(1)).what(7).send().unwrap();
 
-    assert!(handler.has_what(7) && !handler.has_what(1));
+    assert!(handler.has(7) && !handler.has(1));
     looper.run_until_idle();
     assert_eq!(kept.take().iter().map(|message: &Message| message.what).collect::<Vec<_>>(), [7]);
     looper.quit();
@@ -104,11 +104,11 @@ fn r2_the_what_that_a_plain_message_is_sent_with_is_the_one_that_it_carries() {
 fn r2_each_removal_removes_what_it_names_and_nothing_else() {
     let removals: [(&str, Removal, [bool; 4]); 6] = [
         ("all", |handler, _, _| handler.clear(), [true; 4]),
-        ("what", |handler, what, _| handler.remove_what(what), [true, false, true, false]),
-        ("token", |handler, _, token| handler.remove_token(token), [true, true, false, false]),
-        ("both", |handler, what, token| handler.remove_what_with_token(what, token), [true, false, false, false]),
-        ("no such pair", |handler, _, _| handler.remove_what_with_token(1, Token::new()), [false; 4]),
-        ("no such token", |handler, _, _| handler.remove_token(Token::new()), [false; 4]),
+        ("what", |handler, what, _| handler.remove(what), [true, false, true, false]),
+        ("token", |handler, _, token| handler.remove(token), [true, true, false, false]),
+        ("both", |handler, what, token| handler.remove((what, token)), [true, false, false, false]),
+        ("no such pair", |handler, _, _| handler.remove((1, Token::new())), [false; 4]),
+        ("no such token", |handler, _, _| handler.remove(Token::new()), [false; 4]),
     ];
     watched(move || {
         for (name, removal, removes) in removals {
@@ -126,7 +126,7 @@ fn r2_each_removal_removes_what_it_names_and_nothing_else() {
                 let count = removes.iter().filter(|removes| **removes).count();
                 assert_eq!(removed, count * each, "{name}, {place:?}");
                 for ((what, token), removed) in groups.into_iter().zip(removes) {
-                    assert_eq!(handler.has_what_with_token(what, token), !removed, "{name}, {place:?}");
+                    assert_eq!(handler.has((what, token)), !removed, "{name}, {place:?}");
                 }
                 assert_eq!((handler.len(), remover.len()), ((4 - count) * each, each));
                 assert_eq!(place.ask(|| removal(&handler, 1, token)), 0, "{name} a second time");
@@ -150,9 +150,9 @@ fn r2_handlers_do_not_see_each_others_messages() {
     other.message(2).what(5).token(token).send().unwrap();
     other.message(3).what(6).send().unwrap();
 
-    assert!(!one.has_what(6) && !one.has_if(|number| *number != 1));
+    assert!(!one.has(6) && !one.has_if(|number| *number != 1));
     assert_eq!(one.remove_if(|number| *number != 1), 0);
-    assert_eq!((one.remove_what(5), one.remove_token(token), one.clear()), (1, 0, 0));
+    assert_eq!((one.remove(5), one.remove(token), one.clear()), (1, 0, 0));
     assert_eq!((one.len(), other.len(), looper.len()), (0, 2, 2));
 
     looper.run_until_idle();
@@ -170,7 +170,7 @@ fn r2_a_new_handler_has_nothing_to_do_with_those_before() {
     looper.run_until_idle();
     for round in 0..100 {
         let (handler, kept) = keeper::<u32>(&looper);
-        assert_eq!((handler.len(), handler.has_what(5), handler.clear()), (0, false, 0));
+        assert_eq!((handler.len(), handler.has(5), handler.clear()), (0, false, 0));
         let own = handler.message(round).what(5).send().unwrap();
         assert!(!ended.cancel() && !ended.is_pending() && own.is_pending());
         drop(handler);
@@ -194,8 +194,8 @@ fn r3_closures_and_messages_have_name_spaces_of_their_own() {
     handler.send(Message::new(0)).unwrap();
 
     assert_eq!(handler.len(), 1);
-    assert_eq!((handler.remove_what(0), handler.remove_if(|_| true), handler.clear()), (1, 0, 0));
-    assert!(closure.is_pending() && !handler.has_what(0));
+    assert_eq!((handler.remove(0), handler.remove_if(|_| true), handler.clear()), (1, 0, 0));
+    assert!(closure.is_pending() && !handler.has(0));
 
     assert_eq!(looper.advance(HOUR), 2);
     assert_eq!((ran.get(), kept.take().len()), (1, 0));
@@ -208,8 +208,8 @@ fn r4_barriers_never_match() {
     let (handler, _kept) = keeper::<u32>(&looper);
     let _barrier = looper.barrier().unwrap();
 
-    assert!(!handler.has_what(0) && !handler.has_if(|_| true));
-    assert_eq!((handler.len(), handler.remove_what(0), handler.clear(), looper.len()), (0, 0, 0, 0));
+    assert!(!handler.has(0) && !handler.has_if(|_| true));
+    assert_eq!((handler.len(), handler.remove(0), handler.clear(), looper.len()), (0, 0, 0, 0));
 }
 
 #[test]
@@ -228,9 +228,9 @@ fn r1_what_a_message_removes_from_its_own_turn_does_not_run() {
     type Remove = fn(&Handler<u32>, Token) -> usize;
     let removals: [Remove; 5] = [
         |handler, _| handler.clear(),
-        |handler, _| handler.remove_what(7),
-        |handler, token| handler.remove_token(token),
-        |handler, token| handler.remove_what_with_token(7, token),
+        |handler, _| handler.remove(7),
+        |handler, token| handler.remove(token),
+        |handler, token| handler.remove((7, token)),
         |handler, _| handler.remove_if(|number| *number > 1),
     ];
     watched(move || {
@@ -288,10 +288,10 @@ fn r4_answers_are_exact_after_each_of_thousands_of_steps_on_any_thread() {
             };
             let (removed, expected) = match dice.below(40) {
                 0 => (place.ask(|| handler.clear()), keep(&|_| false)),
-                1 | 2 => (place.ask(|| handler.remove_what(what)), keep(&|known| known.1 != what)),
-                3 | 4 => (place.ask(|| handler.remove_token(tokens[token])), keep(&|known| known.2 != Some(token))),
+                1 | 2 => (place.ask(|| handler.remove(what)), keep(&|known| known.1 != what)),
+                3 | 4 => (place.ask(|| handler.remove(tokens[token])), keep(&|known| known.2 != Some(token))),
                 5 | 6 => {
-                    let removed = place.ask(|| handler.remove_what_with_token(what, tokens[token]));
+                    let removed = place.ask(|| handler.remove((what, tokens[token])));
                     (removed, keep(&|known| (known.1, known.2) != (what, Some(token))))
                 }
                 7 => {
@@ -327,10 +327,10 @@ fn r4_answers_are_exact_after_each_of_thousands_of_steps_on_any_thread() {
             place.ask(|| {
                 for (handler, list) in handlers.iter().zip(&known) {
                     assert_eq!((handler.len(), handler.is_empty()), (list.len(), list.is_empty()));
-                    assert_eq!(handler.has_what(what), list.iter().any(|known| known.1 == what));
-                    assert_eq!(handler.has_token(tokens[token]), list.iter().any(|known| known.2 == Some(token)));
+                    assert_eq!(handler.has(what), list.iter().any(|known| known.1 == what));
+                    assert_eq!(handler.has(tokens[token]), list.iter().any(|known| known.2 == Some(token)));
                     let both = |known: &Known| (known.1, known.2) == (what, Some(token));
-                    assert_eq!(handler.has_what_with_token(what, tokens[token]), list.iter().any(both));
+                    assert_eq!(handler.has((what, tokens[token])), list.iter().any(both));
                 }
             });
         }
@@ -372,11 +372,11 @@ fn r1_what_is_removed_while_the_looper_runs_ends_once_in_sum() {
                             let draft = handler.message(number).what(number as i32 % 4).token(token);
                             let posted = draft.send().unwrap();
                             removed += match (number + remover) % 5 {
-                                0 => handler.remove_what(1),
+                                0 => handler.remove(1),
                                 1 => usize::from(posted.cancel()),
                                 2 => handler.remove_if(|number| number % 3 == 0),
                                 3 if number == 53 => handler.clear(),
-                                3 => handler.remove_what_with_token(2, token),
+                                3 => handler.remove((2, token)),
                                 _ => 0,
                             };
                         }
@@ -401,7 +401,7 @@ fn m10_a_message_that_another_thread_removes_is_dropped_there_before_the_call_re
     type Remove = fn(&Handler<Told>, &Posted<Told>) -> usize;
     let removals: [Remove; 4] = [
         |handler, _| handler.clear(),
-        |handler, _| handler.remove_what(0),
+        |handler, _| handler.remove(0),
         |handler, _| handler.remove_if(|_| true),
         |_, posted| usize::from(posted.cancel()),
     ];
@@ -437,8 +437,8 @@ fn r5_removing_and_cancelling_elsewhere_lets_the_looper_sleep() {
         let handler = made.recv().unwrap();
         let handle = &elsewhere.handle;
         let acts: [(&str, Act, usize); 5] = [
-            ("nothing", |handler, _| handler.remove_what(99), 0),
-            ("by number", |handler, _| handler.remove_what(7), 2),
+            ("nothing", |handler, _| handler.remove(99), 0),
+            ("by number", |handler, _| handler.remove(7), 2),
             ("by predicate", |handler, _| handler.remove_if(|_| true), 2),
             ("all", |handler, _| handler.clear(), 2),
             ("cancel", |_, posted| usize::from(posted.cancel()), 1),

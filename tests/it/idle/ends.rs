@@ -17,7 +17,7 @@ use std::{
 };
 
 use alooper::{
-    FdNext, Handler, IdleHandler, IdleNext, Interest, Looper, LooperHandle, Posted, RejectReason, testing::TestLooper,
+    FdNext, Handler, IdleHandler, Interest, Looper, LooperHandle, Posted, RejectReason, testing::TestLooper,
 };
 
 use crate::support::{
@@ -43,7 +43,7 @@ fn meddle(handle: &LooperHandle) {
     let _ = handle.post_every(HOUR, |_| ControlFlow::Continue(())).map(Posted::guard);
     let _ = handle.barrier().map(|barrier| (handle.asynchronous().post(|_| ()).map(Posted::guard), drop(barrier)));
     let _ = handle.handler(|_, ()| ()).map(|handler| (handler.send_delayed(HOUR, ()).is_ok(), handler.clear()));
-    let _ = handle.add_idle(|_| IdleNext::Keep).map(|idle| (idle.is_added(), idle.remove()));
+    let _ = handle.add_idle(|_| ControlFlow::Continue(())).map(|idle| (idle.is_added(), idle.remove()));
     let (near, _far) = ready_stream();
     let _ = handle.add_fd(near, Interest::INPUT, |_, _, _| FdNext::Keep).map(|watched| watched.remove());
     let _ = (handle.len(), handle.message_counts(), handle.has_quit(), handle.is_polling(), handle.stats());
@@ -59,7 +59,7 @@ fn meddle_at_home(looper: &Looper) {
     let sent = handler.asynchronous().send_delayed(HOUR, 5).is_ok();
     assert_eq!(handler.has_if(|message| *message == 5), sent);
     assert_eq!(handler.remove_if(|_| true), usize::from(sent));
-    let _ = looper.add_idle(|_| IdleNext::Keep).map(IdleHandler::guard);
+    let _ = looper.add_idle(|_| ControlFlow::Continue(())).map(IdleHandler::guard);
     let (near, _far) = ready_stream();
     if let Ok(source) = looper.add_fd(near, Interest::INPUT, |_, _, _| FdNext::Keep) {
         assert!(source.with(|near| near.peer_addr().is_ok()).unwrap());
@@ -80,7 +80,7 @@ fn m8_everything_is_callable_from_inside_an_idle_handler() {
                 let handle = looper.handle();
                 thread::spawn(move || {
                     let _ = handle.barrier();
-                    handle.add_idle(|_| IdleNext::Remove).unwrap().remove();
+                    handle.add_idle(|_| ControlFlow::Break(())).unwrap().remove();
                     handle.wake().unwrap();
                 })
                 .join()
@@ -90,7 +90,7 @@ fn m8_everything_is_callable_from_inside_an_idle_handler() {
                 looper.quit_safely();
                 looper.quit();
                 meddle_at_home(looper);
-                IdleNext::Keep
+                ControlFlow::Continue(())
             })
             .unwrap();
 
@@ -138,7 +138,7 @@ fn m9_the_closure_of_an_idle_handler_is_dropped_with_nothing_locked_or_borrowed(
             add_counting(&looper);
             let idler = move |_: &Looper| {
                 let _ = &meddler;
-                IdleNext::Remove
+                ControlFlow::Break(())
             };
             let idle = looper.add_idle(idler).unwrap();
 
@@ -158,7 +158,7 @@ fn m10_a_closure_that_is_not_send_is_dropped_on_the_loopers_thread_wherever_it_i
             let not_send = (Rc::new(()), witness);
             let idler = move |_: &Looper| {
                 let _ = &not_send;
-                IdleNext::Keep
+                ControlFlow::Continue(())
             };
             sender.send((looper.add_idle(idler).unwrap(), thread::current().id())).unwrap();
         });
@@ -183,7 +183,7 @@ fn m10_one_that_has_not_come_home_yet_is_dropped_there_too() {
             let other = thread::spawn(move || {
                 let idler = move |_: &Looper| {
                     let _ = &witness;
-                    IdleNext::Keep
+                    ControlFlow::Continue(())
                 };
                 let idle = handle.add_idle(idler).unwrap();
                 assert!(!is_removed || idle.remove());
@@ -209,7 +209,7 @@ fn q2_it_is_refused_after_a_quit_and_after_the_looper_and_comes_back() {
         let runs = runs.clone();
         move |_: &Looper| {
             runs.fetch_add(1, Ordering::Relaxed);
-            IdleNext::Keep
+            ControlFlow::Continue(())
         }
     };
 
@@ -222,7 +222,7 @@ fn q2_it_is_refused_after_a_quit_and_after_the_looper_and_comes_back() {
 
     for refused in refused {
         let idler = refused.into_value().unwrap();
-        assert_eq!(idler(&other), IdleNext::Keep);
+        assert_eq!(idler(&other), ControlFlow::Continue(()));
     }
     assert_eq!(runs.load(Ordering::Relaxed), 3);
 }
@@ -265,7 +265,7 @@ fn x1_a_panic_in_the_drop_of_a_closure_goes_through_and_spoils_nothing() {
             let explosive = Explosive;
             let idler = move |_: &Looper| {
                 let _ = &explosive;
-                IdleNext::Remove
+                ControlFlow::Break(())
             };
             looper.add_idle(idler).unwrap()
         };

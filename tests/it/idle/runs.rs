@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use alooper::{FdNext, IdleNext, Interest, Looper, testing::TestLooper};
+use alooper::{FdNext, Interest, Looper, testing::TestLooper};
 
 use crate::support::{
     Elsewhere, HOUR,
@@ -38,7 +38,7 @@ fn i1_it_runs_once_nothing_is_due_and_before_what_is_due_later() {
     looper
         .add_idle(move |_| {
             idle();
-            IdleNext::Remove
+            ControlFlow::Break(())
         })
         .unwrap();
     for (delay, word) in [(ms(10), "later"), (Duration::ZERO, "due"), (Duration::ZERO, "due, too")] {
@@ -76,7 +76,7 @@ fn i1_a_looper_that_runs_falls_idle_before_it_sleeps() {
             .add_idle(|looper| {
                 assert_eq!(looper.message_counts().run, 1, "the work comes first");
                 looper.quit();
-                IdleNext::Keep
+                ControlFlow::Continue(())
             })
             .unwrap();
 
@@ -138,7 +138,7 @@ fn i3_what_it_posts_runs_before_the_looper_sleeps() {
         looper
             .add_idle(|looper| {
                 looper.post(Looper::quit).unwrap();
-                IdleNext::Keep
+                ControlFlow::Continue(())
             })
             .unwrap();
 
@@ -158,7 +158,7 @@ fn i4_one_that_is_added_while_the_looper_sleeps_runs_on_its_thread_without_a_mes
             let sender = sender.clone();
             let idler = move |looper: &Looper| {
                 sender.send(looper.handle().is_current()).unwrap();
-                IdleNext::Keep
+                ControlFlow::Continue(())
             };
             elsewhere.handle.add_idle(idler).unwrap();
             assert_eq!(ran.recv(), Ok(true));
@@ -184,7 +184,7 @@ fn i4_none_of_many_that_are_added_one_after_the_other_is_overslept() {
                 .handle
                 .add_idle(move |_| {
                     sender.send(round).unwrap();
-                    IdleNext::Remove
+                    ControlFlow::Break(())
                 })
                 .unwrap();
             assert_eq!(ran.recv(), Ok(round));
@@ -205,7 +205,7 @@ fn i3_one_that_another_thread_has_removed_is_not_begun_any_more() {
             let counting = runs.clone();
             let idler = move |_: &Looper| {
                 counting.fetch_add(1, Ordering::Relaxed);
-                IdleNext::Keep
+                ControlFlow::Continue(())
             };
             let idle = handle.add_idle(idler).unwrap();
             handle.post(|_| ()).unwrap();

@@ -2,9 +2,9 @@
 //!
 //! Holds B3, I2, I4, O1, Q5, W3.
 
-use std::{sync::mpsc, thread, time::Duration};
+use std::{ops::ControlFlow, sync::mpsc, thread, time::Duration};
 
-use alooper::{IdleNext, Looper};
+use alooper::Looper;
 
 use crate::support::{
     host::{drain, hosted, is_readable},
@@ -33,7 +33,7 @@ fn i4_o1_one_that_the_own_thread_adds_between_turns_makes_the_fd_of_a_hosted_loo
 #[test]
 fn i4_o1_one_that_cannot_run_or_has_run_already_leaves_the_fd_unreadable() {
     let looper = hosted();
-    looper.post(|looper| drop(looper.add_idle(|_| IdleNext::Keep).unwrap())).unwrap();
+    looper.post(|looper| drop(looper.add_idle(|_| ControlFlow::Continue(())).unwrap())).unwrap();
     drain(&looper);
 
     let barrier = looper.barrier().unwrap();
@@ -48,7 +48,7 @@ fn i4_o1_one_that_cannot_run_or_has_run_already_leaves_the_fd_unreadable() {
 
     looper.quit();
     assert!(looper.poll_once(Duration::ZERO).unwrap().quit);
-    assert!(looper.add_idle(|_| IdleNext::Keep).is_err());
+    assert!(looper.add_idle(|_| ControlFlow::Continue(())).is_err());
     assert!(!is_readable(&looper));
 }
 
@@ -62,7 +62,7 @@ fn b3_i2_w3_a_sleep_that_the_end_of_a_barrier_ends_for_idle_handlers_is_not_spur
         let barrier = looper.barrier().unwrap();
         let idle = move |_: &Looper| {
             ran.send(()).unwrap();
-            IdleNext::Keep
+            ControlFlow::Continue(())
         };
         looper.add_idle(idle).unwrap();
         let turn = looper.poll_once(Duration::ZERO).unwrap();

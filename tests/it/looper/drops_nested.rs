@@ -21,7 +21,7 @@ use std::{
     thread,
 };
 
-use alooper::{FdNext, Handler, IdleNext, Interest, Looper, Observer, Posted, PostedGuard};
+use alooper::{FdNext, Handler, Interest, Looper, Observer, Posted, PostedGuard};
 
 use crate::support::{HOUR, alone::alone, watched};
 
@@ -70,7 +70,7 @@ const BINDS: [(&str, Bind); 4] = [
     ("a guard in an idle handler", |looper, link| {
         let idle = move |_: &Looper| {
             link.hold();
-            IdleNext::Keep
+            ControlFlow::Continue(())
         };
         Box::new(looper.add_idle(idle).unwrap().guard())
     }),

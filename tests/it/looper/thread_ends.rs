@@ -20,7 +20,7 @@ use std::{
     time::Duration,
 };
 
-use alooper::{CallError, FdNext, Handler, HandlerThread, IdleNext, Interest, Looper, Observer, RejectReason};
+use alooper::{CallError, FdNext, Handler, HandlerThread, Interest, Looper, Observer, RejectReason};
 
 use crate::support::{
     HOUR,
@@ -80,7 +80,7 @@ const GIVES: [(&str, Give); 7] = [
     ("an idle handler", |looper, held| {
         let idle = move |_: &Looper| {
             held.quit();
-            IdleNext::Keep
+            ControlFlow::Continue(())
         };
         looper.add_idle(idle).unwrap();
     }),
@@ -202,7 +202,7 @@ fn use_ended(looper: &Rc<Looper>) {
     let handle = looper.handle();
     assert_eq!(looper.post(|_| ()).unwrap_err().reason(), RejectReason::Dropped);
     assert_eq!(handle.post(|_| ()).unwrap_err().reason(), RejectReason::Dropped);
-    assert_eq!(looper.add_idle(|_| IdleNext::Keep).unwrap_err().reason(), RejectReason::Dropped);
+    assert_eq!(looper.add_idle(|_| ControlFlow::Continue(())).unwrap_err().reason(), RejectReason::Dropped);
     assert!(handle.barrier().is_err() && handle.handler(|_, ()| ()).is_err());
     assert!(
         matches!(handle.call(|_| ()), Err(CallError::Rejected(refused)) if refused.reason() == RejectReason::Dropped)
@@ -351,7 +351,7 @@ fn l2_what_a_child_drops_of_its_parents_looper_may_prepare_one() {
         let preparing = Preparing;
         let idle = move |_: &Looper| {
             let _ = &preparing;
-            IdleNext::Keep
+            ControlFlow::Continue(())
         };
         looper.add_idle(idle).unwrap();
 
@@ -389,7 +389,7 @@ fn l2_a_process_that_exits_from_inside_a_callback_drops_nothing_of_its_looper() 
         let loud = Loud;
         let idle = move |_: &Looper| {
             let _ = &loud;
-            IdleNext::Keep
+            ControlFlow::Continue(())
         };
         looper.add_idle(idle).unwrap();
         looper.post(|_| process::exit(7)).unwrap();

@@ -2,9 +2,10 @@
 //!
 //! Holds R5. What is compared is the time of this thread on its processor, as in `handler/cost.rs`.
 
+use std::ops::ControlFlow;
 use std::time::Duration;
 
-use alooper::{IdleNext, Looper};
+use alooper::Looper;
 
 use crate::support::{alone::alone, costs::assert_in_proportion};
 
@@ -26,7 +27,7 @@ fn r5_cancelling_is_no_dearer_for_other_loopers_of_the_thread() {
         }
         fn idles(looper: &Looper) {
             for _ in 0..1000 {
-                assert!(looper.add_idle(|_| IdleNext::Keep).unwrap().remove());
+                assert!(looper.add_idle(|_| ControlFlow::Continue(())).unwrap().remove());
             }
         }
         let works: [(&str, Work); 2] = [("a message", posts), ("an idle handler", idles)];

@@ -189,7 +189,7 @@ fn q1_what_a_quit_costs_who_quits_does_not_grow_with_what_is_pending() {
             for number in 0..count / 2 {
                 handler.message(number).what(number as i32).send_delayed(ms(u64::from(number))).unwrap();
             }
-            assert!(handler.has_what(1), "they are listed by their labels");
+            assert!(handler.has(1), "they are listed by their labels");
             flood(&looper.handle(), count / 2, |_| panic!("it has quit"));
             looper
         });

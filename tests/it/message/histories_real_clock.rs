@@ -286,7 +286,7 @@ impl World {
         let messages = self.pending.iter().filter(|(_, sent)| matches!(sent, Sent::Message(_)));
         let tokens = self.pending.iter().filter(|(note, _)| note.has_token).count();
         let expected = (self.pending.len(), messages.count(), tokens > 0);
-        let seen = (self.looper.len(), self.handler.len(), self.handler.has_token(self.token));
+        let seen = (self.looper.len(), self.handler.len(), self.handler.has(self.token));
         if seen == expected { Ok(()) } else { Err(format!("{seen:?} are pending, not {expected:?}")) }
     }
 }

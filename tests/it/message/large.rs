@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use alooper::{CallError, Events, FdNext, Handler, HandlerThread, IdleNext, Interest, Looper, LooperHandle, Token};
+use alooper::{CallError, Events, FdNext, Handler, HandlerThread, Interest, Looper, LooperHandle, Token};
 
 use crate::support::alone::alone;
 
@@ -135,9 +135,9 @@ const OWN: [Way<Looper>; 23] = [
         looper.poll_once(Duration::ZERO).unwrap();
         source.with(|source| source.1.run()).unwrap();
     }),
-    ("add_idle", |looper| drop(looper.add_idle(large!(|_: &Looper| IdleNext::Remove)).unwrap())),
+    ("add_idle", |looper| drop(looper.add_idle(large!(|_: &Looper| ControlFlow::Break(()))).unwrap())),
     ("add_idle, from a handle", |looper| {
-        drop(looper.handle().add_idle(large!(|_: &Looper| IdleNext::Remove)).unwrap());
+        drop(looper.handle().add_idle(large!(|_: &Looper| ControlFlow::Break(()))).unwrap());
     }),
 ];
 
@@ -220,7 +220,7 @@ const ENDS: [Way<Looper>; 12] = [
     }),
     ("add_idle, refused", |looper| {
         looper.quit();
-        drop(looper.handle().add_idle(large!(|_: &Looper| IdleNext::Remove)).unwrap_err());
+        drop(looper.handle().add_idle(large!(|_: &Looper| ControlFlow::Break(()))).unwrap_err());
     }),
     ("handler, refused", |looper| {
         looper.quit();

@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use alooper::{DispatchInfo, FdNext, Handler, IdleNext, Interest, Looper, LooperHandle, Observer, Posted};
+use alooper::{DispatchInfo, FdNext, Handler, Interest, Looper, LooperHandle, Observer, Posted};
 
 use crate::support::{
     HOUR,
@@ -100,7 +100,7 @@ type End = fn(&Handler<Explosive>, &Posted<Explosive>);
 const ENDS: [(&str, End); 5] = [
     ("cancel", |_, posted| assert!(posted.cancel())),
     ("remove", |handler, _| assert_eq!(handler.clear(), 1)),
-    ("remove by what", |handler, _| assert_eq!(handler.remove_what(0), 1)),
+    ("remove by what", |handler, _| assert_eq!(handler.remove(0), 1)),
     ("quit", |handler, _| handler.looper().quit()),
     ("quit safely", |handler, _| handler.looper().quit_safely()),
 ];
@@ -339,11 +339,11 @@ fn x3_each_guard_may_end_something_that_panics_while_a_panic_unwinds() {
     let (near, _far) = ready_stream();
     let idle = move |_: &Looper| {
         idle.hold();
-        IdleNext::Keep
+        ControlFlow::Continue(())
     };
     let remote_idle = move |_: &Looper| {
         remote_idle.hold();
-        IdleNext::Keep
+        ControlFlow::Continue(())
     };
     let tick = move |_: &Looper| {
         every.hold();
@@ -388,12 +388,12 @@ fn load(looper: &Looper, explosives: &Explosives) -> [Handler<Explosive>; 2] {
     looper.handle().post(move |_| drop(remote)).unwrap();
     let idle = move |_: &Looper| {
         idle.hold();
-        IdleNext::Keep
+        ControlFlow::Continue(())
     };
     looper.add_idle(idle).unwrap();
     let remote_idle = move |_: &Looper| {
         remote_idle.hold();
-        IdleNext::Keep
+        ControlFlow::Continue(())
     };
     looper.handle().add_idle(remote_idle).unwrap();
     let (near, _far) = ready_stream();

@@ -113,7 +113,7 @@ fn x3_a_child_prepares_its_looper_though_what_its_parents_holds_and_the_logger_p
         let explosive = Explosive::default();
         let idle = move |_: &Looper| {
             explosive.hold();
-            alooper::IdleNext::Keep
+            ControlFlow::Continue(())
         };
         looper.add_idle(idle).map_err(drop).unwrap();
 

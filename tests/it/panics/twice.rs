@@ -251,7 +251,7 @@ fn x3_a_preparation_may_panic_though_what_it_has_given_the_looper_does_so_when_d
             let explosive = RefCell::new(Some(made.make(())));
             looper.add_idle(move |_| {
                 explosive.borrow().as_ref().unwrap().hold();
-                alooper::IdleNext::Keep
+                ControlFlow::Continue(())
             })?;
             panic!("prepare")
         };

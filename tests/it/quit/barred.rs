@@ -3,6 +3,7 @@
 //! Holds B3, M6, M9, Q1, Q3, Q4, Q5, C55, C57.
 
 use std::{
+    ops::ControlFlow,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -12,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use alooper::{Barrier, Handler, IdleNext, Looper, LooperHandle, MessageCounts, RejectReason, testing::TestLooper};
+use alooper::{Barrier, Handler, Looper, LooperHandle, MessageCounts, RejectReason, testing::TestLooper};
 
 use crate::support::{Elsewhere, HOUR, codes::scribe, handlers::assert_report, ms, until_polling, watched};
 
@@ -202,7 +203,7 @@ fn m9_and_by_the_end_of_the_looper() {
     looper.post(move |_| drop(with_closure)).unwrap();
     let idler = move |_: &Looper| {
         let _ = &with_idler;
-        IdleNext::Keep
+        ControlFlow::Continue(())
     };
     looper.add_idle(idler).unwrap();
 
@@ -265,7 +266,7 @@ fn q5_a_quit_in_an_idle_handler_keeps_the_following_ones_and_messages_from_start
             .add_idle(|looper| {
                 looper.post(|_| panic!("the looper has quit")).unwrap();
                 looper.quit();
-                IdleNext::Keep
+                ControlFlow::Continue(())
             })
             .unwrap();
         looper.add_idle(|_| panic!("the looper has quit")).unwrap();
@@ -287,7 +288,7 @@ fn q3_a_safe_quit_in_an_idle_handler_runs_what_it_has_posted_behind_its_own_barr
             looper.post(move |_| drop(barrier)).unwrap();
             looper.post_delayed(ms(1), |_| panic!("not due at the quit")).unwrap();
             looper.quit_safely();
-            IdleNext::Keep
+            ControlFlow::Continue(())
         })
         .unwrap();
 

@@ -149,9 +149,9 @@ pub(crate) fn meddle(handler: &Handler<Parcel>) {
     let _ = handler.send_at(handler.looper().now(), None).map(Posted::guard);
     let _ = handler.asynchronous().send_at_front(None).map(Posted::guard);
     let _ = handler.message(None).what(WHAT).token(token).send_delayed(HOUR);
-    let _ = (handler.len(), handler.is_empty(), handler.has_token(token), handler.has_what_with_token(WHAT, token));
+    let _ = (handler.len(), handler.is_empty(), handler.has(token), handler.has((WHAT, token)));
     let _ = (handler.has_if(|parcel| parcel.is_some()), handler.remove_if(|_| false));
-    let _ = (handler.remove_token(token), handler.remove_what_with_token(WHAT, token), handler.remove_what(WHAT));
+    let _ = (handler.remove(token), handler.remove((WHAT, token)), handler.remove(WHAT));
     let _ = handler.downgrade().upgrade();
 }
 

@@ -1,8 +1,8 @@
 //! Idle handlers that count their runs.
 
-use std::{cell::Cell, rc::Rc};
+use std::{cell::Cell, ops::ControlFlow, rc::Rc};
 
-use alooper::{IdleHandler, IdleNext, Looper};
+use alooper::{IdleHandler, Looper};
 
 /// Adds an idle handler that stays, and counts its runs.
 pub(crate) fn add_counting(looper: &Looper) -> (IdleHandler, Rc<Cell<u32>>) {
@@ -10,7 +10,7 @@ pub(crate) fn add_counting(looper: &Looper) -> (IdleHandler, Rc<Cell<u32>>) {
     let counting = runs.clone();
     let idle = looper.add_idle(move |_| {
         counting.set(counting.get() + 1);
-        IdleNext::Keep
+        ControlFlow::Continue(())
     });
     (idle.unwrap(), runs)
 }

@@ -5,13 +5,14 @@
 use std::{
     cell::RefCell,
     io::{ErrorKind, Read, Write},
+    ops::ControlFlow,
     panic::{self, AssertUnwindSafe},
     rc::Rc,
     time::Duration,
 };
 
 use alooper::{
-    FdNext, Handler, IdleNext, Interest, Looper,
+    FdNext, Handler, Interest, Looper,
     testing::{TestClock, TestLooper},
 };
 
@@ -126,7 +127,7 @@ fn v1_idle_runs_idle_handlers_and_what_they_post() {
     let own = diary.clone();
     let idle = looper.add_idle(move |looper| {
         looper.post(own.note("posted when idle")).unwrap();
-        IdleNext::Remove
+        ControlFlow::Break(())
     });
 
     assert_eq!(looper.run_until_idle(), 1);

@@ -5,6 +5,7 @@
 use std::{
     cell::{Cell, RefCell},
     io::Write,
+    ops::ControlFlow,
     os::unix::net::UnixStream,
     panic::{self, AssertUnwindSafe},
     rc::Rc,
@@ -13,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use alooper::{CallError, FdNext, Handler, IdleNext, Interest, Looper, LooperHandle, testing::TestLooper};
+use alooper::{CallError, FdNext, Handler, Interest, Looper, LooperHandle, testing::TestLooper};
 
 use crate::support::{
     HOUR,
@@ -28,7 +29,7 @@ fn v1_v3_idle_also_runs_what_an_idle_handler_posts_to_a_looper_that_was_at_rest(
     let other = first.handle();
     let idle = second.add_idle(move |_| {
         other.post(|_| ()).unwrap();
-        IdleNext::Remove
+        ControlFlow::Break(())
     });
     assert!(idle.unwrap().is_added());
 

@@ -4,6 +4,7 @@
 
 use std::{
     cell::Cell,
+    ops::ControlFlow,
     os::{fd::AsRawFd, unix::net::UnixStream},
     rc::Rc,
     sync::{
@@ -304,7 +305,7 @@ fn w3_m9_it_can_be_asked_for_inside_whatever_the_looper_runs_and_meanwhile_from_
         let dump = dump_twice.clone();
         let idle = looper.add_idle(move |_| {
             dump();
-            alooper::IdleNext::Remove
+            ControlFlow::Break(())
         });
         assert!(idle.unwrap().is_added());
         poll_now(&looper);

@@ -19,8 +19,8 @@ use std::{
 };
 
 use alooper::{
-    AddFdError, CallError, FdNext, Handler, HandlerThread, IdleNext, Interest, JoinError, Looper, OsError, Panic,
-    RejectReason, Rejected,
+    AddFdError, CallError, FdNext, Handler, HandlerThread, Interest, JoinError, Looper, OsError, Panic, RejectReason,
+    Rejected,
 };
 use nix::errno::Errno;
 
@@ -72,7 +72,9 @@ fn e1_question_mark_makes_any_error_of_whatever_is_refused() {
         ("send", |looper, rc| Ok(Handler::new(looper, |_, _: Rc<()>| ()).send(rc).map(drop)?)),
         ("message", |looper, rc| Ok(Handler::new(looper, |_, _: Rc<()>| ()).message(rc).what(1).send().map(drop)?)),
         ("add_idle", |looper, rc| {
-            let idle = move |_: &Looper| if Rc::strong_count(&rc) > 0 { IdleNext::Keep } else { IdleNext::Remove };
+            let idle = move |_: &Looper| {
+                if Rc::strong_count(&rc) > 0 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            };
             Ok(looper.add_idle(idle).map(drop)?)
         }),
         ("barrier", |looper, _| Ok(looper.barrier().map(drop)?)),
@@ -311,12 +313,12 @@ fn e1_an_error_says_where_it_was_refused() {
         looper.post(|_| ()).unwrap_err().place(),
         looper.post_delayed(HOUR, |_| ()).unwrap_err().place(),
         looper.post_every(HOUR, |_| ControlFlow::Break(())).unwrap_err().place(),
-        looper.add_idle(|_| IdleNext::Keep).unwrap_err().place(),
+        looper.add_idle(|_| ControlFlow::Continue(())).unwrap_err().place(),
         looper.barrier().unwrap_err().place(),
         looper.add_fd(source(), Interest::INPUT, |_, _, _| FdNext::Keep).unwrap_err().place(),
         handle.post(|_| ()).unwrap_err().place(),
         handle.post_every(HOUR, |_| ControlFlow::Break(())).unwrap_err().place(),
-        handle.add_idle(|_| IdleNext::Keep).unwrap_err().place(),
+        handle.add_idle(|_| ControlFlow::Continue(())).unwrap_err().place(),
         handle.handler(|_, _: u32| ()).unwrap_err().place(),
         handler.send(1).unwrap_err().place(),
         handler.message(1).what(2).send_at_front().unwrap_err().place(),
