@@ -14,6 +14,7 @@ mod heap;
 mod instructions;
 mod meter;
 mod options;
+mod results;
 mod syscalls;
 mod table;
 mod tally;
@@ -26,6 +27,7 @@ use self::{
     driver::Driver,
     meter::Pace,
     options::{Measure, Options},
+    results::Results,
     table::Table,
 };
 
@@ -47,6 +49,7 @@ fn run(options: Options) -> Result<ExitCode, Failure> {
         Options::Child { contender, workload, size, pace } => child::measure(&contender, &workload, size, pace)?,
         Options::Measure(measure) => return compare(&measure),
         Options::Charts { directory, measure } => charts::draw(&directory, &measure)?,
+        Options::Summary { results } => results::summarize(&results)?,
         Options::Syscalls(measure) => println!("{}", syscalls::measure(&measure.contenders)?.0),
         Options::Instructions { update } if instructions::check(update)? => {}
         Options::Instructions { .. } => return Ok(ExitCode::FAILURE),
@@ -58,6 +61,7 @@ fn run(options: Options) -> Result<ExitCode, Failure> {
 /// another contender than alooper fails.
 fn compare(measure: &Measure) -> Result<ExitCode, Failure> {
     let driver = Driver::new(measure)?;
+    let mut results = measure.results.as_deref().map(Results::create).transpose()?;
     let (mut text, mut missed, mut failed, mut skipped) = (String::new(), 0, 0, 0);
     let mut show = |table: &str| {
         println!("{table}");
@@ -68,7 +72,11 @@ fn compare(measure: &Measure) -> Result<ExitCode, Failure> {
         let mut table = Table::new(workload);
         let sizes = if measure.pace == Pace::Quick { workload.quick } else { workload.sizes };
         for size in sizes {
-            table.add(*size, &driver.measure(workload, *size));
+            let all = driver.measure(workload, *size);
+            if let Some(results) = &mut results {
+                results.add(workload, *size, &all)?;
+            }
+            table.add(*size, &all);
         }
         if !table.is_empty() {
             show(&table.render());

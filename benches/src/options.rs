@@ -11,6 +11,7 @@ Measures alooper against a raw floor and its peers.
 
 Usage: alooper-bench [OPTIONS]                 all workloads, as tables
        alooper-bench charts DIR [OPTIONS]      cost against size, as SVG charts
+       alooper-bench summary FILE              the table of docs/performance.md, of results that were written
        alooper-bench syscalls                  system calls of a busy looper (needs strace)
        alooper-bench instructions [--update]   instructions against the table (needs valgrind)
 
@@ -22,6 +23,7 @@ Options:
   --contenders A,B      these contenders alone, and the floor
   --other NAME=BINARY   another build of this program, whose alooper is a contender too
   --markdown FILE       writes the tables into a file as well
+  --results FILE        writes what was measured into a file as well, as CSV
 ";
 
 #[derive(Debug)]
@@ -30,6 +32,7 @@ pub enum Options {
     Child { contender: String, workload: String, size: usize, pace: Pace },
     Measure(Measure),
     Charts { directory: PathBuf, measure: Measure },
+    Summary { results: PathBuf },
     Syscalls(Measure),
     Instructions { update: bool },
 }
@@ -42,6 +45,7 @@ pub struct Measure {
     pub contenders: Vec<String>,
     pub others: Vec<(String, PathBuf)>,
     pub markdown: Option<PathBuf>,
+    pub results: Option<PathBuf>,
 }
 
 impl Measure {
@@ -66,6 +70,7 @@ pub fn parse() -> Result<Options, Failure> {
             Arg::Long("contenders") => measure.contenders.extend(list(&mut parser)?),
             Arg::Long("other") => measure.others.push(parser.value()?.parse_with(other)?),
             Arg::Long("markdown") => measure.markdown = Some(parser.value()?.into()),
+            Arg::Long("results") => measure.results = Some(parser.value()?.into()),
             Arg::Long("update") => update = true,
             Arg::Value(word) => words.push(word.string()?),
             _ => return Err(argument.unexpected().into()),
@@ -85,6 +90,7 @@ pub fn parse() -> Result<Options, Failure> {
     Ok(match words[..] {
         [] => Options::Measure(measure),
         ["charts", directory] => Options::Charts { directory: directory.into(), measure },
+        ["summary", results] => Options::Summary { results: results.into() },
         ["syscalls"] => Options::Syscalls(measure),
         ["instructions"] => Options::Instructions { update },
         ["child", contender, workload, size] => Options::Child {
