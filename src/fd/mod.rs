@@ -6,6 +6,7 @@
 //! carries: an fd number is never taken for a name.
 
 pub(crate) mod notice;
+pub(crate) mod registration;
 pub(crate) mod registrations;
 pub(crate) mod sources;
 pub(crate) mod table;
@@ -18,7 +19,7 @@ use std::{
 };
 
 use crate::{
-    fd::{notice::Notice, registrations::Registration},
+    fd::{notice::Notice, registration::Registration},
     mem::drop::{Shielded, drop_each},
     sys::{
         interest::{Events, Interest},

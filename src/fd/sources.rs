@@ -10,7 +10,8 @@ use std::{
 use crate::{
     fd::{
         CLOSED_UNDER_IT, FdNext, Watched,
-        registrations::{Registration, Served},
+        registration::Registration,
+        registrations::Served,
         stale,
         table::{Arrival, FdTable},
     },

@@ -14,7 +14,8 @@ use crate::{
     fd::{
         Watched,
         notice::Notices,
-        registrations::{Added, Claim, Duplicate, Limits, Registration, Registrations, Reported, Verdict},
+        registration::Registration,
+        registrations::{Added, Claim, Duplicate, Limits, Registrations, Reported, Verdict},
     },
     mem::slots::Key,
     sys::{

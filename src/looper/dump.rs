@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     core::item::Message,
-    fd::registrations::Registration,
+    fd::registration::Registration,
     looper::{Looper, handle::LooperHandle},
     queue::{
         Queue,

@@ -17,10 +17,7 @@ use crate::{
         refused::{AddFdError, Refused, Rejected, is_large},
         shared::{Post, Quit, Shared},
     },
-    fd::{
-        FdNext, Holder, Watch,
-        registrations::{Duplicate, Registration},
-    },
+    fd::{FdNext, Holder, Watch, registration::Registration, registrations::Duplicate},
     looper::{
         Looper,
         fd_source::FdHandle,

@@ -3,7 +3,7 @@
 use std::{collections::HashSet, io, mem, sync::Arc};
 
 use crate::{
-    fd::registrations::Registration,
+    fd::registration::Registration,
     looper::Looper,
     mem::{log, slots::Key},
 };

@@ -16,7 +16,8 @@ use crate::{
     error::Misuse,
     fd::{
         notice::Notice,
-        registrations::{Claim, Registration, Reported, Served, Verdict},
+        registration::Registration,
+        registrations::{Claim, Reported, Served, Verdict},
     },
     looper::{
         Looper,

@@ -7,10 +7,7 @@ use crate::{
         local,
         refused::{AddFdError, is_large},
     },
-    fd::{
-        FdNext, Holder, Watch,
-        registrations::{Duplicate, Registration},
-    },
+    fd::{FdNext, Holder, Watch, registration::Registration, registrations::Duplicate},
     looper::{
         Looper,
         fd_source::{FdHandle, FdSource},

@@ -6,7 +6,7 @@ use std::{io::ErrorKind, panic::Location};
 
 use super::*;
 use crate::{
-    fd::registrations::{Duplicate, Registration},
+    fd::{registration::Registration, registrations::Duplicate},
     looper::report::ReadyIdent,
     mem::slots::Key,
 };
