@@ -205,8 +205,7 @@ impl Local {
     }
 
     fn take_ended(&self) -> Vec<Debris> {
-        // Asked first: a handler that another thread has made arrives before it ends, and so does what such a thread
-        // has left of its messages.
+        // Taken before the arrivals: a handler always arrives before it ends, so nothing of one that has ended is missed.
         let ended = self.shared.with_raw_queue(|queue| queue.take_ended());
         if ended.is_empty() {
             return Vec::new();

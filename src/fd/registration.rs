@@ -26,7 +26,8 @@ pub(super) enum Trigger {
     /// When something about it changes (`EPOLLET`), to find out whether anything does. Its next event may be left over
     /// from before.
     Trial,
-    /// Likewise, and that event has come: another one in the next wait is a change, and ends the trial.
+    /// On trial, and the event that was left over has come. If the next wait reports another one, the fd has changed,
+    /// and the trial ends.
     Awaited,
     /// When something about it changes: it was found to report the same again and again (F8, F13).
     Muted,

@@ -186,8 +186,8 @@ impl<M: 'static> Look<'_, M> {
         // Also if the value panics when it is dropped.
         let _end = removed.is_some_and(|removed| removed.ends_target).then(|| EndTargets(shared));
         if let Some(body) = left {
-            // It is this one's to drop, since whoever took the message out of the queue could not find it. After a quit
-            // it belongs home, as long as there is one.
+            // We drop the value: the code that removed the message found an empty body, since we had it. After a quit the
+            // looper's thread does.
             let belongs_home = !was_pending && shared.is_quitting() && !shared.is_current();
             let mine = if belongs_home {
                 match local::drop_at_home(shared, Leftover::Message(body)) {

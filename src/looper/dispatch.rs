@@ -44,8 +44,7 @@ impl Looper {
         drop_each(former);
     }
 
-    /// Sets from which duration on the run of a message, and from which lateness on its start, is reported in the log;
-    /// `None` for never. See [`LooperBuilder::slow_dispatch`](crate::LooperBuilder::slow_dispatch) and
+    /// Logs messages that run at least for `dispatch`, or start at least `delivery` late; `None` for never. See [`LooperBuilder::slow_dispatch`](crate::LooperBuilder::slow_dispatch) and
     /// [`LooperBuilder::slow_delivery`](crate::LooperBuilder::slow_delivery).
     ///
     /// # Android

@@ -317,7 +317,7 @@ impl Looper {
         self.shared().counters.waits.get() as u32
     }
 
-    /// Does what a claim says, but for serving the event that it grants.
+    /// Handles each claim but `Serve`, which it gives back.
     fn follow(&self, key: Key, claim: Claim) -> Option<Served> {
         match claim {
             Claim::Serve(served) => return Some(served),

@@ -394,7 +394,7 @@ impl<C> Queue<C> {
         (!is_held).then_some(head)
     }
 
-    /// What a message has besides, which it is found by no longer.
+    /// Removes and gives what a message has besides: its token, and when it was posted.
     fn take_extra(&mut self, seq: Seq) -> Extra {
         if self.extras.is_empty() {
             return Extra::default();

@@ -19,6 +19,10 @@ const SPARE: usize = 64;
 /// How many of these are kept when it falls asleep.
 const SPARE_ASLEEP: usize = 4;
 
+/// A batch of so few messages is copied into the last one when it comes in: thousands of them, each with a message or
+/// two, would be as slow to search and to take apart as so many messages.
+const FEW: usize = BATCH / 8;
+
 /// How many emptied places are not worth a sweep.
 const COMMON_VACANT: usize = 32;
 
@@ -32,8 +36,7 @@ pub(crate) struct Batch<C: 'static> {
     tail: usize,
     /// How many between these were emptied.
     vacant: usize,
-    /// No message in it is due earlier, whatever it says: one that was posted before it and is due at this time was in
-    /// the queue before it.
+    /// No message in it is due earlier: what was due by then was queued before the batch came in.
     floor: Moment,
 }
 
@@ -74,8 +77,13 @@ impl<C> Batch<C> {
         &self.messages[self.head..self.tail]
     }
 
+    /// How many places are in use, also those that were emptied.
+    fn places(&self) -> usize {
+        self.tail - self.head
+    }
+
     fn is_all_vacant(&self) -> bool {
-        self.vacant == self.tail - self.head
+        self.vacant == self.places()
     }
 }
 
@@ -114,6 +122,8 @@ pub(crate) struct Ready<C: 'static> {
     /// Those that are taken out.
     first: Batch<C>,
     rest: VecDeque<Batch<C>>,
+    /// How many places those in between have, also those that were emptied.
+    rest_places: usize,
     /// Those that are put in, behind all others, as long as there is such a batch: if not, they go into the first one.
     last: Batch<C>,
     has_last: bool,
@@ -127,6 +137,7 @@ impl<C> Default for Ready<C> {
         Ready {
             first: Batch::default(),
             rest: VecDeque::new(),
+            rest_places: 0,
             last: Batch::default(),
             has_last: false,
             spare: Vec::new(),
@@ -171,6 +182,7 @@ impl<C> Ready<C> {
     fn put_last(&mut self, batch: Batch<C>) {
         let former = std::mem::replace(&mut self.last, batch);
         if std::mem::replace(&mut self.has_last, true) {
+            self.rest_places += former.places();
             self.rest.push_back(former);
         }
     }
@@ -210,7 +222,10 @@ impl<C> Ready<C> {
     fn next_batch(&mut self) -> bool {
         self.first.clear();
         let next = match self.rest.pop_front() {
-            Some(next) => next,
+            Some(next) => {
+                self.rest_places -= next.places();
+                next
+            }
             None if std::mem::take(&mut self.has_last) => std::mem::take(&mut self.last),
             None => return false,
         };
@@ -269,8 +284,21 @@ impl<C> Ready<C> {
     /// Takes over what has come through the inbox, behind all others, and gives it empty batches back. What is due at
     /// `latest` is before it.
     pub(crate) fn append(&mut self, batches: &mut Batches<C>, latest: Moment) {
-        batches.filled.iter_mut().for_each(|batch| batch.floor = latest);
-        batches.filled.drain(..).for_each(|batch| self.put_last(batch));
+        for mut batch in batches.filled.drain(..) {
+            batch.floor = latest;
+            if batch.places() > FEW {
+                self.put_last(batch);
+                continue;
+            }
+            for message in &mut batch.messages[..batch.tail] {
+                message.when = message.when.max(latest);
+                *self.place() = message.take();
+            }
+            batch.clear();
+            batches.spare.push(batch);
+        }
+        batches.filled.shrink_to(SPARE);
+        batches.spare.truncate(SPARE_ASLEEP);
         while batches.spare.len() < SPARE_ASLEEP
             && let Some(empty) = self.spare.pop()
         {
@@ -333,7 +361,6 @@ impl<C> Ready<C> {
                 self.drop_batch(number);
             }
         }
-        // The places of a batch are not counted one by one: there are no more than these.
         if self.vacant > COMMON_VACANT && self.vacant > self.places() / 4 * 3 {
             self.sweep();
         }
@@ -341,8 +368,8 @@ impl<C> Ready<C> {
     }
 
     fn places(&self) -> usize {
-        let behind = self.rest.len() + usize::from(self.has_last);
-        self.first.tail - self.first.head + behind * BATCH
+        let last = if self.has_last { self.last.places() } else { 0 };
+        self.first.places() + self.rest_places + last
     }
 
     /// Lets a batch go in which all places are empty.
@@ -353,11 +380,16 @@ impl<C> Ready<C> {
                 return self.first.clear();
             }
             Some(behind) if behind == self.rest.len() => {
-                self.has_last = self.rest.back().is_some();
-                let next = self.rest.pop_back().unwrap_or_default();
-                Some(std::mem::replace(&mut self.last, next))
+                let next = self.rest.pop_back();
+                self.has_last = next.is_some();
+                self.rest_places -= next.as_ref().map_or(0, Batch::places);
+                Some(std::mem::replace(&mut self.last, next.unwrap_or_default()))
             }
-            Some(behind) => self.rest.remove(behind),
+            Some(behind) => {
+                let empty = self.rest.remove(behind);
+                self.rest_places -= empty.as_ref().map_or(0, Batch::places);
+                empty
+            }
         };
         if let Some(empty) = empty {
             self.vacant -= empty.vacant;
@@ -403,7 +435,7 @@ impl<C> Ready<C> {
 
 #[cfg(all(test, not(alooper_loom)))]
 impl<C> Ready<C> {
-    /// How many places are in use, also those that were emptied; a batch counts as full.
+    /// How many places are in use, also those that were emptied.
     pub(crate) fn standing(&self) -> usize {
         self.places()
     }
@@ -411,5 +443,61 @@ impl<C> Ready<C> {
     /// For how many messages there is room.
     pub(crate) fn room(&self) -> usize {
         self.batches().chain(&self.spare).map(|batch| batch.messages.capacity()).sum()
+    }
+}
+
+#[cfg(all(test, not(alooper_loom)))]
+mod tests {
+    use super::*;
+    use crate::queue::message::Address;
+
+    /// Comes in from the inbox: so many batches of so many messages each.
+    fn with_batches(count: i64, each: i64) -> (Ready<()>, Batches<()>) {
+        let (mut ready, mut inbox) = (Ready::default(), Batches::default());
+        for order in 1..=count * each {
+            let message = inbox.place();
+            (message.seq, message.address) = (Seq::remote(order), Address::NOBODY);
+            if order % each == 0 {
+                ready.append(&mut inbox, Moment::EARLIEST);
+            }
+        }
+        (ready, inbox)
+    }
+
+    /// Somebody asks after each post: the batches have a message each.
+    #[test]
+    fn r5_batches_of_a_message_each_come_together() {
+        let (ready, _) = with_batches(10_000, 1);
+
+        assert!(ready.batches().count() < 10_000 / BATCH + 3);
+        assert!(ready.room() < 10_000 + 3 * BATCH);
+        let order = ready.into_messages().map(|message| message.seq);
+        assert!(order.eq((1..=10_000).map(Seq::remote)));
+    }
+
+    #[test]
+    fn r5_places_that_were_emptied_are_counted_in_batches_that_are_not_full_too() {
+        const EACH: i64 = FEW as i64 + 1;
+        let (mut ready, _) = with_batches(300, EACH);
+
+        for order in (1..=300 * EACH).filter(|order| order % 8 != 0) {
+            assert!(ready.take(Seq::remote(order)).is_some());
+        }
+
+        let left = 300 * EACH / 8;
+        assert!(ready.standing() < 4 * left as usize + BATCH, "{} for {left}", ready.standing());
+        assert!(ready.into_messages().map(|message| message.seq).eq((1..=left).map(|order| Seq::remote(8 * order))));
+    }
+
+    #[test]
+    fn m1_the_inbox_keeps_no_room_of_a_burst() {
+        let mut inbox = Batches::<()>::default();
+        for order in 1..=1000 * BATCH as i64 {
+            inbox.place().seq = Seq::remote(order);
+        }
+
+        Ready::default().append(&mut inbox, Moment::EARLIEST);
+
+        assert!(inbox.filled.capacity() <= 2 * SPARE, "room for {} batches", inbox.filled.capacity());
     }
 }

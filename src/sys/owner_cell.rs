@@ -217,7 +217,7 @@ pub(crate) struct Guard<'a, T> {
 #[derive(Debug)]
 pub(crate) struct OwnersGuard<'a, T> {
     cell: &'a OwnerCell<T>,
-    /// Not a `Drop` of the whole: that would have to clean up after itself, which the owner would pay for.
+    /// A field with a `Drop` of its own: one of the whole guard would add code for unwinding to the owner's fast path.
     _leaving: Leaving<'a>,
     /// It has to be dropped on the thread that it was made on.
     not_send: PhantomData<*const ()>,

@@ -69,6 +69,8 @@ pub(crate) struct Inbox<C: 'static> {
     /// What became of wishes to wake the looper that take no lock.
     wakes_sent: AtomicU64,
     wakes_saved: AtomicU64,
+    /// How many of those that were sent were for posts straight into the queue, which are counted elsewhere.
+    sent_for_posts: AtomicU64,
     /// Counts what is accepted, under the lock.
     account: Arc<Account>,
     left: Mutex<Left<C>>,
@@ -136,6 +138,7 @@ impl<C> Inbox<C> {
             timed_from: AtomicI64::new(Moment::NEVER.as_nanos()),
             wakes_sent: AtomicU64::new(0),
             wakes_saved: AtomicU64::new(0),
+            sent_for_posts: AtomicU64::new(0),
             account: account.clone(),
             left: Mutex::new(left),
         }
@@ -173,6 +176,16 @@ impl<C> Inbox<C> {
     /// Wakes the looper if it sleeps past `when`, for something that it finds when it looks.
     pub(crate) fn wake_for(&self, when: Moment) -> Signal {
         self.counted(self.wake_if_asleep_past(when))
+    }
+
+    /// As [`wake_for`](Inbox::wake_for), for a post straight into the queue.
+    pub(crate) fn wake_for_post(&self, when: Moment) -> Signal {
+        let signal = self.wake_if_asleep_past(when);
+        if signal == Signal::Needed {
+            self.wakes_sent.fetch_add(1, Relaxed);
+            self.sent_for_posts.fetch_add(1, Relaxed);
+        }
+        signal
     }
 
     /// Sets `flag` for something that is due at `when`, and wakes the looper if it sleeps past that.
@@ -219,10 +232,14 @@ impl<C> Inbox<C> {
         }
     }
 
-    /// How often the eventfd had to be written, and how often not.
-    pub(crate) fn wakes(&self) -> Wakes {
+    /// How often the eventfd had to be written, and how often not, with `posts` that went straight into the queue.
+    pub(crate) fn wakes(&self, posts: u64) -> Wakes {
         let Wakes { sent, saved } = self.left.lock().wakes;
-        Wakes { sent: sent + self.wakes_sent.load(Relaxed), saved: saved + self.wakes_saved.load(Relaxed) }
+        let saved_for_posts = posts.saturating_sub(self.sent_for_posts.load(Relaxed));
+        Wakes {
+            sent: sent + self.wakes_sent.load(Relaxed),
+            saved: saved + self.wakes_saved.load(Relaxed) + saved_for_posts,
+        }
     }
 
     /// Refuses messages from now on. `None` if the inbox was closed before.
@@ -418,8 +435,8 @@ impl<C> Inbox<C> {
     /// Notes mail. To be called under the lock.
     #[inline]
     fn set_mail(&self, due: Moment) -> Signal {
-        // Whoever takes the flag back needs the lock, and the looper does not fall asleep while it is set: it need not
-        // be set again. If it sleeps all the same, the eventfd could not be written for the one before.
+        // The flag is cleared only under this lock, and the looper does not fall asleep while it is set. If both flags
+        // are set, an earlier write of the eventfd failed: signal again.
         if self.state.load(Acquire) & (MAIL | ASLEEP) == MAIL { Signal::Saved } else { self.set_flag(MAIL, due) }
     }
 }

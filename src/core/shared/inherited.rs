@@ -66,8 +66,8 @@ impl Shared {
 impl Drop for Shared {
     /// In a forked child, forgets what other threads of the parent could reach behind locks, and closes the eventfd.
     ///
-    /// That it comes to this says that no such thread was behind a lock of it when the process forked: it would be
-    /// there for ever, with a borrow of this. All the same nothing is looked at, since it is the parent's to run and to
+    /// No thread of the parent's held a lock of this at the fork: it would still borrow it, so that this
+    /// would not run. All the same nothing is looked at, since it is the parent's to run and to
     /// drop.
     fn drop(&mut self) {
         if self.is_inherited() {

@@ -283,9 +283,7 @@ impl Shared {
         if self.is_inherited() {
             return Wakes::default();
         }
-        let Wakes { sent, saved } = self.inbox.wakes();
-        // Posts of the looper's own thread need none.
-        Wakes { sent, saved: saved + self.account.own.get() }
+        self.inbox.wakes(self.account.own.get() + self.account.visiting.get())
     }
 
     /// The number of the looper's thread if this is that one, which then alone may drop what it posts; else that of any.

@@ -185,8 +185,8 @@ impl Shared {
         let is_barred = !place.seq().is_asynchronous() && queue.first_barrier().is_some_and(is_behind);
         match when {
             _ if is_barred => Signal::Saved,
-            When::At(time) => self.inbox.wake_for(time),
-            When::Now | When::Front => self.inbox.wake_for(Moment::FRONT),
+            When::At(time) => self.inbox.wake_for_post(time),
+            When::Now | When::Front => self.inbox.wake_for_post(Moment::FRONT),
         }
     }
 

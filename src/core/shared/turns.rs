@@ -93,12 +93,10 @@ impl Shared {
             return Next::Nothing;
         }
         let mut queue = self.queue.lock_here(here);
-        // Mail comes after what is plain already, however much others post.
-        if !self.inbox.has_mail() || queue.begins_plain() {
-            queue.pop_due(now, body, details)
-        } else {
-            self.next_message_or_mail(queue, now, body, details)
+        if self.inbox.has_mail() {
+            return self.next_message_or_mail(queue, now, body, details);
         }
+        queue.pop_due(now, body, details)
     }
 
     #[inline(never)]
@@ -107,8 +105,16 @@ impl Shared {
         mut queue: OwnersGuard<'_, Queue<Looper>>,
         now: Moment,
         body: &mut Body,
-        details: Option<&mut Option<Details>>,
+        mut details: Option<&mut Option<Details>>,
     ) -> Next {
+        // Mail comes after what is plain already, however much others post.
+        if queue.begins_plain() {
+            let next = queue.pop_due(now, body, details.as_deref_mut());
+            // There may have been nothing left but places that were emptied.
+            if next != Next::Nothing {
+                return next;
+            }
+        }
         self.collect(&mut queue);
         queue.pop_due(now, body, details)
     }

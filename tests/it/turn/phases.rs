@@ -508,3 +508,21 @@ fn c12_a_quit_before_the_first_poll_is_kept() {
         assert_eq!(looper.run().unwrap().run, 0);
     });
 }
+
+/// The queue holds nothing but the place of one that was cancelled when the other thread's message comes.
+#[test]
+fn t7_what_another_thread_posts_meanwhile_runs_in_this_turn_also_behind_one_that_was_cancelled() {
+    watched(|| {
+        let looper = Looper::new().unwrap();
+        let handle = looper.handle();
+        let post_from_another = move |_: &Looper| {
+            thread::spawn(move || drop(handle.post(|_| ()).unwrap())).join().unwrap();
+        };
+        looper.post(post_from_another).unwrap();
+        assert!(looper.post(|_| panic!("it was cancelled")).unwrap().cancel());
+
+        let turn = looper.poll_once(ms(0)).unwrap();
+
+        assert_eq!((turn.messages, turn.more), (2, false));
+    });
+}

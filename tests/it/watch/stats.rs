@@ -5,7 +5,7 @@
 use std::{
     cell::Cell,
     io::Write,
-    os::unix::net::UnixStream,
+    os::{fd::AsFd, unix::net::UnixStream},
     panic::{self, AssertUnwindSafe},
     rc::Rc,
     thread,
@@ -95,6 +95,35 @@ fn w3_every_wake_is_counted_as_sent_or_as_saved() {
         assert_eq!(poster.join().unwrap(), ((0, 4), 1));
         assert_eq!(wakes(looper.stats()), (1, 4));
     });
+}
+
+#[test]
+fn w3_a_post_that_needs_no_wake_is_counted_whatever_way_it_goes() {
+    watched(|| {
+        let looper = Looper::new().unwrap();
+        let handle = looper.handle();
+        let poster = thread::spawn(move || {
+            handle.post_delayed(HOUR, |_| ()).unwrap();
+            handle.post_at_front(|_| ()).unwrap();
+            handle.asynchronous().post(|_| ()).unwrap();
+        });
+        poster.join().unwrap();
+
+        assert_eq!((looper.stats().wakes_sent, looper.stats().wakes_saved), (0, 3), "nobody sleeps");
+    });
+}
+
+/// Between the polls of its host a looper counts as asleep, for posts of its own thread, too.
+#[test]
+fn w3_a_post_that_wakes_a_host_is_counted_once() {
+    let looper = Looper::new().unwrap();
+    let _host = looper.as_fd();
+    poll_now(&looper);
+
+    looper.post(|_| ()).unwrap();
+    looper.post_at_front(|_| ()).unwrap();
+
+    assert_eq!((looper.stats().wakes_sent, looper.stats().wakes_saved), (1, 1));
 }
 
 /// The timer of a message that was cancelled meanwhile: what a looper gets up for in vain.
