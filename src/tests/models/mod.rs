@@ -1,6 +1,6 @@
 //! The wake protocol in all interleavings, model-checked on the code itself.
 //!
-//! `RUSTFLAGS="--cfg alooper_loom" cargo test --release --lib models` runs them. Each model drives a whole looper on a
+//! `RUSTFLAGS="--cfg alooper_loom" cargo test --profile models --lib models` runs them. Each model drives a whole looper on a
 //! fake kernel whose waits really wait, so that a lost wake is a deadlock, which the checker reports. That they can
 //! fail is shown by known bugs (`tests/controls/`), which they have to catch.
 //!
@@ -31,11 +31,17 @@ fn check(model: impl Fn() + Send + Sync + 'static) {
     check_within(3, model);
 }
 
-/// Checks `model` in all interleavings with at most so many preemptions: fewer for one with many threads.
+/// A number that a variable says, or `usual`.
+fn number(variable: &str, usual: usize) -> usize {
+    std::env::var(variable).map_or(usual, |count| count.parse().expect("it is a number"))
+}
+
+/// Checks `model` in all interleavings with at most so many preemptions: fewer for one with many threads, and where the
+/// variable ALOOPER_PREEMPTIONS says so.
 #[cfg(not(alooper_shuttle))]
 fn check_within(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(preemptions);
+    builder.preemption_bound = Some(preemptions.min(number("ALOOPER_PREEMPTIONS", usize::MAX)));
     builder.check(model);
 }
 
@@ -43,7 +49,7 @@ fn check_within(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
 /// them with few preemptions, which find what needs a certain order, half of them with any.
 #[cfg(alooper_shuttle)]
 fn check_within(_: usize, model: impl Fn() + Send + Sync + 'static) {
-    let schedules = std::env::var("ALOOPER_SCHEDULES").map_or(1000, |count| count.parse().expect("it is a number"));
+    let schedules = number("ALOOPER_SCHEDULES", 1000);
     let model = Arc::new(model);
     let again = model.clone();
     shuttle::check_random(move || model(), schedules / 2);
