@@ -13,7 +13,7 @@ use crate::{
     core::{
         item::{Stamp, When},
         local::Local,
-        tasks::{Place, context, header::Header},
+        tasks::{self, Place, header::Header},
     },
     error::{Misuse, TaskError},
     looper::Looper,
@@ -64,7 +64,7 @@ impl Looper {
             if root.is_due.replace(false) && !self.shared().is_quitting() {
                 // What is polled must not poll the looper.
                 let _busy = self.local().occupy();
-                let _polling = context::polling(root.header.polled());
+                let _polled = Polled::note(self.local(), root.header.polled());
                 root.header.begin_poll();
                 if let Poll::Ready(value) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
                     return Ok(value);
@@ -74,6 +74,24 @@ impl Looper {
                 return Err(TaskError::Quit.into());
             }
         }
+    }
+}
+
+/// A future that is being polled, until this is dropped.
+struct Polled<'a> {
+    local: &'a Local,
+    before: Option<tasks::Polled>,
+}
+
+impl Polled<'_> {
+    fn note(local: &Local, polled: tasks::Polled) -> Polled<'_> {
+        Polled { local, before: local.tasks.note_polled(Some(polled)) }
+    }
+}
+
+impl Drop for Polled<'_> {
+    fn drop(&mut self) {
+        self.local.tasks.note_polled(self.before);
     }
 }
 

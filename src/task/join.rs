@@ -10,11 +10,8 @@ use std::{
 use crate::{
     core::{
         item::Leftover,
-        local,
-        tasks::{
-            context,
-            header::{Answer, Ended, Header},
-        },
+        local::{self, Local},
+        tasks::header::{Answer, Ended, Header},
     },
     error::TaskError,
     mem::{drop::drop_each, erased::Of, slots::Key},
@@ -93,7 +90,8 @@ impl<T: 'static> Task<T> {
     /// there is nothing to wait for.
     fn note(&mut self) -> bool {
         let shared = self.header.shared();
-        if self.noted.is_some() || (shared.owner.is_here() && context::polled_by(shared.id).is_some()) {
+        let is_own = || Local::of(shared).is_some_and(|local| local.tasks.polled().is_some());
+        if self.noted.is_some() || is_own() {
             return false;
         }
         self.noted = shared.joins.note(&self.header);
@@ -141,7 +139,9 @@ impl<T: 'static> Drop for Task<T> {
             self.header.shared().joins.forget(key);
         }
         let (ended, waker) = self.header.detach();
-        drop_each(ended.map(|ended| self.open(ended)));
+        if let Some(ended) = ended {
+            drop_each([self.open(ended)]);
+        }
         drop(waker);
     }
 }

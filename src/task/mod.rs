@@ -193,19 +193,21 @@ impl Looper {
     fn poll_job(&self, key: Key, mut job: Job) {
         let tasks = &self.local().tasks;
         let mut value = Body::default();
-        let polling = context::polling(job.header.polled());
+        let before = tasks.note_polled(Some(job.header.polled()));
         let result = panic::catch_unwind(AssertUnwindSafe(|| {
             let thread = job.header.thread();
             job.future.as_mut().run(&mut Context::from_waker(&job.waker), &mut value, thread)
         }));
-        drop(polling);
+        tasks.note_polled(before);
         match result {
-            Ok(Poll::Pending) => drop_each(tasks.put(key, Place::Task(job))),
+            Ok(Poll::Pending) => {
+                if let Some(cancelled) = tasks.put(key, Place::Task(job)) {
+                    drop_each([cancelled]);
+                }
+            }
             Ok(Poll::Ready(())) => {
                 drop(tasks.remove(key));
-                let job = Shielded::new(job);
                 job.header.finish(value);
-                drop_each([job]);
             }
             Err(panic) => {
                 drop(tasks.remove(key));

@@ -15,8 +15,8 @@ use std::{
 use crate::{
     core::{
         item::{Body, Stamp, When},
+        local::Local,
         shared::{Post, Shared},
-        tasks::context,
     },
     looper::{Looper, handle::LooperHandle},
     mem::drop::drop_each,
@@ -85,9 +85,7 @@ impl Sleep {
 
     fn post(&mut self, waker: &Waker) {
         let mut stamp = Stamp { when: When::At(self.deadline), asynchronous: self.asynchronous, origin: self.origin };
-        if self.shared.owner.is_here()
-            && let Some(task) = context::polled_by(self.shared.id)
-        {
+        if let Some(task) = Local::of(&self.shared).and_then(|local| local.tasks.polled()) {
             stamp = Stamp { asynchronous: stamp.asynchronous || task.asynchronous, origin: task.origin, ..stamp };
         }
         let fill = |body: &mut Body, waker: Waker, _| body.fill(move |looper: &Looper| looper.resume(waker));

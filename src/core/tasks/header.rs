@@ -27,7 +27,7 @@ use crate::{
     core::{
         item::{Body, Stamp, When},
         shared::{Post, Shared, Waiting},
-        tasks::{context, wake},
+        tasks::{Polled, context, wake},
     },
     error::{RejectReason, TaskError},
     looper::Looper,
@@ -47,8 +47,7 @@ pub(crate) struct Header {
     is_scheduled: AtomicBool,
     /// Written under the lock of `end`.
     has_ended: AtomicBool,
-    /// How its wakes are posted: barriers hold it up or not, and where it was spawned.
-    stamp: Stamp,
+    polled: Polled,
     /// The number of the thread that alone may drop its value.
     thread: u32,
     /// A forked child does not lock this.
@@ -92,7 +91,7 @@ impl Header {
             key: AtomicU64::new(key.map_or(NOWHERE, Key::to_bits)),
             is_scheduled: AtomicBool::new(true),
             has_ended: AtomicBool::new(false),
-            stamp: Stamp { when: When::Now, ..stamp },
+            polled: Polled { asynchronous: stamp.asynchronous, origin: stamp.origin },
             thread,
             end: Mutex::new(End { state: State::Pending, waker: None, is_detached: false }),
         })
@@ -107,9 +106,16 @@ impl Header {
         self.thread
     }
 
-    pub(crate) fn polled(&self) -> context::Polled {
-        let Stamp { asynchronous, origin, .. } = self.stamp;
-        context::Polled { looper: self.shared.id, asynchronous, origin }
+    /// How its wakes are posted: barriers hold it up or not, and where it was spawned.
+    #[inline]
+    pub(crate) fn polled(&self) -> Polled {
+        self.polled
+    }
+
+    #[inline]
+    fn stamp(&self) -> Stamp {
+        let Polled { asynchronous, origin } = self.polled;
+        Stamp { when: When::Now, asynchronous, origin }
     }
 
     /// Where it is, once it is at home.
@@ -142,19 +148,22 @@ impl Header {
         let shared = &*self.shared;
         // A waker comes from a poll, before which the key is known.
         let key = Key::from_bits(self.key.load(Relaxed));
-        if shared.owner.is_here() && context::leave_to_direct(shared.id, key) {
-            return;
+        let Some(here) = shared.owner.here() else {
+            return self.post_poll(key);
+        };
+        if !context::leave_to_direct(shared.id, key) {
+            let fill = |body: &mut Body, (), _| body.fill(move |looper: &Looper| run(looper, key));
+            if let Ok((_, signal)) = shared.leave_on(here, Post::closure(self.stamp()), (), fill) {
+                shared.signal_if(signal);
+            }
         }
-        self.post_poll(key);
     }
 
     /// Posts the message that polls it. If the looper has quit, it is not polled any more.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn post_poll(&self, key: Key) {
         let fill = |body: &mut Body, (), _| body.fill(move |looper: &Looper| run(looper, key));
-        if let Ok((_, signal)) = self.shared.leave(Post::closure(self.stamp), (), fill) {
-            self.shared.signal_if(signal);
-        }
+        _ = self.shared.post(Post::closure(self.stamp()), (), fill);
     }
 
     /// Takes back that it is to be polled, since that begins now; `false` if it has ended.

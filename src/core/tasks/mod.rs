@@ -22,6 +22,7 @@ use crate::{
         drop::{Shielded, caught},
         slots::{Key, Slots},
     },
+    queue::message::Origin,
 };
 
 /// A future, whatever its type.
@@ -80,13 +81,35 @@ pub(crate) enum Place {
     Root(Rc<Cell<bool>>, Arc<Header>),
 }
 
+/// A task that is being polled.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Polled {
+    /// Barriers do not hold it up.
+    pub(crate) asynchronous: bool,
+    /// Where it was spawned.
+    pub(crate) origin: Origin,
+}
+
 /// The tasks of a looper, on its thread. No user code runs while the table is borrowed.
 #[derive(Default)]
 pub(crate) struct Tasks {
     places: RefCell<Slots<Place>>,
+    /// The task that is being polled.
+    polled: Cell<Option<Polled>>,
 }
 
 impl Tasks {
+    /// The task that is being polled.
+    pub(crate) fn polled(&self) -> Option<Polled> {
+        self.polled.get()
+    }
+
+    /// Notes that a task is being polled, or none. Gives what was noted before.
+    #[inline]
+    pub(crate) fn note_polled(&self, polled: Option<Polled>) -> Option<Polled> {
+        self.polled.replace(polled)
+    }
+
     /// Gives the key of a new task, whose place is still empty.
     pub(crate) fn reserve(&self) -> Key {
         self.places.borrow_mut().insert(Place::Out)
