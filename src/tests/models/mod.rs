@@ -22,6 +22,8 @@ use crate::{
 mod owner_cell;
 mod fds;
 mod messages;
+#[cfg(feature = "async")]
+mod tasks;
 mod wake;
 #[cfg(alooper_shuttle)]
 mod wide;

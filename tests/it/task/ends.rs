@@ -20,7 +20,7 @@ use alooper::{
 use crate::support::{
     Elsewhere, panic_of,
     tasks::{Hung, Tattler, Wakers, settle, wait_for, yield_now},
-    until_polling, watched,
+    watched,
 };
 
 #[test]
@@ -128,7 +128,7 @@ fn a4_a_cancel_from_another_thread_drops_the_future_at_home() {
         let home = elsewhere.handle.call(|_| thread::current().id()).unwrap();
         let (tattler, dropped) = Tattler::new();
         let task = elsewhere.handle.spawn(tattler.hang()).unwrap();
-        until_polling(&elsewhere.handle);
+        elsewhere.handle.call(|_| ()).unwrap();
 
         assert!(task.cancel());
 
@@ -214,7 +214,7 @@ fn a4_a_safe_quit_polls_what_is_due_and_drops_the_rest() {
     assert_eq!(wait_for(long), Err(TaskError::Quit), "its second poll comes too late");
 }
 
-/// The looper is in a callback all the while.
+/// C83: the looper is in a callback all the while.
 #[test]
 fn a4_who_waits_elsewhere_is_released_by_the_quit_itself() {
     watched(|| {

@@ -148,6 +148,7 @@ fn a1_observers_and_the_dump_see_the_place_of_the_spawn() {
     assert_eq!(places, [spawned, spawned], "and so has what it sleeps by");
 }
 
+/// C84.
 #[test]
 fn a6_a_task_that_wakes_itself_for_ever_starves_nobody() {
     watched(|| {

@@ -91,6 +91,7 @@ fn a2_wakes_of_many_threads_lose_none() {
     });
 }
 
+/// C82.
 #[test]
 fn a2_a_waker_outlives_its_task_and_its_looper() {
     let looper = Looper::new().unwrap();
@@ -134,7 +135,7 @@ fn a3_a_sleep_is_one_message_which_polls_the_task() {
     assert_eq!(looper.message_counts().posted, 2, "who awaits what has ended needs none");
 }
 
-/// What a waker of the user's does around the task's own must not matter: the poll comes after the wake.
+/// C85: what a waker of the user's does around the task's own must not matter: the poll comes after the wake.
 #[test]
 fn a3_a_task_is_not_polled_inside_the_wake() {
     let looper = TestLooper::new().unwrap();
