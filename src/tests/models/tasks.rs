@@ -119,11 +119,12 @@ fn a4_a_wake_against_a_quit_and_the_end_of_the_looper_does_no_harm() {
 
         looper.quit();
         assert!(looper.poll_once(None).unwrap().quit);
-        let counts = looper.message_counts();
-        assert_eq!(counts.posted, counts.run + counts.removed + counts.dropped);
+        let handle = looper.handle();
         drop(looper);
 
         other.join().unwrap();
+        let counts = handle.message_counts();
+        assert_eq!(counts.posted, counts.run + counts.removed + counts.dropped);
         assert_eq!(wait_for(task), Err(TaskError::Quit));
     });
 }
