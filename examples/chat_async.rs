@@ -59,8 +59,7 @@ async fn read(looper: LooperHandle, stream: Stream, room: Room, id: u64, idle: D
         let read = stream.read_with(|mut stream| stream.read(&mut buffer));
         let Ok(Ok(count @ 1..)) = looper.timeout(idle, read).await else { break };
         let said: Said = buffer[..count].into();
-        let others: Vec<_> =
-            room.borrow().iter().filter(|(other, _)| **other != id).map(|(_, to)| to.clone()).collect();
+        let others: Vec<_> = room.borrow().iter().filter(|(to, _)| **to != id).map(|to| to.1.clone()).collect();
         for other in others {
             _ = other.send(said.clone()).await;
         }

@@ -198,6 +198,7 @@ fn a2_a_task_takes_two_allocations_and_a_wake_none() {
         }
         poll();
         start.send(()).unwrap();
-        assert_eq!(other.join().unwrap(), 0);
+        // The looper has taken the inbox's batch, and the next one has room for 256 messages.
+        assert!(other.join().unwrap() <= 1);
     });
 }

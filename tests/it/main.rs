@@ -126,6 +126,7 @@ mod task {
     mod ends;
     mod fds;
     mod forks;
+    mod histories;
     mod idle;
     mod spawn;
     mod time;
