@@ -180,6 +180,61 @@ impl Display for Refusal {
 
 impl Error for Refusal {}
 
+/// Why a task has brought no value.
+///
+/// Turns into an [`io::Error`] with `?`: of kind `BrokenPipe` if the looper has quit or was dropped, an [`OsError`] with
+/// `ECHILD` in a forked child, and otherwise of kind `Other`.
+#[cfg(feature = "async")]
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TaskError {
+    /// It was cancelled.
+    Cancelled,
+    /// Its looper has quit.
+    Quit,
+    /// Its looper was dropped.
+    Dropped,
+    /// It has panicked. The panic has gone on on the looper's thread.
+    Panicked,
+    /// Its looper is the parent process's, and this process was forked since the task was spawned.
+    Forked,
+}
+
+#[cfg(feature = "async")]
+impl Display for TaskError {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            TaskError::Cancelled => "the task was cancelled: await it before that, or take its end for this",
+            TaskError::Quit => "the looper has quit and polls no task: await tasks before it quits",
+            TaskError::Dropped => return Display::fmt(&RejectReason::Dropped, f),
+            TaskError::Panicked => "the task panicked on the looper's thread: see the panic there",
+            TaskError::Forked => return Display::fmt(&RejectReason::Forked, f),
+        })
+    }
+}
+
+#[cfg(feature = "async")]
+impl Debug for TaskError {
+    /// The text, since that is what a `main` prints that returns it.
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        Display::fmt(self, f)
+    }
+}
+
+#[cfg(feature = "async")]
+impl Error for TaskError {}
+
+#[cfg(feature = "async")]
+impl From<TaskError> for io::Error {
+    fn from(error: TaskError) -> io::Error {
+        match error {
+            TaskError::Quit | TaskError::Dropped => io::Error::new(ErrorKind::BrokenPipe, error),
+            TaskError::Forked => OsError::forked(),
+            TaskError::Cancelled | TaskError::Panicked => io::Error::other(error),
+        }
+    }
+}
+
 /// The errors that are a caller's mistake rather than the kernel's.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Misuse {

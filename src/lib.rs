@@ -62,6 +62,7 @@
 //! What is promised, rule by rule, is in `docs/semantics.md`; the ids in these pages (`F4`) are that page's. How the
 //! library is built is in `docs/design.md`.
 #![deny(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(
     any(all(test, alooper_loom), alooper_fuzz),
     allow(dead_code, reason = "models and fuzz targets use a part of the fake kernel")
@@ -76,6 +77,8 @@ mod fd;
 mod core;
 mod looper;
 mod handler;
+#[cfg(feature = "async")]
+pub mod task;
 #[cfg(feature = "testing")]
 pub mod testing;
 

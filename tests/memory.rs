@@ -1,6 +1,6 @@
-//! What a burst has taken goes back, whoever posted it and however it ended.
+//! What a burst has taken goes back, whoever posted it and however it ended; and how often tasks allocate.
 //!
-//! Holds R5, C44. All memory of the process is counted, so the test is in a process of its own.
+//! Holds R5, C44, A2. All memory of the process is counted, so the test is in a process of its own.
 
 #[path = "it/support/alone.rs"]
 mod alone;
@@ -19,6 +19,8 @@ use alooper::{Handler, Looper, Token};
 
 /// How much is allocated.
 static LIVE: AtomicUsize = AtomicUsize::new(0);
+/// How often something was.
+static COUNT: AtomicUsize = AtomicUsize::new(0);
 
 struct Counting;
 
@@ -27,6 +29,7 @@ struct Counting;
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         LIVE.fetch_add(layout.size(), Ordering::Relaxed);
+        COUNT.fetch_add(1, Ordering::Relaxed);
         // SAFETY: as the caller says.
         unsafe { System.alloc(layout) }
     }
@@ -135,5 +138,67 @@ fn c44_what_a_burst_has_taken_goes_back() {
             assert!(*left < LITTLE, "of {name}: {left}");
             assert_eq!(looper.len(), 1);
         }
+    });
+}
+
+/// How often `action` allocates.
+#[cfg(feature = "async")]
+fn allocations(action: impl FnOnce()) -> usize {
+    let before = COUNT.load(Ordering::Relaxed);
+    action();
+    COUNT.load(Ordering::Relaxed) - before
+}
+
+/// One for the future, one for what its wakers share.
+#[cfg(feature = "async")]
+#[test]
+fn a2_a_task_takes_two_allocations_and_a_wake_none() {
+    use std::{cell::RefCell, future::poll_fn, rc::Rc, task::Poll};
+
+    alone("a2_a_task_takes_two_allocations_and_a_wake_none", || {
+        let looper = Looper::new().unwrap();
+        let spawn = || {
+            let task = looper.spawn(async { 7 }).unwrap();
+            while looper.poll_once(Duration::ZERO).unwrap().messages > 0 {}
+            assert!(task.is_finished());
+        };
+        (0..600).for_each(|_| spawn());
+        assert_eq!(allocations(|| (0..100).for_each(|_| spawn())), 200);
+
+        let kept = Rc::new(RefCell::new(None));
+        let waker = kept.clone();
+        looper
+            .spawn(poll_fn(move |context| {
+                waker.borrow_mut().get_or_insert_with(|| context.waker().clone());
+                Poll::<()>::Pending
+            }))
+            .unwrap();
+        let poll = || assert_eq!(looper.poll_once(Duration::ZERO).unwrap().messages, 1);
+        poll();
+        let waker = kept.take().unwrap();
+        let here = || {
+            (0..1000).for_each(|_| {
+                waker.wake_by_ref();
+                poll();
+            })
+        };
+        here();
+        assert_eq!(allocations(here), 0);
+
+        let afar = waker.clone();
+        let (start, started) = std::sync::mpsc::sync_channel::<()>(0);
+        let other = thread::spawn(move || {
+            afar.wake_by_ref();
+            started.recv().unwrap();
+            allocations(|| (0..1000).for_each(|_| afar.wake_by_ref()))
+        });
+        // Nobody else does anything meanwhile.
+        while looper.is_empty() {
+            thread::yield_now();
+        }
+        poll();
+        start.send(()).unwrap();
+        // The looper has taken the inbox's batch, and the next one has room for 256 messages.
+        assert!(other.join().unwrap() <= 1);
     });
 }

@@ -74,10 +74,10 @@ impl Driver {
             }
         }
         progress("");
-        let expected = entrants[0].checksum;
+        let expected = entrants.iter().find_map(|entrant| entrant.checksum);
         for entrant in &mut entrants {
             if entrant.checksum.is_some() && expected.is_some() && entrant.checksum != expected {
-                entrant.series.trouble = Some("the checksum is not the floor's".into());
+                entrant.series.trouble = Some("the checksum is not that of the others".into());
             }
         }
         entrants.into_iter().filter(|entrant| entrant.is_offered).map(|entrant| entrant.series).collect()

@@ -57,10 +57,14 @@ impl Table<'_> {
         }
     }
 
-    /// What is compared to: for firing, the better of the two.
+    /// What is compared to: for firing, the better of the two; for tasks, a peer.
     fn floor<'s>(&self, all: &'s [Series]) -> Option<&'s Series> {
         let floors = all.iter().filter(|series| match self.workload.kind {
             Kind::TimersFire => series.contender.starts_with("floor"),
+            // There is no floor for tasks.
+            Kind::TaskWakes => series.contender == "tokio",
+            Kind::TaskSpawns => series.contender == "calloop",
+            Kind::TaskPair => series.contender != "alooper",
             _ => series.contender == "floor",
         });
         floors.min_by(|a, b| a.median().unwrap_or(f64::MAX).total_cmp(&b.median().unwrap_or(f64::MAX)))

@@ -30,6 +30,10 @@ pub enum Kind {
     /// An fd's wait while others flood the loop, and a chain while another thread asks.
     FloodedFd,
     QuestionedChain,
+    /// Tasks: one that wakes itself, many that end at once, and two with a pair of sockets.
+    TaskWakes,
+    TaskSpawns,
+    TaskPair,
     /// A chain, a burst of the loop's thread, and a burst of another thread while the loop's is in a callback: what is
     /// counted is system calls.
     BusyChain,
@@ -113,6 +117,12 @@ pub const ALL: &[Workload] = &[
         size: "N", sizes: &[100_000], quick: &[100_000], unit: Bytes, target: |_| Value(110.0) },
     Workload { id: "W9-fd", kind: FdBytes, title: "bytes of the heap for a watched fd whose closure captures 16 bytes",
         size: "M", sizes: &[1_000], quick: &[1_000], unit: Bytes, target: |_| Value(130.0) },
+    Workload { id: "W12", kind: TaskWakes, title: "a task wakes itself and is polled; per wake (the target is tokio's LocalSet)",
+        size: "wakes", sizes: &[100_000], quick: &[50_000], unit: Nanoseconds, target: |_| Ratio(1.1) },
+    Workload { id: "W13", kind: TaskSpawns, title: "N tasks are spawned and end when first polled; per task (the target is calloop's executor)",
+        size: "N", sizes: &[1_000, 10_000], quick: &[10_000], unit: Nanoseconds, target: |_| Ratio(1.0) },
+    Workload { id: "W14", kind: TaskPair, title: "a byte there and back between two tasks over a pair of sockets; per round trip (the target is the best peer)",
+        size: "trips", sizes: &[10_000], quick: &[2_000], unit: Nanoseconds, target: |_| Ratio(1.0) },
     Workload { id: "X1", kind: LargeCallbacks, title: "as W1a-cb, with closures that capture 104 bytes; per closure",
         size: "N", sizes: BURST, quick: &[50_000], unit: Nanoseconds, target: |_| Target::None },
     Workload { id: "X2", kind: ManyHandlers, title: "messages to 10,000 handlers in turn; per message",

@@ -108,4 +108,7 @@ pub(crate) enum Leftover {
     Message(Body),
     /// An idle handler.
     Idle(u64),
+    /// A task.
+    #[cfg(feature = "async")]
+    Task(Key),
 }

@@ -13,6 +13,8 @@ use std::{
     sync::Arc,
 };
 
+#[cfg(feature = "async")]
+use crate::core::tasks::{self, Tasks};
 use crate::{
     core::{
         idlers::{IdleCallback, Idlers},
@@ -46,6 +48,8 @@ pub(crate) struct Local {
     pub(crate) shared: Arc<Shared>,
     pub(crate) sources: Sources<Looper>,
     pub(crate) idlers: Idlers,
+    #[cfg(feature = "async")]
+    pub(crate) tasks: Tasks,
     /// The looper itself, once it is whole.
     pub(crate) core: OnceCell<Weak<Core>>,
     /// The handlers' closures, by the handlers' keys in the queue's index.
@@ -74,6 +78,8 @@ enum Debris {
     Source(#[expect(dead_code, reason = "is dropped")] Box<dyn Watched<Looper>>),
     Target(#[expect(dead_code, reason = "is dropped")] Callee),
     Idle(#[expect(dead_code, reason = "is dropped")] IdleCallback),
+    #[cfg(feature = "async")]
+    Task(#[expect(dead_code, reason = "is dropped")] tasks::Place),
 }
 
 impl Local {
@@ -83,6 +89,8 @@ impl Local {
             shared,
             sources: Sources::default(),
             idlers: Idlers::default(),
+            #[cfg(feature = "async")]
+            tasks: Tasks::default(),
             core: OnceCell::new(),
             targets: RefCell::default(),
             latest: Cell::default(),
@@ -267,7 +275,7 @@ impl Local {
         let targets = iter::once_with(|| self.targets.borrow_mut().take_all()).flatten().map(Debris::Target);
         // Their closures go with all others.
         drop(self.shared.with_raw_queue(|queue| queue.handlers.take_ended()));
-        let posted = leftovers.chain(given_up);
+        let posted = leftovers.chain(given_up).chain(self.take_tasks());
         Box::new(displaced.into_iter().chain(exchanged).chain(posted).chain(sources).chain(idlers).chain(targets))
     }
 
@@ -278,7 +286,29 @@ impl Local {
         let sources = self.sources.take_all().map(Debris::Source);
         let idlers = self.idlers.take_all().map(Debris::Idle);
         let targets = iter::once_with(|| self.targets.borrow_mut().take_all()).flatten().map(Debris::Target);
-        drop_each(sources.chain(idlers).chain(targets));
+        drop_each(self.take_tasks().chain(sources).chain(idlers).chain(targets));
+    }
+
+    /// Drops all tasks, since the looper has quit and drained.
+    #[cfg(feature = "async")]
+    pub(crate) fn drop_tasks(&self) {
+        self.shared.joins.end();
+        drop_each(self.take_tasks());
+    }
+
+    /// Takes out all tasks, also those that come meanwhile.
+    #[cfg(feature = "async")]
+    fn take_tasks(&self) -> impl Iterator<Item = Debris> + '_ {
+        let take = move || {
+            let taken = self.tasks.take_all();
+            (!taken.is_empty()).then_some(taken)
+        };
+        iter::from_fn(take).flatten().map(Debris::Task)
+    }
+
+    #[cfg(not(feature = "async"))]
+    fn take_tasks(&self) -> iter::Empty<Debris> {
+        iter::empty()
     }
 
     /// Lets its thread know it no more, and keeps no handler at hand, which would outlive the others.
@@ -302,6 +332,8 @@ impl Local {
                 }
                 self.idlers.remove(id).map(Debris::Idle)
             }
+            #[cfg(feature = "async")]
+            Leftover::Task(key) => self.tasks.remove(key).map(Debris::Task),
         }
     }
 }

@@ -13,3 +13,5 @@ pub(crate) mod looking;
 pub(crate) mod refused;
 pub(crate) mod shared;
 pub(crate) mod sticky;
+#[cfg(feature = "async")]
+pub(crate) mod tasks;

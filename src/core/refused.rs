@@ -60,6 +60,12 @@ impl<T> Rejected<T> {
         Rejected(Box::new(Rejection { reason, place, value }))
     }
 
+    /// For a value that nobody can have any more.
+    #[cfg(feature = "async")]
+    pub(crate) fn lost(reason: RejectReason, place: &'static Location<'static>) -> Rejected<T> {
+        Rejected::new(reason, place, Sticky::none())
+    }
+
     /// Why the value was refused.
     #[must_use]
     pub fn reason(&self) -> RejectReason {

@@ -36,7 +36,7 @@ use crate::{
 /// # Thread safety
 /// `Clone`, `Send` and `Sync`. No method but [`call`](LooperHandle::call) and
 /// [`call_timeout`](LooperHandle::call_timeout) waits for the looper, and no callback but theirs ever runs on the
-/// caller's thread, if that is the looper's own.
+/// caller's thread, if that is the looper's own; with the feature `async`, that of `with_looper` runs there, too.
 ///
 /// # Android
 /// What other threads use a `Looper*` or a `Handler` for.

@@ -381,6 +381,10 @@ impl Looper {
             turn.messages += self.run_messages(self.core.budget - turn.messages);
             turn.more = self.shared().len() > 0;
             turn.quit = !turn.more;
+            #[cfg(feature = "async")]
+            if turn.quit {
+                self.core.local.drop_tasks();
+            }
             if turn.more && turn.messages < self.core.budget {
                 // The next message is being looked at by a predicate on another thread.
                 yield_now();

@@ -9,7 +9,7 @@
 //! - [`host`]: the fd by which another event loop hosts a looper.
 //! - [`sync`]: the locks, atomics and threads, exchangeable for those of the model checker.
 //! - [`lock`]: an ordinary lock, parking_lot's.
-//! - [`unread`]: how much there is to read.
+//! - [`unread`]: how much there is to read; `nonblocking`: fds that do not block.
 //! - [`owner_cell`]: a cell that costs one thread little; [`fork`]: which process something was made in. Both have
 //!   `unsafe`.
 //!
@@ -27,6 +27,8 @@ pub(crate) mod fork;
 pub(crate) mod host;
 pub(crate) mod interest;
 pub(crate) mod lock;
+#[cfg(feature = "async")]
+pub(crate) mod nonblocking;
 pub(crate) mod owner_cell;
 pub(crate) mod poller;
 pub(crate) mod sync;

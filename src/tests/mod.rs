@@ -46,6 +46,8 @@ mod quit;
 mod rebuild;
 mod repeat;
 mod spin;
+#[cfg(feature = "async")]
+mod tasks;
 mod time;
 mod turn;
 mod wake;

@@ -119,6 +119,20 @@ mod quit {
     mod quit_now;
 }
 
+#[cfg(feature = "async")]
+mod task {
+    mod block_on;
+    mod calls;
+    mod ends;
+    mod fds;
+    mod forks;
+    mod histories;
+    mod idle;
+    mod spawn;
+    mod time;
+    mod wakes;
+}
+
 mod text {
     mod android_page;
     mod catalogue_page;

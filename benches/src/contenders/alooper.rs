@@ -61,6 +61,7 @@ pub fn run(kind: Kind, meter: &Meter) -> Option<Sample> {
         Kind::QuestionedChain => questioned_chain(meter),
         Kind::BurstHeap => burst_memory(meter, heap::growth),
         Kind::BurstResident => burst_memory(meter, heap::resident_growth),
+        Kind::TaskWakes | Kind::TaskSpawns | Kind::TaskPair => return super::tasks::alooper::run(kind, meter),
         Kind::BusyChain => busy(meter, |looper, tally, count| busy_hop(Work { tally, value: count - 1 }, looper)),
         Kind::BusyBurst => busy(meter, |looper, tally, count| {
             for value in 0..count {

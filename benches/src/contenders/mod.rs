@@ -12,6 +12,7 @@ pub mod tokio;
 
 mod common;
 mod mixture;
+mod tasks;
 
 use crate::{
     meter::{Meter, Sample},

@@ -69,6 +69,7 @@ pub fn run(kind: Kind, meter: &Meter) -> Option<Sample> {
         Kind::QuestionedChain => return None,
         Kind::BurstHeap => burst_memory(meter, heap::growth),
         Kind::BurstResident => burst_memory(meter, heap::resident_growth),
+        Kind::TaskWakes | Kind::TaskSpawns | Kind::TaskPair => return super::tasks::tokio::run(kind, meter),
         Kind::BusyChain => return run(Kind::ChainCallbacks, meter),
         Kind::BusyBurst => return run(Kind::BurstCallbacks, meter),
         Kind::BusyRemote => busy_remote(meter),

@@ -6,6 +6,8 @@
 
 mod barriers;
 mod inherited;
+#[cfg(feature = "async")]
+mod joins;
 mod names;
 mod posting;
 mod slices;
@@ -95,6 +97,9 @@ pub(crate) struct Shared {
     polling: AtomicBool,
     /// Who waits for calls.
     calls: Mutex<Slots<Weak<dyn Waiting>>>,
+    /// Who waits for tasks.
+    #[cfg(feature = "async")]
+    pub(crate) joins: joins::Joins,
     /// After which time a barrier is reported; zero for never.
     barrier_alarm: Duration,
     /// The next number of something that has to have one.
@@ -140,6 +145,8 @@ impl Shared {
             notices,
             polling: AtomicBool::new(false),
             calls: Mutex::new(Slots::default()),
+            #[cfg(feature = "async")]
+            joins: joins::Joins::new(),
             barrier_alarm,
             ids: AtomicU64::new(0),
             counters: Counters::default(),
@@ -397,6 +404,8 @@ impl Shared {
             // Those who wait for calls need not wait for the looper's thread.
             let calls = mem::take(&mut *self.calls.lock());
             calls.iter().filter_map(|(_, call)| call.upgrade()).for_each(|call| call.give_up());
+            #[cfg(feature = "async")]
+            self.joins.end();
         }
         self.signal_if(signal);
     }
@@ -421,5 +430,8 @@ impl Shared {
         self.inbox.shut();
         self.collect(&mut queue);
         queue.give_up_all();
+        drop(queue);
+        #[cfg(feature = "async")]
+        self.joins.end();
     }
 }

@@ -347,13 +347,89 @@ fn stdin_ends_quietly_when_nobody_reads_it_any_more() {
     assert!(status.success() && errors.is_empty(), "{status}, {errors:?}");
 }
 
+// chat_async
+
+/// A chat that listens, and its address.
+fn start_chat(idle: &str) -> (Program, String) {
+    start("chat_async", example("chat_async").args(["127.0.0.1:0", idle]))
+}
+
+fn say(mut client: &TcpStream, text: &str) {
+    client.write_all(text.as_bytes()).unwrap();
+}
+
+fn assert_hears(mut client: &TcpStream, text: &str) {
+    let mut heard = vec![0; text.len()];
+    client.read_exact(&mut heard).unwrap();
+    assert_eq!(heard, text.as_bytes());
+}
+
+/// A1, A3, A4: a thousand tasks, and a signal that ends all of them.
+#[test]
+fn chat_async_serves_five_hundred_clients_until_a_signal() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let (chat, address) = start_chat("600000");
+        let clients: Vec<_> = (0..500).map(|_| connect(&address)).collect();
+        // They are accepted in their order: when the last one speaks, all others are there.
+        say(&clients[499], "to all");
+        clients[..499].iter().for_each(|client| assert_hears(client, "to all"));
+        say(&clients[7], "and back");
+        assert_hears(&clients[499], "and back");
+        chat.signal(signal);
+        let (status, lines) = chat.end();
+
+        assert!(status.success(), "{status}: {lines:?}");
+        assert_eq!(lines.last().unwrap(), "ended by a signal");
+    }
+}
+
+/// Its queue is full, and so are all buffers: who speaks waits, until the timeout ends the one that does not read.
+#[test]
+fn chat_async_ends_a_client_that_says_nothing_or_reads_nothing() {
+    let (_chat, address) = start_chat("300");
+    let (silent, talker) = (connect(&address), connect(&address));
+    let talking = thread::spawn(move || {
+        let mut said = 0;
+        while (&talker).write_all(&[b'x'; 1 << 16]).is_ok() && said < 1 << 9 {
+            said += 1;
+        }
+    });
+
+    // It reads only now, when it has been ended.
+    talking.join().unwrap();
+    let mut heard = Vec::new();
+    let end = (&silent).read_to_end(&mut heard);
+
+    assert!(end.is_ok() || heard.len() < 1 << 28, "it ends");
+}
+
+/// The page shows what the program does.
+#[test]
+fn chat_async_is_what_its_page_shows() {
+    let read = |path: &str| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
+    let (page, program) = (read("docs/guide/how-to/tasks.md"), read("examples/chat_async.rs"));
+
+    let blocks: Vec<_> = page.split("```rust\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+
+    assert_eq!(blocks.len(), 4);
+    for block in blocks {
+        assert!(program.contains(block), "the program has no\n{block}");
+    }
+    assert!(program.lines().count() < 80);
+}
+
 // echo_server
+
+/// A server that listens, and its address.
+fn start(name: &str, command: &mut Command) -> (Program, String) {
+    let mut server = Program::spawn(name, command);
+    let line = server.line_with("listening on ");
+    (server, line.trim_start_matches("listening on ").to_owned())
+}
 
 /// An echo server that listens, and its address.
 fn start_server(command: &mut Command) -> (Program, String) {
-    let mut server = Program::spawn("echo_server", command);
-    let line = server.line_with("listening on ");
-    (server, line.trim_start_matches("listening on ").to_owned())
+    start("echo_server", command)
 }
 
 fn connect(address: &str) -> TcpStream {

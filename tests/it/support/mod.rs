@@ -18,6 +18,8 @@ pub(crate) mod memory;
 pub(crate) mod recorder;
 pub(crate) mod rest;
 pub(crate) mod rounds;
+#[cfg(feature = "async")]
+pub(crate) mod tasks;
 pub(crate) mod threads;
 pub(crate) mod timed;
 mod watched;

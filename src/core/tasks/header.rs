@@ -1,0 +1,297 @@
+//! What all threads share of a task: whether it is to be polled, and how it has ended.
+//!
+//! A wake is a swap of one flag and, if the flag was not set, a message that carries the task's key. A poll takes the
+//! flag back by a swap before it begins: so it sees what was done before each wake that found the flag set, and a wake
+//! after that is a message of its own (A2).
+//!
+//! | `is_scheduled` | `has_ended` | |
+//! |---|---|---|
+//! | false | false | it waits, or is being polled and was not woken since |
+//! | true | false | a message that polls it is pending, or the looper has quit |
+//! | any | true | no poll begins any more; a message that is pending finds nothing |
+//!
+//! How it ends is decided under the lock, once: by its last poll, a cancel, a quit, or by whoever drops it.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{
+            AtomicU64,
+            Ordering::{AcqRel, Acquire, Relaxed, Release},
+        },
+    },
+    task::{Wake, Waker},
+};
+
+use crate::{
+    core::{
+        item::{Body, Stamp, When},
+        shared::{Post, Shared, Waiting},
+        tasks::{Polled, context, wake},
+    },
+    error::{RejectReason, TaskError},
+    looper::Looper,
+    mem::slots::Key,
+    queue::Queue,
+    sys::sync::{AtomicBool, Mutex},
+};
+
+/// No key: the task has not come home.
+const NOWHERE: u64 = u64::MAX;
+
+pub(crate) struct Header {
+    shared: Arc<Shared>,
+    /// The bits of its key, or [`NOWHERE`]. Written once, on the looper's thread, under the lock of `end` unless it is
+    /// known when this is made.
+    key: AtomicU64,
+    is_scheduled: AtomicBool,
+    /// Written under the lock of `end`.
+    has_ended: AtomicBool,
+    polled: Polled,
+    /// The number of the thread that alone may drop its value.
+    thread: u32,
+    /// A forked child does not lock this.
+    end: Mutex<End>,
+}
+
+struct End {
+    state: State,
+    /// Who waits for it.
+    waker: Option<Waker>,
+    /// Nobody will ask how it has ended.
+    is_detached: bool,
+}
+
+enum State {
+    Pending,
+    Ended(Ended),
+    /// It was told.
+    Told,
+}
+
+/// How a task has ended.
+pub(crate) enum Ended {
+    Value(Body),
+    Failed(TaskError),
+}
+
+/// What whoever waits for a task is told.
+pub(crate) enum Answer {
+    Ended(Ended),
+    /// It is to be woken.
+    Later,
+    ToldBefore,
+}
+
+impl Header {
+    /// Of a task that is about to be polled, at `key` if it is at home already.
+    pub(crate) fn new(shared: &Arc<Shared>, stamp: Stamp, key: Option<Key>, thread: u32) -> Arc<Header> {
+        Arc::new(Header {
+            shared: shared.clone(),
+            key: AtomicU64::new(key.map_or(NOWHERE, Key::to_bits)),
+            is_scheduled: AtomicBool::new(true),
+            has_ended: AtomicBool::new(false),
+            polled: Polled { asynchronous: stamp.asynchronous, origin: stamp.origin },
+            thread,
+            end: Mutex::new(End { state: State::Pending, waker: None, is_detached: false }),
+        })
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// The number of the thread that alone may drop its value.
+    pub(crate) fn thread(&self) -> u32 {
+        self.thread
+    }
+
+    /// How its wakes are posted: barriers hold it up or not, and where it was spawned.
+    #[inline]
+    pub(crate) fn polled(&self) -> Polled {
+        self.polled
+    }
+
+    #[inline]
+    fn stamp(&self) -> Stamp {
+        let Polled { asynchronous, origin } = self.polled;
+        Stamp { when: When::Now, asynchronous, origin }
+    }
+
+    /// Where it is, once it is at home.
+    pub(crate) fn key(&self) -> Option<Key> {
+        match self.key.load(Acquire) {
+            NOWHERE => None,
+            bits => Some(Key::from_bits(bits)),
+        }
+    }
+
+    /// Notes that it has come home, to `key`; `false` if it has ended on the way.
+    ///
+    /// Under the lock: who ends it either is seen here, or sees the key.
+    pub(crate) fn settle(&self, key: Key) -> bool {
+        let end = self.end.lock();
+        self.key.store(key.to_bits(), Release);
+        matches!(end.state, State::Pending)
+    }
+
+    /// Lets it be polled, after everything that is due already, unless that is on its way.
+    #[inline]
+    fn schedule(&self) {
+        if !self.is_scheduled.swap(true, AcqRel) && !self.has_ended.load(Acquire) {
+            self.post();
+        }
+    }
+
+    #[inline]
+    fn post(&self) {
+        let shared = &*self.shared;
+        // A waker comes from a poll, before which the key is known.
+        let key = Key::from_bits(self.key.load(Relaxed));
+        let Some(here) = shared.owner.here() else {
+            return self.post_poll(key);
+        };
+        if !context::leave_to_direct(shared.id, key) {
+            let fill = |body: &mut Body, (), _| body.fill(move |looper: &Looper| run(looper, key));
+            if let Ok((_, signal)) = shared.leave_on(here, Post::closure(self.stamp()), (), fill) {
+                shared.signal_if(signal);
+            }
+        }
+    }
+
+    /// Posts the message that polls it. If the looper has quit, it is not polled any more.
+    #[inline(never)]
+    pub(crate) fn post_poll(&self, key: Key) {
+        let fill = |body: &mut Body, (), _| body.fill(move |looper: &Looper| run(looper, key));
+        _ = self.shared.post(Post::closure(self.stamp()), (), fill);
+    }
+
+    /// Takes back that it is to be polled, since that begins now; `false` if it has ended.
+    #[inline]
+    pub(crate) fn begin_poll(&self) -> bool {
+        self.is_scheduled.swap(false, AcqRel);
+        !self.has_ended.load(Acquire)
+    }
+
+    /// Ends it with its value, unless it has ended before; then the value is dropped, here.
+    pub(crate) fn finish(&self, value: Body) {
+        if self.shared.is_inherited() {
+            return drop(value);
+        }
+        let mut end = self.end.lock();
+        let unwanted = match end.state {
+            State::Pending if end.is_detached => {
+                end.state = State::Told;
+                Some(value)
+            }
+            State::Pending => {
+                end.state = State::Ended(Ended::Value(value));
+                None
+            }
+            State::Ended(_) | State::Told => Some(value),
+        };
+        self.has_ended.store(true, Release);
+        let waker = end.waker.take();
+        drop(end);
+        wake(waker);
+        drop(unwanted);
+    }
+
+    /// Ends it without a value; whether it had not ended before.
+    pub(crate) fn fail(&self, error: TaskError) -> bool {
+        if self.shared.is_inherited() {
+            return false;
+        }
+        let mut end = self.end.lock();
+        if !matches!(end.state, State::Pending) {
+            return false;
+        }
+        end.state = State::Ended(Ended::Failed(error));
+        self.has_ended.store(true, Release);
+        let waker = end.waker.take();
+        drop(end);
+        wake(waker);
+        true
+    }
+
+    /// Ends it, since nobody will poll it any more.
+    pub(crate) fn give_up(&self) {
+        if !self.has_ended.load(Acquire) {
+            self.fail(match self.shared.closed() {
+                Some(RejectReason::Quit) => TaskError::Quit,
+                Some(RejectReason::Dropped) => TaskError::Dropped,
+                _ => TaskError::Cancelled,
+            });
+        }
+    }
+
+    /// How it has ended; if it has not, `waker` is woken then.
+    pub(crate) fn ask(&self, waker: &Waker) -> Answer {
+        let mut end = self.end.lock();
+        match std::mem::replace(&mut end.state, State::Told) {
+            State::Ended(ended) => return Answer::Ended(ended),
+            State::Told => return Answer::ToldBefore,
+            State::Pending => end.state = State::Pending,
+        }
+        if end.waker.as_ref().is_some_and(|present| present.will_wake(waker)) {
+            return Answer::Later;
+        }
+        drop(end);
+        // Neither cloned nor dropped under the lock: it may be a user's.
+        let waker = waker.clone();
+        let mut end = self.end.lock();
+        if !matches!(end.state, State::Pending) {
+            drop(end);
+            return self.ask(&waker);
+        }
+        let former = end.waker.replace(waker);
+        drop(end);
+        drop(former);
+        Answer::Later
+    }
+
+    /// Notes that nobody will ask how it has ended. Gives that if it has, to be dropped.
+    #[must_use = "it has to be dropped, with nothing locked"]
+    pub(crate) fn detach(&self) -> (Option<Ended>, Option<Waker>) {
+        let mut end = self.end.lock();
+        end.is_detached = true;
+        let waker = end.waker.take();
+        let ended = match std::mem::replace(&mut end.state, State::Told) {
+            State::Ended(ended) => Some(ended),
+            State::Pending => {
+                end.state = State::Pending;
+                None
+            }
+            State::Told => None,
+        };
+        (ended, waker)
+    }
+
+    pub(crate) fn is_pending(&self) -> bool {
+        !self.shared.is_inherited() && matches!(self.end.lock().state, State::Pending)
+    }
+}
+
+/// A message that polls a task. If that has ended meanwhile, the message counts as cancelled.
+pub(crate) fn run(looper: &Looper, key: Key) {
+    if !looper.poll_task(key) {
+        looper.skip_message(Queue::count_as_cancelled);
+    }
+}
+
+impl Wake for Header {
+    fn wake(self: Arc<Self>) {
+        self.schedule();
+    }
+
+    #[inline]
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.schedule();
+    }
+}
+
+impl Waiting for Header {
+    fn give_up(&self) {
+        Header::give_up(self);
+    }
+}

@@ -1,0 +1,183 @@
+//! The end of a task, for whoever waits for it.
+
+use std::{
+    fmt::{self, Debug, Formatter},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use crate::{
+    core::{
+        item::Leftover,
+        local::{self, Local},
+        tasks::header::{Answer, Ended, Header},
+    },
+    error::TaskError,
+    mem::{drop::drop_each, erased::Of, slots::Key},
+    queue::message::MessageId,
+};
+
+/// A task that was spawned.
+///
+/// Dropping it does nothing: the task goes on. [`guard`](Task::guard) turns it into one that cancels when dropped. To
+/// await it, on any executor, gives the value of its future, or says why there is none.
+///
+/// # Thread safety
+/// `Send` and `Sync` if the value is `Send`.
+///
+/// # Panics
+/// If it is awaited again after it has told its end.
+pub struct Task<T: 'static> {
+    header: Arc<Header>,
+    /// The message that polls it for the first time.
+    first: MessageId,
+    of: Of<T>,
+    /// The looper knows that somebody waits, to tell of a quit.
+    noted: Option<Key>,
+    /// It is cancelled when this is dropped.
+    is_guarded: bool,
+}
+
+// It has no `T` in it.
+impl<T> Unpin for Task<T> {}
+
+impl<T: 'static> Task<T> {
+    pub(super) fn new(header: Arc<Header>, first: MessageId, of: Of<T>) -> Task<T> {
+        Task { header, first, of, noted: None, is_guarded: false }
+    }
+
+    /// Cancels the task; whether that kept it from ending by itself.
+    ///
+    /// A poll that is under way goes on, and is the last one; if it brings a value, that is dropped. Whoever awaits the
+    /// task is told [`TaskError::Cancelled`].
+    ///
+    /// # Thread safety
+    /// Callable from any thread. The future is dropped on the looper's thread: before this returns if that is the
+    /// caller and the future is not being polled, and otherwise after its poll, or in the looper's next turn. One that
+    /// was spawned by a [`LooperHandle`](crate::LooperHandle) and has not been polled yet is dropped by the caller.
+    ///
+    /// # Guarantees
+    /// After it has returned, no poll of the task begins.
+    pub fn cancel(&self) -> bool {
+        let shared = self.header.shared();
+        if !self.header.fail(TaskError::Cancelled) {
+            return false;
+        }
+        let taken = shared.cancel(self.first);
+        if let Some(key) = self.header.key() {
+            // Without a home, it was dropped with that.
+            _ = local::drop_at_home(shared, Leftover::Task(key));
+        }
+        drop_each(taken);
+        true
+    }
+
+    /// Whether it has ended, by whatever way: exact at the moment of the call.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        !self.header.is_pending()
+    }
+
+    /// Turns this into a guard that cancels the task when it is dropped.
+    #[must_use = "a guard that is dropped at once cancels at once"]
+    pub fn guard(mut self) -> TaskGuard<T> {
+        self.is_guarded = true;
+        TaskGuard { task: self }
+    }
+
+    /// Lets the looper tell of a quit, unless whoever waits is one of its own tasks, which is dropped then. Whether
+    /// there is nothing to wait for.
+    fn note(&mut self) -> bool {
+        let shared = self.header.shared();
+        let is_own = || Local::of(shared).is_some_and(|local| local.tasks.polled().is_some());
+        if self.noted.is_some() || is_own() {
+            return false;
+        }
+        self.noted = shared.joins.note(&self.header);
+        if self.noted.is_none() {
+            self.header.give_up();
+        }
+        self.noted.is_none()
+    }
+
+    fn open(&self, ended: Ended) -> Result<T, TaskError> {
+        match ended {
+            Ended::Value(mut value) => Ok(value.open(self.of).expect("the value is of the type of its future's")),
+            Ended::Failed(error) => Err(error),
+        }
+    }
+}
+
+impl<T: 'static> Future for Task<T> {
+    type Output = Result<T, TaskError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.header.shared().is_inherited() {
+            return Poll::Ready(Err(TaskError::Forked));
+        }
+        loop {
+            match self.header.ask(context.waker()) {
+                Answer::Ended(ended) => return Poll::Ready(self.open(ended)),
+                Answer::ToldBefore => panic!("a task tells its end once: do not await it again"),
+                Answer::Later if self.note() => {}
+                Answer::Later => return Poll::Pending,
+            }
+        }
+    }
+}
+
+impl<T: 'static> Drop for Task<T> {
+    fn drop(&mut self) {
+        if self.header.shared().is_inherited() {
+            return;
+        }
+        if self.is_guarded {
+            self.cancel();
+        }
+        if let Some(key) = self.noted.take() {
+            self.header.shared().joins.forget(key);
+        }
+        let (ended, waker) = self.header.detach();
+        if let Some(ended) = ended {
+            drop_each([self.open(ended)]);
+        }
+        drop(waker);
+    }
+}
+
+impl<T> Debug for Task<T> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Task").field("is_finished", &!self.header.is_pending()).finish_non_exhaustive()
+    }
+}
+
+/// Cancels a task when it is dropped. See [`Task::guard`]. It can be awaited as the task can.
+#[derive(Debug)]
+#[must_use = "a guard that is dropped at once cancels at once"]
+pub struct TaskGuard<T: 'static> {
+    task: Task<T>,
+}
+
+impl<T: 'static> TaskGuard<T> {
+    /// The task.
+    #[must_use]
+    pub fn task(&self) -> &Task<T> {
+        &self.task
+    }
+
+    /// Lets the task be: the guard no longer cancels it.
+    pub fn keep(self) -> Task<T> {
+        let mut task = self.task;
+        task.is_guarded = false;
+        task
+    }
+}
+
+impl<T: 'static> Future for TaskGuard<T> {
+    type Output = Result<T, TaskError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.task).poll(context)
+    }
+}

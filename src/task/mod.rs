@@ -1,0 +1,386 @@
+//! Tasks: futures that a looper polls, and what they wait for. With the feature `async`.
+//!
+//! [`Looper::spawn`] takes a future, which need not be `Send`, and polls it on the looper's thread. From any thread,
+//! [`LooperHandle::spawn`] takes one that is `Send`, and [`LooperHandle::spawn_with`] a closure that makes one there.
+//! What they give is a [`Task`]: it tells how the future has ended, and cancels it. Tasks wait for each other, for time
+//! ([`Looper::sleep`], [`Looper::timeout`], [`Looper::interval`]), for fds ([`AsyncFd`]), for what runs on another
+//! looper ([`LooperHandle::call_async`]), and for any future of any other crate.
+//!
+//! ```
+//! use alooper::Looper;
+//! use std::time::Duration;
+//!
+//! # fn main() -> std::io::Result<()> {
+//! let looper = Looper::prepare()?;
+//! let handle = looper.handle();
+//! let task = looper.spawn(async move {
+//!     handle.sleep(Duration::from_millis(5)).await;
+//!     6 * 7
+//! })?;
+//!
+//! assert_eq!(looper.block_on(task)??, 42);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # How a task is polled
+//!
+//! ```text
+//! any thread                                looper's thread
+//! Waker ──► is it scheduled? ──no──► message ──► turn ──► its future's poll ──► Pending: waits
+//!                                                  ▲                       └──► Ready: value ──► Task, who awaits it
+//!                     a sleep's message, an fd's callback: no message of its own
+//! ```
+//!
+//! A wake is an ordinary message, in posting order among all others, held up by barriers unless the task was spawned by
+//! a handle that is [`asynchronous`](LooperHandle::asynchronous), counted in the turn's budget, and seen by observers
+//! with the place of its `spawn` (A1). Wakes that come before the poll begins are one (A2). What the looper itself waits
+//! for polls the task at once: a sleep's own message, an fd's callback (A3).
+//!
+//! A looper that has quit polls nothing more. Its tasks are dropped on its thread, and whoever awaits one is told so
+//! (A4).
+//!
+//! # Inside a task
+//!
+//! A future must not borrow its looper. It has a [`LooperHandle`], which does all that a task needs from any thread, and
+//! lends the looper on its own ([`LooperHandle::with_looper`]); on a thread with a looper of its own,
+//! [`Looper::current`] gives that.
+
+mod block_on;
+mod call;
+mod fd;
+mod idle;
+mod interval;
+mod join;
+mod sleep;
+
+use std::{
+    panic::{self, AssertUnwindSafe},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    thread,
+};
+
+pub use self::{
+    call::AsyncCall,
+    fd::{AsyncFd, Ready},
+    idle::NextIdle,
+    interval::{Interval, MissedTicks},
+    join::{Task, TaskGuard},
+    sleep::{Elapsed, Sleep},
+};
+pub use crate::error::TaskError;
+use crate::{
+    core::{
+        item::{Body, Stamp, When},
+        local::Local,
+        refused::{Refused, Rejected},
+        shared::Post,
+        tasks::{
+            Job, Place, Run, context,
+            header::{Header, run},
+        },
+    },
+    looper::{Looper, handle::LooperHandle},
+    mem::{
+        drop::{Shielded, after, drop_each, drop_quietly},
+        erased::{ANYWHERE, Of},
+        slots::Key,
+    },
+    queue::{Queue, message::Origin},
+};
+
+impl Looper {
+    /// Spawns `future` on this looper, which polls it on this thread. It need not be `Send`.
+    ///
+    /// It is polled for the first time after everything that is due already. What [`Task`] gives is its end; to drop
+    /// that lets it go on.
+    ///
+    /// # Errors
+    /// Gives the future back if the looper has quit.
+    ///
+    /// # Guarantees
+    /// Polled on this thread only, by messages in posting order among all others (A1), until it ends, is cancelled, or
+    /// the looper quits (A4). Takes two allocations: the future's, and what wakers share.
+    ///
+    /// # Examples
+    /// ```
+    /// # use alooper::Looper;
+    /// # use std::rc::Rc;
+    /// # fn main() -> std::io::Result<()> {
+    /// let looper = Looper::new()?;
+    /// let word = Rc::new("not `Send`");
+    /// let length = looper.spawn({
+    ///     let word = word.clone();
+    ///     async move { word.len() }
+    /// })?;
+    ///
+    /// assert_eq!(looper.block_on(length)??, 10);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn spawn<F>(&self, future: F) -> Result<Task<F::Output>, Rejected<F>>
+    where
+        F: Future + 'static,
+    {
+        self.spawn_boxed(Stamp::new(When::Now), Box::new(future))
+    }
+
+    fn spawn_boxed<F>(&self, stamp: Stamp, future: Box<F>) -> Result<Task<F::Output>, Rejected<F>>
+    where
+        F: Future + 'static,
+    {
+        let shared = self.shared();
+        let tasks = &self.local().tasks;
+        let key = tasks.reserve();
+        let fill = |body: &mut Body, (), _| body.fill(move |looper: &Looper| run(looper, key));
+        match shared.leave(Post::closure(stamp), (), fill) {
+            Ok((first, signal)) => {
+                // Nothing runs on this thread in between.
+                let header = Header::new(shared, stamp, Some(key), shared.owner.get());
+                tasks.put(key, Place::Task(Job::new(Box::into_pin(future), &header)));
+                shared.signal_if(signal);
+                Ok(Task::new(header, first, Of::new()))
+            }
+            Err(Refused { reason, .. }) => {
+                drop(tasks.remove(key));
+                Err(Refused { value: future, reason }.unboxed_stays(stamp.origin))
+            }
+        }
+    }
+
+    /// Polls the task at `key`, whose time has come; whether there was something to poll.
+    pub(crate) fn poll_task(&self, key: Key) -> bool {
+        let tasks = &self.local().tasks;
+        match tasks.take(key) {
+            Some(Place::Task(job)) if job.header.begin_poll() => {
+                self.poll_job(key, job);
+                true
+            }
+            // Another thread has cancelled it.
+            Some(Place::Task(job)) => {
+                drop(tasks.remove(key));
+                drop_each([job]);
+                false
+            }
+            Some(Place::Root(is_due, header)) => {
+                is_due.set(true);
+                drop(tasks.put(key, Place::Root(is_due, header)));
+                true
+            }
+            Some(Place::Out) | None => false,
+        }
+    }
+
+    /// Wakes `waker`, for something that the looper has waited for: its own task is polled at once (A3).
+    pub(crate) fn resume(&self, waker: Waker) {
+        let (key, result) = context::directly(self.shared().id, || waker.wake());
+        after(result, || _ = key.map(|key| self.poll_task(key)));
+    }
+
+    /// As [`resume`](Looper::resume), before the looper waits: a future that is polled between turns has to end that.
+    pub(crate) fn resume_from_idle(&self, waker: Waker) {
+        let (key, result) = context::directly(self.shared().id, || waker.wake());
+        after(result, || match key.map(|key| (key, self.local().tasks.root(key))) {
+            Some((key, Some(header))) => header.post_poll(key),
+            Some((key, None)) => _ = self.poll_task(key),
+            None => {}
+        });
+    }
+
+    fn poll_job(&self, key: Key, mut job: Job) {
+        let tasks = &self.local().tasks;
+        let mut value = Body::default();
+        let before = tasks.note_polled(Some(job.header.polled()));
+        let result = panic::catch_unwind(AssertUnwindSafe(|| {
+            let thread = job.header.thread();
+            job.future.as_mut().run(&mut Context::from_waker(&job.waker), &mut value, thread)
+        }));
+        tasks.note_polled(before);
+        match result {
+            Ok(Poll::Pending) => {
+                if let Some(cancelled) = tasks.put(key, Place::Task(job)) {
+                    drop_each([cancelled]);
+                }
+            }
+            Ok(Poll::Ready(())) => {
+                drop(tasks.remove(key));
+                job.header.finish(value);
+            }
+            Err(panic) => {
+                drop(tasks.remove(key));
+                job.header.fail(TaskError::Panicked);
+                drop_quietly(job);
+                panic::resume_unwind(panic);
+            }
+        }
+    }
+}
+
+impl LooperHandle {
+    /// Spawns `future` on the looper, from any thread.
+    ///
+    /// As [`Looper::spawn`]: it is polled on the looper's thread, and ends and is dropped there.
+    ///
+    /// # Errors
+    /// Gives the future back if the looper has quit or was dropped.
+    ///
+    /// # Thread safety
+    /// Callable from any thread. One that is cancelled before it was first polled is dropped where it is cancelled.
+    ///
+    /// # Examples
+    /// ```
+    /// # use alooper::HandlerThread;
+    /// # fn main() -> std::io::Result<()> {
+    /// let thread = HandlerThread::spawn("worker")?;
+    /// let task = thread.handle().spawn(async { 6 * 7 })?;
+    ///
+    /// let looper = alooper::Looper::new()?;
+    /// assert_eq!(looper.block_on(task)??, 42);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn spawn<F>(&self, future: F) -> Result<Task<F::Output>, Rejected<F>>
+    where
+        F: Future<Output: Send> + Send + 'static,
+    {
+        let stamp = Stamp { asynchronous: self.asynchronous, ..Stamp::new(When::Now) };
+        self.spawn_afar(stamp, Box::new(future), |future| Box::into_pin(future))
+            .map_err(|refused| comes(refused, stamp))
+    }
+
+    /// Spawns the future that `make` makes on the looper's thread. It need not be `Send`, and neither need anything
+    /// that it has, but for its value.
+    ///
+    /// # Errors
+    /// Gives the closure back if the looper has quit or was dropped.
+    ///
+    /// # Thread safety
+    /// Callable from any thread.
+    ///
+    /// # Examples
+    /// ```
+    /// # use alooper::HandlerThread;
+    /// # use std::{future, rc::Rc};
+    /// # fn main() -> std::io::Result<()> {
+    /// let thread = HandlerThread::spawn("worker")?;
+    /// let task = thread.handle().spawn_with(|| async {
+    ///     let local = Rc::new(42);
+    ///     future::ready(()).await;
+    ///     *local
+    /// })?;
+    ///
+    /// let looper = alooper::Looper::new()?;
+    /// assert_eq!(looper.block_on(task)??, 42);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn spawn_with<M, F>(&self, make: M) -> Result<Task<F::Output>, Rejected<M>>
+    where
+        M: FnOnce() -> F + Send + 'static,
+        F: Future<Output: Send> + 'static,
+    {
+        let stamp = Stamp { asynchronous: self.asynchronous, ..Stamp::new(When::Now) };
+        self.spawn_afar(stamp, Box::new(make), |make| Box::pin(make())).map_err(|refused| comes(refused, stamp))
+    }
+
+    /// Spawns what `prepare` makes of `value` on the looper's thread.
+    fn spawn_afar<V, T>(
+        &self,
+        stamp: Stamp,
+        value: V,
+        prepare: fn(V) -> Pin<Box<dyn Run>>,
+    ) -> Result<Task<T>, Refused<V>>
+    where
+        V: Send + 'static,
+        T: Send + 'static,
+    {
+        let shared = &self.shared;
+        if shared.is_inherited() {
+            return Err(Refused { value, reason: crate::RejectReason::Forked });
+        }
+        let header = Header::new(shared, stamp, None, ANYWHERE);
+        let fill = |body: &mut Body, value, _| {
+            let arriving = Arriving { header: header.clone(), value: Some(Shielded::new(value)), prepare };
+            body.fill(move |looper: &Looper| arriving.arrive(looper));
+        };
+        let first = shared.post(Post::closure(stamp), value, fill)?;
+        Ok(Task::new(header, first, Of::new()))
+    }
+
+    /// Calls `look` with the looper, if this is its thread, and gives its result; `None` on any other thread, and when
+    /// the looper was dropped.
+    ///
+    /// For tasks and callbacks that have a handle and need the looper itself, to spawn what is not `Send`, or to watch an
+    /// fd.
+    ///
+    /// # Examples
+    /// ```
+    /// # use alooper::Looper;
+    /// # use std::rc::Rc;
+    /// # fn main() -> std::io::Result<()> {
+    /// let looper = Looper::new()?;
+    /// let handle = looper.handle();
+    /// let sum = looper.block_on(async move {
+    ///     let two = Rc::new(2);
+    ///     let task = handle.with_looper(|looper| looper.spawn(async move { *two + 3 }));
+    ///     task.expect("this is its thread")?.await.map_err(std::io::Error::from)
+    /// })??;
+    ///
+    /// assert_eq!(sum, 5);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn with_looper<R>(&self, look: impl FnOnce(&Looper) -> R) -> Option<R> {
+        let looper = Local::of(&self.shared).and_then(|local| Looper::of(&local))?;
+        Some(look(&looper))
+    }
+}
+
+/// Hands out what was refused, to come along with the error.
+fn comes<V: Send + 'static>(refused: Refused<Box<V>>, stamp: Stamp) -> Rejected<V> {
+    let place: Origin = stamp.origin;
+    refused.unboxed_comes(place)
+}
+
+/// A task on its way to the looper's thread, in the message that will poll it for the first time. If that does not run,
+/// whoever waits is told.
+struct Arriving<V> {
+    header: Arc<Header>,
+    /// `None` once it has come.
+    value: Option<Shielded<V>>,
+    prepare: fn(V) -> Pin<Box<dyn Run>>,
+}
+
+impl<V> Arriving<V> {
+    fn arrive(mut self, looper: &Looper) {
+        let Some(value) = self.value.take().filter(|_| self.header.is_pending()) else {
+            return looper.skip_message(Queue::count_as_cancelled);
+        };
+        let future = (self.prepare)(value.into_inner());
+        let tasks = &looper.local().tasks;
+        let key = tasks.reserve();
+        if self.header.settle(key) {
+            tasks.put(key, Place::Task(Job::new(future, &self.header)));
+            looper.poll_task(key);
+        } else {
+            drop(tasks.remove(key));
+            drop_each([future]);
+        }
+    }
+}
+
+impl<V> Drop for Arriving<V> {
+    fn drop(&mut self) {
+        // Unless it has come, or has been cancelled.
+        if thread::panicking() && self.value.is_none() {
+            self.header.fail(TaskError::Panicked);
+        } else if self.header.key().is_none() {
+            self.header.give_up();
+        }
+    }
+}
