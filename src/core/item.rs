@@ -73,7 +73,7 @@ pub(crate) struct To<'a> {
 }
 
 /// What a handler is on the looper's thread: its closure, and the way to its messages.
-pub(crate) trait Target {
+pub(crate) trait HandlerFn {
     /// Calls the closure with the message in `body`.
     fn run(&self, looper: &Looper, body: &mut Body);
     /// The type of its messages.
@@ -81,14 +81,14 @@ pub(crate) trait Target {
 }
 
 /// A handler that several places have. It is one word, since it is taken from place to place for each message.
-pub(crate) type Callee = Rc<Box<dyn Target>>;
+pub(crate) type HandlerRc = Rc<Box<dyn HandlerFn>>;
 
 /// As [`IdleCallback`](crate::core::idlers::IdleCallback), from another thread.
 pub(crate) type SendIdleCallback = Box<dyn FnMut(&Looper) -> Option<ControlFlow<()>> + Send>;
 
 /// What another thread has made for the looper's thread to keep.
 pub(crate) enum Arrival {
-    Target(Key, Box<dyn FnOnce() -> Callee + Send>),
+    Target(Key, Box<dyn FnOnce() -> HandlerRc + Send>),
     Idle(u64, SendIdleCallback),
 }
 
@@ -103,7 +103,7 @@ impl Debug for Arrival {
 
 /// What another thread has ended, and the looper's thread has to drop.
 #[derive(Debug)]
-pub(crate) enum Leftover {
+pub(crate) enum PendingDrop {
     /// A handler's message that was given up while another thread looked at it.
     Message(Body),
     /// An idle handler.

@@ -18,8 +18,8 @@ use crate::core::tasks::{self, Tasks};
 use crate::{
     core::{
         idlers::{IdleCallback, Idlers},
-        inbox::Chores,
-        item::{Arrival, Body, Callee, Leftover, Target},
+        inbox::Cleanup,
+        item::{Arrival, Body, HandlerFn, HandlerRc, PendingDrop},
         shared::{LooperId, Shared},
     },
     error::RejectReason,
@@ -53,9 +53,9 @@ pub(crate) struct Local {
     /// The looper itself, once it is whole.
     pub(crate) core: OnceCell<Weak<Core>>,
     /// The handlers' closures, by the handlers' keys in the queue's index.
-    targets: RefCell<Annex<Callee>>,
+    targets: RefCell<Annex<HandlerRc>>,
     /// The handler whose message ran last, which often is the next one's, too; `None` while it runs.
-    latest: Cell<Option<Callee>>,
+    latest: Cell<Option<HandlerRc>>,
     /// Which one that is, if there is one.
     latest_key: Cell<Key>,
     /// How often handlers' closures were taken out.
@@ -73,10 +73,10 @@ impl Debug for Local {
 }
 
 /// Something of a user's that has to be dropped.
-enum Debris {
+enum DropItem {
     Body(#[expect(dead_code, reason = "is dropped")] Body),
     Source(#[expect(dead_code, reason = "is dropped")] Box<dyn Watched<Looper>>),
-    Target(#[expect(dead_code, reason = "is dropped")] Callee),
+    Target(#[expect(dead_code, reason = "is dropped")] HandlerRc),
     Idle(#[expect(dead_code, reason = "is dropped")] IdleCallback),
     #[cfg(feature = "async")]
     Task(#[expect(dead_code, reason = "is dropped")] tasks::Place),
@@ -120,7 +120,7 @@ impl Local {
 
     /// Keeps a handler's closure. Gives what has to be dropped for that.
     #[must_use = "it has to be dropped, with nothing borrowed"]
-    pub(crate) fn keep_target(&self, key: Key, target: Callee) -> Option<Callee> {
+    pub(crate) fn keep_target(&self, key: Key, target: HandlerRc) -> Option<HandlerRc> {
         let displaced = self.targets.borrow_mut().insert(key, target);
         if displaced.is_some() {
             self.forget_latest();
@@ -129,7 +129,7 @@ impl Local {
     }
 
     /// Takes out a handler's closure.
-    fn take_target(&self, key: Key) -> Option<Callee> {
+    fn take_target(&self, key: Key) -> Option<HandlerRc> {
         let target = self.targets.borrow_mut().remove(key);
         self.forget_latest();
         target
@@ -146,7 +146,7 @@ impl Local {
     /// Calls `call` with a handler's closure, which is kept until that has run: what it does may end the handler.
     /// `None` if the handler is gone.
     #[inline(always)]
-    pub(crate) fn with_target<R>(&self, key: Key, call: impl FnOnce(&dyn Target) -> R) -> Option<R> {
+    pub(crate) fn with_target<R>(&self, key: Key, call: impl FnOnce(&dyn HandlerFn) -> R) -> Option<R> {
         let is_latest = self.latest_key.get() == key;
         let target = if is_latest { self.latest.take() } else { None };
         let target = match target {
@@ -166,7 +166,7 @@ impl Local {
     }
 
     #[inline(never)]
-    fn exchange_latest(&self, key: Key) -> Option<Callee> {
+    fn exchange_latest(&self, key: Key) -> Option<HandlerRc> {
         let target = self.target(key)?;
         self.latest.take();
         self.latest_key.set(key);
@@ -174,7 +174,7 @@ impl Local {
     }
 
     /// A handler's closure, also one that another thread has just made.
-    pub(crate) fn target(&self, key: Key) -> Option<Callee> {
+    pub(crate) fn target(&self, key: Key) -> Option<HandlerRc> {
         let present = self.targets.borrow().get(key).cloned();
         if present.is_some() || self.shared.is_inherited() {
             return present;
@@ -185,9 +185,9 @@ impl Local {
 
     /// Takes over what other threads have made, all of it before anything is dropped. Gives what has to be dropped for
     /// that.
-    fn admit(&self, arrivals: Vec<Arrival>) -> Vec<Debris> {
+    fn admit(&self, arrivals: Vec<Arrival>) -> Vec<DropItem> {
         let admit = |arrival| match arrival {
-            Arrival::Target(key, target) => self.keep_target(key, target()).map(Debris::Target),
+            Arrival::Target(key, target) => self.keep_target(key, target()).map(DropItem::Target),
             Arrival::Idle(id, callback) => {
                 self.idlers.insert(id, callback);
                 None
@@ -204,7 +204,7 @@ impl Local {
 
     /// Takes out what there is of handlers that are gone for good, also of those that go meanwhile; nothing if
     /// somebody further out does so: what that one still has to drop is found through them.
-    fn ended_targets(&self, may_take: bool) -> impl Iterator<Item = Debris> {
+    fn ended_targets(&self, may_take: bool) -> impl Iterator<Item = DropItem> {
         let take = move || {
             let ended = if may_take { self.take_ended() } else { Vec::new() };
             (!ended.is_empty()).then_some(ended)
@@ -212,18 +212,18 @@ impl Local {
         iter::from_fn(take).flatten()
     }
 
-    fn take_ended(&self) -> Vec<Debris> {
+    fn take_ended(&self) -> Vec<DropItem> {
         // Taken before the arrivals: a handler always arrives before it ends, so nothing of one that has ended is missed.
-        let ended = self.shared.with_raw_queue(|queue| queue.take_ended());
+        let ended = self.shared.with_queue_alone(|queue| queue.take_ended());
         if ended.is_empty() {
             return Vec::new();
         }
-        let Chores { arrivals, leftovers } = self.shared.inbox.take_left();
+        let Cleanup { arrivals, pending_drops } = self.shared.inbox.take_left();
         let displaced = self.admit(arrivals);
         // While they are found.
-        let left: Vec<Debris> =
-            leftovers.into_iter().filter_map(|leftover| self.debris_of_leftover(leftover)).collect();
-        let targets = ended.into_iter().filter_map(|key| self.take_target(key)).map(Debris::Target);
+        let left: Vec<DropItem> =
+            pending_drops.into_iter().filter_map(|pending_drop| self.drop_item_of(pending_drop)).collect();
+        let targets = ended.into_iter().filter_map(|key| self.take_target(key)).map(DropItem::Target);
         displaced.into_iter().chain(left).chain(targets).collect()
     }
 
@@ -238,54 +238,54 @@ impl Local {
         if self.shared.is_inherited() {
             return false;
         }
-        let Some(Chores { arrivals, leftovers }) = self.shared.inbox.take_chores() else {
+        let Some(Cleanup { arrivals, pending_drops }) = self.shared.inbox.take_cleanup() else {
             return false;
         };
         let clearing = self.begin_clearing();
         let displaced = self.admit(arrivals);
         let (arrivals, departures) = self.shared.fds.take_traffic();
-        let exchanged = self.sources.admit(arrivals).into_iter().map(Debris::Source);
-        let leftovers = leftovers.into_iter().filter_map(|leftover| self.debris_of_leftover(leftover));
-        let sources = departures.into_iter().filter_map(|key| self.sources.remove(key)).map(Debris::Source);
-        let given_up = self.shared.take_dropped().into_bodies().map(Debris::Body);
+        let exchanged = self.sources.admit(arrivals).into_iter().map(DropItem::Source);
+        let pending_drops = pending_drops.into_iter().filter_map(|pending_drop| self.drop_item_of(pending_drop));
+        let sources = departures.into_iter().filter_map(|key| self.sources.remove(key)).map(DropItem::Source);
+        let given_up = self.shared.take_dropped().into_bodies().map(DropItem::Body);
         // Handlers go last: their messages are found through them.
         let targets = self.ended_targets(clearing.is_some());
         drop_each(
-            displaced.into_iter().chain(exchanged).chain(leftovers).chain(given_up).chain(sources).chain(targets),
+            displaced.into_iter().chain(exchanged).chain(pending_drops).chain(given_up).chain(sources).chain(targets),
         );
         true
     }
 
     /// Ends the home: everything that is left is dropped, on this thread.
     pub(crate) fn clear(&self) {
-        self.be_forgotten();
+        self.unregister();
         drop_each(self.take_everything());
     }
 
     /// A function of its own, and a box: homes are cleared inside each other, and what this needs of the stack is much.
     #[inline(never)]
-    fn take_everything(&self) -> Box<dyn Iterator<Item = Debris> + '_> {
+    fn take_everything(&self) -> Box<dyn Iterator<Item = DropItem> + '_> {
         let displaced = self.admit(self.shared.inbox.take_arrivals());
-        let exchanged = self.sources.admit(self.shared.fds.take_traffic().0).into_iter().map(Debris::Source);
-        let leftovers = self.shared.inbox.take_chores().map_or(Vec::new(), |chores| chores.leftovers);
-        let leftovers = leftovers.into_iter().filter_map(|leftover| self.debris_of_leftover(leftover));
-        let given_up = self.shared.take_dropped().into_bodies().map(Debris::Body);
-        let sources = self.sources.take_all().map(Debris::Source);
-        let idlers = self.idlers.take_all().map(Debris::Idle);
-        let targets = iter::once_with(|| self.targets.borrow_mut().take_all()).flatten().map(Debris::Target);
+        let exchanged = self.sources.admit(self.shared.fds.take_traffic().0).into_iter().map(DropItem::Source);
+        let pending_drops = self.shared.inbox.take_cleanup().map_or(Vec::new(), |cleanup| cleanup.pending_drops);
+        let pending_drops = pending_drops.into_iter().filter_map(|pending_drop| self.drop_item_of(pending_drop));
+        let given_up = self.shared.take_dropped().into_bodies().map(DropItem::Body);
+        let sources = self.sources.take_all().map(DropItem::Source);
+        let idlers = self.idlers.take_all().map(DropItem::Idle);
+        let targets = iter::once_with(|| self.targets.borrow_mut().take_all()).flatten().map(DropItem::Target);
         // Their closures go with all others.
-        drop(self.shared.with_raw_queue(|queue| queue.handlers.take_ended()));
-        let posted = leftovers.chain(given_up).chain(self.take_tasks());
+        drop(self.shared.with_queue_alone(|queue| queue.handlers.take_ended()));
+        let posted = pending_drops.chain(given_up).chain(self.take_tasks());
         Box::new(displaced.into_iter().chain(exchanged).chain(posted).chain(sources).chain(idlers).chain(targets))
     }
 
     /// Ends the home in a forked child: what only its own thread could reach is dropped. What others could is not
     /// looked at.
     pub(crate) fn clear_inherited(&self) {
-        self.be_forgotten();
-        let sources = self.sources.take_all().map(Debris::Source);
-        let idlers = self.idlers.take_all().map(Debris::Idle);
-        let targets = iter::once_with(|| self.targets.borrow_mut().take_all()).flatten().map(Debris::Target);
+        self.unregister();
+        let sources = self.sources.take_all().map(DropItem::Source);
+        let idlers = self.idlers.take_all().map(DropItem::Idle);
+        let targets = iter::once_with(|| self.targets.borrow_mut().take_all()).flatten().map(DropItem::Target);
         drop_each(self.take_tasks().chain(sources).chain(idlers).chain(targets));
     }
 
@@ -298,21 +298,21 @@ impl Local {
 
     /// Takes out all tasks, also those that come meanwhile.
     #[cfg(feature = "async")]
-    fn take_tasks(&self) -> impl Iterator<Item = Debris> + '_ {
+    fn take_tasks(&self) -> impl Iterator<Item = DropItem> + '_ {
         let take = move || {
             let taken = self.tasks.take_all();
             (!taken.is_empty()).then_some(taken)
         };
-        iter::from_fn(take).flatten().map(Debris::Task)
+        iter::from_fn(take).flatten().map(DropItem::Task)
     }
 
     #[cfg(not(feature = "async"))]
-    fn take_tasks(&self) -> iter::Empty<Debris> {
+    fn take_tasks(&self) -> iter::Empty<DropItem> {
         iter::empty()
     }
 
     /// Lets its thread know it no more, and keeps no handler at hand, which would outlive the others.
-    fn be_forgotten(&self) {
+    fn unregister(&self) {
         self.forget_latest();
         LOCALS.with(|homes| {
             let mut homes = homes.borrow_mut();
@@ -323,17 +323,17 @@ impl Local {
         });
     }
 
-    fn debris_of_leftover(&self, leftover: Leftover) -> Option<Debris> {
-        match leftover {
-            Leftover::Message(body) => Some(Debris::Body(body)),
-            Leftover::Idle(id) => {
+    fn drop_item_of(&self, pending_drop: PendingDrop) -> Option<DropItem> {
+        match pending_drop {
+            PendingDrop::Message(body) => Some(DropItem::Body(body)),
+            PendingDrop::Idle(id) => {
                 if !self.idlers.contains(id) {
                     drop_each(self.admit(self.shared.inbox.take_arrivals()));
                 }
-                self.idlers.remove(id).map(Debris::Idle)
+                self.idlers.remove(id).map(DropItem::Idle)
             }
             #[cfg(feature = "async")]
-            Leftover::Task(key) => self.tasks.remove(key).map(Debris::Task),
+            PendingDrop::Task(key) => self.tasks.remove(key).map(DropItem::Task),
         }
     }
 }
@@ -371,15 +371,15 @@ pub(crate) fn with_looper<R>(id: LooperId, use_it: impl FnOnce(&Shared) -> R) ->
 
 /// Drops something that lives at home: now if the calling thread is there, else in the looper's next turn. Gives it
 /// back if there is no home any more.
-pub(crate) fn drop_at_home(shared: &Shared, leftover: Leftover) -> Result<(), Leftover> {
+pub(crate) fn drop_at_home(shared: &Shared, pending_drop: PendingDrop) -> Result<(), PendingDrop> {
     if let Some(local) = Local::of(shared) {
-        drop_each(local.debris_of_leftover(leftover));
+        drop_each(local.drop_item_of(pending_drop));
         return Ok(());
     }
     if shared.is_inherited() {
-        return Err(leftover);
+        return Err(pending_drop);
     }
-    shared.signal_if(shared.inbox.leave(leftover)?);
+    shared.signal_if(shared.inbox.leave(pending_drop)?);
     Ok(())
 }
 
@@ -391,9 +391,9 @@ pub(crate) fn drop_ended_targets(shared: &Shared) {
         // The home was cleared: nobody else takes them any more.
         None if shared.is_inherited() => {}
         None if shared.closed() == Some(RejectReason::Dropped) => {
-            _ = shared.with_raw_queue(|queue| queue.handlers.take_ended())
+            _ = shared.with_queue_alone(|queue| queue.handlers.take_ended())
         }
-        None => shared.signal_if(shared.inbox.leave_chores()),
+        None => shared.signal_if(shared.inbox.request_cleanup()),
     }
 }
 
@@ -406,7 +406,7 @@ pub(crate) fn drop_ended(shared: &Shared, key: Key) {
         }
         None => {
             shared.fds.leave_departure(key);
-            shared.signal_if(shared.inbox.leave_chores());
+            shared.signal_if(shared.inbox.request_cleanup());
         }
     }
 }

@@ -9,7 +9,7 @@ pub(crate) mod idlers;
 pub(crate) mod inbox;
 pub(crate) mod item;
 pub(crate) mod local;
-pub(crate) mod looking;
+pub(crate) mod predicate;
 pub(crate) mod refused;
 pub(crate) mod shared;
 pub(crate) mod sticky;

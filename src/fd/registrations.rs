@@ -211,7 +211,7 @@ impl Registrations {
     pub(super) fn remove(&mut self, key: Key) -> Option<Registration> {
         let removed = self.slots.remove(key)?;
         self.by_fd.remove(&removed.fd);
-        // That it was closed before is as good; if a duplicate keeps it in, strays will tell.
+        // That it was closed before is as good; if a duplicate keeps it in, stale keys will tell.
         if let Ok(set) = self.set() {
             let _ = set.delete(removed.fd);
         }

@@ -20,7 +20,7 @@ use std::{
 
 use crate::{
     core::{
-        item::{Arrival, Body, Callee, Stamp, Target, When},
+        item::{Arrival, Body, HandlerFn, HandlerRc, Stamp, When},
         local,
         refused::{Refused, Rejected},
         shared::Shared,
@@ -136,7 +136,7 @@ impl<M: 'static, F: 'static> Receiver<M, F> {
 }
 
 impl<M: 'static, F: FnMut(&Looper, M) + 'static> Receiver<M, F> {
-    fn at_home(of: Of<M>, callback: Box<F>) -> Callee {
+    fn at_home(of: Of<M>, callback: Box<F>) -> HandlerRc {
         Rc::new(Box::new(Receiver { of, callback: Cell::new(Some(callback)) }))
     }
 
@@ -151,7 +151,7 @@ impl<M: 'static, F: FnMut(&Looper, M) + 'static> Receiver<M, F> {
     }
 }
 
-impl<M: 'static, F: FnMut(&Looper, M) + 'static> Target for Receiver<M, F> {
+impl<M: 'static, F: FnMut(&Looper, M) + 'static> HandlerFn for Receiver<M, F> {
     fn run(&self, looper: &Looper, body: &mut Body) {
         if const { Body::has_room_for::<M>() } {
             if let Some(message) = body.open(self.of) {
@@ -242,7 +242,7 @@ impl<M: 'static> Handler<M> {
     /// Makes the recipient of a handler that the queue knows from now on.
     fn announce(shared: &Arc<Shared>) -> Arc<Recipient<M>> {
         let tally = Arc::new(Tally::default());
-        let target = shared.with_raw_queue(|queue| Some(queue.handlers.add(any::type_name::<M>(), tally.clone())));
+        let target = shared.with_queue_alone(|queue| Some(queue.handlers.add(any::type_name::<M>(), tally.clone())));
         // In a forked child, nobody looks for it.
         let target = target.unwrap_or(Key::NONE);
         Recipient::new(shared, target, tally)

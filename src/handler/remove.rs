@@ -3,9 +3,9 @@
 use crate::{
     core::{
         cancelled::{self, EndTargets},
-        item::{Body, Leftover},
+        item::{Body, PendingDrop},
         local::{self, Local},
-        looking::{Looking, is_looking},
+        predicate::{InPredicate, in_predicate},
     },
     handler::{Handler, recipient::Recipient},
     mem::drop::drop_each,
@@ -142,11 +142,11 @@ impl<M: 'static> Handler<M> {
     fn look(&self, id: MessageId, predicate: &mut impl FnMut(&M) -> bool, remove: bool) -> Option<bool> {
         let recipient = self.recipient();
         // Two predicates that remove by predicate must not wait for each other.
-        let mut body = recipient.shared.hold(id, !is_looking())?;
+        let mut body = recipient.shared.hold(id, !in_predicate())?;
         let value = body.open_boxed(recipient.of);
         let mut look = Look { recipient, id, value, remove: false, answer: None };
         let matches = {
-            let _looking = Looking::begin();
+            let _in_predicate = InPredicate::begin();
             let local = Local::of(&recipient.shared);
             let _no_polling = local.as_ref().map(|local| local.occupy());
             predicate(look.value.as_ref()?)
@@ -190,8 +190,8 @@ impl<M: 'static> Look<'_, M> {
             // looper's thread does.
             let belongs_home = !was_pending && shared.is_quitting() && !shared.is_current();
             let mine = if belongs_home {
-                match local::drop_at_home(shared, Leftover::Message(body)) {
-                    Err(Leftover::Message(body)) => Some(body),
+                match local::drop_at_home(shared, PendingDrop::Message(body)) {
+                    Err(PendingDrop::Message(body)) => Some(body),
                     _ => None,
                 }
             } else {

@@ -13,7 +13,7 @@ use crate::{
     core::{
         item::{Body, Stamp, When},
         local::Local,
-        looking,
+        predicate,
         refused::{Refused, Rejected, is_large},
         shared::{Post, Shared, Waiting},
     },
@@ -306,7 +306,7 @@ impl LooperHandle {
                 .call_here(callback)
                 .map_err(|(callback, reason)| CallError::Rejected(refuse(callback, reason)));
         }
-        if looking::is_looking() {
+        if predicate::in_predicate() {
             return Err(CallError::InPredicate(refuse(callback, RejectReason::InPredicate)));
         }
         // A time that the clock cannot say does not come.

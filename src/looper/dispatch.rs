@@ -12,7 +12,7 @@ use std::{
 use crate::{
     core::{
         cancelled::EndTargets,
-        item::{Body, Target},
+        item::{Body, HandlerFn},
     },
     looper::{
         Looper,
@@ -65,7 +65,7 @@ impl Looper {
 
     /// Phase "messages": runs what is due, also what is posted meanwhile, `most` messages at most. Gives how many ran.
     pub(super) fn run_messages(&self, most: usize) -> usize {
-        if self.shared().is_calm(self.core.here) {
+        if self.shared().has_nothing_queued(self.core.here) {
             return 0;
         }
         // Read when a timed message comes to the front: what is plain is due.
@@ -100,7 +100,7 @@ impl Looper {
 
     /// Counts the message that is being run in another way: it has ended between being taken out and its first line.
     pub(crate) fn skip_message(&self, count: impl FnOnce(&mut Queue<Looper>)) {
-        self.shared().with_raw_queue(count);
+        self.shared().with_queue_alone(count);
         self.core.skipped.set(self.core.skipped.get() + 1);
     }
 
@@ -145,7 +145,7 @@ impl Looper {
         match next {
             Next::Closure => self.run_seen(details, None, body, |body| body.call(self.core.here, self)),
             Next::Message(target) | Next::LastMessage(target) => {
-                let run = |target: &dyn Target| {
+                let run = |target: &dyn HandlerFn| {
                     self.run_seen(details, Some(target.name()), body, |body| target.run(self, body));
                 };
                 if self.core.local.with_target(target, run).is_none() {

@@ -12,7 +12,7 @@ use std::{
 
 use crate::{
     core::{
-        item::{Arrival, Leftover},
+        item::{Arrival, PendingDrop},
         local,
         refused::{Refused, Rejected},
         shared::Shared,
@@ -57,7 +57,7 @@ impl IdleHandler {
         let was_removed = self.is_removed.swap(true, Ordering::AcqRel);
         if !was_removed {
             // Without a home, it was dropped with that.
-            _ = local::drop_at_home(&self.shared, Leftover::Idle(self.id));
+            _ = local::drop_at_home(&self.shared, PendingDrop::Idle(self.id));
         }
         !was_removed
     }

@@ -40,7 +40,7 @@ use crate::{
         shared::{Quit, Shared},
     },
     fd::registrations::Limits,
-    looper::{builder::LooperBuilder, handle::LooperHandle, observer::Watching, rebuild::Strays},
+    looper::{builder::LooperBuilder, handle::LooperHandle, observer::Watching, rebuild::StaleKeys},
     mem::{
         drop::{after, drop_each},
         slots::Key,
@@ -114,7 +114,7 @@ use crate::{
 pub struct Looper {
     core: Rc<Core>,
     /// Ends the looper when it is dropped; what a synchronous call is lent on the looper's own thread has none.
-    _life: Option<Life>,
+    _end_on_drop: Option<EndOnDrop>,
 }
 
 /// What a looper consists of, on its thread.
@@ -136,7 +136,7 @@ pub(crate) struct Core {
     ready: Cell<Vec<Ready>>,
     /// The registration whose callback runs, if one does.
     serving: Cell<Key>,
-    strays: RefCell<Strays>,
+    stale_keys: RefCell<StaleKeys>,
     /// How many messages of those that were taken out to be run were not, since they had been cancelled.
     skipped: Cell<usize>,
     /// The epoll set was made anew and no turn has reported it yet. Survives a turn that ends by a panic, as `woken`.
@@ -188,7 +188,7 @@ impl Looper {
             woken: Cell::new(false),
             ready: Cell::new(Vec::new()),
             serving: Cell::new(Key::NONE),
-            strays: RefCell::default(),
+            stale_keys: RefCell::default(),
             skipped: Cell::new(0),
             rebuilt: Cell::new(false),
             watching: Watching::new(watch),
@@ -196,13 +196,13 @@ impl Looper {
         });
         let _ = core.local.core.set(Rc::downgrade(&core));
         core.local.shared.set_watched(core.watching.is_on());
-        Ok(Looper { _life: Some(Life(core.clone())), core })
+        Ok(Looper { _end_on_drop: Some(EndOnDrop(core.clone())), core })
     }
 
     /// The looper of `home`, without its life, for as long as it lives.
     pub(crate) fn of(local: &Local) -> Option<Looper> {
         let core = local.core.get()?.upgrade()?;
-        Some(Looper { core, _life: None })
+        Some(Looper { core, _end_on_drop: None })
     }
 
     /// Ends it as dropping it does, whoever still has an `Rc` of it. Not from inside one of its callbacks, which has
@@ -307,9 +307,9 @@ impl Debug for Looper {
 }
 
 /// Ends the looper with its last `Rc`.
-struct Life(Rc<Core>);
+struct EndOnDrop(Rc<Core>);
 
-impl Drop for Life {
+impl Drop for EndOnDrop {
     fn drop(&mut self) {
         self.0.end();
     }

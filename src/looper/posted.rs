@@ -29,21 +29,21 @@ use crate::{
 pub struct Posted<M = ()> {
     /// Not a reference to it, which would have to be counted for each post.
     looper: LooperId,
-    target: Target<M>,
+    kind: PostedKind<M>,
 }
 
-enum Target<M> {
+enum PostedKind<M> {
     Once(MessageId),
     Repeating(Arc<Repetition>),
     Sent(MessageId, Of<M>),
 }
 
-impl<M> Clone for Target<M> {
+impl<M> Clone for PostedKind<M> {
     fn clone(&self) -> Self {
         match self {
-            Target::Once(id) => Target::Once(*id),
-            Target::Repeating(repetition) => Target::Repeating(repetition.clone()),
-            Target::Sent(id, of) => Target::Sent(*id, *of),
+            PostedKind::Once(id) => PostedKind::Once(*id),
+            PostedKind::Repeating(repetition) => PostedKind::Repeating(repetition.clone()),
+            PostedKind::Sent(id, of) => PostedKind::Sent(*id, *of),
         }
     }
 }
@@ -51,18 +51,18 @@ impl<M> Clone for Target<M> {
 impl Posted {
     #[inline]
     pub(crate) fn once(looper: LooperId, id: MessageId) -> Posted {
-        Posted { looper, target: Target::Once(id) }
+        Posted { looper, kind: PostedKind::Once(id) }
     }
 
     pub(crate) fn repeating(looper: LooperId, repetition: Arc<Repetition>) -> Posted {
-        Posted { looper, target: Target::Repeating(repetition) }
+        Posted { looper, kind: PostedKind::Repeating(repetition) }
     }
 }
 
 impl<M> Posted<M> {
     #[inline]
     pub(crate) fn sent(looper: LooperId, id: MessageId, of: Of<M>) -> Posted<M> {
-        Posted { looper, target: Target::Sent(id, of) }
+        Posted { looper, kind: PostedKind::Sent(id, of) }
     }
 
     /// Whether it waits to run: exact at the moment of the call.
@@ -70,9 +70,9 @@ impl<M> Posted<M> {
     /// One that is running is not pending, nor is one of [`post_every`](crate::Looper::post_every) while it runs.
     #[must_use]
     pub fn is_pending(&self) -> bool {
-        let id = match &self.target {
-            Target::Once(id) | Target::Sent(id, _) => Some(*id),
-            Target::Repeating(repetition) => repetition.next(),
+        let id = match &self.kind {
+            PostedKind::Once(id) | PostedKind::Sent(id, _) => Some(*id),
+            PostedKind::Repeating(repetition) => repetition.next(),
         };
         id.and_then(|id| local::with_looper(self.looper, |shared| shared.is_pending(id))).unwrap_or(false)
     }
@@ -97,14 +97,14 @@ impl<M: 'static> Posted<M> {
     }
 
     fn cancel_on(&self, shared: &Shared) -> bool {
-        let (taken, kept) = match &self.target {
-            Target::Once(id) => {
+        let (taken, kept) = match &self.kind {
+            PostedKind::Once(id) => {
                 let taken = shared.cancel(*id);
                 let kept = taken.is_some();
                 (taken, kept)
             }
-            Target::Repeating(repetition) => repetition.cancel(shared),
-            Target::Sent(id, of) => {
+            PostedKind::Repeating(repetition) => repetition.cancel(shared),
+            PostedKind::Sent(id, of) => {
                 return cancelled::drop_cancelled(shared, *of, shared.cancel(*id)) > 0;
             }
         };
@@ -121,7 +121,7 @@ impl<M: 'static> Posted<M> {
 
 impl<M> Clone for Posted<M> {
     fn clone(&self) -> Self {
-        Posted { looper: self.looper, target: self.target.clone() }
+        Posted { looper: self.looper, kind: self.kind.clone() }
     }
 }
 

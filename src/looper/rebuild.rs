@@ -8,7 +8,7 @@ use crate::{
     mem::{log, slots::Key},
 };
 
-/// How many strays are remembered at most. More dead fds than that are not to be expected in one set.
+/// How many stale keys are remembered at most. More dead fds than that are not to be expected in one set.
 const MEMORY: usize = 65_536;
 
 /// Events of registrations that are gone.
@@ -16,7 +16,7 @@ const MEMORY: usize = 65_536;
 /// One may be left over from before its registration ended. One that comes back belongs to an fd that was closed while
 /// a duplicate keeps it in the epoll set.
 #[derive(Debug)]
-pub(super) struct Strays {
+pub(super) struct StaleKeys {
     seen: HashSet<Key>,
     /// How many the present wait has reported.
     count: usize,
@@ -26,14 +26,14 @@ pub(super) struct Strays {
     patience: u32,
 }
 
-impl Default for Strays {
+impl Default for StaleKeys {
     fn default() -> Self {
-        Strays { seen: HashSet::new(), count: 0, returned: 0, patience: 1 }
+        StaleKeys { seen: HashSet::new(), count: 0, returned: 0, patience: 1 }
     }
 }
 
-impl Strays {
-    /// Notes a stray.
+impl StaleKeys {
+    /// Notes a stale key.
     pub(super) fn note(&mut self, key: Key) {
         if self.seen.len() >= MEMORY {
             self.seen.clear();
@@ -42,7 +42,7 @@ impl Strays {
         self.returned += u32::from(!self.seen.insert(key));
     }
 
-    /// Ends a wait; whether it has reported any. A dead fd is always ready: after a wait without a stray there is none
+    /// Ends a wait; whether it has reported any. A dead fd is always ready: after a wait without a stale key there is none
     /// in the set.
     fn end_wait(&mut self) -> bool {
         let has_reported = mem::take(&mut self.count) > 0;
@@ -60,13 +60,13 @@ impl Strays {
 }
 
 impl Looper {
-    /// Makes the epoll set anew if strays have come back. Where that fails, and they were all that a sleep has brought,
+    /// Makes the epoll set anew if stale keys have come back. Where that fails, and they were all that a sleep has brought,
     /// the thread rests for a moment, since they would end the next one at once.
-    pub(super) fn deal_with_strays(&self, brought_nothing: bool) {
+    pub(super) fn deal_with_stale_keys(&self, brought_nothing: bool) {
         let (rests, due) = {
-            let mut strays = self.core.strays.borrow_mut();
-            let has_reported = strays.end_wait();
-            (has_reported && brought_nothing && strays.is_stuck(), strays.returned >= strays.patience)
+            let mut stale_keys = self.core.stale_keys.borrow_mut();
+            let has_reported = stale_keys.end_wait();
+            (has_reported && brought_nothing && stale_keys.is_stuck(), stale_keys.returned >= stale_keys.patience)
         };
         if rests {
             self.core.poller.borrow().rest();
@@ -79,13 +79,13 @@ impl Looper {
         }
         match self.rebuild() {
             Ok(dead) => {
-                self.core.strays.replace(Strays::default());
+                self.core.stale_keys.replace(StaleKeys::default());
                 self.core.rebuilt.set(true);
                 self.core.local.sources.drop_stale(&self.shared().fds, dead);
             }
             Err(error) => {
-                let patience = self.core.strays.borrow().patience.saturating_mul(2);
-                self.core.strays.replace(Strays { patience, ..Strays::default() });
+                let patience = self.core.stale_keys.borrow().patience.saturating_mul(2);
+                self.core.stale_keys.replace(StaleKeys { patience, ..StaleKeys::default() });
                 log::warn!("an fd that was closed under its registration keeps {} busy: {error}", self.shared().label);
             }
         }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use crate::{
-    core::looking,
+    core::predicate,
     error::{Misuse, OsError},
     looper::{Looper, builder::LooperBuilder, handle::LooperHandle},
     mem::drop::drop_quietly,
@@ -129,7 +129,7 @@ impl HandlerThread {
         if self.handle.is_current() {
             return Err(JoinError::Io(Misuse::JoinsItself.into()));
         }
-        if looking::is_looking() {
+        if predicate::in_predicate() {
             return Err(JoinError::Io(Misuse::CallInPredicate.into()));
         }
         match self.thread.take().map(JoinHandle::join) {
@@ -155,7 +155,7 @@ impl Drop for HandlerThread {
         let can_end = self.handle.wake().is_ok();
         if can_end
             && !self.handle.is_current()
-            && !looking::is_looking()
+            && !predicate::in_predicate()
             && let Err(panic) = thread.join()
         {
             drop_quietly(panic);

@@ -181,15 +181,15 @@ impl Looper {
             let may_block = self.prepare_sleep_until(deadline)?;
             let ready = self.wait(may_block, turn)?;
             let had_events = !ready.is_empty();
-            let had_chores = self.core.local.tidy();
+            let had_cleanup = self.core.local.tidy();
             turn.messages += self.run_messages(self.core.budget - turn.messages);
             self.serve_fds(ready, turn);
             let is_revived = self.end_trials();
-            self.deal_with_strays(may_block && !turn.names_something());
+            self.deal_with_stale_keys(may_block && !turn.names_something());
             self.tell_notices();
             // A callback may have forked.
             self.shared().check_process()?;
-            self.count_wake(may_block && !had_events && !had_chores, turn, deadline);
+            self.count_wake(may_block && !had_events && !had_cleanup, turn, deadline);
             let has_something = self.core.woken.get() || self.core.rebuilt.get() || turn.names_something();
             if has_something || (self.has_passed(deadline) && !is_revived) {
                 break;
@@ -321,7 +321,7 @@ impl Looper {
     fn follow(&self, key: Key, claim: Claim) -> Option<Served> {
         match claim {
             Claim::Serve(served) => return Some(served),
-            Claim::Gone => self.core.strays.borrow_mut().note(key),
+            Claim::Gone => self.core.stale_keys.borrow_mut().note(key),
             Claim::Died(registration) => {
                 self.core.local.sources.drop_stale(&self.shared().fds, vec![(key, registration)]);
             }
@@ -392,7 +392,7 @@ impl Looper {
         } else {
             let shared = self.shared();
             let next = match turn.messages {
-                0 if shared.is_calm(self.core.here) => None,
+                0 if shared.has_nothing_queued(self.core.here) => None,
                 _ => shared.next_place(),
             };
             turn.more = self.is_due(next);

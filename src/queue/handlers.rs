@@ -208,7 +208,7 @@ impl Handlers {
 
     /// Notes that the message `id` was taken out, and tells whose it is. `token` tells its token.
     #[inline(always)]
-    pub(super) fn note_end(&mut self, address: Address, id: impl FnOnce() -> MessageId, token: Option<Token>) -> Next {
+    pub(super) fn detach(&mut self, address: Address, id: impl FnOnce() -> MessageId, token: Option<Token>) -> Next {
         let Some(target) = address.target() else {
             return Next::Closure;
         };

@@ -187,7 +187,7 @@ impl<C> Queue<C> {
 
     /// Whether there is nothing.
     #[inline]
-    pub(crate) fn is_calm(&self) -> bool {
+    pub(crate) fn has_nothing_queued(&self) -> bool {
         self.is_plain && self.synchronous.ready.is_empty()
     }
 
@@ -281,7 +281,7 @@ impl<C> Queue<C> {
             *details = Some(Details::of(message, when, None));
         }
         self.account.begun.add(1);
-        self.handlers.note_end(message.address, || MessageId::plain(message.seq), None)
+        self.handlers.detach(message.address, || MessageId::plain(message.seq), None)
     }
 
     #[inline(never)]
@@ -318,7 +318,7 @@ impl<C> Queue<C> {
         }
         let address = message.address;
         self.account.begun.add(1);
-        let next = self.handlers.note_end(address, || head.id, extra.token);
+        let next = self.handlers.detach(address, || head.id, extra.token);
         self.look_whether_plain();
         next
     }
@@ -421,7 +421,7 @@ impl<C> Queue<C> {
             message
         };
         let extra = self.take_extra(id.seq);
-        let taken = self.handlers.note_end(message.address, || id, extra.token);
+        let taken = self.handlers.detach(message.address, || id, extra.token);
         let ends_target = matches!(taken, Next::LastMessage(_));
         Some(Taken { body: message.body, is_handlers: taken != Next::Closure, ends_target })
     }

@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     core::{
-        item::{Arrival, Leftover},
+        item::{Arrival, PendingDrop},
         local,
         shared::Shared,
     },
@@ -85,7 +85,7 @@ impl Drop for NextIdle {
     fn drop(&mut self) {
         if let Some((id, _)) = self.added.take() {
             // Without a home, it was dropped with that.
-            _ = local::drop_at_home(&self.shared, Leftover::Idle(id));
+            _ = local::drop_at_home(&self.shared, PendingDrop::Idle(id));
         }
     }
 }

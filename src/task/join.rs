@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     core::{
-        item::Leftover,
+        item::PendingDrop,
         local::{self, Local},
         tasks::header::{Answer, Ended, Header},
     },
@@ -67,7 +67,7 @@ impl<T: 'static> Task<T> {
         let taken = shared.cancel(self.first);
         if let Some(key) = self.header.key() {
             // Without a home, it was dropped with that.
-            _ = local::drop_at_home(shared, Leftover::Task(key));
+            _ = local::drop_at_home(shared, PendingDrop::Task(key));
         }
         drop_each(taken);
         true

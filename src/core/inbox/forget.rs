@@ -5,7 +5,7 @@ use super::*;
 impl<C> Inbox<C> {
     /// Forgets what was left: it is neither run nor dropped.
     pub(crate) fn forget(&mut self) {
-        let Left { mail, arrivals, leftovers, .. } = self.left.get_mut();
-        mem::forget((mem::take(mail), mem::take(arrivals), mem::take(leftovers)));
+        let Left { mail, arrivals, pending_drops, .. } = self.left.get_mut();
+        mem::forget((mem::take(mail), mem::take(arrivals), mem::take(pending_drops)));
     }
 }

@@ -30,7 +30,7 @@ use std::{
 };
 
 use crate::{
-    core::item::{Arrival, Leftover},
+    core::item::{Arrival, PendingDrop},
     error::RejectReason,
     queue::{
         account::{Account, Tally},
@@ -47,7 +47,7 @@ const MAIL: u32 = 1;
 const WOKEN: u32 = 2;
 /// There is something to tidy up at home, which is no message and no `wake()`. Set and taken back under the lock, or
 /// set for something that the queue has.
-const CHORES: u32 = 4;
+const CLEANUP: u32 = 4;
 /// The looper sleeps, and its wake is not on the way. Set by the looper alone.
 const ASLEEP: u32 = 8;
 /// Nothing is accepted any more. Set once, under the lock.
@@ -85,7 +85,7 @@ struct Left<C: 'static> {
     /// What other threads have made for the looper's thread to keep.
     arrivals: Vec<Arrival>,
     /// What other threads have ended and the looper's thread has to drop.
-    leftovers: Vec<Leftover>,
+    pending_drops: Vec<PendingDrop>,
     /// How many messages were posted through the inbox.
     posted: i64,
     /// A barrier stands: what is posted from now on is behind it, and wakes nobody.
@@ -104,9 +104,9 @@ pub(crate) struct Wakes {
 
 /// What there is to tidy up at home.
 #[derive(Debug)]
-pub(crate) struct Chores {
+pub(crate) struct Cleanup {
     pub(crate) arrivals: Vec<Arrival>,
-    pub(crate) leftovers: Vec<Leftover>,
+    pub(crate) pending_drops: Vec<PendingDrop>,
 }
 
 /// Whether the eventfd has to be written, by whoever holds this, after unlocking.
@@ -126,7 +126,7 @@ impl<C> Inbox<C> {
             mail: Batches::default(),
             latest: Moment::EARLIEST,
             arrivals: Vec::new(),
-            leftovers: Vec::new(),
+            pending_drops: Vec::new(),
             posted: 0,
             is_barred: false,
             closed: None,
@@ -159,18 +159,18 @@ impl<C> Inbox<C> {
     }
 
     /// Notes that there is something to tidy up at home.
-    pub(crate) fn leave_chores(&self) -> Signal {
-        self.counted(self.set_flag(CHORES, Moment::FRONT))
+    pub(crate) fn request_cleanup(&self) -> Signal {
+        self.counted(self.set_flag(CLEANUP, Moment::FRONT))
     }
 
     /// Leaves something that has to be dropped at home; gives it back if there is no home any more.
-    pub(crate) fn leave(&self, leftover: Leftover) -> Result<Signal, Leftover> {
+    pub(crate) fn leave(&self, pending_drop: PendingDrop) -> Result<Signal, PendingDrop> {
         let mut left = self.left.lock();
         if left.closed == Some(RejectReason::Dropped) {
-            return Err(leftover);
+            return Err(pending_drop);
         }
-        left.leftovers.push(leftover);
-        Ok(self.counted(self.set_flag(CHORES, Moment::FRONT)))
+        left.pending_drops.push(pending_drop);
+        Ok(self.counted(self.set_flag(CLEANUP, Moment::FRONT)))
     }
 
     /// Wakes the looper if it sleeps past `when`, for something that it finds when it looks.
@@ -249,7 +249,7 @@ impl<C> Inbox<C> {
             return None;
         }
         left.closed = Some(reason);
-        Some(self.counted(self.set_flag(CLOSED | CHORES, Moment::FRONT)))
+        Some(self.counted(self.set_flag(CLOSED | CLEANUP, Moment::FRONT)))
     }
 
     /// Refuses messages for good, because the looper is dropped.
@@ -265,7 +265,7 @@ impl<C> Inbox<C> {
 
     /// Whether no message was left, nothing is refused, nobody sleeps, and nobody watches.
     #[inline]
-    pub(crate) fn is_quiet(&self) -> bool {
+    pub(crate) fn allows_fast_post(&self) -> bool {
         self.state.load(Acquire) & (MAIL | CLOSED | ASLEEP | WATCHED) == 0
     }
 
@@ -295,7 +295,7 @@ impl<C> Inbox<C> {
 
     /// Whether anything was left for the looper.
     pub(crate) fn has_something(&self) -> bool {
-        self.state.load(Acquire) & (MAIL | WOKEN | CHORES) != 0
+        self.state.load(Acquire) & (MAIL | WOKEN | CLEANUP) != 0
     }
 
     /// Whether the looper sleeps, in a poll or between the polls of its host, so that posts may have to wake it.
@@ -315,21 +315,21 @@ impl<C> Inbox<C> {
 
     /// Takes what there is to tidy up, if there is anything.
     #[inline]
-    pub(crate) fn take_chores(&self) -> Option<Chores> {
-        if self.state.load(Acquire) & CHORES == 0 { None } else { Some(self.take_all_chores()) }
+    pub(crate) fn take_cleanup(&self) -> Option<Cleanup> {
+        if self.state.load(Acquire) & CLEANUP == 0 { None } else { Some(self.take_all_cleanup()) }
     }
 
     #[cold]
-    fn take_all_chores(&self) -> Chores {
+    fn take_all_cleanup(&self) -> Cleanup {
         let mut left = self.left.lock();
-        self.state.fetch_and(!CHORES, AcqRel);
-        Chores { arrivals: mem::take(&mut left.arrivals), leftovers: mem::take(&mut left.leftovers) }
+        self.state.fetch_and(!CLEANUP, AcqRel);
+        Cleanup { arrivals: mem::take(&mut left.arrivals), pending_drops: mem::take(&mut left.pending_drops) }
     }
 
     /// Takes what other threads have left, and lets it count as something to tidy up all the same.
-    pub(crate) fn take_left(&self) -> Chores {
+    pub(crate) fn take_left(&self) -> Cleanup {
         let mut left = self.left.lock();
-        Chores { arrivals: mem::take(&mut left.arrivals), leftovers: mem::take(&mut left.leftovers) }
+        Cleanup { arrivals: mem::take(&mut left.arrivals), pending_drops: mem::take(&mut left.pending_drops) }
     }
 
     /// Takes what other threads have made for the looper's thread to keep.
@@ -343,7 +343,7 @@ impl<C> Inbox<C> {
     pub(crate) fn prepare_sleep(&self, until: Moment) -> bool {
         self.asleep_until.store(until.as_nanos(), Relaxed);
         let mut state = self.state.load(Relaxed);
-        while state & (MAIL | WOKEN | CHORES) == 0 {
+        while state & (MAIL | WOKEN | CLEANUP) == 0 {
             match self.state.compare_exchange_weak(state, state | ASLEEP, AcqRel, Relaxed) {
                 Ok(_) => return true,
                 Err(changed) => state = changed,
@@ -427,7 +427,7 @@ impl<C> Open<'_, C> {
     /// Leaves something for the looper's thread to keep.
     pub(crate) fn admit(mut self, arrival: Arrival) -> Signal {
         self.left.arrivals.push(arrival);
-        self.inbox.counted(self.inbox.set_flag(CHORES, Moment::FRONT))
+        self.inbox.counted(self.inbox.set_flag(CLEANUP, Moment::FRONT))
     }
 }
 

@@ -88,9 +88,9 @@ fn c1_the_looper_does_not_settle_over_something_left() {
     assert_eq!(inbox.wake(), Signal::Saved);
     assert!(!inbox.prepare_sleep(Moment::NEVER));
     inbox.awake();
-    assert_eq!(inbox.leave_chores(), Signal::Saved);
+    assert_eq!(inbox.request_cleanup(), Signal::Saved);
     assert!(!inbox.prepare_sleep(Moment::NEVER));
-    assert!(inbox.take_chores().is_some());
+    assert!(inbox.take_cleanup().is_some());
     assert!(inbox.prepare_sleep(Moment::NEVER));
 }
 

@@ -31,7 +31,7 @@ impl Shared {
         let Some(ours) = self.ours() else {
             return;
         };
-        let mut queue = self.raw_queue(ours);
+        let mut queue = self.lock_queue(ours);
         if !queue.remove_barrier(place) {
             return;
         }
@@ -41,7 +41,7 @@ impl Shared {
         let due = queue.next_due();
         let signal = match due {
             // Also one that is about to sleep has to look again.
-            _ if queue.ends_await() => self.inbox.leave_chores(),
+            _ if queue.ends_await() => self.inbox.request_cleanup(),
             Some(due) => self.inbox.wake_for(due),
             None => Signal::Saved,
         };
@@ -52,7 +52,7 @@ impl Shared {
     /// Notices the barriers that have stood for too long, each once.
     pub(crate) fn report_barriers(&self) {
         let now = self.clock.now();
-        let overdue = self.with_raw_queue(|queue| queue.report_barriers(now, self.barrier_alarm));
+        let overdue = self.with_queue_alone(|queue| queue.report_barriers(now, self.barrier_alarm));
         for place in overdue {
             self.notices.add(Notice::OverdueBarrier { place, age: self.barrier_alarm });
         }

@@ -34,21 +34,21 @@ impl Shared {
     /// Locks the queue as it is now, mail included.
     #[inline]
     pub(super) fn queue(&self, ours: Ours) -> Guard<'_, Queue<Looper>> {
-        let mut queue = self.raw_queue(ours);
+        let mut queue = self.lock_queue(ours);
         self.collect(&mut queue);
         queue
     }
 
     /// Locks the queue as it is.
     #[inline]
-    pub(super) fn raw_queue(&self, _: Ours) -> Guard<'_, Queue<Looper>> {
+    pub(super) fn lock_queue(&self, _: Ours) -> Guard<'_, Queue<Looper>> {
         self.queue.lock()
     }
 
     /// Runs `look` on the queue without the mail. A forked child has an empty one.
-    pub(crate) fn with_raw_queue<R: Default>(&self, look: impl FnOnce(&mut Queue<Looper>) -> R) -> R {
+    pub(crate) fn with_queue_alone<R: Default>(&self, look: impl FnOnce(&mut Queue<Looper>) -> R) -> R {
         match self.ours() {
-            Some(ours) => look(&mut self.raw_queue(ours)),
+            Some(ours) => look(&mut self.lock_queue(ours)),
             None => R::default(),
         }
     }

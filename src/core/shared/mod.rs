@@ -209,7 +209,7 @@ impl Shared {
             return Some(taken);
         }
         queue.drop_at_home(mem::take(&mut taken.body));
-        let signal = self.inbox.leave_chores();
+        let signal = self.inbox.request_cleanup();
         drop(queue);
         self.signal_if(signal);
         Some(taken)
@@ -223,7 +223,7 @@ impl Shared {
         let thread = current_thread().id();
         loop {
             let seen = *self.releases.lock();
-            let mut queue = self.raw_queue(ours);
+            let mut queue = self.lock_queue(ours);
             match queue.hold(id, thread) {
                 Hold::Held => return queue.body(id).map(mem::take),
                 Hold::Gone | Hold::Mine => return None,
@@ -249,7 +249,7 @@ impl Shared {
         let Some(ours) = self.ours() else {
             return (false, None, Some(body));
         };
-        let mut queue = self.raw_queue(ours);
+        let mut queue = self.lock_queue(ours);
         let is_pending = queue.contains(id);
         let removed = if remove { queue.cancel(id) } else { None };
         let left = match queue.body(id) {
@@ -260,7 +260,7 @@ impl Shared {
             None => Some(body),
         };
         let is_awaited = queue.release(id);
-        let signal = if is_awaited { self.inbox.leave_chores() } else { Signal::Saved };
+        let signal = if is_awaited { self.inbox.request_cleanup() } else { Signal::Saved };
         drop(queue);
         *self.releases.lock() += 1;
         self.released.notify_all();
@@ -305,7 +305,7 @@ impl Shared {
             return 0;
         };
         tally.try_pending().unwrap_or_else(|| {
-            let _queue = self.raw_queue(ours);
+            let _queue = self.lock_queue(ours);
             tally.pending()
         })
     }
@@ -320,14 +320,14 @@ impl Shared {
             return MessageCounts::default();
         };
         self.account.try_report().unwrap_or_else(|| {
-            let _queue = self.raw_queue(ours);
+            let _queue = self.lock_queue(ours);
             self.account.report()
         })
     }
 
     /// Takes what a quit has given up.
     pub(crate) fn take_dropped(&self) -> Dropped<Looper> {
-        self.ours().map_or_else(Dropped::default, |ours| self.raw_queue(ours).take_dropped())
+        self.ours().map_or_else(Dropped::default, |ours| self.lock_queue(ours).take_dropped())
     }
 
     /// Makes the next poll return at once, or the present one.
@@ -384,7 +384,7 @@ impl Shared {
             return;
         };
         self.fds.close(RejectReason::Quit);
-        let mut queue = self.raw_queue(ours);
+        let mut queue = self.lock_queue(ours);
         let Some(signal) = self.inbox.close(RejectReason::Quit) else {
             return;
         };

@@ -76,7 +76,7 @@ impl Shared {
             return Err(value);
         }
         let mut queue = self.queue.lock_here(here);
-        if !queue.is_plain_and_fresh() || !self.inbox.is_quiet() {
+        if !queue.is_plain_and_fresh() || !self.inbox.allows_fast_post() {
             return Err(value);
         }
         self.account.own.add(1);
@@ -130,7 +130,7 @@ impl Shared {
         if post.is_plain() && !self.is_watched() {
             self.leave_in_inbox(post, value, fill)
         } else {
-            self.leave_in_queue(self.raw_queue(ours), post, value, (&self.account.visiting, ANYWHERE), fill)
+            self.leave_in_queue(self.lock_queue(ours), post, value, (&self.account.visiting, ANYWHERE), fill)
         }
     }
 

@@ -11,13 +11,13 @@ impl Shared {
     /// Whether nothing is pending and no barrier stands. That is what most turns find that serve fds, so to find it costs
     /// little; `false` where it would cost more.
     #[inline]
-    pub(crate) fn is_calm(&self, here: Here) -> bool {
-        self.is_inherited() || self.is_calm_at(&self.queue.lock_here(here))
+    pub(crate) fn has_nothing_queued(&self, here: Here) -> bool {
+        self.is_inherited() || self.has_nothing_queued_in(&self.queue.lock_here(here))
     }
 
     #[inline]
-    fn is_calm_at(&self, queue: &Queue<Looper>) -> bool {
-        queue.is_calm() && !self.inbox.has_mail()
+    fn has_nothing_queued_in(&self, queue: &Queue<Looper>) -> bool {
+        queue.has_nothing_queued() && !self.inbox.has_mail()
     }
 
     /// The place of the first message that may run, and when a barrier will have stood for too long.
@@ -25,7 +25,7 @@ impl Shared {
     pub(crate) fn next_stops(&self, here: Here) -> (Option<Place>, Option<Moment>) {
         if !self.is_inherited() {
             let mut queue = self.queue.lock_here(here);
-            if self.is_calm_at(&queue) {
+            if self.has_nothing_queued_in(&queue) {
                 queue.is_fresh = false;
                 return (None, None);
             }

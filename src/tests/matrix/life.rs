@@ -27,7 +27,7 @@ pub(super) fn live(world: &World) {
         assert!(made.is_ok() || world.kernel.open_objects() == 0, "nothing of one that failed stays open");
         made
     });
-    let life = Life { world, looper: &looper };
+    let life = EndOnDrop { world, looper: &looper };
 
     life.work_at_home();
     life.watch();
@@ -51,12 +51,12 @@ pub(super) fn live(world: &World) {
     world.count_log();
 }
 
-struct Life<'a> {
+struct EndOnDrop<'a> {
     world: &'a World,
     looper: &'a Looper,
 }
 
-impl Life<'_> {
+impl EndOnDrop<'_> {
     /// Polls until `is_done`, as no fault may keep it from being.
     #[track_caller]
     fn poll_until(&self, is_done: impl Fn() -> bool) -> Turn {
@@ -90,7 +90,7 @@ impl Life<'_> {
         self.poll_until(|| has_acted.load(Relaxed))
     }
 
-    /// As [`while_asleep`](Life::while_asleep), on a thread of its own.
+    /// As [`while_asleep`](EndOnDrop::while_asleep), on a thread of its own.
     #[track_caller]
     fn on_another_thread(&self, action: impl FnOnce(&World, &LooperHandle) + Send + 'static) {
         self.while_asleep(|world, handle| {
@@ -101,7 +101,7 @@ impl Life<'_> {
 
     /// Posts of all kinds, labels, cancelling, a barrier and idle handlers.
     fn work_at_home(&self) {
-        let Life { world, looper } = self;
+        let EndOnDrop { world, looper } = self;
         world.accept(looper.post(world.note()));
         world.accept(looper.post_delayed(ms(3), world.note()));
         world.accept(looper.post_at(looper.now(), world.note()));
@@ -144,7 +144,7 @@ impl Life<'_> {
 
     /// Registrations of all kinds, added, changed, replaced and removed at home, in callbacks and from afar.
     fn watch(&self) {
-        let Life { world, looper } = self;
+        let EndOnDrop { world, looper } = self;
         let second = Rc::new(RefCell::new(None));
         let (inner, adding) = (World::clone(world), second.clone());
         let first = self.add(Interest::INPUT, move |looper, _| {
@@ -193,7 +193,7 @@ impl Life<'_> {
 
     /// What other threads do while the looper sleeps: posts, calls, wakes, fds, barriers, idle handlers, questions.
     fn work_from_afar(&self) {
-        let Life { world, looper } = self;
+        let EndOnDrop { world, looper } = self;
         self.on_another_thread(|world, handle| {
             // Each question has the looper's thread make a fence.
             assert!((0..10).all(|_| handle.is_empty()));
@@ -239,7 +239,7 @@ impl Life<'_> {
     }
 
     fn watch_from_afar(&self) {
-        let Life { world, .. } = self;
+        let EndOnDrop { world, .. } = self;
         let (sender, receiver) = mpsc::channel();
         let count = Arc::new(AtomicUsize::new(0));
         let counting = count.clone();
@@ -275,7 +275,7 @@ impl Life<'_> {
 
     /// Another loop hosts the looper.
     fn be_hosted(&self) {
-        let Life { world, looper } = self;
+        let EndOnDrop { world, looper } = self;
         let host = looper.as_raw_fd();
         world.accept(looper.post(world.note()));
         world.accept(looper.handle().post_delayed(ms(1), world.note()));
@@ -291,7 +291,7 @@ impl Life<'_> {
 
     /// F7: an fd dies under its registration while a duplicate keeps it in the epoll set.
     fn lose_an_fd(&self) {
-        let Life { world, looper } = self;
+        let EndOnDrop { world, looper } = self;
         let objects = world.kernel.open_objects();
         // Without an fd of its own, the host has the looper's set, which can then not be replaced.
         let can_rebuild = objects == OWN_OBJECTS + 1;
@@ -322,7 +322,7 @@ impl Life<'_> {
 
     /// F8: an fd that does nothing but hang up is muted, and watched again when it is repolled.
     fn hang_up(&self) {
-        let Life { world, looper } = self;
+        let EndOnDrop { world, looper } = self;
         let calls = Rc::new(Cell::new(0));
         let count = calls.clone();
         let source = self.add(Interest::INPUT, move |_, _| {
@@ -341,7 +341,7 @@ impl Life<'_> {
 
     /// What a control wants to be seen.
     fn go_wrong(&self) {
-        let Life { world, looper } = self;
+        let EndOnDrop { world, looper } = self;
         match world.flaw {
             Some(Flaw::Leak) => world.leave_open(),
             Some(Flaw::Lose) => {
@@ -355,7 +355,7 @@ impl Life<'_> {
 
     /// Runs until it quits safely, with something left. Gives that.
     fn run(&self) -> Posted {
-        let Life { world, looper } = self;
+        let EndOnDrop { world, looper } = self;
         let kept = self.add(Interest::INPUT, |_, _| FdNext::Keep);
         drop(kept);
         world.accept(looper.post(world.note()));
@@ -373,7 +373,7 @@ impl Life<'_> {
 
     /// Has quit, and refuses.
     fn be_over(&self) {
-        let Life { world, looper } = self;
+        let EndOnDrop { world, looper } = self;
         assert!(looper.post(|_| ()).is_err_and(|refused| refused.reason() == RejectReason::Quit));
         let refused = looper.add_ident(world.source(), Interest::INPUT, 1).expect_err("it has quit");
         assert_eq!(refused.error().kind(), io::ErrorKind::BrokenPipe);
