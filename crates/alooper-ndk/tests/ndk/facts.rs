@@ -137,7 +137,7 @@ fn a_timeout_of_zero_does_not_wait() {
     let (told, took) = timed(|| poll_once(0));
 
     assert_eq!(told.code, ALOOPER_POLL_TIMEOUT);
-    assert!(took < ms(1000), "{took:?}");
+    assert!(took < ms(10_000), "{took:?}");
 }
 
 #[test]
