@@ -7,6 +7,8 @@ use std::{
     process::{Command, Output},
 };
 
+use crate::support::skipped;
+
 const GAME: &str = "touches 3, readings 4, screenshots 1\n";
 const THROWS: &str = "thrown 102, drained 1, counted 1\n";
 const LATER: &str = "\
@@ -92,7 +94,7 @@ fn has_address_sanitizer() -> bool {
 /// Builds a program in all ways, and compares what it prints.
 fn prints(source: &str, expected: &str) {
     if !exists("cc") || (source.ends_with(".cpp") && !exists("c++")) {
-        println!("skipped: there is no compiler for {source}");
+        skipped(&format!("there is no compiler for {source}"));
         return;
     }
     for under in [Under::Nothing, Under::Valgrind, Under::AddressSanitizer] {
@@ -102,7 +104,7 @@ fn prints(source: &str, expected: &str) {
             Under::AddressSanitizer => has_address_sanitizer(),
         };
         if !is_there {
-            println!("skipped: {under:?} is not installed");
+            skipped(&format!("{under:?} is not installed"));
             continue;
         }
         for link in [Link::Static, Link::Shared] {
@@ -142,7 +144,7 @@ fn functions_that_run_later() {
 #[test]
 fn cmake_builds_the_clients_with_the_name_that_an_ndk_build_uses() {
     if ["cmake", "ctest", "pkg-config", "c++"].iter().any(|program| !exists(program)) {
-        println!("skipped: CMake, pkg-config or a compiler is not installed");
+        skipped("CMake, pkg-config or a compiler is not installed");
         return;
     }
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cmake");

@@ -9,6 +9,8 @@ use std::{
 
 use alooper_ndk::*;
 
+use crate::support::skipped;
+
 fn read(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
 }
@@ -74,7 +76,7 @@ fn the_constants_have_the_ndks_numbers_in_rust_and_in_c() {
         compiler.args(["-fsyntax-only", "-Wall", "-Wextra", "-pedantic", "-Werror", "-x", language]);
         compiler.arg(format!("-std={standard}")).arg("-I").arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("include"));
         let Ok(mut child) = compiler.arg("-").stdin(Stdio::piped()).spawn() else {
-            println!("skipped: there is no compiler for {language}");
+            skipped(&format!("there is no compiler for {language}"));
             continue;
         };
         std::io::Write::write_all(&mut child.stdin.take().unwrap(), code.as_bytes()).unwrap();

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
+use crate::support::skipped;
+
 fn read(path: impl AsRef<Path>) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
@@ -18,7 +20,7 @@ fn tests_of(file: &str) -> BTreeSet<String> {
 fn every_fact_of_the_page_has_its_test_and_every_test_its_fact() {
     // It is not in the package.
     if !Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/ndk.md").exists() {
-        println!("skipped: the page is not here");
+        skipped("the page is not here");
         return;
     }
     let page = read("../../docs/ndk.md");
