@@ -3,8 +3,8 @@
 //!
 //! A page is a chapter, whose programs are the binaries of this crate, or a how-to page, whose programs are its
 //! examples. `<!-- code: PROGRAM MARK -->` stands before the code between `// [MARK]` and `// [/MARK]`, and a `console`
-//! block has commands and what they print. After a change, `GUIDE_BLESS=1 cargo test -p alooper-guide` writes both into
-//! the text. Read then what it has written.
+//! block has commands and what they print. `<!-- kernel: FILE MARK -->` does the same for files of guide/kernel. After a
+//! change, `GUIDE_BLESS=1 cargo test -p alooper-guide` writes all of it into the text. Read then what it has written.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,6 +21,9 @@ use std::{
 const COMMAND: &str = "$ cargo run -q -p alooper-guide --";
 /// What stands before a program's code, with the program and the mark.
 const CODE: &str = "<!-- code: ";
+/// What stands before what a file of guide/kernel has: its name, and a mark if it is code. Nothing is run for it here:
+/// guide/kernel/run compares the output with what a virtual machine prints.
+const KERNEL: &str = "<!-- kernel: ";
 /// The two kinds of programs, each with the folder of its code and that of what cargo makes of it.
 const KINDS: [(&str, &str, &str); 2] = [("bin", "src/bin", "."), ("example", "examples", "examples")];
 /// A program that cannot show its subject on this kernel prints this first.
@@ -56,7 +59,7 @@ impl Page {
 
     /// What it shows of the programs, in its order: commands, and which code.
     fn shows(&self) -> Vec<&str> {
-        self.text.lines().filter(|line| line.starts_with(COMMAND) || line.starts_with(CODE)).collect()
+        self.text.lines().filter(|line| [COMMAND, CODE, KERNEL].iter().any(|begin| line.starts_with(begin))).collect()
     }
 
     /// The text as it has to be.
@@ -75,6 +78,11 @@ impl Page {
                 put("```rust");
                 excerpt(program, mark).iter().for_each(|line| put(line));
                 lines.by_ref().find(|line| *line == "```").expect("the end of the code");
+                put("```");
+            } else if let Some(shown) = line.strip_prefix(KERNEL).and_then(|line| line.strip_suffix(" -->")) {
+                put(lines.next().filter(|line| line.starts_with("```")).expect("a block"));
+                of_kernel(shown).iter().for_each(|line| put(line));
+                lines.by_ref().find(|line| *line == "```").expect("the end of the block");
                 put("```");
             } else if line == "```console" {
                 let block: Vec<&str> = lines.by_ref().take_while(|line| *line != "```").collect();
@@ -159,24 +167,38 @@ fn run(Command { kind, program, arguments }: &Command<'_>) -> String {
 
 /// The code of a program between two marks, without other marks, and as far to the left as it goes.
 fn excerpt(program: &str, mark: &str) -> Vec<String> {
-    let code = source(program);
-    let (begin, end) = (format!("// [{mark}]"), format!("// [/{mark}]"));
-    let is_mark = |line: &str| mark_of(line).is_some();
+    marked(&source(program), mark)
+}
+
+/// What a page shows of guide/kernel: a whole file, or what is marked in one.
+fn of_kernel(shown: &str) -> Vec<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernel");
+    match shown.split_once(' ') {
+        Some((file, mark)) => marked(&read(folder.join(file)), mark),
+        None => read(folder.join(shown)).lines().map(str::to_owned).collect(),
+    }
+}
+
+fn marked(code: &str, mark: &str) -> Vec<String> {
+    let is = |line: &str, name: &str| mark_of(line).is_some_and(|mark| mark == name);
+    let end = format!("/{mark}");
     let lines: Vec<&str> = code
         .lines()
-        .skip_while(|line| line.trim() != begin)
+        .skip_while(|line| !is(line, mark))
         .skip(1)
-        .take_while(|line| line.trim() != end)
-        .filter(|line| !is_mark(line))
+        .take_while(|line| !is(line, &end))
+        .filter(|line| mark_of(line).is_none())
         .collect();
-    assert!(!lines.is_empty() && code.lines().any(|line| line.trim() == end), "{program} has nothing marked {mark}");
+    assert!(!lines.is_empty() && code.lines().any(|line| is(line, &end)), "nothing is marked {mark}");
     let indent = lines.iter().filter(|line| !line.is_empty()).map(|line| line.len() - line.trim_start().len()).min();
     lines.iter().map(|line| line.get(indent.unwrap()..).unwrap_or("").to_owned()).collect()
 }
 
-/// The mark that begins in a line of code.
+/// The mark that begins in a line of code, Rust's or C's.
 fn mark_of(line: &str) -> Option<&str> {
-    line.trim().strip_prefix("// [")?.strip_suffix(']')
+    let line = line.trim();
+    let of_c = || line.strip_prefix("/* [")?.strip_suffix("] */");
+    line.strip_prefix("// [").and_then(|line| line.strip_suffix(']')).or_else(of_c)
 }
 
 fn source(program: &str) -> String {
@@ -270,7 +292,8 @@ fn every_program_has_its_place_on_a_page_and_says_so() {
 #[test]
 fn every_page_shows_code_and_output_of_a_program() {
     for page in folders().iter().flat_map(|folder| pages(folder)) {
-        assert!(!page.programs().is_empty() && page.text.contains(CODE), "{}", page.name);
+        let has_programs = !page.programs().is_empty() && page.text.contains(CODE);
+        assert!(has_programs || page.text.contains(KERNEL), "{}", page.name);
     }
 }
 

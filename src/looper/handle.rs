@@ -23,6 +23,7 @@ use crate::{
         fd_source::FdHandle,
         posted::Posted,
         repeat::{Repetition, Tick},
+        watch::never_called,
     },
     queue::{account::MessageCounts, message::Origin},
     sys::interest::{Events, Interest},
@@ -314,8 +315,22 @@ impl LooperHandle {
     where
         S: AsFd + Send + 'static,
     {
-        let never_called = |_: &Looper, _: &mut S, _: Events| FdNext::Keep;
         self.watch(source, never_called, interest, Some(ident), Duplicate::Refuse)
+    }
+
+    /// As [`add_ident`](LooperHandle::add_ident), and ends the registration that the same fd has already, if there is
+    /// one, with a callback or without.
+    ///
+    /// As [`Looper::replace_ident`]. The old source and callback are dropped on the looper's thread.
+    ///
+    /// # Errors
+    /// As [`add_fd`](LooperHandle::add_fd), except `EEXIST`; the old registration stays as it was then.
+    #[track_caller]
+    pub fn replace_ident<S>(&self, source: S, interest: Interest, ident: u32) -> Result<FdHandle, AddFdError<S>>
+    where
+        S: AsFd + Send + 'static,
+    {
+        self.watch(source, never_called, interest, Some(ident), Duplicate::Replace)
     }
 
     #[track_caller]

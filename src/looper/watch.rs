@@ -105,7 +105,6 @@ impl Looper {
     where
         S: AsFd + 'static,
     {
-        let never_called = |_: &Looper, _: &mut S, _: Events| FdNext::Keep;
         self.watch(source, never_called, interest, Some(ident), Duplicate::Refuse)
     }
 
@@ -142,6 +141,24 @@ impl Looper {
     pub fn current_fd(&self) -> Option<FdHandle> {
         let key = self.core.serving.get();
         (key != Key::NONE).then(|| FdHandle::new(self.shared(), key))
+    }
+
+    /// As [`add_ident`](Looper::add_ident), and ends the registration that the same fd has already, if there is one, with
+    /// a callback or without.
+    ///
+    /// The old source and callback are dropped as by [`replace_fd`](Looper::replace_fd).
+    ///
+    /// # Errors
+    /// As [`add_fd`](Looper::add_fd), except `EEXIST`; the old registration stays as it was then.
+    ///
+    /// # Android
+    /// `ALooper_addFd` with a non-negative ident and no callback, on an fd that is registered already.
+    #[track_caller]
+    pub fn replace_ident<S>(&self, source: S, interest: Interest, ident: u32) -> Result<FdSource<S>, AddFdError<S>>
+    where
+        S: AsFd + 'static,
+    {
+        self.watch(source, never_called, interest, Some(ident), Duplicate::Replace)
     }
 
     #[track_caller]
@@ -188,4 +205,9 @@ impl Looper {
             Err(error) => Err(AddFdError::stays(error, place, watch.into_source().into_box())),
         }
     }
+}
+
+/// The callback of an fd that has none.
+pub(super) fn never_called<S>(_: &Looper, _: &mut S, _: Events) -> FdNext {
+    FdNext::Keep
 }

@@ -314,3 +314,19 @@ fn f11_f9_another_thread_adds_an_ident() {
         assert!(poll_now(&looper).timed_out);
     });
 }
+
+#[test]
+fn f11_f2_f9_another_thread_replaces_a_callback_by_an_ident() {
+    watched(|| {
+        let looper = Looper::new().unwrap();
+        let (near, _far) = ready_stream();
+        let near = Arc::new(near);
+        let old = looper.add_fd(near.clone(), Interest::INPUT, |_, _, _| panic!("it was replaced")).unwrap();
+        let handle = looper.handle();
+
+        let new = thread::spawn(move || handle.replace_ident(near, Interest::INPUT, 7).unwrap()).join().unwrap();
+
+        assert!(!old.is_registered() && new.is_registered());
+        assert_eq!(poll_now(&looper).idents.iter().map(|ready| ready.ident).collect::<Vec<_>>(), [7]);
+    });
+}

@@ -1,6 +1,6 @@
 //! Watched fds: who owns the source, when it comes back, and one fd in two registrations.
 //!
-//! Holds F1, F2, F12.
+//! Holds F1, F2, F9, F12.
 
 use std::{
     cell::{Cell, RefCell},
@@ -255,6 +255,42 @@ fn f2_a_replacement_that_is_refused_leaves_the_old_registration() {
         assert_eq!(refused.error().kind(), ErrorKind::BrokenPipe);
         assert!(old.is_registered());
         assert_eq!(Rc::strong_count(&refused.into_source().unwrap()), 2);
+    });
+}
+
+#[test]
+fn f2_f9_replace_ident_ends_a_callback_or_an_ident_of_the_same_fd() {
+    watched(|| {
+        let looper = Looper::new().unwrap();
+        let (near, _far) = shared_ready();
+        let idents = |looper: &Looper| poll_now(looper).idents.iter().map(|ready| ready.ident).collect::<Vec<_>>();
+        let callback = looper.add_fd(near.clone(), Interest::INPUT, |_, _, _| panic!("it was replaced")).unwrap();
+
+        let first = looper.replace_ident(near.clone(), Interest::INPUT, 1).unwrap();
+
+        assert!(!callback.is_registered());
+        assert_eq!(idents(&looper), [1]);
+
+        let second = looper.replace_ident(near.clone(), Interest::INPUT, 2).unwrap();
+
+        assert!(!first.is_registered() && second.is_registered());
+        assert_eq!(idents(&looper), [2]);
+        assert_eq!(Rc::strong_count(&near), 2, "one here, one in the new registration");
+    });
+}
+
+#[test]
+fn f2_f9_a_replace_ident_that_is_refused_leaves_the_old_registration() {
+    watched(|| {
+        let looper = Looper::new().unwrap();
+        let (near, _far) = shared_ready();
+        let old = looper.add_ident(near.clone(), Interest::INPUT, 1).unwrap();
+        looper.quit();
+
+        let refused = looper.replace_ident(near, Interest::INPUT, 2).unwrap_err();
+
+        assert_eq!(refused.error().kind(), ErrorKind::BrokenPipe);
+        assert!(old.is_registered());
     });
 }
 

@@ -10,7 +10,7 @@ use std::{
 };
 
 /// Where the packaged library has no such folder, links into it are not looked at.
-const NOT_PACKAGED: [&str; 3] = [".ci", "benches", "guide"];
+const NOT_PACKAGED: [&str; 4] = [".ci", "benches", "crates", "guide"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
