@@ -85,6 +85,20 @@ int main() {
     CHECK(ALooper_removeFd(looper, told.reader()) == 1);
     CHECK(ALooper_pollOnce(0, nullptr, nullptr, nullptr) == ALOOPER_POLL_TIMEOUT);
 
+    // Two are ready. The first one throws; who catches that empties both, and the second one is not called.
+    Pipe second;
+    thrower.fill();
+    second.fill();
+    calls = 0;
+    for (Pipe* pipe : {&thrower, &second}) {
+        CHECK(ALooper_addFd(looper, pipe->reader(), 0, ALOOPER_EVENT_INPUT, throws, &fd) == 1);
+    }
+    CHECK(caught(ALooper_pollOnce) != "");
+    char bytes[8];
+    CHECK(read(thrower.reader(), bytes, sizeof bytes) > 0 && read(second.reader(), bytes, sizeof bytes) > 0);
+    CHECK(ALooper_pollOnce(0, nullptr, nullptr, nullptr) == ALOOPER_POLL_TIMEOUT);
+    CHECK(calls == 1);
+
     // A posted function that throws: those behind it run in the next poll.
     int counted = 0;
     CHECK(alooper_post(looper, function_throws, nullptr, nullptr) != 0);

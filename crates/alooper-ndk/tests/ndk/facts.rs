@@ -344,6 +344,25 @@ fn a_callback_that_returns_0_is_removed() {
     assert_eq!(remove(looper, &near), 0);
 }
 
+/// Adds its own fd anew, with the ident 9, and then says that it wants to go.
+unsafe extern "C-unwind" fn replaces_itself(fd: c_int, _: c_int, _: *mut c_void) -> c_int {
+    // SAFETY: the test keeps the fd open, and the looper is this thread's.
+    assert_eq!(unsafe { ALooper_addFd(ALooper_forThread(), fd, 9, INPUT, None, ptr::null_mut()) }, 1);
+    0
+}
+
+#[test]
+fn the_0_of_a_callback_that_has_replaced_itself_spares_the_new_one() {
+    let looper = prepare();
+    let (near, _far) = ready_stream();
+    add(looper, &near, replaces_itself, ptr::null_mut());
+
+    assert_eq!(poll_once(LONG).code, ALOOPER_POLL_CALLBACK);
+
+    assert_eq!(poll_once(LONG).code, 9);
+    assert_eq!(remove(looper, &near), 1);
+}
+
 #[test]
 fn input_is_told_when_there_is_something_to_read() {
     let looper = prepare();
