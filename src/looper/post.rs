@@ -72,6 +72,7 @@ impl Looper {
     /// `Handler.postDelayed`.
     #[doc(alias = "postDelayed")]
     #[track_caller]
+    #[inline]
     pub fn post_delayed<F>(&self, delay: Duration, callback: F) -> Result<Posted, Rejected<F>>
     where
         F: FnOnce(&Looper) + 'static,
