@@ -19,8 +19,8 @@ const SPARE: usize = 64;
 /// How many of these are kept when it falls asleep.
 const SPARE_ASLEEP: usize = 4;
 
-/// A batch of so few messages is copied into the last one when it comes in: thousands of them, each with a message or
-/// two, would be as slow to search and to take apart as so many messages.
+/// A batch of so few messages is copied into the last one when it comes in, unless the queue has run dry: thousands of
+/// them, each with a message or two, would be as slow to search and to take apart as so many messages.
 const FEW: usize = BATCH / 8;
 
 /// How many emptied places are not worth a sweep.
@@ -286,7 +286,7 @@ impl<C> Ready<C> {
     pub(crate) fn append(&mut self, batches: &mut Batches<C>, latest: Moment) {
         for mut batch in batches.filled.drain(..) {
             batch.floor = latest;
-            if batch.places() > FEW {
+            if batch.places() > FEW || self.is_empty() {
                 self.put_last(batch);
                 continue;
             }
