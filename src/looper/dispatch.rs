@@ -156,7 +156,7 @@ impl Looper {
         }
     }
 
-    /// Runs the last message of a handler, and drops that of one that is gone.
+    /// Runs the last message of a handler, and drops that of one that is gone; or tells when the next message is due.
     #[inline(never)]
     fn run_other(&self, next: Next, body: &mut Body) -> Result<(), Option<Moment>> {
         let _end = self.end_of(next);
