@@ -5,6 +5,7 @@
 //! dropped on the looper's thread, and what others have made for it, waits in the inbox, too.
 
 pub(crate) mod cancelled;
+pub(crate) mod hooks;
 pub(crate) mod idlers;
 pub(crate) mod inbox;
 pub(crate) mod item;

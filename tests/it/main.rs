@@ -73,6 +73,10 @@ mod handler_thread {
     mod start;
 }
 
+mod hooks {
+    mod runs;
+}
+
 mod host {
     mod kinds;
     mod notices;
