@@ -115,7 +115,9 @@ pub use self::{
         idle::{IdleGuard, IdleHandler},
         observer::{DispatchInfo, Observer},
         posted::{Posted, PostedGuard},
+        repeat::MissedTicks,
         report::{PollCode, ReadyIdent, Turn},
+        slot::Slot,
         thread::{HandlerThread, HandlerThreadBuilder, JoinError, Panic},
     },
     queue::{

@@ -21,6 +21,7 @@ pub(crate) mod posted;
 mod rebuild;
 pub(crate) mod repeat;
 pub(crate) mod report;
+pub(crate) mod slot;
 pub(crate) mod thread;
 mod turn;
 mod watch;

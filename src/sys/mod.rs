@@ -31,6 +31,7 @@ pub(crate) mod lock;
 pub(crate) mod nonblocking;
 pub(crate) mod owner_cell;
 pub(crate) mod poller;
+pub(crate) mod process_mutex;
 pub(crate) mod sync;
 pub(crate) mod timerfd;
 pub(crate) mod unread;

@@ -58,6 +58,7 @@ mod handler {
     mod drops;
     mod ends;
     mod given_up;
+    mod keyed;
     mod labels;
     mod life;
     mod many;
@@ -108,6 +109,9 @@ mod message {
     mod order;
     mod order_real_clock;
     mod repeat;
+    mod repeat_from;
+    mod reschedule;
+    mod slot;
 }
 
 mod panics {

@@ -140,9 +140,7 @@ fn p1_a_hook_keeps_the_looper_from_blocking() {
 fn p1_a_hook_that_is_not_asked_again_does_not_keep_the_looper_awake() {
     let looper = TestLooper::new().unwrap();
     let mut is_hasty = true;
-    looper
-        .before_wait(move |_| if std::mem::take(&mut is_hasty) { Wait::DontBlock } else { Wait::MayBlock })
-        .unwrap();
+    looper.before_wait(move |_| if std::mem::take(&mut is_hasty) { Wait::DontBlock } else { Wait::MayBlock }).unwrap();
     looper.post_delayed(HOUR, |looper| looper.quit()).unwrap();
 
     assert_eq!(looper.run().unwrap().run, 1);
@@ -154,7 +152,14 @@ fn p1_hooks_run_under_run_and_on_a_handler_thread() {
         let thread = HandlerThread::spawn("hooked").unwrap();
         let add = |looper: &Looper| {
             let runs = counting(looper, Wait::MayBlock);
-            looper.after_wait(move |looper| if runs.get() == 2 { looper.quit() }).map(drop).unwrap();
+            looper
+                .after_wait(move |looper| {
+                    if runs.get() == 2 {
+                        looper.quit()
+                    }
+                })
+                .map(drop)
+                .unwrap();
         };
         thread.handle().post(add).unwrap();
 
