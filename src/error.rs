@@ -131,6 +131,8 @@ pub enum RejectReason {
     Full,
     /// Waiting for room in a [bounded handler](crate::BoundedHandler) on the looper's own thread would be for ever.
     OwnThread,
+    /// A [bounded handler](crate::BoundedHandler) was to be made for no message at all.
+    ZeroCapacity,
 }
 
 impl RejectReason {
@@ -142,6 +144,7 @@ impl RejectReason {
             RejectReason::InPredicate | RejectReason::OwnThread => ErrorKind::Deadlock,
             RejectReason::Pending => ErrorKind::AlreadyExists,
             RejectReason::Full => ErrorKind::WouldBlock,
+            RejectReason::ZeroCapacity => ErrorKind::InvalidInput,
             RejectReason::Forked => return OsError::forked(),
         };
         io::Error::new(kind, inner)
@@ -164,6 +167,7 @@ impl Display for RejectReason {
             RejectReason::Full => {
                 "the handler has as many messages pending as it may: send this one later, or wait with `send`"
             }
+            RejectReason::ZeroCapacity => "a capacity of zero lets no message through: ask for one at least",
             RejectReason::OwnThread => {
                 "the handler is full, and this is the thread that has to empty it: call `try_send` here, or await `send_async`"
             }
@@ -393,6 +397,7 @@ mod tests {
             RejectReason::Pending,
             RejectReason::Full,
             RejectReason::OwnThread,
+            RejectReason::ZeroCapacity,
         ] {
             assert!(io::Error::from(reason).to_string().contains(':'), "{reason}");
         }

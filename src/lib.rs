@@ -102,7 +102,10 @@ pub use self::{
     },
     error::{OsError, RejectReason},
     fd::{FdNext, notice::Notice},
-    handler::{Handler, WeakHandler, builder::MessageBuilder, message::Message},
+    handler::{
+        Handler, WeakHandler, bounded::BoundedHandler, builder::MessageBuilder, disconnect::HandlerEvent,
+        message::Message,
+    },
     looper::{
         Looper,
         barrier::Barrier,

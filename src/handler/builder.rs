@@ -235,11 +235,23 @@ fn send_body<M: 'static>(
 ) -> Result<Posted<M>, Rejected<M>> {
     match send(post(recipient, stamp, labels), body) {
         Ok(id) => Ok(recipient.posted(id)),
-        Err(Refused { value: mut body, reason }) => {
-            let value = body.open_boxed(recipient.of).expect("nobody else has opened it");
-            Err(Refused { value, reason }.unboxed_stays(stamp.origin))
-        }
+        Err(refused) => Err(opened(recipient, refused).unboxed_stays(stamp.origin)),
     }
+}
+
+/// Sends a message without labels that is in `body`.
+pub(crate) fn send_erased<M: 'static>(
+    recipient: &Recipient<M>,
+    stamp: Stamp,
+    body: Body,
+) -> Result<MessageId, Refused<Box<M>>> {
+    let sent = recipient.shared.post(post(recipient, stamp, Labels::default()), body, fill_body);
+    sent.map_err(|refused| opened(recipient, refused))
+}
+
+#[cold]
+fn opened<M: 'static>(recipient: &Recipient<M>, Refused { value: mut body, reason }: Refused<Body>) -> Refused<Box<M>> {
+    Refused { value: body.open_boxed(recipient.of).expect("nobody else has opened it"), reason }
 }
 
 impl<M> Debug for MessageBuilder<'_, M> {

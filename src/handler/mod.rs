@@ -2,11 +2,14 @@
 //!
 //! Here handlers are made and dropped; `builder.rs` sends, and `remove.rs` finds messages again.
 
+pub(crate) mod bounded;
 pub(crate) mod builder;
+pub(crate) mod disconnect;
 mod keyed;
 pub(crate) mod message;
 pub(crate) mod recipient;
 pub(crate) mod remove;
+pub(crate) mod room;
 
 use std::{
     any,
@@ -445,6 +448,21 @@ impl LooperHandle {
         M: Send + 'static,
         F: FnMut(&Looper, M) + Send + 'static,
     {
+        self.handler_of(callback, |callback| callback)
+    }
+
+    /// Makes a handler whose closure is what `wrap` makes of `callback`, which is given back if the looper has quit.
+    #[track_caller]
+    pub(crate) fn handler_of<M, F, W>(
+        &self,
+        callback: F,
+        wrap: impl FnOnce(Box<F>) -> Box<W> + Send + 'static,
+    ) -> Result<Handler<M>, Rejected<F>>
+    where
+        M: Send + 'static,
+        F: Send + 'static,
+        W: FnMut(&Looper, M) + 'static,
+    {
         let callback = Box::new(callback);
         if let Some(reason) = self.shared.closed() {
             return Err(Refused { value: callback, reason }.unboxed_comes(Location::caller()));
@@ -452,7 +470,8 @@ impl LooperHandle {
         let recipient = Handler::announce(&self.shared);
         let Recipient { target, of, .. } = *recipient;
         let handler = Handler { front: Arc::new(Front { recipient }), asynchronous: self.asynchronous };
-        let arrival = |callback: Box<F>| Arrival::Target(target, Box::new(move || Receiver::at_home(of, callback)));
+        let arrival =
+            |callback: Box<F>| Arrival::Target(target, Box::new(move || Receiver::at_home(of, wrap(callback))));
         match self.shared.admit(callback, arrival) {
             Ok(()) => Ok(handler),
             Err(refused) => Err(refused.unboxed_comes(Location::caller())),

@@ -182,12 +182,15 @@ impl<F: Send, R: Send> Waiting for Call<F, R> {
 /// A caller who waits, for as long as it does.
 struct Noted<'a> {
     shared: &'a Shared,
-    key: Key,
+    /// `None` if the looper has quit.
+    key: Option<Key>,
 }
 
 impl Drop for Noted<'_> {
     fn drop(&mut self) {
-        self.shared.forget_call(self.key);
+        if let Some(key) = self.key {
+            self.shared.calls.forget(key);
+        }
     }
 }
 
@@ -316,7 +319,7 @@ impl LooperHandle {
             state: Mutex::new(State::Waiting(callback)),
             changed: Condvar::new(),
         });
-        let _noted = Noted { shared: &self.shared, key: self.shared.note_call(&call) };
+        let _noted = Noted { shared: &self.shared, key: self.shared.calls.note(&call) };
         let side = Side(call.clone());
         // One that is refused is dropped at once, and says so.
         let fill = |body: &mut Body, side: Side<_, _>, _| body.fill(move |looper: &Looper| side.run(looper));

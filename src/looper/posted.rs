@@ -11,6 +11,7 @@ use crate::{
         cancelled, local,
         shared::{LooperId, Shared},
     },
+    handler::bounded::Bounded,
     looper::repeat::Repetition,
     mem::{drop::drop_each, erased::Of},
     queue::message::MessageId,
@@ -38,6 +39,8 @@ enum PostedKind<M> {
     Once(MessageId),
     Repeating(Arc<Repetition>),
     Sent(MessageId, Of<M>),
+    /// To a bounded handler.
+    Bounded(MessageId, Of<Bounded<M>>),
 }
 
 impl<M> Clone for PostedKind<M> {
@@ -46,6 +49,7 @@ impl<M> Clone for PostedKind<M> {
             PostedKind::Once(id) => PostedKind::Once(*id),
             PostedKind::Repeating(repetition) => PostedKind::Repeating(repetition.clone()),
             PostedKind::Sent(id, of) => PostedKind::Sent(*id, *of),
+            PostedKind::Bounded(id, of) => PostedKind::Bounded(*id, *of),
         }
     }
 }
@@ -67,13 +71,17 @@ impl<M> Posted<M> {
         Posted { looper, kind: PostedKind::Sent(id, of) }
     }
 
+    pub(crate) fn bounded(looper: LooperId, id: MessageId, of: Of<Bounded<M>>) -> Posted<M> {
+        Posted { looper, kind: PostedKind::Bounded(id, of) }
+    }
+
     /// Whether it waits to run: exact at the moment of the call.
     ///
     /// One that is running is not pending, nor is one of [`post_every`](crate::Looper::post_every) while it runs.
     #[must_use]
     pub fn is_pending(&self) -> bool {
         let id = match &self.kind {
-            PostedKind::Once(id) | PostedKind::Sent(id, _) => Some(*id),
+            PostedKind::Once(id) | PostedKind::Sent(id, _) | PostedKind::Bounded(id, _) => Some(*id),
             PostedKind::Repeating(repetition) => repetition.next(),
         };
         id.and_then(|id| local::with_looper(self.looper, |shared| shared.is_pending(id))).unwrap_or(false)
@@ -107,6 +115,9 @@ impl<M: 'static> Posted<M> {
             }
             PostedKind::Repeating(repetition) => repetition.cancel(shared),
             PostedKind::Sent(id, of) => {
+                return cancelled::drop_cancelled(shared, *of, shared.cancel(*id)) > 0;
+            }
+            PostedKind::Bounded(id, of) => {
                 return cancelled::drop_cancelled(shared, *of, shared.cancel(*id)) > 0;
             }
         };
@@ -153,7 +164,9 @@ impl<M: 'static> Posted<M> {
 
     fn reschedule_with(&self, when: impl FnOnce(&Shared) -> Moment) -> bool {
         let reschedule = |shared: &Shared| match &self.kind {
-            PostedKind::Once(id) | PostedKind::Sent(id, _) => shared.reschedule(*id, when(shared)),
+            PostedKind::Once(id) | PostedKind::Sent(id, _) | PostedKind::Bounded(id, _) => {
+                shared.reschedule(*id, when(shared))
+            }
             PostedKind::Repeating(repetition) => repetition.reschedule(shared, when(shared)),
         };
         local::with_looper(self.looper, reschedule).unwrap_or(false)

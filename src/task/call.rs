@@ -207,7 +207,7 @@ impl<F: Send, R> Future for AsyncCall<F, R> {
 impl<F, R> Drop for AsyncCall<F, R> {
     fn drop(&mut self) {
         if let Some(key) = self.noted.filter(|_| !self.shared.is_inherited()) {
-            self.shared.forget_call(key);
+            self.shared.calls.forget(key);
         }
         let left = self.call.step(|stage| (mem::replace(stage, Stage::Left), false));
         let taken = match &left {
@@ -267,7 +267,7 @@ impl LooperHandle {
         let is_inherited = shared.is_inherited();
         let stage = if is_inherited { Stage::Dropped(callback) } else { Stage::Waiting(callback) };
         let call = Arc::new(Call { process: Process::current(), state: Mutex::new(State { stage, waker: None }) });
-        let noted = if is_inherited { None } else { Some(shared.note_call(&call)) };
+        let noted = if is_inherited { None } else { shared.calls.note(&call) };
         let fill = |body: &mut Body, side: Side<F, R>, _| body.fill(move |looper: &Looper| side.run(looper));
         // One that is refused is dropped at once, and says so.
         let posted = shared.post(Post::closure(stamp), Side(call.clone()), fill).ok();

@@ -52,6 +52,7 @@ mod fd;
 mod idle;
 mod interval;
 mod join;
+mod send;
 mod sleep;
 
 use std::{
@@ -68,6 +69,7 @@ pub use self::{
     idle::NextIdle,
     interval::Interval,
     join::{Task, TaskGuard},
+    send::SendAsync,
     sleep::{Elapsed, Sleep},
 };
 pub use crate::error::TaskError;

@@ -6,24 +6,27 @@
 
 mod barriers;
 mod inherited;
-#[cfg(feature = "async")]
-mod joins;
 mod keyed;
 mod names;
 mod posting;
 mod slices;
 mod turns;
+mod waiters;
 
 use std::{
     io, mem,
     sync::{
-        Arc, Weak,
+        Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
-pub(crate) use self::{names::LooperId, posting::Post};
+pub(crate) use self::{
+    names::LooperId,
+    posting::Post,
+    waiters::{Waiters, Waiting},
+};
 use crate::{
     core::{
         inbox::{Inbox, Signal, Wakes},
@@ -36,11 +39,7 @@ use crate::{
         table::FdTable,
     },
     looper::Looper,
-    mem::{
-        erased::ANYWHERE,
-        log,
-        slots::{Key, Slots},
-    },
+    mem::{erased::ANYWHERE, log, slots::Key},
     queue::{
         self, Details, Dropped, Hold, Next, Queue,
         account::{Account, Counter, MessageCounts, Tally},
@@ -55,12 +54,6 @@ use crate::{
     },
     time::{Clock, Moment},
 };
-
-/// Somebody who waits for a call.
-pub(crate) trait Waiting: Send + Sync {
-    /// Gives the call back to who waits, unless it has begun.
-    fn give_up(&self);
-}
 
 /// How to quit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,10 +90,12 @@ pub(crate) struct Shared {
     /// Whether the looper's thread waits in epoll. Written by that thread alone; orders nothing.
     polling: AtomicBool,
     /// Who waits for calls.
-    calls: Mutex<Slots<Weak<dyn Waiting>>>,
+    pub(crate) calls: Waiters,
+    /// Who waits for room in bounded handlers.
+    pub(crate) senders: Waiters,
     /// Who waits for tasks.
     #[cfg(feature = "async")]
-    pub(crate) joins: joins::Joins,
+    pub(crate) joins: Waiters,
     /// After which time a barrier is reported; zero for never.
     barrier_alarm: Duration,
     /// The next number of something that has to have one.
@@ -145,9 +140,10 @@ impl Shared {
             fds: FdTable::new(set, &notices),
             notices,
             polling: AtomicBool::new(false),
-            calls: Mutex::new(Slots::default()),
+            calls: Waiters::new(),
+            senders: Waiters::new(),
             #[cfg(feature = "async")]
-            joins: joins::Joins::new(),
+            joins: Waiters::new(),
             barrier_alarm,
             ids: AtomicU64::new(0),
             counters: Counters::default(),
@@ -401,26 +397,14 @@ impl Shared {
             }
         }
         drop(queue);
+        self.senders.end();
         if how == Quit::Now {
             // Those who wait for calls need not wait for the looper's thread.
-            let calls = mem::take(&mut *self.calls.lock());
-            calls.iter().filter_map(|(_, call)| call.upgrade()).for_each(|call| call.give_up());
+            self.calls.end();
             #[cfg(feature = "async")]
             self.joins.end();
         }
         self.signal_if(signal);
-    }
-
-    /// Notes somebody who waits for a call, to be released by a quit. Gives the key to take that back by.
-    pub(crate) fn note_call(&self, call: &Arc<impl Waiting + 'static>) -> Key {
-        let call: Weak<dyn Waiting> = Arc::downgrade(call) as _;
-        self.calls.lock().insert(call)
-    }
-
-    /// Forgets somebody who has waited for a call.
-    pub(crate) fn forget_call(&self, key: Key) {
-        let forgotten = self.calls.lock().remove(key);
-        drop(forgotten);
     }
 
     /// Gives up everything and refuses all from now on, because the looper is dropped.
@@ -432,6 +416,7 @@ impl Shared {
         self.collect(&mut queue);
         queue.give_up_all();
         drop(queue);
+        self.senders.end();
         #[cfg(feature = "async")]
         self.joins.end();
     }
