@@ -99,6 +99,9 @@ pub(crate) fn advice(operation: &str, errno: i32) -> &'static str {
         ("epoll_ctl", EINVAL | ELOOP) => {
             "epoll sets cannot watch themselves, nor in a circle or more than five deep: host fewer loopers in each other"
         }
+        ("read (signalfd)", _) => {
+            "the fd that signals are read from was closed from outside: find the code that closes an fd it does not own"
+        }
         (_, EPERM | EACCES) => {
             "a sandbox forbids this process the call: allow it there, in a seccomp filter for instance"
         }
@@ -308,13 +311,15 @@ mod tests {
         const FILES: [(Errno, &str); 3] = [(EMFILE, "ulimit -n"), (ENFILE, "fs.file-max"), (ENOMEM, "out of memory")];
         const OWN: &str = "closed from outside";
         const UNEXPECTED: &str = "manual page";
-        let calls: [(&str, &[(Errno, &str)]); 10] = [
+        let calls: [(&str, &[(Errno, &str)]); 12] = [
             ("pthread_atfork", &[(ENOMEM, "out of memory")]),
             (
                 "pthread_create",
                 &[(EAGAIN, "ulimit -u"), (EINVAL, "stack size"), (EPERM, "sandbox"), (ENOMEM, "memory")],
             ),
             ("epoll_create1", &[(EINVAL, UNEXPECTED)]),
+            ("signalfd", &[(EINVAL, UNEXPECTED), (ENODEV, UNEXPECTED)]),
+            ("pthread_sigmask", &[(EINVAL, UNEXPECTED)]),
             ("eventfd", &[(EINVAL, UNEXPECTED), (ENODEV, UNEXPECTED)]),
             ("timerfd_create", &[(EINVAL, UNEXPECTED), (ENODEV, UNEXPECTED)]),
             ("timerfd_settime", &[(EBADF, OWN), (EINVAL, OWN), (ECANCELED, UNEXPECTED)]),
@@ -338,7 +343,7 @@ mod tests {
             ("read (eventfd)", &[(EBADF, OWN), (EINVAL, OWN), (EISDIR, OWN), (ECONNRESET, OWN)]),
         ];
         for (operation, errnos) in calls {
-            let makes_fd = ["epoll_create1", "eventfd", "timerfd_create"].contains(&operation);
+            let makes_fd = ["epoll_create1", "eventfd", "timerfd_create", "signalfd"].contains(&operation);
             let files = if makes_fd { FILES.as_slice() } else { &[] };
             // What a seccomp filter answers.
             let sandbox: &[_] = if operation == "epoll_ctl" { &[] } else { &[(EPERM, "sandbox"), (EACCES, "sandbox")] };

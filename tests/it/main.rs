@@ -119,6 +119,13 @@ mod quit {
     mod quit_now;
 }
 
+mod source {
+    #[cfg(feature = "signals")]
+    mod signal_ends;
+    #[cfg(feature = "signals")]
+    mod signals;
+}
+
 #[cfg(feature = "async")]
 mod task {
     mod block_on;
