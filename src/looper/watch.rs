@@ -161,9 +161,9 @@ impl Looper {
         self.watch(source, never_called, interest, Some(ident), Duplicate::Replace)
     }
 
-    /// As [`replace_fd`](Looper::replace_fd), for a callback that the library adds anew: `place` is where the user did.
-    #[cfg(feature = "signals")]
-    pub(crate) fn rewatch<S, F>(
+    /// As [`replace_fd`](Looper::replace_fd), for a source of the library's that was added at `place`.
+    #[cfg(any(feature = "inotify", feature = "process", feature = "signals"))]
+    pub(crate) fn watch_at<S, F>(
         &self,
         source: S,
         interest: Interest,

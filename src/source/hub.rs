@@ -205,7 +205,7 @@ impl Hub {
 
     fn register(self: &Rc<Self>, looper: &Looper, place: Origin) -> io::Result<()> {
         let serve = |looper: &Looper, hub: &mut Rc<Hub>, _| hub.clone().serve(looper);
-        let source = looper.rewatch(self.clone(), Interest::INPUT, serve, place)?;
+        let source = looper.watch_at(self.clone(), Interest::INPUT, serve, place)?;
         self.registration.replace(Some((source.handle(), place)));
         Ok(())
     }
@@ -227,8 +227,8 @@ impl Hub {
                     return FdNext::Remove;
                 }
             }
-            // What nobody reads any more stays for the next looper.
-            if looper.has_quit() || self.bits.get().is_empty() {
+            // What nobody reads any more stays for the next looper. A callback may also have quit, or have forked.
+            if looper.shared().closed().is_some() || self.bits.get().is_empty() {
                 break;
             }
         }
@@ -242,7 +242,7 @@ impl Hub {
         let names: Vec<u64> = self.watchers.borrow().iter().filter(is_meant).map(|watcher| watcher.name).collect();
         let mut first_panic = None;
         for name in names {
-            if looper.has_quit() {
+            if looper.shared().closed().is_some() {
                 break;
             }
             let called = panic::catch_unwind(AssertUnwindSafe(|| self.call(name, looper, info)));
@@ -293,8 +293,12 @@ impl Hub {
         Some(watcher)
     }
 
-    /// Stops reading what nobody watches, and ends the registration if that is everything.
+    /// Stops reading what nobody watches, and ends the registration if that is everything. A forked child leaves the fd
+    /// as it is, which is its parent's, too.
     fn shrink(&self) {
+        if !self.process.is_current() {
+            return;
+        }
         let fold = |bits: SignalBits, watcher: &Watcher| bits.and(watcher.bits);
         let wanted = self.watchers.borrow().iter().fold(SignalBits::default(), fold);
         let unwanted = self.bits.get().without(wanted);

@@ -4,94 +4,37 @@
 //!
 //! | feature | what it adds |
 //! |---|---|
-//! | `signals` | [`Looper::add_signals`](crate::Looper::add_signals), [`quit_on`](crate::Looper::quit_on), [`Signals`] |
+//! | `signals` | [`Looper::add_signals`](crate::Looper::add_signals), [`quit_on`](crate::Looper::quit_on), `Signals` |
+//! | `process` | [`Looper::spawn_process`](crate::Looper::spawn_process), [`add_child`](crate::Looper::add_child) |
+//! | `inotify` | [`Looper::watch_path`](crate::Looper::watch_path), `PathChanges` |
+//! | `offload` | [`Looper::offload`](crate::Looper::offload), [`offload_with`](crate::Looper::offload_with) |
 //!
 //! They stand on what everybody has: a source is an fd that the looper watches, or a message that it runs. So a source
 //! ends as those do, at a quit, a panic, a fork and with its looper.
 
 #[cfg(feature = "signals")]
-pub(crate) mod hub;
+mod hub;
+#[cfg(feature = "inotify")]
+mod inotify;
+#[cfg(feature = "offload")]
+mod offload;
+#[cfg(feature = "process")]
+mod process;
+#[cfg(any(feature = "inotify", feature = "process", feature = "signals"))]
+mod refused;
 #[cfg(feature = "signals")]
 mod signals;
 
-use std::{
-    error::Error,
-    fmt::{self, Debug, Display, Formatter},
-    io,
-    panic::Location,
-};
-
+#[cfg(feature = "inotify")]
+pub use self::inotify::{PathChanges, PathEvent, PathGuard, PathWatch};
+#[cfg(feature = "offload")]
+pub use self::offload::{Offload, OffloadGuard};
+#[cfg(feature = "process")]
+pub use self::process::{ChildGuard, ChildProcess};
+#[cfg(any(feature = "inotify", feature = "process", feature = "signals"))]
+pub use self::refused::SourceError;
 #[cfg(feature = "signals")]
 pub use self::{
     hub::{SignalGuard, SignalWatch},
     signals::{Signal, SignalError, SignalInfo, Signals},
 };
-use crate::core::sticky::Sticky;
-
-/// A source that a looper did not take, and why. It gives back what was passed in.
-///
-/// It is `Send` and `Sync` whatever the value is, as [`Rejected`](crate::Rejected) is. Turns into an [`io::Error`] with
-/// `?`, which drops the value.
-///
-/// # Thread safety
-/// The value stays on the thread where it was refused, as that of [`Rejected`](crate::Rejected).
-pub struct SourceError<T>(Box<Unwatched<T>>);
-
-struct Unwatched<T> {
-    error: io::Error,
-    place: &'static Location<'static>,
-    value: Sticky<T>,
-}
-
-impl<T: 'static> SourceError<T> {
-    #[cold]
-    fn stays(error: impl Into<io::Error>, place: &'static Location<'static>, value: T) -> SourceError<T> {
-        SourceError(Box::new(Unwatched { error: error.into(), place, value: Sticky::stays(Box::new(value)) }))
-    }
-
-    /// Why it was refused: an [`OsError`](crate::OsError) inside for what the kernel refused, of kind `BrokenPipe` for a
-    /// looper that has quit.
-    #[must_use]
-    pub fn error(&self) -> &io::Error {
-        &self.0.error
-    }
-
-    /// Where it was refused: the place of the call in your source.
-    #[must_use]
-    pub fn place(&self) -> &'static Location<'static> {
-        self.0.place
-    }
-
-    /// Gives back what was passed in. `None` on another thread than its own.
-    #[must_use]
-    pub fn into_value(self) -> Option<T> {
-        self.0.value.into_inner()
-    }
-
-    /// Gives the error that `?` makes of this, and the value as [`into_value`](SourceError::into_value) does.
-    #[must_use]
-    pub fn into_parts(self) -> (io::Error, Option<T>) {
-        (self.0.error, self.0.value.into_inner())
-    }
-}
-
-impl<T> Debug for SourceError<T> {
-    /// The text, since that is what a `main` prints that returns it.
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        Display::fmt(self, f)
-    }
-}
-
-impl<T> Display for SourceError<T> {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "{} (refused at {})", self.0.error, self.0.place)
-    }
-}
-
-impl<T> Error for SourceError<T> {}
-
-impl<T> From<SourceError<T>> for io::Error {
-    fn from(refused: SourceError<T>) -> io::Error {
-        refused.0.error
-    }
-}

@@ -46,7 +46,7 @@ impl Process {
     }
 
     /// A number that no process of the same line of forks shares, and that is not zero.
-    #[cfg(feature = "signals")]
+    #[cfg(any(feature = "offload", feature = "signals"))]
     pub(crate) fn number(self) -> u64 {
         u64::from(self.0) + 1
     }
@@ -97,13 +97,8 @@ pub(crate) fn unblock_before_exec(command: &mut std::process::Command, signals: 
     let unblock = move || signals.thread_unblock().map_err(io::Error::from);
     // SAFETY: between fork and exec, a child may call what is async-signal-safe and no more. The closure calls
     // `pthread_sigmask`, which is, and makes an `io::Error` of an errno, which does not allocate.
-    #[allow(
-        unsafe_code,
-        reason = "std has no safe way, and a thread that unblocks for this could be hit by the signal"
-    )]
-    unsafe {
-        command.pre_exec(unblock);
-    }
+    #[allow(unsafe_code, reason = "std has no safe way to change what a child blocks")]
+    let _ = unsafe { command.pre_exec(unblock) };
 }
 
 /// Where this process comes from: one of the three below. Orders nothing: all who ask the kernel hear the same.

@@ -26,11 +26,15 @@ pub(crate) mod eventfd;
 pub(crate) mod fake;
 pub(crate) mod fork;
 pub(crate) mod host;
+#[cfg(feature = "inotify")]
+pub(crate) mod inotify;
 pub(crate) mod interest;
 pub(crate) mod lock;
 #[cfg(feature = "async")]
 pub(crate) mod nonblocking;
 pub(crate) mod owner_cell;
+#[cfg(feature = "process")]
+pub(crate) mod pidfd;
 pub(crate) mod poller;
 #[cfg(feature = "signals")]
 pub(crate) mod signalfd;

@@ -120,6 +120,12 @@ mod quit {
 }
 
 mod source {
+    #[cfg(feature = "inotify")]
+    mod inotify;
+    #[cfg(feature = "offload")]
+    mod offload;
+    #[cfg(feature = "process")]
+    mod process;
     #[cfg(feature = "signals")]
     mod signal_ends;
     #[cfg(feature = "signals")]
