@@ -32,9 +32,12 @@ fn shell(script: &str) -> Command {
     command
 }
 
+/// What a callback was told.
+type Told = Rc<RefCell<Option<io::Result<ExitStatus>>>>;
+
 /// Where a callback leaves the status, and quits.
-fn note() -> (Rc<RefCell<Option<io::Result<ExitStatus>>>>, impl FnOnce(&Looper, io::Result<ExitStatus>)) {
-    let told = Rc::new(RefCell::new(None));
+fn note() -> (Told, impl FnOnce(&Looper, io::Result<ExitStatus>)) {
+    let told = Told::default();
     let own = told.clone();
     let callback = move |looper: &Looper, status| {
         assert!(own.borrow_mut().replace(status).is_none());

@@ -18,7 +18,7 @@ use nix::sys::{
 
 use super::signals::send;
 use crate::support::{
-    alone::alone_blocking,
+    blocked::alone_blocking,
     forks::{assert_echild, end, split},
 };
 

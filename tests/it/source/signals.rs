@@ -21,7 +21,7 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::support::alone::alone_blocking;
+use crate::support::blocked::alone_blocking;
 
 const BLOCKED: [Raw; 4] = [Raw::SIGUSR1, Raw::SIGUSR2, Raw::SIGTERM, Raw::SIGHUP];
 

@@ -2,9 +2,6 @@
 
 use std::{env, panic::Location, process::Command};
 
-#[cfg(feature = "signals")]
-use nix::sys::signal::{SigSet, SigmaskHow, Signal};
-
 use super::watched::watched;
 
 /// Names, in the process that was started for it, the one test that runs there.
@@ -27,16 +24,6 @@ pub(crate) fn alone(test: &str, body: impl FnOnce() + Send + 'static) {
     let complained = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{}\n{said}\n{complained}", output.status);
     assert!(said.contains("1 passed"), "no test is named {test}:\n{said}");
-}
-
-/// As [`alone`], in a process whose threads all block `signals`: they inherit that from the thread that starts it.
-#[cfg(feature = "signals")]
-#[track_caller]
-pub(crate) fn alone_blocking(signals: &[Signal], test: &str, body: impl FnOnce() + Send + 'static) {
-    let set: SigSet = signals.iter().copied().collect();
-    let before = set.thread_swap_mask(SigmaskHow::SIG_BLOCK).unwrap();
-    alone(test, body);
-    before.thread_set_mask().unwrap();
 }
 
 /// The name of the caller's `test` with its modules, which are those of its file. The thread's name would not do: on
