@@ -3,7 +3,6 @@
 use std::{
     any::Any,
     cell::{Cell, RefCell},
-    fmt::{self, Debug, Formatter},
     io, mem,
     os::fd::{AsFd, BorrowedFd},
     panic::{self, AssertUnwindSafe, Location},
@@ -12,7 +11,7 @@ use std::{
 };
 
 use super::{
-    SourceError,
+    SignalWatch, SourceError,
     signals::{Signal, SignalError, SignalInfo, Signals},
 };
 use crate::{
@@ -40,7 +39,7 @@ const AT_ONCE: usize = 32;
 type Callback = Shielded<Box<dyn FnMut(&Looper, &SignalInfo)>>;
 
 /// What all watchers of a looper share. Its registration owns it; handles hold a `Weak`.
-struct Hub {
+pub(super) struct Hub {
     process: Process,
     fd: SignalFd,
     /// What the fd reads.
@@ -214,7 +213,7 @@ impl Hub {
         let name = self.last.get() + 1;
         self.last.set(name);
         self.watchers.borrow_mut().push(Watcher { name, bits, callback: Some(callback) });
-        SignalWatch { hub: Rc::downgrade(self), name }
+        SignalWatch::new(self, name)
     }
 
     fn serve(self: Rc<Self>, looper: &Looper) -> FdNext {
@@ -278,6 +277,23 @@ impl Hub {
         }
     }
 
+    /// The hub, unless its looper is gone, or its parent's.
+    pub(super) fn of(hub: &Weak<Hub>) -> Option<Rc<Hub>> {
+        hub.upgrade().filter(|hub| hub.process.is_current())
+    }
+
+    pub(super) fn has(&self, name: u64) -> bool {
+        self.with(name, |_| ()).is_some()
+    }
+
+    /// Ends a watcher; whether it was there.
+    pub(super) fn remove(&self, name: u64) -> bool {
+        let watcher = self.take(name);
+        let removed = watcher.is_some();
+        drop_each(watcher.and_then(|watcher| watcher.callback));
+        removed
+    }
+
     fn with<R>(&self, name: u64, look: impl FnOnce(&mut Watcher) -> R) -> Option<R> {
         self.watchers.borrow_mut().iter_mut().find(|watcher| watcher.name == name).map(look)
     }
@@ -325,73 +341,5 @@ impl Drop for Hub {
 fn release(bits: SignalBits, own: u64) {
     for number in bits.numbers() {
         _ = WATCHED[number as usize].compare_exchange(own, 0, Relaxed, Relaxed);
-    }
-}
-
-/// A callback for signals, on its looper's thread. Made by [`Looper::add_signals`].
-///
-/// Dropping it does nothing: the looper goes on watching. [`guard`](SignalWatch::guard) turns it into one that removes
-/// when dropped. It does not keep the looper alive.
-#[derive(Clone)]
-pub struct SignalWatch {
-    hub: Weak<Hub>,
-    name: u64,
-}
-
-impl SignalWatch {
-    /// Ends the watching; whether it had not ended before. The callback is dropped now, or after its run.
-    ///
-    /// # Guarantees
-    /// The callback is not called again, not even for a signal that the looper has already read.
-    pub fn remove(&self) -> bool {
-        let hub = self.hub.upgrade().filter(|hub| hub.process.is_current());
-        let watcher = hub.and_then(|hub| hub.take(self.name));
-        let removed = watcher.is_some();
-        drop_each(watcher.and_then(|watcher| watcher.callback));
-        removed
-    }
-
-    /// Whether the looper still watches for it.
-    #[must_use]
-    pub fn is_registered(&self) -> bool {
-        let hub = self.hub.upgrade().filter(|hub| hub.process.is_current());
-        hub.is_some_and(|hub| hub.with(self.name, |_| ()).is_some())
-    }
-
-    /// Turns this into a guard that ends the watching when it is dropped.
-    #[must_use = "a guard that is dropped at once ends the watching at once"]
-    pub fn guard(self) -> SignalGuard {
-        SignalGuard { watch: self, kept: false }
-    }
-}
-
-impl Debug for SignalWatch {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SignalWatch").field("is_registered", &self.is_registered()).finish_non_exhaustive()
-    }
-}
-
-/// Ends the watching of signals when it is dropped. See [`SignalWatch::guard`].
-#[derive(Debug)]
-#[must_use = "a guard that is dropped at once ends the watching at once"]
-pub struct SignalGuard {
-    watch: SignalWatch,
-    /// It is to be let be.
-    kept: bool,
-}
-
-impl SignalGuard {
-    /// Lets the looper go on: the guard no longer ends the watching.
-    pub fn keep(mut self) -> SignalWatch {
-        self.kept = true;
-        self.watch.clone()
-    }
-}
-
-impl Drop for SignalGuard {
-    fn drop(&mut self) {
-        if !self.kept {
-            self.watch.remove();
-        }
     }
 }

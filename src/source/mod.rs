@@ -23,6 +23,8 @@ mod process;
 #[cfg(any(feature = "inotify", feature = "process", feature = "signals"))]
 mod refused;
 #[cfg(feature = "signals")]
+mod signal_watch;
+#[cfg(feature = "signals")]
 mod signals;
 
 #[cfg(feature = "inotify")]
@@ -35,6 +37,6 @@ pub use self::process::{ChildGuard, ChildProcess};
 pub use self::refused::SourceError;
 #[cfg(feature = "signals")]
 pub use self::{
-    hub::{SignalGuard, SignalWatch},
+    signal_watch::{SignalGuard, SignalWatch},
     signals::{Signal, SignalError, SignalInfo, Signals},
 };
