@@ -1,34 +1,26 @@
 //! cargo run --example signals
 //!
-//! Signals as events of an fd: their callback is ordinary code, where a signal handler may call next to nothing. Ends
-//! on SIGINT (Ctrl-C) and SIGTERM.
+//! Signals as events: their callback is ordinary code, where a signal handler may call next to nothing. Ends on SIGINT
+//! (Ctrl-C) and SIGTERM; a second one, while it ends, kills it.
 
 use std::{io, process};
 
-use alooper::{FdNext, Interest, Looper};
-use nix::sys::{
-    signal::Signal,
-    signalfd::{SfdFlags, SignalFd},
+use alooper::{
+    Looper,
+    source::{Signal, Signals},
 };
 
 fn main() -> io::Result<()> {
-    // A signal comes to the fd only while every thread blocks it. Threads inherit what is blocked: so this comes first.
-    let taken = Signal::SIGINT | Signal::SIGTERM | Signal::SIGUSR1;
-    taken.thread_block()?;
-    let signals = SignalFd::with_flags(&taken, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
-
+    // Threads inherit what is blocked: so this comes first.
+    let signals = Signals::block(&[Signal::USR1, Signal::USR2])?;
     let looper = Looper::prepare()?;
+    looper.quit_on(&[Signal::INT, Signal::TERM])?;
+
     let mut count = 0;
-    looper.add_fd(signals, Interest::INPUT, move |looper, signals, _| {
-        for info in signals.by_ref() {
-            let Ok(signal) = Signal::try_from(info.ssi_signo as i32) else { continue };
-            count += 1;
-            println!("{signal} from process {}, number {count}", info.ssi_pid);
-            if signal != Signal::SIGUSR1 {
-                looper.quit();
-            }
-        }
-        FdNext::Keep
+    looper.add_signals(&signals, move |_, info| {
+        count += 1;
+        let sender = info.pid().map_or("the kernel".to_owned(), |pid| format!("process {pid}"));
+        println!("{} from {sender}, number {count}", info.signal());
     })?;
 
     println!("waiting for signals: try `kill -USR1 {}`, end with Ctrl-C", process::id());

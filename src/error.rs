@@ -77,9 +77,26 @@ impl Error for OsError {}
 pub(crate) fn advice(operation: &str, errno: i32) -> &'static str {
     use nix::errno::Errno::{self, *};
     match (operation, Errno::from_raw(errno)) {
+        ("inotify_init1", EMFILE) => {
+            "too many files are open, or this user watches too many paths: close some, or raise `ulimit -n` or the sysctl fs.inotify.max_user_instances"
+        }
+        ("inotify_add_watch", ENOSPC) => {
+            "this user watches too many paths: watch fewer, or raise the sysctl fs.inotify.max_user_watches"
+        }
+        ("inotify_add_watch", ENOENT) => "there is no such path: make it first, or watch the folder that it will be in",
+        ("inotify_add_watch", EACCES) => {
+            "this user may not read the path: give it the permission, or watch another one"
+        }
         (_, EMFILE) => "this process has too many files open: close some, or raise its limit (`ulimit -n`)",
         (_, ENFILE) => "the machine has too many files open: close some, or raise the sysctl fs.file-max",
         (_, ENOMEM) => "the kernel is out of memory for this: free some and try again",
+        ("pidfd_open" | "pidfd_send_signal", ENOSYS) => {
+            "this kernel or sandbox has no pidfds: run on Linux 5.3 or later, or allow the call"
+        }
+        ("waitpid", ECHILD) => {
+            "somebody else has waited for this child, or SIGCHLD is ignored: let only the looper wait for it"
+        }
+        ("pidfd_send_signal", EPERM) => "the child is another user's by now: only that one may signal it",
         (_, ENOSYS) => "this kernel or sandbox does not have the call: allow it, or run where it is to be had",
         ("pthread_create", EAGAIN) => {
             "there are too many threads, or no room for its stack: end some, raise the limit (`ulimit -u`), or ask for less"
@@ -98,6 +115,9 @@ pub(crate) fn advice(operation: &str, errno: i32) -> &'static str {
         ("epoll_ctl", ENOENT) => "the fd was closed under its registration: add the source again",
         ("epoll_ctl", EINVAL | ELOOP) => {
             "epoll sets cannot watch themselves, nor in a circle or more than five deep: host fewer loopers in each other"
+        }
+        ("read (signalfd)" | "read (inotify)", _) => {
+            "the fd that this is read from was closed from outside: find the code that closes an fd it does not own"
         }
         (_, EPERM | EACCES) => {
             "a sandbox forbids this process the call: allow it there, in a seccomp filter for instance"
@@ -327,13 +347,18 @@ mod tests {
         const FILES: [(Errno, &str); 3] = [(EMFILE, "ulimit -n"), (ENFILE, "fs.file-max"), (ENOMEM, "out of memory")];
         const OWN: &str = "closed from outside";
         const UNEXPECTED: &str = "manual page";
-        let calls: [(&str, &[(Errno, &str)]); 10] = [
+        let calls: [(&str, &[(Errno, &str)]); 15] = [
             ("pthread_atfork", &[(ENOMEM, "out of memory")]),
             (
                 "pthread_create",
                 &[(EAGAIN, "ulimit -u"), (EINVAL, "stack size"), (EPERM, "sandbox"), (ENOMEM, "memory")],
             ),
             ("epoll_create1", &[(EINVAL, UNEXPECTED)]),
+            ("signalfd", &[(EINVAL, UNEXPECTED), (ENODEV, UNEXPECTED)]),
+            ("pidfd_open", &[(EINVAL, UNEXPECTED), (ENODEV, UNEXPECTED), (ESRCH, UNEXPECTED)]),
+            ("inotify_init1", &[(EINVAL, UNEXPECTED)]),
+            ("waitpid", &[(ECHILD, "let only the looper wait")]),
+            ("pthread_sigmask", &[(EINVAL, UNEXPECTED)]),
             ("eventfd", &[(EINVAL, UNEXPECTED), (ENODEV, UNEXPECTED)]),
             ("timerfd_create", &[(EINVAL, UNEXPECTED), (ENODEV, UNEXPECTED)]),
             ("timerfd_settime", &[(EBADF, OWN), (EINVAL, OWN), (ECANCELED, UNEXPECTED)]),
@@ -357,7 +382,8 @@ mod tests {
             ("read (eventfd)", &[(EBADF, OWN), (EINVAL, OWN), (EISDIR, OWN), (ECONNRESET, OWN)]),
         ];
         for (operation, errnos) in calls {
-            let makes_fd = ["epoll_create1", "eventfd", "timerfd_create"].contains(&operation);
+            let makes_fd = ["epoll_create1", "eventfd", "timerfd_create", "signalfd", "pidfd_open", "inotify_init1"]
+                .contains(&operation);
             let files = if makes_fd { FILES.as_slice() } else { &[] };
             // What a seccomp filter answers.
             let sandbox: &[_] = if operation == "epoll_ctl" { &[] } else { &[(EPERM, "sandbox"), (EACCES, "sandbox")] };

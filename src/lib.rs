@@ -79,6 +79,8 @@ mod looper;
 mod handler;
 #[cfg(feature = "async")]
 pub mod task;
+#[cfg(any(feature = "inotify", feature = "offload", feature = "process", feature = "signals"))]
+pub mod source;
 #[cfg(feature = "testing")]
 pub mod testing;
 

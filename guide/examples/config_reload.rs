@@ -4,9 +4,7 @@
 
 use std::{
     cell::Cell,
-    env,
-    ffi::OsStr,
-    fs,
+    env, fs,
     io::{self, ErrorKind},
     path::{Path, PathBuf},
     process,
@@ -14,10 +12,9 @@ use std::{
     time::Duration,
 };
 
-use alooper::{FdNext, Handler, Interest, Looper};
-use nix::{
-    errno::Errno,
-    sys::inotify::{AddWatchFlags, InitFlags, Inotify},
+use alooper::{
+    Handler, Looper,
+    source::{PathChanges, PathEvent},
 };
 
 /// So long after the last change, it is read.
@@ -27,43 +24,27 @@ const NAME: &str = "app.conf";
 // [watch]
 /// Sends `changed` when the file `NAME` in `folder` was written or replaced, and has been left alone since.
 fn watch(looper: &Looper, folder: &Path, changed: Handler<()>) -> io::Result<()> {
-    let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
-    let kinds = AddWatchFlags::IN_CLOSE_WRITE | AddWatchFlags::IN_MOVED_TO;
-    inotify.add_watch(folder, kinds | AddWatchFlags::IN_ONLYDIR)?;
-    looper.add_fd(inotify, Interest::INPUT, move |looper, inotify, _| {
-        let events = match inotify.read_events() {
-            Ok(events) => events,
-            Err(Errno::EAGAIN | Errno::EINTR) => return FdNext::Keep,
-            Err(error) => {
-                eprintln!("changes are no longer seen: {error}");
-                return FdNext::Remove;
-            }
-        };
-        for event in events {
-            show(event.mask, event.name.as_deref());
-            if event.mask.contains(AddWatchFlags::IN_IGNORED) {
-                println!("the folder is gone");
-                looper.quit();
-                return FdNext::Remove;
-            }
-            // What was lost when the queue ran over may have been this file.
-            if event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW) || event.name.as_deref() == Some(NAME.as_ref()) {
-                changed.clear();
-                // Refused only if the looper has quit.
-                let _ = changed.send_delayed(QUIET, ());
-            }
+    let kinds = PathChanges::WRITTEN | PathChanges::MOVED_IN;
+    looper.watch_path(folder, kinds, move |looper, event| {
+        show(event);
+        if event.is_gone() {
+            println!("the folder is gone");
+            looper.quit();
+        } else if event.is_overflow() || event.name() == Some(NAME.as_ref()) {
+            // What was lost when there was too much may have been this file, too.
+            changed.clear();
+            // Refused only if the looper has quit.
+            let _ = changed.send_delayed(QUIET, ());
         }
-        FdNext::Keep
     })?;
     Ok(())
 }
 // [/watch]
 
-fn show(mask: AddWatchFlags, name: Option<&OsStr>) {
-    let mask: Vec<&str> = mask.iter_names().map(|(name, _)| name).collect();
-    match name {
-        Some(name) => println!("  {} {}", mask.join(" "), name.display()),
-        None => println!("  {}", mask.join(" ")),
+fn show(event: &PathEvent) {
+    let kinds: Vec<&str> = event.changes().iter_names().map(|(name, _)| name).collect();
+    if let Some(name) = event.name() {
+        println!("  {} {}", kinds.join(" "), name.display());
     }
 }
 

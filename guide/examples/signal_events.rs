@@ -4,51 +4,39 @@
 //! what its children inherit.
 
 use std::{
-    ffi::CString,
     io,
-    process::{Command, exit},
+    os::unix::process::ExitStatusExt,
+    process::{Command, ExitStatus, exit},
     time::Duration,
 };
 
-use alooper::{FdNext, HandlerThread, Interest, Looper};
+use alooper::{
+    HandlerThread, Looper,
+    source::{Signal, Signals},
+};
 use nix::{
-    spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawnp},
-    sys::{
-        signal::{SigSet, Signal, kill},
-        signalfd::{SfdFlags, SignalFd},
-        wait::{WaitStatus, waitpid},
-    },
+    sys::signal::{Signal as Raw, kill},
     unistd::Pid,
 };
 
 fn main() -> io::Result<()> {
     // [block]
     // Before any thread is started: threads inherit what is blocked, and one that does not block it would be ended.
-    let taken = Signal::SIGHUP | Signal::SIGTERM;
-    taken.thread_block()?;
-    let signals = SignalFd::with_flags(&taken, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
+    let signals = Signals::block(&[Signal::HUP, Signal::TERM])?;
     // [/block]
 
     let looper = Looper::prepare()?;
     let worker = HandlerThread::spawn("worker")?;
 
     // [watch]
-    looper.add_fd(signals, Interest::INPUT, |looper, signals, _| {
-        loop {
-            match signals.read_signal() {
-                Ok(Some(info)) if info.ssi_signo == Signal::SIGHUP as u32 => println!("SIGHUP: reads its settings"),
-                Ok(Some(_)) => {
-                    println!("SIGTERM: ends when everything that is due is done");
-                    // Refused only if it has quit already, after an earlier SIGTERM.
-                    let _ = looper.post(|_| println!("saved"));
-                    looper.quit_safely();
-                }
-                Ok(None) => return FdNext::Keep,
-                Err(error) => {
-                    eprintln!("signals are no longer seen: {error}");
-                    return FdNext::Remove;
-                }
-            }
+    looper.add_signals(&signals, |looper, info| {
+        if info.signal() == Signal::HUP {
+            println!("SIGHUP: reads its settings");
+        } else {
+            println!("SIGTERM: ends when everything that is due is done");
+            // Refused only if it has quit already.
+            let _ = looper.post(|_| println!("saved"));
+            looper.quit_safely();
         }
     })?;
     // [/watch]
@@ -56,8 +44,8 @@ fn main() -> io::Result<()> {
     // [send]
     looper.post(|looper| {
         println!("three SIGHUPs while it is busy");
-        (0..3).for_each(|_| send_to_this_process(Signal::SIGHUP));
-        let end = |_: &Looper| send_to_this_process(Signal::SIGTERM);
+        (0..3).for_each(|_| send_to_this_process(Raw::SIGHUP));
+        let end = |_: &Looper| send_to_this_process(Raw::SIGTERM);
         looper.post_delayed(Duration::from_millis(20), end).expect("it has not quit");
     })?;
     looper.run()?;
@@ -65,42 +53,27 @@ fn main() -> io::Result<()> {
     worker.quit_safely();
     worker.join()?;
 
-    println!("a child, started by Command: {}", outcome(inherits()?));
-    println!("a child that blocks nothing: {}", outcome(blocks_nothing()?));
+    // [children]
+    // What the children do: they send themselves the signal that would end them.
+    let script = ["-c", "kill -TERM $$; exit 5"];
+    let inherits = Command::new("sh").args(script).status()?;
+    let unblocked = signals.unblock_in(Command::new("sh").args(script)).status()?;
+    // [/children]
+    println!("a child that inherits what is blocked: {}", outcome(inherits));
+    println!("a child that unblocks it: {}", outcome(unblocked));
     Ok(())
 }
 
-fn send_to_this_process(signal: Signal) {
+fn send_to_this_process(signal: Raw) {
     if let Err(error) = kill(Pid::this(), signal) {
         eprintln!("{signal}: {error}");
         exit(1);
     }
 }
 
-/// What the children do: they send themselves the signal that would end them.
-const SCRIPT: &str = "kill -TERM $$; exit 5";
-
-fn inherits() -> io::Result<WaitStatus> {
-    let child = Command::new("sh").args(["-c", SCRIPT]).spawn()?;
-    Ok(waitpid(Pid::from_raw(child.id().cast_signed()), None)?)
-}
-
-// [unblocked]
-fn blocks_nothing() -> io::Result<WaitStatus> {
-    let mut attributes = PosixSpawnAttr::init()?;
-    attributes.set_sigmask(&SigSet::empty())?;
-    attributes.set_flags(PosixSpawnFlags::POSIX_SPAWN_SETSIGMASK)?;
-    let arguments = ["sh", "-c", SCRIPT].map(|word| CString::new(word).expect("no word has a zero in it"));
-    let environment: [CString; 0] = [];
-    let child = posix_spawnp(&arguments[0], &PosixSpawnFileActions::init()?, &attributes, &arguments, &environment)?;
-    Ok(waitpid(child, None)?)
-}
-// [/unblocked]
-
-fn outcome(status: WaitStatus) -> String {
-    match status {
-        WaitStatus::Signaled(_, signal, _) => format!("was ended by {signal}"),
-        WaitStatus::Exited(_, code) => format!("lived through it, exit status {code}"),
-        other => format!("{other:?}"),
+fn outcome(status: ExitStatus) -> String {
+    match status.signal() {
+        Some(signal) => format!("was ended by signal {signal}"),
+        None => format!("lived through it, {status}"),
     }
 }

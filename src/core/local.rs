@@ -52,6 +52,9 @@ pub(crate) struct Local {
     pub(crate) hooks: WaitHooks,
     #[cfg(feature = "async")]
     pub(crate) tasks: Tasks,
+    /// What shares the one signalfd of this looper, while some signal is watched. The fd's registration owns it.
+    #[cfg(feature = "signals")]
+    pub(crate) signal_hub: RefCell<Option<Weak<dyn std::any::Any>>>,
     /// The looper itself, once it is whole.
     pub(crate) core: OnceCell<Weak<Core>>,
     /// The handlers' closures, by the handlers' keys in the queue's index.
@@ -95,6 +98,8 @@ impl Local {
             hooks: WaitHooks::default(),
             #[cfg(feature = "async")]
             tasks: Tasks::default(),
+            #[cfg(feature = "signals")]
+            signal_hub: RefCell::default(),
             core: OnceCell::new(),
             targets: RefCell::default(),
             latest: Cell::default(),

@@ -276,6 +276,12 @@ impl<M: 'static> Handler<M> {
         builder::send(self.recipient(), self.asynchronous, Stamp::new(When::Now), message)
     }
 
+    /// As [`send`](Handler::send), for what the library sends on behalf of a call that was made elsewhere.
+    #[cfg(feature = "offload")]
+    pub(crate) fn send_stamped(&self, message: M, stamp: Stamp) -> Result<Posted<M>, Rejected<M>> {
+        builder::send(self.recipient(), self.asynchronous, stamp, message)
+    }
+
     /// Sends `message` to be handled no earlier than `delay` from now.
     ///
     /// Messages due at the same instant are handled in the order in which they were sent. A delay that overflows the

@@ -352,7 +352,7 @@ pub struct Panic {
 }
 
 impl Panic {
-    fn new(payload: Box<dyn Any + Send>) -> Panic {
+    pub(crate) fn new(payload: Box<dyn Any + Send>) -> Panic {
         let literal = payload.downcast_ref::<&str>().copied();
         let text = literal.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
         Panic { text: text.map(Box::from), payload: Mutex::new(payload) }

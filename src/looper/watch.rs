@@ -161,6 +161,22 @@ impl Looper {
         self.watch(source, never_called, interest, Some(ident), Duplicate::Replace)
     }
 
+    /// As [`replace_fd`](Looper::replace_fd), for a source of the library's that was added at `place`.
+    #[cfg(any(feature = "inotify", feature = "process", feature = "signals"))]
+    pub(crate) fn watch_at<S, F>(
+        &self,
+        source: S,
+        interest: Interest,
+        callback: F,
+        place: Origin,
+    ) -> Result<FdSource<S>, AddFdError<S>>
+    where
+        S: AsFd + 'static,
+        F: FnMut(&Looper, &mut S, Events) -> FdNext + 'static,
+    {
+        self.register(Watch::new(source, callback), interest, None, Duplicate::Replace, place)
+    }
+
     #[track_caller]
     fn watch<S, F>(
         &self,

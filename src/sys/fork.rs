@@ -45,6 +45,12 @@ impl Process {
         Process(FORKS.load(Relaxed).wrapping_sub(1))
     }
 
+    /// A number that no process of the same line of forks shares, and that is not zero.
+    #[cfg(any(feature = "offload", feature = "signals"))]
+    pub(crate) fn number(self) -> u64 {
+        u64::from(self.0) + 1
+    }
+
     /// Whether it is this process. If not, what was made in it came here by a fork, and is the parent's.
     #[inline(always)]
     pub(crate) fn is_current(self) -> bool {
@@ -82,6 +88,17 @@ extern "C" fn before_fork() {
 extern "C" fn in_child() {
     FORKS.fetch_add(1, Relaxed);
     ORIGIN.store(FORKED, Relaxed);
+}
+
+/// Lets what `command` starts unblock `signals` before it executes its program.
+#[cfg(feature = "signals")]
+pub(crate) fn unblock_before_exec(command: &mut std::process::Command, signals: nix::sys::signal::SigSet) {
+    use std::os::unix::process::CommandExt;
+    let unblock = move || signals.thread_unblock().map_err(io::Error::from);
+    // SAFETY: between fork and exec, a child may call what is async-signal-safe and no more. The closure calls
+    // `pthread_sigmask`, which is, and makes an `io::Error` of an errno, which does not allocate.
+    #[allow(unsafe_code, reason = "std has no safe way to change what a child blocks")]
+    let _ = unsafe { command.pre_exec(unblock) };
 }
 
 /// Where this process comes from: one of the three below. Orders nothing: all who ask the kernel hear the same.

@@ -10,6 +10,7 @@
 //! - [`sync`]: the locks, atomics and threads, exchangeable for those of the model checker.
 //! - [`lock`]: an ordinary lock, parking_lot's.
 //! - [`unread`]: how much there is to read; `nonblocking`: fds that do not block.
+//! - `signalfd`, `pidfd`, `inotify`: what the sources of the room `source` are made of.
 //! - [`owner_cell`]: a cell that costs one thread little; [`fork`]: which process something was made in. Both have
 //!   `unsafe`.
 //!
@@ -25,13 +26,19 @@ pub(crate) mod eventfd;
 pub(crate) mod fake;
 pub(crate) mod fork;
 pub(crate) mod host;
+#[cfg(feature = "inotify")]
+pub(crate) mod inotify;
 pub(crate) mod interest;
 pub(crate) mod lock;
 #[cfg(feature = "async")]
 pub(crate) mod nonblocking;
 pub(crate) mod owner_cell;
+#[cfg(feature = "process")]
+pub(crate) mod pidfd;
 pub(crate) mod poller;
 pub(crate) mod process_mutex;
+#[cfg(feature = "signals")]
+pub(crate) mod signalfd;
 pub(crate) mod sync;
 pub(crate) mod timerfd;
 pub(crate) mod unread;

@@ -127,6 +127,19 @@ mod quit {
     mod quit_now;
 }
 
+mod source {
+    #[cfg(feature = "inotify")]
+    mod inotify;
+    #[cfg(feature = "offload")]
+    mod offload;
+    #[cfg(feature = "process")]
+    mod process;
+    #[cfg(feature = "signals")]
+    mod signal_ends;
+    #[cfg(feature = "signals")]
+    mod signals;
+}
+
 #[cfg(feature = "async")]
 mod task {
     mod block_on;

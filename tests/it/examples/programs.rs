@@ -220,7 +220,7 @@ fn worker_thread_posts_its_results_back() {
     assert_eq!(lines.last().unwrap(), "[main] the worker has ended: 3 jobs posted, 3 run");
 }
 
-/// F1: a signalfd is a source as any other.
+/// G1: signals are events, and the first of some quits.
 #[test]
 fn signals_prints_what_arrives_and_ends_on_sigterm_and_sigint() {
     for end in [Signal::SIGTERM, Signal::SIGINT] {
@@ -233,12 +233,43 @@ fn signals_prints_what_arrives_and_ends_on_sigterm_and_sigint() {
             program.line_with(&format!("SIGUSR1 from process {}, number {number}", process::id()));
         }
         program.signal(end);
-        program.line_with(end.as_str());
         let (status, lines) = program.end();
 
         assert!(status.success(), "{status}");
         assert_eq!(lines.last().unwrap(), "goodbye");
     }
+}
+
+/// G2: children are told of when they end, and their output is read line by line.
+#[test]
+fn supervisor_restarts_what_fails_and_ends_when_nothing_is_left() {
+    let (status, lines) = Program::start("supervisor", &[]).end();
+
+    assert!(status.success(), "{status}");
+    let of = |name: &str| lines.iter().filter(|line| line.starts_with(name)).collect::<Vec<_>>();
+    let steady = of("steady: ");
+    let printed: Vec<_> = steady.iter().filter(|line| line.contains("line")).collect();
+    assert_eq!(printed, ["steady: line 1", "steady: line 2", "steady: line 3"].each_ref());
+    assert_eq!(steady.len(), 4);
+    let flaky = of("flaky: ");
+    assert_eq!(flaky.iter().filter(|line| **line == "flaky: begins").count(), 4);
+    let pauses: Vec<_> = flaky.iter().filter_map(|line| line.split_once("starts again in ")).collect();
+    assert_eq!(pauses.iter().map(|(_, pause)| *pause).collect::<Vec<_>>(), ["50ms", "100ms", "200ms"]);
+    assert!(flaky.iter().any(|line| *line == "flaky: given up after 3 restarts"));
+    assert_eq!(lines.last().unwrap(), "supervisor: ends");
+}
+
+/// G1, G2: a signal ends it in order, while a child runs.
+#[test]
+fn supervisor_ends_on_sigterm() {
+    let mut program = Program::start("supervisor", &[]);
+    program.line_with("starts again in");
+
+    program.signal(Signal::SIGTERM);
+    let (status, lines) = program.end();
+
+    assert!(status.success(), "{status}");
+    assert_eq!(lines.last().unwrap(), "supervisor: ends");
 }
 
 // tour

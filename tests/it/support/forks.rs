@@ -49,6 +49,12 @@ pub(crate) fn end(body: impl FnOnce()) -> ! {
 pub(crate) struct Child(Pid);
 
 impl Child {
+    /// Its number, for who waits for it in another way.
+    #[cfg(feature = "signals")]
+    pub(crate) fn pid(&self) -> Pid {
+        self.0
+    }
+
     /// Waits for its end, and fails if it has failed or hung.
     #[track_caller]
     pub(crate) fn join(self, what: impl Display) {

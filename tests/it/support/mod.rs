@@ -1,6 +1,8 @@
 //! What several test files need: ways to meet another thread without sleeping, and what a panic says.
 
 pub(crate) mod alone;
+#[cfg(feature = "signals")]
+pub(crate) mod blocked;
 pub(crate) mod calls;
 pub(crate) mod codes;
 pub(crate) mod costs;

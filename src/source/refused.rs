@@ -1,0 +1,78 @@
+//! A source that was not taken, on its way back.
+
+use std::{
+    error::Error,
+    fmt::{self, Debug, Display, Formatter},
+    io,
+    panic::Location,
+};
+
+use crate::core::sticky::Sticky;
+
+/// A source that a looper did not take, and why. It gives back what was passed in.
+///
+/// It is `Send` and `Sync` whatever the value is, as [`Rejected`](crate::Rejected) is. Turns into an [`io::Error`] with
+/// `?`, which drops the value.
+///
+/// # Thread safety
+/// The value stays on the thread where it was refused, as that of [`Rejected`](crate::Rejected).
+pub struct SourceError<T>(Box<Unwatched<T>>);
+
+struct Unwatched<T> {
+    error: io::Error,
+    place: &'static Location<'static>,
+    value: Sticky<T>,
+}
+
+impl<T: 'static> SourceError<T> {
+    #[cold]
+    pub(super) fn stays(error: impl Into<io::Error>, place: &'static Location<'static>, value: T) -> SourceError<T> {
+        SourceError(Box::new(Unwatched { error: error.into(), place, value: Sticky::stays(Box::new(value)) }))
+    }
+
+    /// Why it was refused: an [`OsError`](crate::OsError) inside for what the kernel refused, of kind `BrokenPipe` for a
+    /// looper that has quit.
+    #[must_use]
+    pub fn error(&self) -> &io::Error {
+        &self.0.error
+    }
+
+    /// Where it was refused: the place of the call in your source.
+    #[must_use]
+    pub fn place(&self) -> &'static Location<'static> {
+        self.0.place
+    }
+
+    /// Gives back what was passed in. `None` on another thread than its own.
+    #[must_use]
+    pub fn into_value(self) -> Option<T> {
+        self.0.value.into_inner()
+    }
+
+    /// Gives the error that `?` makes of this, and the value as [`into_value`](SourceError::into_value) does.
+    #[must_use]
+    pub fn into_parts(self) -> (io::Error, Option<T>) {
+        (self.0.error, self.0.value.into_inner())
+    }
+}
+
+impl<T> Debug for SourceError<T> {
+    /// The text, since that is what a `main` prints that returns it.
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        Display::fmt(self, f)
+    }
+}
+
+impl<T> Display for SourceError<T> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (refused at {})", self.0.error, self.0.place)
+    }
+}
+
+impl<T> Error for SourceError<T> {}
+
+impl<T> From<SourceError<T>> for io::Error {
+    fn from(refused: SourceError<T>) -> io::Error {
+        refused.0.error
+    }
+}
