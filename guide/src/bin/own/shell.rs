@@ -32,7 +32,7 @@ impl World for Shell {
 
     fn start(&mut self, slot: usize, id: usize, job: &str, runner: Handler<Event>) -> io::Result<Process> {
         let mut command = Command::new("sh");
-        command.args(["-c", job]).stdout(Stdio::piped()).process_group(0);
+        command.args(["-c", job]).stdin(Stdio::null()).stdout(Stdio::piped()).process_group(0);
         let mut process = Process(command.spawn()?);
         let output = process.0.stdout.take().expect("it is piped");
         self.readers[slot].handle().post(move |_| {
