@@ -1,45 +1,154 @@
-//! Android's Looper for Linux programs: one event loop per thread.
+//! A single-threaded event loop for Linux, after Android's `Looper`: fds by epoll, timers, and posts from any thread.
 //!
-//! A [`Looper`] owns what its thread waits for: fds with their callbacks, messages with their due times, and posts from
-//! other threads. [`Looper::poll_once`] waits until something happens and runs the callbacks for it; [`Looper::run`]
-//! does so until the looper quits. Other threads hold a [`LooperHandle`]. A [`Handler`] takes typed messages, and a
-//! [`HandlerThread`] is a thread with a looper that runs.
+//! A thread has one [`Looper`]. It waits until a watched fd is ready, a message is due or another thread posts, runs the
+//! callbacks, and waits again. All callbacks run on that thread, so what they share needs no lock and need not be
+//! `Send`. Other threads have a [`LooperHandle`], by which they post, cancel, watch fds, wake and quit.
 //!
-//! ```text
-//! other threads                                looper's thread                        kernel
-//! LooperHandle ──► inbox ──collect──► queue ──due──► turn ──► callback
-//!      │                                │ next deadline ▲
-//!      └──── waker (eventfd) ──► poller.wait ───────────┤     epoll, timerfd
-//!                                   └──► fd table ──────┘
+//! ```sh
+//! cargo add alooper
 //! ```
+//!
+//! # Run something later, or again
 //!
 //! ```
 //! use alooper::Looper;
-//! use std::time::Duration;
+//! use std::{ops::ControlFlow, time::Duration};
 //!
 //! # fn main() -> std::io::Result<()> {
 //! let looper = Looper::prepare()?;
-//! looper.post(|_| println!("first"))?;
-//! looper.post_delayed(Duration::from_millis(5), |looper| {
-//!     println!("later");
-//!     looper.quit();
+//! looper.post(|_| println!("now"))?;
+//! looper.post_every(Duration::from_millis(2), |_| {
+//!     println!("tick");
+//!     ControlFlow::Continue(())
 //! })?;
+//! looper.post_delayed(Duration::from_millis(5), |looper| looper.quit())?;
 //! looper.run()?;
 //! # Ok(())
 //! # }
 //! ```
 //!
+//! Messages run in the order of their due times, and none runs early. See [`Looper::post`] and [`Posted`].
+//!
+//! # Watch an fd
+//!
+//! ```
+//! use alooper::{FdNext, Interest, Looper};
+//! use std::{io::{Read, Write}, os::unix::net::UnixStream};
+//!
+//! # fn main() -> std::io::Result<()> {
+//! let looper = Looper::prepare()?;
+//! let (near, mut far) = UnixStream::pair()?;
+//! looper.add_fd(near, Interest::INPUT, |looper, near, _events| {
+//!     let mut bytes = [0; 64];
+//!     match near.read(&mut bytes) {
+//!         Ok(count @ 1..) => println!("{count} bytes"),
+//!         _ => looper.quit(),
+//!     }
+//!     FdNext::Keep
+//! })?;
+//! far.write_all(b"hello")?;
+//! drop(far);
+//! looper.run()?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The looper owns what it watches, anything that is `AsFd`, so it cannot be closed too early. See [`Looper::add_fd`].
+//!
+//! # Post from another thread
+//!
+//! ```
+//! use alooper::Looper;
+//! use std::thread;
+//!
+//! # fn main() -> std::io::Result<()> {
+//! let looper = Looper::prepare()?;
+//! let handle = looper.handle();
+//! let worker = thread::spawn(move || {
+//!     let answer = 6 * 7;
+//!     handle.post(move |looper| {
+//!         println!("the worker says {answer}");
+//!         looper.quit();
+//!     })
+//! });
+//! looper.run()?;
+//! assert!(worker.join().unwrap().is_ok());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A post that is refused gives its closure back. See [`LooperHandle`]; [`LooperHandle::call`] waits for a value.
+//!
+//! # Send messages to a thread that handles them
+//!
+//! ```
+//! use alooper::HandlerThread;
+//!
+//! # fn main() -> std::io::Result<()> {
+//! let worker = HandlerThread::spawn("sum")?;
+//! let mut sum = 0;
+//! let numbers = worker.handle().handler(move |_, number: u32| {
+//!     sum += number;
+//!     println!("together {sum}");
+//! })?;
+//! for number in [1, 2, 3] {
+//!     numbers.send(number)?;
+//! }
+//! worker.quit_safely();
+//! assert_eq!(worker.join()?.run, 3);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Android's whole message API is here: labels, removal by label or predicate, barriers, idle handlers. See [`Handler`],
+//! [`HandlerThread`], [`Barrier`] and [`Looper::add_idle`].
+//!
+//! # Test what depends on time
+//!
+//! ```
+//! use alooper::testing::TestLooper;
+//! use std::{cell::Cell, rc::Rc, time::Duration};
+//!
+//! # fn main() -> std::io::Result<()> {
+//! let looper = TestLooper::new()?;
+//! let rang = Rc::new(Cell::new(false));
+//! let bell = rang.clone();
+//! looper.post_delayed(Duration::from_secs(3600), move |_| bell.set(true))?;
+//!
+//! looper.advance(Duration::from_secs(3600));
+//! assert!(rang.get()); // an hour later, and no time has passed
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! With the feature `testing`; see the module [`testing`](testing/index.html).
+//!
+//! # Features
+//!
+//! | feature | what it adds | dependencies |
+//! |---|---|---|
+//! | none | all but the following | |
+//! | `async` | futures on a looper: `spawn`, `sleep`, `timeout`, `AsyncFd`: the module [`task`](task/index.html) | futures-core |
+//! | `futures-io` | `AsyncRead` and `AsyncWrite` for `AsyncFd` | futures-io |
+//! | `testing` | loopers on a clock that a test moves: the module [`testing`](testing/index.html) | |
+//!
+//! What a looper notices itself, such as a forgotten barrier, is logged by the crate `log`, and told to an [`Observer`].
+//!
+//! # Where to go next
+//!
+//! In the repository:
+//!
+//! - `docs/guide` explains loops from eventfd on, and ends with a program of your own (English and Chinese).
+//! - `docs/guide/how-to` has a page for each thing that programs do: signals, child processes, lines, other loops, errors.
+//! - `examples` has small programs, each run by `cargo run --example NAME`; begin with `tour`.
+//! - `docs/android.md` has Android's methods one by one, and what they are here.
+//! - `docs/semantics.md` has every promise; the ids in these pages (`F4`) are that page's. `docs/design.md` says how the
+//!   library keeps them.
+//!
 //! # Fork
 //!
-//! A child of `fork` has its parent's loopers in its memory, but not their threads, and shares their epoll sets. They
-//! stay the parent's (X2): in the child, what can fail returns [`RejectReason::Forked`], as an [`io::Error`](std::io::Error)
-//! an [`OsError`] with `ECHILD`; whatever is asked or removed is answered with zero, false or `None`; nothing is waited
-//! for, and the parent does not notice. A child that is forked in a callback and returns from it goes on behind
-//! [`Looper::run`] with that error.
-//!
-//! A child makes loopers of its own, with [`Looper::new`] or [`Looper::prepare`]. Dropping an inherited one closes its
-//! fds, and drops what its thread had of it: sources, callbacks, handlers. A child in which their `Drop` must not run
-//! ends by `_exit` or `exec`, or forgets the looper. What was queued is forgotten, and what it holds stays open.
+//! A child of `fork` cannot disturb its parent's loopers. In the child, they refuse everything with
+//! [`RejectReason::Forked`], and [`Looper::prepare`] makes a new one. `docs/fork.md` has the details.
 //!
 //! ```
 //! use alooper::Looper;
@@ -54,13 +163,6 @@
 //! # serve()
 //! # }
 //! ```
-//!
-//! This holds for children of libc's `fork`, which std's `pre_exec` runs in; one that bypasses it (`clone`,
-//! `vfork`, `_Fork`) must execute a program or end. So must, by the rules of `fork`, whoever uses anything else in a
-//! child of several threads that may be locked: an allocator other than libc's, for instance, or a logger.
-//!
-//! What is promised, rule by rule, is in `docs/semantics.md`; the ids in these pages (`F4`) are that page's. How the
-//! library is built is in `docs/design.md`.
 #![deny(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(

@@ -1,6 +1,6 @@
 //! guide/kernel/run starts it in a virtual machine.
 //!
-//! Chapter 9 of docs/guide: a looper that a kernel module signals, by the eventfd that it was given.
+//! Chapter 12 of docs/guide: a looper that a kernel module signals, by the eventfd that it was given.
 
 use std::{
     fs::File,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0
-/* A device that signals an eventfd from a timer: chapter 9 of docs/guide. */
+/* A device that signals an eventfd from a timer: chapter 12 of docs/guide. */
 #include <linux/eventfd.h>
 #include <linux/fs.h>
 #include <linux/miscdevice.h>

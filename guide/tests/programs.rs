@@ -30,7 +30,7 @@ const KINDS: [(&str, &str, &str); 2] = [("bin", "src/bin", "."), ("example", "ex
 const SKIPPED: &str = "skipped: ";
 /// These have margins of a tenth of a second, which a busy machine may miss, or see when somebody sets the clock: they
 /// are tried again.
-const TIMED: [&str; 3] = ["epoll_and_eventfd", "looper_timeouts", "wall_clock"];
+const TIMED: [&str; 5] = ["epoll_and_eventfd", "looper_timeouts", "own_2_workers", "own_3_timeouts", "wall_clock"];
 /// After this long, a program hangs.
 const WATCHDOG: Duration = Duration::from_secs(100);
 
@@ -107,11 +107,21 @@ struct Command<'a> {
 
 impl Command<'_> {
     fn parse(line: &str) -> Option<Command<'_>> {
-        let mut words = line.strip_prefix(COMMAND)?.split(' ');
+        let mut words = words(line.strip_prefix(COMMAND)?).into_iter();
         let (kind, program) = (words.next()?, words.next()?);
         assert!(matches!(words.next(), None | Some("--")), "arguments come after -- in {line:?}");
         Some(Command { kind, program, arguments: words.collect() })
     }
+}
+
+/// The words of a command, of which some stand in single quotes.
+fn words(line: &str) -> Vec<&str> {
+    let mut is_quoted = false;
+    let ends = |c: char| {
+        is_quoted ^= c == '\'';
+        c == ' ' && !is_quoted
+    };
+    line.split(ends).map(|word| word.trim_matches('\'')).collect()
 }
 
 /// What a block with commands has to show.

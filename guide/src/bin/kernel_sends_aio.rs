@@ -1,6 +1,6 @@
 //! cargo run -p alooper-guide --bin kernel_sends_aio
 //!
-//! Chapter 7 of docs/guide: the kernel adds to an eventfd whenever a read of Linux AIO is done, and a looper calls
+//! Chapter 10 of docs/guide: the kernel adds to an eventfd whenever a read of Linux AIO is done, and a looper calls
 //! back.
 
 use std::{

@@ -1,6 +1,6 @@
 //! cargo run -p alooper-guide --bin poll_inner
 //!
-//! Chapter 8 of docs/guide: the phases of a looper's turn, seen from outside.
+//! Chapter 11 of docs/guide: the phases of a looper's turn, seen from outside.
 
 use std::{
     cell::RefCell,
