@@ -112,7 +112,9 @@ pub use self::{
         observer::{DispatchInfo, Observer},
         posted::{Posted, PostedGuard},
         report::{PollCode, ReadyIdent, Turn},
+        running::{Running, RunningKind},
         thread::{HandlerThread, HandlerThreadBuilder, JoinError, Panic},
+        watchdog::{Stuck, Watchdog, WatchdogBuilder},
     },
     queue::{
         account::{MessageCounts, Stats},

@@ -3,6 +3,7 @@
 use std::{
     fmt::{self, Debug, Formatter},
     io, mem,
+    panic::Location,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -157,6 +158,11 @@ impl<L> FdTable<L> {
     /// Asks whether an event that has no callback may be reported; counts it likewise.
     pub(crate) fn claim_ident(&self, reported: Reported, limits: Limits) -> Claim {
         self.claim(reported, true, limits)
+    }
+
+    /// Where the fd was added whose callback was claimed last.
+    pub(crate) fn claimed_last(&self) -> Option<&'static Location<'static>> {
+        self.lock().ok()?.registrations.claimed_last
     }
 
     fn claim(&self, reported: Reported, idents: bool, limits: Limits) -> Claim {

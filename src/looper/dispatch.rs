@@ -11,6 +11,7 @@ use std::{
 
 use crate::{
     core::{
+        activity::Phase,
         cancelled::EndTargets,
         item::{Body, HandlerFn},
     },
@@ -68,6 +69,7 @@ impl Looper {
         if self.shared().has_nothing_queued(self.core.here) {
             return 0;
         }
+        self.shared().activity.set_phase(Phase::Messages);
         // Read when a timed message comes to the front: what is plain is due.
         let mut now = PASSED;
         // Made once: to hand a body out for each message would cost more than to find it.
@@ -95,6 +97,7 @@ impl Looper {
                 ran -= self.core.skipped.take();
             }
         }
+        self.shared().activity.set_phase(Phase::Between);
         ran
     }
 
@@ -193,6 +196,7 @@ impl Looper {
         let label = &self.shared().label;
         let Details { origin, when, what, posted } = details;
         let started = self.clock().now();
+        let _begun = self.shared().activity.measured(started);
         let dispatch = DispatchInfo {
             handler,
             what,

@@ -20,9 +20,11 @@ pub(crate) mod posted;
 mod rebuild;
 pub(crate) mod repeat;
 pub(crate) mod report;
+pub(crate) mod running;
 pub(crate) mod thread;
 mod turn;
 mod watch;
+pub(crate) mod watchdog;
 
 use std::{
     cell::{Cell, OnceCell, RefCell},

@@ -12,7 +12,7 @@
 use std::{io, mem, panic, thread, time::Duration};
 
 use crate::{
-    core::local::Busy,
+    core::{activity::Phase, local::Busy},
     error::Misuse,
     fd::{
         notice::Notice,
@@ -226,6 +226,7 @@ impl Looper {
     pub(super) fn enter(&self) -> io::Result<Polling<'_>> {
         self.shared().check_process()?;
         let busy = self.core.local.occupy().ok_or(Misuse::NestedPoll)?;
+        self.shared().activity.set_phase(Phase::Between);
         Ok(Polling { looper: self, busy: Some(busy) })
     }
 
@@ -263,9 +264,9 @@ impl Looper {
         shared.check_process()?;
         let mut ready = self.core.ready.take();
         shared.counters.waits.add(1);
-        shared.set_polling(true);
+        shared.activity.set_phase(Phase::Waiting);
         let waited = self.core.poller.borrow_mut().wait(block, shared.fds.len(), &mut ready);
-        shared.set_polling(false);
+        shared.activity.set_phase(Phase::Between);
         self.awake();
         turn.interrupted |= waited? == Waited::Interrupted;
         Ok(ready)
@@ -292,8 +293,10 @@ impl Looper {
                 claim => {
                     if let Some(event) = self.follow(key, claim) {
                         self.core.serving.set(key);
+                        self.shared().activity.set_phase(Phase::Fds);
                         let served = self.core.local.sources.serve(self, fds, key, event);
                         self.core.serving.set(Key::NONE);
+                        self.shared().activity.set_phase(Phase::Between);
                         let has_run = *served.as_ref().unwrap_or(&true);
                         turn.fds += usize::from(has_run);
                         self.shared().counters.fd_callbacks.add(u64::from(has_run));
@@ -449,6 +452,7 @@ pub(super) struct Polling<'a> {
 impl Drop for Polling<'_> {
     fn drop(&mut self) {
         self.busy = None;
+        self.looper.shared().activity.set_phase(Phase::Away);
         if self.looper.core.host.get().is_some() {
             self.looper.publish();
         }

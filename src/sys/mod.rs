@@ -8,6 +8,7 @@
 //! - [`waker`]: what ends that sleep from any thread.
 //! - [`host`]: the fd by which another event loop hosts a looper.
 //! - [`sync`]: the locks, atomics and threads, exchangeable for those of the model checker.
+//! - [`thread`]: what the kernel calls a thread.
 //! - [`lock`]: an ordinary lock, parking_lot's.
 //! - [`unread`]: how much there is to read; `nonblocking`: fds that do not block.
 //! - [`owner_cell`]: a cell that costs one thread little; [`fork`]: which process something was made in. Both have
@@ -32,6 +33,7 @@ pub(crate) mod nonblocking;
 pub(crate) mod owner_cell;
 pub(crate) mod poller;
 pub(crate) mod sync;
+pub(crate) mod thread;
 pub(crate) mod timerfd;
 pub(crate) mod unread;
 pub(crate) mod waker;

@@ -160,6 +160,8 @@ mod watch {
     mod notices;
     mod observer;
     mod observers_act;
+    mod running;
     mod slow;
     mod stats;
+    mod watchdog;
 }

@@ -17,7 +17,7 @@ use std::{
     io, mem,
     sync::{
         Arc, Weak,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -25,6 +25,7 @@ use std::{
 pub(crate) use self::{names::LooperId, posting::Post};
 use crate::{
     core::{
+        activity::{Activity, Phase},
         inbox::{Inbox, Signal, Wakes},
         item::{Arrival, Body, Message, Stamp, To, When},
         refused::Refused,
@@ -93,8 +94,8 @@ pub(crate) struct Shared {
     pub(crate) fds: FdTable<Looper>,
     /// What the looper has noticed itself.
     pub(crate) notices: Arc<Notices>,
-    /// Whether the looper's thread waits in epoll. Written by that thread alone; orders nothing.
-    polling: AtomicBool,
+    /// What the looper's thread does.
+    pub(crate) activity: Activity,
     /// Who waits for calls.
     calls: Mutex<Slots<Weak<dyn Waiting>>>,
     /// Who waits for tasks.
@@ -143,7 +144,7 @@ impl Shared {
             waker,
             fds: FdTable::new(set, &notices),
             notices,
-            polling: AtomicBool::new(false),
+            activity: Activity::new(owner),
             calls: Mutex::new(Slots::default()),
             #[cfg(feature = "async")]
             joins: joins::Joins::new(),
@@ -162,11 +163,12 @@ impl Shared {
     }
 
     pub(crate) fn is_polling(&self) -> bool {
-        self.polling.load(Ordering::Relaxed) && !self.is_inherited()
+        self.activity.phase() == Phase::Waiting && !self.is_inherited()
     }
 
-    pub(crate) fn set_polling(&self, polling: bool) {
-        self.polling.store(polling, Ordering::Relaxed);
+    /// How many messages were taken out to be run.
+    pub(crate) fn begun(&self) -> u64 {
+        self.account.begun.get()
     }
 
     /// A number that no other call gives.
