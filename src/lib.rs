@@ -114,10 +114,12 @@ pub use self::{
         report::{PollCode, ReadyIdent, Turn},
         running::{Running, RunningKind},
         thread::{HandlerThread, HandlerThreadBuilder, JoinError, Panic},
+        wants::{RunInfo, WaitInfo, Wants},
         watchdog::{Stuck, Watchdog, WatchdogBuilder},
     },
     queue::{
         account::{MessageCounts, Stats},
+        histogram::Histogram,
         labels::{MessageFilter, Token},
     },
     sys::interest::{Events, Interest},

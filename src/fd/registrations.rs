@@ -128,6 +128,10 @@ impl Registrations {
         }
     }
 
+    pub(super) fn get(&self, key: Key) -> Option<&Registration> {
+        self.slots.get(key)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.slots.len()
     }

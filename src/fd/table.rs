@@ -3,6 +3,7 @@
 use std::{
     fmt::{self, Debug, Formatter},
     io, mem,
+    os::fd::RawFd,
     panic::Location,
     sync::{
         Arc,
@@ -215,6 +216,11 @@ impl<L> FdTable<L> {
     /// Ignores the registrations without callback that `is_meant`, but for changes. Gives those that were not before.
     pub(crate) fn ignore_idents(&self, is_meant: impl Fn(u32) -> bool) -> Vec<Registration> {
         self.lock().map_or(Vec::new(), |mut state| state.registrations.ignore_idents(is_meant))
+    }
+
+    /// The number of a registration's fd, and where it was added.
+    pub(crate) fn number_and_place(&self, key: Key) -> Option<(RawFd, &'static Location<'static>)> {
+        self.lock().ok()?.registrations.get(key).map(|registration| (registration.fd, registration.place))
     }
 
     /// Whether a registration exists.

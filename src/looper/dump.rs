@@ -159,6 +159,9 @@ impl LooperHandle {
             stale_fds: shared.notices.stale_fds.load(Relaxed),
             ignored_idents: shared.notices.ignored_idents.load(Relaxed),
             overdue_barriers: shared.notices.overdue_barriers.load(Relaxed),
+            run_times: shared.counters.run_times.read(),
+            lateness: shared.counters.lateness.read(),
+            queue_high_water: shared.counters.queue_high_water.get(),
         }
     }
 }

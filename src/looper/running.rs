@@ -8,8 +8,7 @@ use std::{
 
 use crate::{
     core::activity::{Kind, Sight},
-    looper::{Looper, handle::LooperHandle},
-    queue::message::Origin,
+    looper::handle::LooperHandle,
     time::Moment,
 };
 
@@ -29,6 +28,19 @@ pub enum RunningKind {
     Other,
 }
 
+impl RunningKind {
+    /// What the log calls it, before its place.
+    pub(crate) fn words(self) -> &'static str {
+        match self {
+            RunningKind::Message => "a message, posted",
+            RunningKind::Fd => "the callback of an fd, added",
+            RunningKind::Idle => "an idle handler, added",
+            RunningKind::Task => "a task, spawned",
+            RunningKind::Other => "no callback: it drops or tells something",
+        }
+    }
+}
+
 /// What a looper's thread runs at this moment: see [`LooperHandle::running`].
 ///
 /// Its [`Display`] is for people to read, and may change from version to version.
@@ -42,8 +54,9 @@ pub struct Running {
     /// When it began, if [`is_exact`](Running::is_exact). Otherwise, when it was first seen to run, by a
     /// [`Watchdog`](crate::Watchdog) or by a question such as this one: it began before that.
     pub since: Instant,
-    /// Whether `since` is when it began. That is known if the looper has an observer that wants times, or a threshold
-    /// for what is slow: then the clock is read for each callback.
+    /// Whether `since` is when it began. That is known if the looper is
+    /// [timed](crate::LooperBuilder::timed), has an observer that wants times, or a threshold for what is slow: then the
+    /// clock is read for each callback.
     pub is_exact: bool,
     /// For how long it has run, as far as `since` tells.
     pub lasted: Duration,
@@ -69,13 +82,7 @@ impl Running {
 
 impl Display for Running {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.kind {
-            RunningKind::Message => "a message, posted",
-            RunningKind::Fd => "the callback of an fd, added",
-            RunningKind::Idle => "an idle handler, added",
-            RunningKind::Task => "a task, spawned",
-            RunningKind::Other => "no callback: it drops or tells something",
-        })?;
+        f.write_str(self.kind.words())?;
         self.place.map_or(Ok(()), |place| write!(f, " at {place}"))
     }
 }
@@ -118,13 +125,5 @@ impl LooperHandle {
     pub fn running(&self) -> Option<Running> {
         let shared = &self.shared;
         shared.sight().map(|sight| Running::new(sight, shared.clock.now(), shared.activity.thread_id))
-    }
-}
-
-impl Looper {
-    /// Runs `run` as something of `kind` that was added at `place`.
-    pub(crate) fn run_inside<R>(&self, kind: Kind, place: Origin, run: impl FnOnce() -> R) -> R {
-        let _inside = self.shared().enter(kind, Some(place));
-        run()
     }
 }

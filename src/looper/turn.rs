@@ -22,6 +22,7 @@ use crate::{
     looper::{
         Looper,
         report::{ReadyIdent, Turn},
+        wants::Wants,
     },
     mem::{log, slots::Key},
     queue::{
@@ -182,6 +183,7 @@ impl Looper {
             let ready = self.wait(may_block, turn)?;
             let had_events = !ready.is_empty();
             let had_cleanup = self.core.local.tidy();
+            self.core.watching.tell_wait();
             turn.messages += self.run_messages(self.core.budget - turn.messages);
             self.serve_fds(ready, turn);
             let is_revived = self.end_trials();
@@ -264,10 +266,14 @@ impl Looper {
         shared.check_process()?;
         let mut ready = self.core.ready.take();
         shared.counters.waits.add(1);
+        let seen = self.begin_wait();
         shared.activity.set_phase(Phase::Waiting);
         let waited = self.core.poller.borrow_mut().wait(block, shared.fds.len(), &mut ready);
         shared.activity.set_phase(Phase::Between);
         self.awake();
+        if let Some(started) = seen {
+            self.end_wait(started, block, ready.len());
+        }
         turn.interrupted |= waited? == Waited::Interrupted;
         Ok(ready)
     }
@@ -285,6 +291,7 @@ impl Looper {
         let fds = &self.shared().fds;
         let (wait, limits) = (self.wait_number(), self.core.limits);
         let mut batch = Batch { looper: self, ready, served: 0, idents: Vec::new() };
+        self.shared().activity.set_phase(Phase::Fds);
         while let Some(Ready { data, events }) = batch.next() {
             let key = Key::from_bits(data);
             let reported = Reported { key, events, wait };
@@ -293,10 +300,11 @@ impl Looper {
                 claim => {
                     if let Some(event) = self.follow(key, claim) {
                         self.core.serving.set(key);
-                        self.shared().activity.set_phase(Phase::Fds);
-                        let served = self.core.local.sources.serve(self, fds, key, event);
+                        let served = match self.core.watching.sees(Wants::FDS) {
+                            false => self.core.local.sources.serve(self, fds, key, event),
+                            true => self.serve_seen(key, event),
+                        };
                         self.core.serving.set(Key::NONE);
-                        self.shared().activity.set_phase(Phase::Between);
                         let has_run = *served.as_ref().unwrap_or(&true);
                         turn.fds += usize::from(has_run);
                         self.shared().counters.fd_callbacks.add(u64::from(has_run));
@@ -313,6 +321,7 @@ impl Looper {
                 turn.idents.push(ReadyIdent::new(ident, events));
             }
         }
+        self.shared().activity.set_phase(Phase::Between);
     }
 
     /// The number of the last wait; it comes again after 2^32 waits.
@@ -326,7 +335,11 @@ impl Looper {
             Claim::Serve(served) => return Some(served),
             Claim::Gone => self.core.stale_keys.borrow_mut().note(key),
             Claim::Died(registration) => {
+                let activity = &self.shared().activity;
+                // What it drops is no callback.
+                activity.set_phase(Phase::Between);
                 self.core.local.sources.drop_stale(&self.shared().fds, vec![(key, registration)]);
+                activity.set_phase(Phase::Fds);
             }
             Claim::Pass | Claim::Ident => {}
         }

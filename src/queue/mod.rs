@@ -8,6 +8,7 @@ pub(crate) mod account;
 mod barriers;
 mod given_up;
 pub(crate) mod handlers;
+pub(crate) mod histogram;
 pub(crate) mod labels;
 mod line;
 pub(crate) mod message;

@@ -206,7 +206,8 @@ impl Looper {
         let was_in_task = self.shared().activity.note_task(true);
         let result = panic::catch_unwind(AssertUnwindSafe(|| {
             let thread = job.header.thread();
-            job.future.as_mut().run(&mut Context::from_waker(&job.waker), &mut value, thread)
+            let place = job.header.polled().origin;
+            self.poll_seen(place, || job.future.as_mut().run(&mut Context::from_waker(&job.waker), &mut value, thread))
         }));
         self.shared().activity.note_task(was_in_task);
         tasks.note_polled(before);

@@ -44,6 +44,7 @@ use crate::{
     queue::{
         self, Details, Dropped, Hold, Next, Queue,
         account::{Account, Counter, MessageCounts, Tally},
+        histogram::Recorder,
         labels::Token,
         message::{Address, Extra, Lane, MessageId, Origin, Place},
     },
@@ -115,6 +116,9 @@ pub(crate) struct Counters {
     pub(crate) waits: Counter,
     pub(crate) fd_callbacks: Counter,
     pub(crate) spurious_wakes: Counter,
+    pub(crate) run_times: Recorder,
+    pub(crate) lateness: Recorder,
+    pub(crate) queue_high_water: Counter,
 }
 
 impl Shared {
@@ -164,6 +168,13 @@ impl Shared {
 
     pub(crate) fn is_polling(&self) -> bool {
         self.activity.phase() == Phase::Waiting && !self.is_inherited()
+    }
+
+    /// Notes how many messages there are, if that is more than ever before; `running` of them are not pending.
+    pub(crate) fn note_high_water(&self, running: u64) {
+        let count = self.len() as u64 + running;
+        let before = self.counters.queue_high_water.get();
+        self.counters.queue_high_water.add(count.saturating_sub(before));
     }
 
     /// How many messages were taken out to be run.
