@@ -5,7 +5,9 @@
 //! phase a few times. What is rarer, idle handlers and tasks that an fd has resumed, is noted here as it begins. That
 //! something goes on is seen from the counts that there are already.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, Ordering::Relaxed};
+#[cfg(feature = "async")]
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicI64, AtomicU8, Ordering::Relaxed};
 
 use crate::{
     core::shared::Shared,
@@ -67,6 +69,7 @@ pub(crate) struct Activity {
     /// When the present callback has begun, if somebody watches, and so the clock was read. Written as `phase`.
     begun: AtomicI64,
     /// A message polls its task. Written as `phase`.
+    #[cfg(feature = "async")]
     in_task: AtomicBool,
     /// What runs inside a phase, or apart from one.
     inner: OwnerCell<Option<(Kind, Option<Origin>)>>,
@@ -101,6 +104,7 @@ impl Activity {
         Activity {
             phase: AtomicU8::new(Phase::Away as u8),
             begun: AtomicI64::new(UNMEASURED.as_nanos()),
+            #[cfg(feature = "async")]
             in_task: AtomicBool::new(false),
             inner: OwnerCell::new(owner, None),
             entered: Counter::default(),

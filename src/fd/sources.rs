@@ -65,7 +65,6 @@ impl<L: 'static> Sources<L> {
     /// Runs the callback of a claimed event; whether there was one to run.
     ///
     /// A panic ends the registration, and is given back to go on.
-    #[inline(always)]
     pub(crate) fn serve(&self, looper: &L, table: &FdTable<L>, key: Key, event: Served) -> thread::Result<bool> {
         let Served { events, sets, is_sampled, .. } = event;
         let Some(mut watched) = self.take(table, key) else {

@@ -8,11 +8,10 @@ use std::{
 };
 
 use crate::{
-    core::activity::{Kind, Phase},
-    fd::registrations::Served,
+    core::activity::{Kind, Measured, Phase},
     looper::{
         Looper,
-        observer::DispatchInfo,
+        observer::{DispatchInfo, Kept},
         running::RunningKind,
         wants::{RunInfo, WaitInfo, Wants},
     },
@@ -23,6 +22,14 @@ use crate::{
     queue::message::Origin,
     time::Moment,
 };
+
+/// Something that runs, from what its observer is told of its begin on.
+pub(super) struct Seen<'a> {
+    info: RunInfo,
+    started: Option<Moment>,
+    kept: Kept,
+    _measured: Option<Measured<'a>>,
+}
 
 impl Looper {
     /// Runs `run`, which is of `kind` and from `place`, noted for other threads and seen by those who watch.
@@ -46,58 +53,47 @@ impl Looper {
 
     #[cold]
     fn run_watched_inside<R>(&self, kind: RunningKind, place: Origin, run: impl FnOnce() -> R) -> R {
-        let seen = self.see(kind, place, None, || panic::catch_unwind(AssertUnwindSafe(run)));
-        seen.unwrap_or_else(|panic| panic::resume_unwind(panic))
+        let seen = self.begin_run(kind, place, None);
+        let result = panic::catch_unwind(AssertUnwindSafe(run));
+        self.end_run(seen, result).unwrap_or_else(|panic| panic::resume_unwind(panic))
     }
 
-    /// Serves an fd, seen by those who watch. If an observer panics before the callback, that is looked at anew.
+    /// Tells who watches that an fd's callback is about to run. If that panics, the fd is looked at anew.
     #[cold]
-    pub(super) fn serve_seen(&self, key: Key, event: Served) -> thread::Result<bool> {
+    pub(super) fn begin_fd(&self, key: Key) -> Option<Seen<'_>> {
         let fds = &self.shared().fds;
-        let Some((fd, place)) = fds.number_and_place(key) else {
-            return self.core.local.sources.serve(self, fds, key, event);
-        };
-        let mut has_begun = false;
-        let served = self.see(RunningKind::Fd, place, Some(fd), || {
-            has_begun = true;
-            self.core.local.sources.serve(self, fds, key, event)
-        });
-        if !has_begun {
+        let (fd, place) = fds.number_and_place(key)?;
+        let begin = || self.begin_run(RunningKind::Fd, place, Some(fd));
+        let begun = panic::catch_unwind(AssertUnwindSafe(begin));
+        if begun.is_err() && !self.shared().is_inherited() {
             fds.look_anew([key].into_iter());
         }
-        served
+        Some(begun.unwrap_or_else(|panic| panic::resume_unwind(panic)))
     }
 
-    /// Tells the observer before and after `run`, and the log if that was slow.
-    fn see<R>(
-        &self,
-        kind: RunningKind,
-        place: Origin,
-        fd: Option<RawFd>,
-        run: impl FnOnce() -> thread::Result<R>,
-    ) -> thread::Result<R> {
+    /// Tells the observer that something is about to run, and begins to measure it.
+    fn begin_run(&self, kind: RunningKind, place: Origin, fd: Option<RawFd>) -> Seen<'_> {
         let watching = &self.core.watching;
         let started = watching.needs_times().then(|| self.clock().now());
-        let _measured = started.map(|started| self.shared().activity.measured(started));
+        let measured = started.map(|started| self.shared().activity.measured(started));
         let info = RunInfo { kind, place, fd, started: started.map(Moment::to_instant) };
         // As for a message: one and the same to the end, which may be its own.
         let kept = watching.observer_of(Wants::of(kind));
-        let observer = kept.get();
-        panic::catch_unwind(AssertUnwindSafe(|| observer.inspect(|observer| observer.began(&info))))?;
-        let result = run();
+        kept.get().inspect(|observer| observer.began(&info));
+        Seen { info, started, kept, _measured: measured }
+    }
+
+    /// Tells the observer what something has come to, and the log if it was slow.
+    #[cold]
+    pub(super) fn end_run<R>(&self, seen: Seen<'_>, result: thread::Result<R>) -> thread::Result<R> {
         if self.shared().is_inherited() {
             return result;
         }
+        let Seen { info, started, kept, .. } = &seen;
         let took = started.map_or(Duration::ZERO, |started| started.until(self.clock().now()));
-        if kind != RunningKind::Task {
-            self.count_run(started, took);
-        }
-        // A task that a message polls is that message's to report.
-        if kind != RunningKind::Task || self.shared().activity.phase() != Phase::Messages {
-            watching.look_at_run(&self.shared().label, &info, took);
-        }
+        self.count_run(info, took);
         let has_panicked = result.is_err();
-        let end = || observer.map(|observer| observer.ended(&info, took, has_panicked));
+        let end = || kept.get().map(|observer| observer.ended(info, took, has_panicked));
         match result {
             Ok(value) => {
                 let value = Shielded::new(value);
@@ -138,10 +134,15 @@ impl Looper {
         took
     }
 
-    /// Counts how long something ran, if it was measured.
-    fn count_run(&self, started: Option<Moment>, took: Duration) {
-        if started.is_some() {
+    /// Counts how long something ran, and logs that if it was slow. What a task takes that a message polls is that
+    /// message's; and what one takes that something else does is counted there.
+    fn count_run(&self, info: &RunInfo, took: Duration) {
+        let is_task = info.kind == RunningKind::Task;
+        if info.started.is_some() && !is_task {
             self.shared().counters.run_times.add(took);
+        }
+        if !is_task || self.shared().activity.phase() != Phase::Messages {
+            self.core.watching.look_at_run(&self.shared().label, info, took);
         }
     }
 

@@ -299,12 +299,15 @@ impl Looper {
                 Claim::Ident => batch.idents.push(reported),
                 claim => {
                     if let Some(event) = self.follow(key, claim) {
+                        let is_seen = self.core.watching.sees(Wants::FDS);
+                        let seen = if is_seen { self.begin_fd(key) } else { None };
                         self.core.serving.set(key);
-                        let served = match self.core.watching.sees(Wants::FDS) {
-                            false => self.core.local.sources.serve(self, fds, key, event),
-                            true => self.serve_seen(key, event),
-                        };
+                        let served = self.core.local.sources.serve(self, fds, key, event);
                         self.core.serving.set(Key::NONE);
+                        let served = match seen {
+                            Some(seen) => self.end_run(seen, served),
+                            None => served,
+                        };
                         let has_run = *served.as_ref().unwrap_or(&true);
                         turn.fds += usize::from(has_run);
                         self.shared().counters.fd_callbacks.add(u64::from(has_run));
