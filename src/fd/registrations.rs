@@ -279,6 +279,7 @@ impl Registrations {
         }
     }
 
+    #[inline(never)]
     pub(super) fn claim(&mut self, reported: Reported, idents: bool, limits: Limits) -> Claim {
         let Reported { key, events, wait } = reported;
         if self.closed.is_some() {

@@ -72,6 +72,7 @@ impl<L> FdTable<L> {
     }
 
     /// Locks the table, unless it is the parent's and this is a forked child.
+    #[inline(always)]
     fn lock(&self) -> io::Result<MutexGuard<'_, State<L>>> {
         if self.process.is_current() { Ok(self.state.lock()) } else { Err(RejectReason::Forked.into()) }
     }
@@ -166,6 +167,7 @@ impl<L> FdTable<L> {
         self.lock().ok()?.registrations.claimed_last
     }
 
+    #[inline(always)]
     fn claim(&self, reported: Reported, idents: bool, limits: Limits) -> Claim {
         let Ok(mut state) = self.lock() else {
             return Claim::Pass;
