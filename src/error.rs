@@ -125,6 +125,12 @@ pub enum RejectReason {
     /// A [`call`](crate::LooperHandle::call) was made inside a predicate of
     /// [`Handler::remove_if`](crate::Handler::remove_if), where nothing may wait for a looper.
     InPredicate,
+    /// A message was sent [unless one like it is pending](crate::Handler::send_unless_pending), and one is.
+    Pending,
+    /// A [bounded handler](crate::BoundedHandler) has as many messages pending as it may.
+    Full,
+    /// Waiting for room in a [bounded handler](crate::BoundedHandler) on the looper's own thread would be for ever.
+    OwnThread,
 }
 
 impl RejectReason {
@@ -133,7 +139,9 @@ impl RejectReason {
         let kind = match self {
             RejectReason::Quit | RejectReason::Dropped => ErrorKind::BrokenPipe,
             RejectReason::TimedOut => ErrorKind::TimedOut,
-            RejectReason::InPredicate => ErrorKind::Deadlock,
+            RejectReason::InPredicate | RejectReason::OwnThread => ErrorKind::Deadlock,
+            RejectReason::Pending => ErrorKind::AlreadyExists,
+            RejectReason::Full => ErrorKind::WouldBlock,
             RejectReason::Forked => return OsError::forked(),
         };
         io::Error::new(kind, inner)
@@ -152,6 +160,13 @@ impl Display for RejectReason {
                 "the looper did not come to the call in time: it runs something long, or nobody polls it"
             }
             RejectReason::InPredicate => return Display::fmt(&Misuse::CallInPredicate, f),
+            RejectReason::Pending => "a message like this one is pending already: drop this one, or `replace` that one",
+            RejectReason::Full => {
+                "the handler has as many messages pending as it may: send this one later, or wait with `send`"
+            }
+            RejectReason::OwnThread => {
+                "the handler is full, and this is the thread that has to empty it: call `try_send` here, or await `send_async`"
+            }
         })
     }
 }
@@ -375,6 +390,9 @@ mod tests {
             RejectReason::Forked,
             RejectReason::TimedOut,
             RejectReason::InPredicate,
+            RejectReason::Pending,
+            RejectReason::Full,
+            RejectReason::OwnThread,
         ] {
             assert!(io::Error::from(reason).to_string().contains(':'), "{reason}");
         }

@@ -96,7 +96,10 @@ mod tests;
 #[doc(hidden)]
 pub use self::testing::fuzzing;
 pub use self::{
-    core::refused::{AddFdError, Rejected},
+    core::{
+        hooks::Wait,
+        refused::{AddFdError, Rejected},
+    },
     error::{OsError, RejectReason},
     fd::{FdNext, notice::Notice},
     handler::{Handler, WeakHandler, builder::MessageBuilder, message::Message},
@@ -108,11 +111,14 @@ pub use self::{
         dump::{Dump, Pending},
         fd_source::{FdGuard, FdHandle, FdSource},
         handle::LooperHandle,
+        hooks::{Hook, HookGuard},
         idle::{IdleGuard, IdleHandler},
         observer::{DispatchInfo, Observer},
         posted::{Posted, PostedGuard},
+        repeat::MissedTicks,
         report::{PollCode, ReadyIdent, Turn},
         running::{Running, RunningKind},
+        slot::Slot,
         thread::{HandlerThread, HandlerThreadBuilder, JoinError, Panic},
         wants::{RunInfo, WaitInfo, Wants},
         watchdog::{Stuck, Watchdog, WatchdogBuilder},

@@ -50,6 +50,7 @@ pub(crate) enum Kind {
     Message,
     Fd,
     Idle,
+    Hook,
     #[cfg(feature = "async")]
     Task,
     /// A `Drop`, the logger, or what an observer is told.

@@ -17,6 +17,7 @@ use std::{
 use crate::core::tasks::{self, Tasks};
 use crate::{
     core::{
+        hooks::{self, WaitHooks},
         idlers::{IdleCallback, Idlers},
         inbox::Cleanup,
         item::{Arrival, Body, HandlerFn, HandlerRc, PendingDrop},
@@ -40,7 +41,7 @@ thread_local! {
 type Locals = BTreeMap<LooperId, Weak<Local>>;
 
 /// The home of the looper called `id`, if it lives on this thread.
-fn find(id: LooperId) -> Option<Rc<Local>> {
+pub(crate) fn find(id: LooperId) -> Option<Rc<Local>> {
     LOCALS.with(|homes| homes.borrow().get(&id)?.upgrade())
 }
 
@@ -48,6 +49,7 @@ pub(crate) struct Local {
     pub(crate) shared: Arc<Shared>,
     pub(crate) sources: Sources<Looper>,
     pub(crate) idlers: Idlers,
+    pub(crate) hooks: WaitHooks,
     #[cfg(feature = "async")]
     pub(crate) tasks: Tasks,
     /// The looper itself, once it is whole.
@@ -78,6 +80,7 @@ enum DropItem {
     Source(#[expect(dead_code, reason = "is dropped")] Box<dyn Watched<Looper>>),
     Target(#[expect(dead_code, reason = "is dropped")] HandlerRc),
     Idle(#[expect(dead_code, reason = "is dropped")] IdleCallback),
+    Hook(#[expect(dead_code, reason = "is dropped")] hooks::Dropped),
     #[cfg(feature = "async")]
     Task(#[expect(dead_code, reason = "is dropped")] tasks::Place),
 }
@@ -89,6 +92,7 @@ impl Local {
             shared,
             sources: Sources::default(),
             idlers: Idlers::default(),
+            hooks: WaitHooks::default(),
             #[cfg(feature = "async")]
             tasks: Tasks::default(),
             core: OnceCell::new(),
@@ -272,11 +276,21 @@ impl Local {
         let given_up = self.shared.take_dropped().into_bodies().map(DropItem::Body);
         let sources = self.sources.take_all().map(DropItem::Source);
         let idlers = self.idlers.take_all().map(DropItem::Idle);
+        let hooks = self.hooks.take_all().map(DropItem::Hook);
         let targets = iter::once_with(|| self.targets.borrow_mut().take_all()).flatten().map(DropItem::Target);
         // Their closures go with all others.
         drop(self.shared.with_queue_alone(|queue| queue.handlers.take_ended()));
         let posted = pending_drops.chain(given_up).chain(self.take_tasks());
-        Box::new(displaced.into_iter().chain(exchanged).chain(posted).chain(sources).chain(idlers).chain(targets))
+        Box::new(
+            displaced
+                .into_iter()
+                .chain(exchanged)
+                .chain(posted)
+                .chain(sources)
+                .chain(idlers)
+                .chain(hooks)
+                .chain(targets),
+        )
     }
 
     /// Ends the home in a forked child: what only its own thread could reach is dropped. What others could is not
@@ -285,8 +299,9 @@ impl Local {
         self.unregister();
         let sources = self.sources.take_all().map(DropItem::Source);
         let idlers = self.idlers.take_all().map(DropItem::Idle);
+        let hooks = self.hooks.take_all().map(DropItem::Hook);
         let targets = iter::once_with(|| self.targets.borrow_mut().take_all()).flatten().map(DropItem::Target);
-        drop_each(self.take_tasks().chain(sources).chain(idlers).chain(targets));
+        drop_each(self.take_tasks().chain(sources).chain(idlers).chain(hooks).chain(targets));
     }
 
     /// Drops all tasks, since the looper has quit and drained.

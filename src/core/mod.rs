@@ -6,6 +6,7 @@
 
 pub(crate) mod activity;
 pub(crate) mod cancelled;
+pub(crate) mod hooks;
 pub(crate) mod idlers;
 pub(crate) mod inbox;
 pub(crate) mod item;

@@ -8,6 +8,7 @@ use std::{
 
 use crate::{
     core::{
+        cancelled,
         item::{Body, Stamp, When},
         refused::{Refused, Rejected},
         shared::{Post, Shared},
@@ -16,7 +17,7 @@ use crate::{
     looper::posted::Posted,
     mem::erased::ANYWHERE,
     queue::{
-        labels::{Labels, Token},
+        labels::{Labels, MessageFilter, Token},
         message::MessageId,
     },
 };
@@ -119,14 +120,53 @@ impl<'a, M: 'static> MessageBuilder<'a, M> {
         self.send_when(Stamp::new(When::Front))
     }
 
+    /// Labels it as `filter` says.
+    pub(crate) fn labelled(self, filter: MessageFilter) -> Self {
+        match filter {
+            MessageFilter::All => self,
+            MessageFilter::What(what) => self.what(what),
+            MessageFilter::Token(token) => self.token(token),
+            MessageFilter::WhatAndToken(what, token) => self.what(what).token(token),
+        }
+    }
+
+    /// Sends it in place of those that `filter` names.
+    pub(crate) fn replace(self, filter: MessageFilter, stamp: Stamp) -> Result<Posted<M>, Rejected<M>> {
+        let Recipient { shared, target, of, .. } = self.recipient;
+        let mut replaced = Vec::new();
+        let sent = self.send_by(stamp, |post, body| {
+            let (taken, sent) = shared.replace((*target, filter), post, body, fill_body);
+            replaced = taken;
+            sent
+        });
+        cancelled::drop_cancelled(shared, *of, replaced);
+        sent
+    }
+
+    /// Sends it unless one is pending that `filter` names.
+    pub(crate) fn send_unless_pending(self, filter: MessageFilter, stamp: Stamp) -> Result<Posted<M>, Rejected<M>> {
+        let Recipient { shared, target, .. } = self.recipient;
+        self.send_by(stamp, |post, body| shared.post_unless_pending((*target, filter), post, body, fill_body))
+    }
+
     fn shared(&self) -> &Shared {
         &self.recipient.shared
     }
 
     #[inline]
-    fn send_when(mut self, stamp: Stamp) -> Result<Posted<M>, Rejected<M>> {
+    fn send_when(self, stamp: Stamp) -> Result<Posted<M>, Rejected<M>> {
+        let shared = &self.recipient.shared;
+        self.send_by(stamp, |post, body| shared.post(post, body, fill_body))
+    }
+
+    #[inline]
+    fn send_by(
+        mut self,
+        stamp: Stamp,
+        send: impl FnOnce(Post<'_>, Body) -> Result<MessageId, Refused<Body>>,
+    ) -> Result<Posted<M>, Rejected<M>> {
         let stamp = Stamp { asynchronous: self.asynchronous, ..stamp };
-        send_body(self.recipient, stamp, self.labels, mem::take(&mut self.body))
+        send_body(self.recipient, stamp, self.labels, mem::take(&mut self.body), send)
     }
 }
 
@@ -145,7 +185,7 @@ pub(crate) fn send<M: 'static>(
         let labels = message::labels_of(&message);
         let mut body = Body::default();
         body.fill_boxed(Box::new(message), ANYWHERE);
-        send_body(recipient, stamp, labels, body)
+        send_body(recipient, stamp, labels, body, |post, body| recipient.shared.post(post, body, fill_body))
     }
 }
 
@@ -180,18 +220,20 @@ fn post<'a, M>(recipient: &'a Recipient<M>, stamp: Stamp, labels: Labels) -> Pos
     Post { stamp, to: Some(recipient.to(labels.what)), token: labels.token }
 }
 
+fn fill_body(place: &mut Body, mut body: Body, thread: u32) {
+    body.set_thread(thread);
+    body.move_to(place);
+}
+
 #[inline]
 fn send_body<M: 'static>(
     recipient: &Recipient<M>,
     stamp: Stamp,
     labels: Labels,
     body: Body,
+    send: impl FnOnce(Post<'_>, Body) -> Result<MessageId, Refused<Body>>,
 ) -> Result<Posted<M>, Rejected<M>> {
-    let fill = |place: &mut Body, mut body: Body, thread| {
-        body.set_thread(thread);
-        body.move_to(place);
-    };
-    match recipient.shared.post(post(recipient, stamp, labels), body, fill) {
+    match send(post(recipient, stamp, labels), body) {
         Ok(id) => Ok(recipient.posted(id)),
         Err(Refused { value: mut body, reason }) => {
             let value = body.open_boxed(recipient.of).expect("nobody else has opened it");

@@ -3,6 +3,7 @@
 //! Here handlers are made and dropped; `builder.rs` sends, and `remove.rs` finds messages again.
 
 pub(crate) mod builder;
+mod keyed;
 pub(crate) mod message;
 pub(crate) mod recipient;
 pub(crate) mod remove;

@@ -22,12 +22,11 @@ use crate::{
         Looper,
         fd_source::FdHandle,
         posted::Posted,
-        repeat::{Repetition, Tick},
+        repeat::{MissedTicks, Repetition, Tick},
         watch::never_called,
     },
     queue::{account::MessageCounts, message::Origin},
     sys::interest::{Events, Interest},
-    time::Moment,
 };
 
 /// A looper, for any thread: posts to it, wakes it, watches fds with it, quits it.
@@ -236,11 +235,48 @@ impl LooperHandle {
         F: FnMut(&Looper) -> ControlFlow<()> + Send + 'static,
     {
         let due = self.shared.clock.now().after(period);
-        let stamp = Stamp { asynchronous: self.asynchronous, ..Stamp::new(When::At(due)) };
+        self.repeat_from(Stamp::new(When::At(due)), Repetition::new(due, period, MissedTicks::Skip), callback)
+    }
+
+    /// Posts `callback` to run every `period`, for the first time at `start`, until it breaks or is cancelled. `missed`
+    /// says what becomes of runs that have come due while one ran, or while the looper was busy.
+    ///
+    /// A `start` that has passed runs at once; then it is the runs that were missed since that `missed` is about. A run
+    /// that makes up for a missed one comes after what is due already, so that runs that take longer than the period
+    /// hold up nothing else. For the rest see [`post_every`](LooperHandle::post_every).
+    ///
+    /// # Errors
+    /// Gives the closure back if the looper has quit or was dropped.
+    ///
+    /// # Thread safety
+    /// As [`post_every`](LooperHandle::post_every).
+    ///
+    /// # Android
+    /// There is none: `Timer.schedule(task, firstTime, period)` delays, `scheduleAtFixedRate` bursts.
+    #[track_caller]
+    pub fn post_every_from<F>(
+        &self,
+        start: Instant,
+        period: Duration,
+        missed: MissedTicks,
+        callback: F,
+    ) -> Result<Posted, Rejected<F>>
+    where
+        F: FnMut(&Looper) -> ControlFlow<()> + Send + 'static,
+    {
+        let due = self.shared.clock.moment(start);
+        self.repeat_from(Stamp::new(When::At(due)), Repetition::new(due, period, missed), callback)
+    }
+
+    fn repeat_from<F>(&self, stamp: Stamp, repetition: Arc<Repetition>, callback: F) -> Result<Posted, Rejected<F>>
+    where
+        F: FnMut(&Looper) -> ControlFlow<()> + Send + 'static,
+    {
+        let stamp = Stamp { asynchronous: self.asynchronous, ..stamp };
         if const { is_large::<F>() } {
-            self.repeat(stamp, due, period, Box::new(callback), Refused::unboxed_comes)
+            self.repeat(stamp, repetition, Box::new(callback), Refused::unboxed_comes)
         } else {
-            self.repeat(stamp, due, period, callback, Refused::comes)
+            self.repeat(stamp, repetition, callback, Refused::comes)
         }
     }
 
@@ -248,16 +284,14 @@ impl LooperHandle {
     fn repeat<P, F>(
         &self,
         stamp: Stamp,
-        due: Moment,
-        period: Duration,
+        repetition: Arc<Repetition>,
         callback: P,
         refuse: fn(Refused<P>, Origin) -> Rejected<F>,
     ) -> Result<Posted, Rejected<F>>
     where
         P: FnMut(&Looper) -> ControlFlow<()> + Send + 'static,
     {
-        let repetition = Repetition::new();
-        let tick = Tick::new(callback, stamp, due, period, &repetition);
+        let tick = Tick::new(callback, stamp, &repetition);
         let fill = |place: &mut Body, tick: Box<Tick<P>>, _| place.fill(move |looper: &Looper| tick.run(looper));
         let first = |tick| self.shared.leave(Post::closure(stamp), tick, fill);
         match repetition.post_next(&self.shared, tick, first) {

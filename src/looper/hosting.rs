@@ -71,11 +71,20 @@ impl Looper {
         let may_rest = !self.is_due(next)
             && !self.has_passed(until)
             && !self.core.woken.get()
+            && !self.core.must_not_block.get()
             && !self.is_idle_awaited()
             && self.arm(until)
             && self.shared().prepare_sleep(until);
         if !may_rest {
             self.shared().signal();
+        }
+    }
+
+    /// Runs the hooks before the wait of the host, if there is one.
+    #[inline]
+    pub(super) fn prepare_hosts_wait(&self) {
+        if self.core.host.get().is_some() && !self.shared().is_quitting() {
+            self.run_before_wait();
         }
     }
 

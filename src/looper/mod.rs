@@ -12,6 +12,7 @@ mod dispatch;
 pub(crate) mod dump;
 pub(crate) mod fd_source;
 pub(crate) mod handle;
+pub(crate) mod hooks;
 mod hosting;
 pub(crate) mod idle;
 pub(crate) mod observer;
@@ -22,6 +23,7 @@ pub(crate) mod repeat;
 pub(crate) mod report;
 pub(crate) mod running;
 mod seen;
+pub(crate) mod slot;
 pub(crate) mod thread;
 mod turn;
 pub(crate) mod wants;
@@ -145,6 +147,10 @@ pub(crate) struct Core {
     skipped: Cell<usize>,
     /// The epoll set was made anew and no turn has reported it yet. Survives a turn that ends by a panic, as `woken`.
     rebuilt: Cell<bool>,
+    /// The hooks before the wait have run, and the wait has still to come.
+    is_wait_prepared: Cell<bool>,
+    /// One of them has said that it must not block.
+    must_not_block: Cell<bool>,
     /// Who watches, and what for.
     watching: Watching,
     /// It holds nothing any more, and takes nothing.
@@ -195,6 +201,8 @@ impl Looper {
             stale_keys: RefCell::default(),
             skipped: Cell::new(0),
             rebuilt: Cell::new(false),
+            is_wait_prepared: Cell::new(false),
+            must_not_block: Cell::new(false),
             watching: Watching::new(watch),
             has_ended: Cell::new(false),
         });

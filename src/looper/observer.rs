@@ -58,8 +58,8 @@ pub trait Observer {
         let _ = (dispatch, took);
     }
 
-    /// An fd callback, an idle handler or the poll of a task is about to run: if [`FDS`](Wants::FDS),
-    /// [`IDLE`](Wants::IDLE) or [`TASKS`](Wants::TASKS) are wanted.
+    /// An fd callback, an idle handler, a hook or the poll of a task is about to run: if [`FDS`](Wants::FDS),
+    /// [`IDLE`](Wants::IDLE), [`HOOKS`](Wants::HOOKS) or [`TASKS`](Wants::TASKS) are wanted.
     fn began(&self, run: &RunInfo) {
         let _ = run;
     }
@@ -254,13 +254,13 @@ impl Watching {
     fn update(&self) {
         let mut needs = self.wants.get();
         if self.slow_dispatch.get().is_some() {
-            needs |= Wants::MESSAGES | Wants::FDS | Wants::IDLE | Wants::TASKS | Wants::TIMES;
+            needs |= Wants::MESSAGES | Wants::FDS | Wants::IDLE | Wants::HOOKS | Wants::TASKS | Wants::TIMES;
         }
         if self.slow_delivery.get().is_some() {
             needs |= Wants::MESSAGES | Wants::POSTS | Wants::TIMES;
         }
         if self.timed {
-            needs |= Wants::MESSAGES | Wants::POSTS | Wants::FDS | Wants::IDLE | Wants::TIMES;
+            needs |= Wants::MESSAGES | Wants::POSTS | Wants::FDS | Wants::IDLE | Wants::HOOKS | Wants::TIMES;
         }
         self.needs.set(needs);
         self.is_on.set(needs.contains(Wants::MESSAGES));

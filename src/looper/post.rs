@@ -2,6 +2,7 @@
 
 use std::{
     ops::ControlFlow,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -14,10 +15,9 @@ use crate::{
     looper::{
         Looper,
         posted::Posted,
-        repeat::{Repetition, Tick},
+        repeat::{MissedTicks, Repetition, Tick},
     },
     queue::message::{MessageId, Origin},
-    time::Moment,
 };
 
 impl Looper {
@@ -192,11 +192,57 @@ impl Looper {
         F: FnMut(&Looper) -> ControlFlow<()> + 'static,
     {
         let due = self.clock().now().after(period);
-        let stamp = Stamp::new(When::At(due));
+        self.repeat_from(Stamp::new(When::At(due)), Repetition::new(due, period, MissedTicks::Skip), callback)
+    }
+
+    /// Posts `callback` to run every `period`, for the first time at `start`, until it breaks or is cancelled. `missed`
+    /// says what becomes of runs that have come due while one ran, or while the looper was busy.
+    ///
+    /// As [`LooperHandle::post_every_from`](crate::LooperHandle::post_every_from), for a closure that need not be `Send`.
+    ///
+    /// # Errors
+    /// Gives the closure back if the looper has quit.
+    ///
+    /// # Examples
+    /// ```
+    /// # use alooper::{Looper, MissedTicks};
+    /// # use std::{ops::ControlFlow, time::Duration};
+    /// # fn main() -> std::io::Result<()> {
+    /// let looper = Looper::new()?;
+    /// let frame = Duration::from_micros(16_667);
+    /// let start = looper.now();
+    /// looper.post_every_from(start, frame, MissedTicks::Skip, |looper| {
+    ///     looper.quit();
+    ///     ControlFlow::Continue(())
+    /// })?;
+    ///
+    /// assert_eq!(looper.run()?.run, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn post_every_from<F>(
+        &self,
+        start: Instant,
+        period: Duration,
+        missed: MissedTicks,
+        callback: F,
+    ) -> Result<Posted, Rejected<F>>
+    where
+        F: FnMut(&Looper) -> ControlFlow<()> + 'static,
+    {
+        let due = self.clock().moment(start);
+        self.repeat_from(Stamp::new(When::At(due)), Repetition::new(due, period, missed), callback)
+    }
+
+    fn repeat_from<F>(&self, stamp: Stamp, repetition: Arc<Repetition>, callback: F) -> Result<Posted, Rejected<F>>
+    where
+        F: FnMut(&Looper) -> ControlFlow<()> + 'static,
+    {
         if const { is_large::<F>() } {
-            self.repeat(stamp, due, period, Box::new(callback), Refused::unboxed_stays)
+            self.repeat(stamp, repetition, Box::new(callback), Refused::unboxed_stays)
         } else {
-            self.repeat(stamp, due, period, callback, Refused::stays)
+            self.repeat(stamp, repetition, callback, Refused::stays)
         }
     }
 
@@ -204,17 +250,14 @@ impl Looper {
     fn repeat<P, F>(
         &self,
         stamp: Stamp,
-        due: Moment,
-        period: Duration,
+        repetition: Arc<Repetition>,
         callback: P,
         refuse: fn(Refused<P>, Origin) -> Rejected<F>,
     ) -> Result<Posted, Rejected<F>>
     where
         P: FnMut(&Looper) -> ControlFlow<()> + 'static,
     {
-        let repetition = Repetition::new();
-        let tick = Tick::new(callback, stamp, due, period, &repetition);
-        match self.post_tick(tick) {
+        match self.post_tick(Tick::new(callback, stamp, &repetition)) {
             Ok(()) => Ok(Posted::repeating(self.shared().id, repetition)),
             Err(Refused { value, reason }) => {
                 Err(refuse(Refused { value: value.run.into_inner(), reason }, stamp.origin))

@@ -3,6 +3,7 @@
 use std::{
     fmt::{self, Debug, Formatter},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use crate::{
@@ -13,6 +14,7 @@ use crate::{
     looper::repeat::Repetition,
     mem::{drop::drop_each, erased::Of},
     queue::message::MessageId,
+    time::Moment,
 };
 
 /// Something that was posted: a closure, or a message of type `M` that was sent to a handler.
@@ -110,6 +112,51 @@ impl<M: 'static> Posted<M> {
         };
         drop_each(taken);
         kept
+    }
+
+    /// Lets it be due `delay` from now, in place of when it was; whether it is pending and has a due time.
+    ///
+    /// One that was posted or sent to run at once, or at the front, has none. Of
+    /// [`post_every`](crate::Looper::post_every), the next run is moved, and the later ones follow at whole periods.
+    /// Among those due at the same instant it keeps its place in posting order. Costs the logarithm of the timed
+    /// messages, and nothing is dropped, allocated for it or posted anew: for timeouts that each event puts off.
+    ///
+    /// # Thread safety
+    /// Callable from any thread; writes the eventfd only if the looper sleeps past the new time.
+    ///
+    /// # Guarantees
+    /// If it is `true`, the message has not begun, and does not before the new time (K1).
+    ///
+    /// # Examples
+    /// ```
+    /// # use alooper::Looper;
+    /// # use std::time::Duration;
+    /// # fn main() -> std::io::Result<()> {
+    /// let looper = Looper::new()?;
+    /// let idle = looper.post_delayed(Duration::from_secs(60), |_| println!("nobody is there"))?;
+    ///
+    /// assert!(idle.reschedule(Duration::from_secs(60)), "somebody was");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Android
+    /// There is none: `removeCallbacks`, then `postDelayed`.
+    pub fn reschedule(&self, delay: Duration) -> bool {
+        self.reschedule_with(|shared| shared.clock.now().after(delay))
+    }
+
+    /// Lets it be due at `when`, as [`reschedule`](Posted::reschedule).
+    pub fn reschedule_at(&self, when: Instant) -> bool {
+        self.reschedule_with(|shared| shared.clock.moment(when))
+    }
+
+    fn reschedule_with(&self, when: impl FnOnce(&Shared) -> Moment) -> bool {
+        let reschedule = |shared: &Shared| match &self.kind {
+            PostedKind::Once(id) | PostedKind::Sent(id, _) => shared.reschedule(*id, when(shared)),
+            PostedKind::Repeating(repetition) => repetition.reschedule(shared, when(shared)),
+        };
+        local::with_looper(self.looper, reschedule).unwrap_or(false)
     }
 
     /// Turns this into a guard that cancels when it is dropped.

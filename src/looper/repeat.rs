@@ -13,42 +13,61 @@ use crate::{
     looper::Looper,
     mem::drop::Shielded,
     queue::{Queue, Taken, message::MessageId},
-    sys::{
-        fork::Process,
-        sync::{Mutex, MutexGuard},
-    },
+    sys::process_mutex::ProcessMutex,
     time::Moment,
 };
+
+/// What becomes of the ticks that have come due while a repeating post ran, was held up, or was not awaited.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MissedTicks {
+    /// They are skipped: the next tick is the first on the grid that is still to come (M13).
+    #[default]
+    Skip,
+    /// They come at once, one after the other, until the grid is caught up with.
+    Burst,
+    /// The grid moves: the next tick is a period after the late one.
+    Delay,
+}
+
+impl MissedTicks {
+    /// When the tick after the one that was due at `due` is, if that has ended at `now`.
+    pub(crate) fn next(self, due: Moment, period: Duration, now: Moment) -> Moment {
+        match self {
+            MissedTicks::Skip => due.next_on_grid(period, now),
+            MissedTicks::Burst => due.after(period),
+            MissedTicks::Delay => now.after(period),
+        }
+    }
+}
 
 /// What a repeating post and its [`Posted`](crate::Posted) share: where the next run stands, and whether there is to be
 /// one.
 #[derive(Debug)]
 pub(crate) struct Repetition {
-    /// A forked child does not lock this, and knows of no run.
-    process: Process,
-    state: Mutex<State>,
+    /// A forked child knows of no run.
+    state: ProcessMutex<State>,
+    period: Duration,
+    missed: MissedTicks,
 }
 
 #[derive(Debug)]
 struct State {
     /// The name of the next run; `None` while the closure runs.
     next: Option<MessageId>,
+    /// When that is due, or was.
+    due: Moment,
     /// Cancelled, told to end by the closure, or refused by the looper.
     over: bool,
 }
 
 impl Repetition {
-    pub(crate) fn new() -> Arc<Repetition> {
-        Arc::new(Repetition { process: Process::current(), state: Mutex::new(State { next: None, over: false }) })
-    }
-
-    fn lock(&self) -> Option<MutexGuard<'_, State>> {
-        if self.process.is_current() { Some(self.state.lock()) } else { None }
+    pub(crate) fn new(due: Moment, period: Duration, missed: MissedTicks) -> Arc<Repetition> {
+        Arc::new(Repetition { state: ProcessMutex::new(State { next: None, due, over: false }), period, missed })
     }
 
     /// Lets there be no further run. Gives the pending one, to be dropped, and whether this call is what ended it.
     pub(crate) fn cancel(&self, shared: &Shared) -> (Option<Taken<Looper>>, bool) {
-        let Some(mut state) = self.lock() else {
+        let Some(mut state) = self.state.lock() else {
             return (None, false);
         };
         let was_over = std::mem::replace(&mut state.over, true);
@@ -61,9 +80,24 @@ impl Repetition {
         (pending, ended)
     }
 
+    /// Lets the next run be due at `when`, and those after it at whole periods from there. Whether one is pending.
+    pub(crate) fn reschedule(&self, shared: &Shared, when: Moment) -> bool {
+        let Some(mut state) = self.state.lock() else {
+            return false;
+        };
+        let Some(signal) = state.next.and_then(|next| shared.leave_rescheduled(next, when)) else {
+            return false;
+        };
+        state.due = when;
+        // It may log that the looper could not be woken.
+        drop(state);
+        shared.signal_if(signal);
+        true
+    }
+
     /// The name of the next run.
     pub(crate) fn next(&self) -> Option<MessageId> {
-        self.lock()?.next
+        self.state.lock()?.next
     }
 
     /// Leaves the next run in the inbox, unless there is to be none. `leave` does only that: it runs under the lock.
@@ -73,7 +107,7 @@ impl Repetition {
         value: T,
         leave: impl FnOnce(T) -> Result<(MessageId, Signal), Refused<T>>,
     ) -> Result<(), Refused<T>> {
-        let Some(mut state) = self.lock() else {
+        let Some(mut state) = self.state.lock() else {
             return Err(Refused { value, reason: RejectReason::Forked });
         };
         if state.over {
@@ -93,14 +127,22 @@ impl Repetition {
 
     /// Begins a run, unless there is to be none.
     fn begin_run(&self) -> bool {
-        self.lock().is_some_and(|mut state| {
+        self.state.lock().is_some_and(|mut state| {
             state.next = None;
             !state.over
         })
     }
 
+    /// Ends a run at `now`: gives when the next one is due.
+    fn end_run(&self, now: Moment) -> Option<Moment> {
+        let mut state = self.state.lock()?;
+        state.due = self.missed.next(state.due, self.period, now);
+        // Not before what is due already: runs that never catch up would hold up everything else.
+        Some(state.due.max(now))
+    }
+
     fn end(&self) {
-        if let Some(mut state) = self.lock() {
+        if let Some(mut state) = self.state.lock() {
             state.over = true;
         }
     }
@@ -109,24 +151,15 @@ impl Repetition {
 /// A repeating closure, between its runs and during them.
 pub(crate) struct Tick<F> {
     pub(crate) run: Shielded<F>,
-    /// When the run is due.
-    due: Moment,
     /// How it is posted.
     pub(crate) stamp: Stamp,
-    period: Duration,
     pub(crate) repetition: Arc<Repetition>,
 }
 
 impl<F> Tick<F> {
     /// For the first run, which is posted by `stamp`.
-    pub(crate) fn new(
-        run: F,
-        stamp: Stamp,
-        due: Moment,
-        period: Duration,
-        repetition: &Arc<Repetition>,
-    ) -> Box<Tick<F>> {
-        Box::new(Tick { run: Shielded::new(run), due, stamp, period, repetition: repetition.clone() })
+    pub(crate) fn new(run: F, stamp: Stamp, repetition: &Arc<Repetition>) -> Box<Tick<F>> {
+        Box::new(Tick { run: Shielded::new(run), stamp, repetition: repetition.clone() })
     }
 }
 
@@ -145,9 +178,12 @@ where
         if run.is_last {
             return;
         }
-        self.due = self.due.next_on_grid(self.period, looper.clock().now());
-        self.stamp.when = When::At(self.due);
-        // A looper that has quit drops it, and so does a child if the closure has forked.
+        let Some(due) = self.repetition.end_run(looper.clock().now()) else {
+            // The closure has forked, and this is the child.
+            return;
+        };
+        self.stamp.when = When::At(due);
+        // A looper that has quit drops it.
         let _ = looper.post_tick(self);
     }
 }

@@ -22,6 +22,8 @@ pub enum RunningKind {
     Fd,
     /// An idle handler.
     Idle,
+    /// A hook before a wait or after it.
+    Hook,
     /// A task, or the future of a `block_on`.
     Task,
     /// Something else of a turn: the `Drop` of what was cancelled, the logger, what an observer is told.
@@ -35,6 +37,7 @@ impl RunningKind {
             RunningKind::Message => "a message, posted",
             RunningKind::Fd => "the callback of an fd, added",
             RunningKind::Idle => "an idle handler, added",
+            RunningKind::Hook => "a hook of a wait, added",
             RunningKind::Task => "a task, spawned",
             RunningKind::Other => "no callback: it drops or tells something",
         }
@@ -71,6 +74,7 @@ impl Running {
             Kind::Message => RunningKind::Message,
             Kind::Fd => RunningKind::Fd,
             Kind::Idle => RunningKind::Idle,
+            Kind::Hook => RunningKind::Hook,
             #[cfg(feature = "async")]
             Kind::Task => RunningKind::Task,
             Kind::Other => RunningKind::Other,

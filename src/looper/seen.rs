@@ -35,10 +35,13 @@ impl Looper {
     /// Runs `run`, which is of `kind` and from `place`, noted for other threads and seen by those who watch.
     pub(crate) fn run_inside<R>(&self, kind: Kind, place: Origin, run: impl FnOnce() -> R) -> R {
         let _inside = self.shared().enter(kind, Some(place));
-        if kind == Kind::Idle && self.core.watching.sees(Wants::IDLE) {
-            return self.run_watched_inside(RunningKind::Idle, place, run);
-        }
-        run()
+        let seen = match kind {
+            Kind::Idle => RunningKind::Idle,
+            Kind::Hook => RunningKind::Hook,
+            // A task is seen as it is polled, whatever polls it.
+            _ => return run(),
+        };
+        if self.core.watching.sees(Wants::of(seen)) { self.run_watched_inside(seen, place, run) } else { run() }
     }
 
     /// Runs `run`, the poll of a task that was spawned at `place`, seen by those who watch.
@@ -167,6 +170,7 @@ impl Wants {
         match kind {
             RunningKind::Fd => Wants::FDS,
             RunningKind::Idle => Wants::IDLE,
+            RunningKind::Hook => Wants::HOOKS,
             RunningKind::Task => Wants::TASKS,
             RunningKind::Message | RunningKind::Other => Wants::MESSAGES,
         }

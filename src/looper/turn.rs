@@ -1,9 +1,9 @@
 //! The turn: how a looper polls, as phases in the order in which they run.
 //!
 //! 1. **tidy**: drop what other threads have cancelled or removed, take home what they have added;
-//! 2. **deadline**: run idle handlers if nothing is due; publish until when this turn may sleep, unless something was
-//!    left meanwhile;
-//! 3. **wait** in epoll, without blocking if something is due or was left; then tidy again;
+//! 2. **deadline**: run idle handlers if nothing is due, and the hooks before the wait; publish until when this turn may
+//!    sleep, unless something was left meanwhile;
+//! 3. **wait** in epoll, without blocking if something is due or was left; run the hooks after it; then tidy again;
 //! 4. **messages**: run those that are due, at most the budget;
 //! 5. **fds**: call back for each that is ready, then note the callback-less ones.
 //!
@@ -66,6 +66,7 @@ impl Looper {
         let _polling = self.enter()?;
         let mut turn = Turn::default();
         self.turn(self.deadline_of(timeout.into()), &mut turn)?;
+        self.prepare_hosts_wait();
         self.report(&mut turn)?;
         Ok(turn)
     }
@@ -108,6 +109,7 @@ impl Looper {
             has_worked = next.names_something();
             sum.add(next);
         }
+        self.prepare_hosts_wait();
         self.report(&mut sum)?;
         Ok(sum)
     }
@@ -179,8 +181,11 @@ impl Looper {
                 break;
             }
             self.run_idle(turn);
+            self.run_before_wait();
             let may_block = self.prepare_sleep_until(deadline)?;
-            let ready = self.wait(may_block, turn)?;
+            let waited = self.wait(may_block, turn);
+            self.run_after_wait();
+            let ready = waited?;
             let had_events = !ready.is_empty();
             let had_cleanup = self.core.local.tidy();
             self.core.watching.tell_wait();
@@ -236,7 +241,8 @@ impl Looper {
     fn prepare_sleep_until(&self, deadline: Moment) -> io::Result<bool> {
         // An idle handler may have forked.
         self.shared().check_process()?;
-        if self.core.woken.get() || self.is_idle_awaited() || self.shared().fds.has_trials() {
+        let is_hasty = self.core.woken.get() || self.core.must_not_block.get();
+        if is_hasty || self.is_idle_awaited() || self.shared().fds.has_trials() {
             return Ok(false);
         }
         let (next, alarm) = self.shared().next_stops(self.core.here);

@@ -31,6 +31,8 @@ bitflags::bitflags! {
         const WAITS = 1 << 6;
         /// What the looper notices itself: `noticed`.
         const NOTICES = 1 << 7;
+        /// Each hook before a wait and after it, as `FDS`.
+        const HOOKS = 1 << 8;
     }
 }
 
@@ -41,11 +43,12 @@ impl Default for Wants {
     }
 }
 
-/// An fd callback, an idle handler or the poll of a task, as an [`Observer`](crate::Observer) sees it.
+/// An fd callback, an idle handler, a hook or the poll of a task, as an [`Observer`](crate::Observer) sees it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RunInfo {
-    /// What it is: [`Fd`](RunningKind::Fd), [`Idle`](RunningKind::Idle) or [`Task`](RunningKind::Task).
+    /// What it is: [`Fd`](RunningKind::Fd), [`Idle`](RunningKind::Idle), [`Hook`](RunningKind::Hook) or
+    /// [`Task`](RunningKind::Task).
     pub kind: RunningKind,
     /// Where it was added or spawned, in the source.
     pub place: &'static Location<'static>,

@@ -1,8 +1,9 @@
 //! Messages in the order in which they run, those that came in order apart from those that did not.
 //!
 //! Most messages are posted to run after all others that are due: they stand one behind the other ([`Ready`]) and need no
-//! sorting. A heap sorts those with a delay or a time. Each of these is found again by its slot; what was taken out there
-//! is *stale* here, passed over when it comes to the front, and swept out before it is three quarters.
+//! sorting. A heap sorts those with a delay or a time. Each of these is found again by its slot; what was taken out there,
+//! or is due at another time now, is *stale* here, passed over when it comes to the front, and swept out before it is three
+//! quarters.
 
 use std::{cmp::Reverse, collections::BinaryHeap, mem};
 
@@ -51,6 +52,9 @@ pub(crate) struct Line<C: 'static> {
     /// How many of these are stale.
     stale_front: usize,
     stale_timed: usize,
+    /// A timed message was given another time. Two entries of one message may then be equal, and what is counted as
+    /// stale may be less than there is: so each that comes to the front is looked at, until none is left.
+    is_rescheduled: bool,
 }
 
 impl<C> Default for Line<C> {
@@ -63,6 +67,7 @@ impl<C> Default for Line<C> {
             credit: 0,
             stale_front: 0,
             stale_timed: 0,
+            is_rescheduled: false,
         }
     }
 }
@@ -75,6 +80,13 @@ struct Entry {
 }
 
 impl Entry {
+    /// Whether the message is still there, and still due then.
+    #[inline]
+    fn is_live<C>(self, others: &Others<C>) -> bool {
+        let seq = self.place.seq();
+        others.get(self.slot as usize).is_some_and(|other| other.seq == seq && other.when == self.place.when)
+    }
+
     #[inline]
     fn id(self) -> MessageId {
         MessageId { seq: self.place.seq(), slot: self.slot }
@@ -165,11 +177,8 @@ impl<C> Line<C> {
                 self.stale_front -= 1;
             }
         }
-        if self.stale_timed > 0 {
-            while self.first_timed().is_some_and(|entry| !entry.id().is_live(others)) {
-                self.pop_timed();
-                self.stale_timed -= 1;
-            }
+        if self.stale_timed > 0 || self.is_rescheduled {
+            self.pop_stale(others);
         }
         if let Some(id) = self.front.last() {
             return Some(Head { place: Place::new(Moment::FRONT, id.seq), id: *id });
@@ -179,6 +188,22 @@ impl<C> Line<C> {
             (Some(plain), Some(timed)) => Some(plain.min(timed)),
             (plain, timed) => plain.or(timed),
         }
+    }
+
+    #[inline(never)]
+    fn pop_stale(&mut self, others: &Others<C>) {
+        while self.first_timed().is_some_and(|entry| !entry.is_live(others)) {
+            self.pop_timed();
+            self.stale_timed = self.stale_timed.saturating_sub(1);
+        }
+        self.is_rescheduled &= self.first_timed().is_some();
+    }
+
+    /// Lets the timed message `id`, which is due at `when` from now on, stand there. Where it stood is stale.
+    pub(crate) fn reschedule(&mut self, when: Moment, id: MessageId, others: &Others<C>) {
+        self.is_rescheduled = true;
+        self.push(when, id);
+        self.note_stale(Lane::Timed, others);
     }
 
     /// The first plain message.
@@ -253,11 +278,11 @@ impl<C> Line<C> {
     #[cold]
     fn sweep_timed(&mut self, others: &Others<C>) {
         self.stale_timed = 0;
-        self.timed.retain(|Reverse(entry)| entry.id().is_live(others));
-        self.due.retain(|entry| entry.id().is_live(others));
+        self.timed.retain(|Reverse(entry)| entry.is_live(others));
+        self.due.retain(|entry| entry.is_live(others));
     }
 
-    /// All messages that are not plain, those at the front in their order, also those that are stale; and the plain ones.
+    /// All messages that are not plain, those at the front in their order, also those that are stale, and some twice; and the plain ones.
     pub(crate) fn into_parts(self) -> (impl Iterator<Item = MessageId>, Ready<C>) {
         let timed = self.timed.into_iter().map(|Reverse(entry)| entry).chain(self.due).map(Entry::id);
         (self.front.into_iter().rev().chain(timed), self.ready)

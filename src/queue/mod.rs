@@ -440,6 +440,21 @@ impl<C> Queue<C> {
         Some(taken)
     }
 
+    /// Lets a timed message be due at `when`, in its posting order among those due then. Whether it is pending, and
+    /// timed.
+    pub(crate) fn reschedule(&mut self, id: MessageId, when: Moment) -> bool {
+        let Queue { synchronous, asynchronous, others, .. } = self;
+        if id.seq.lane() != Lane::Timed || !id.is_live(others) {
+            return false;
+        }
+        let former = others.get_mut(id.slot as usize).map(|message| mem::replace(&mut message.when, when));
+        if former != Some(when) {
+            let line = if id.seq.is_asynchronous() { asynchronous } else { synchronous };
+            line.reschedule(when, id, others);
+        }
+        true
+    }
+
     /// The message `id`, if it is pending, and when it is due.
     fn get(&self, id: MessageId) -> Option<(&Message<C>, Moment)> {
         if id.seq.lane() == Lane::Plain {

@@ -32,6 +32,7 @@ pub(crate) mod lock;
 pub(crate) mod nonblocking;
 pub(crate) mod owner_cell;
 pub(crate) mod poller;
+pub(crate) mod process_mutex;
 pub(crate) mod sync;
 pub(crate) mod thread;
 pub(crate) mod timerfd;

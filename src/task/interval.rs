@@ -11,21 +11,9 @@ use std::{
 use futures_core::Stream;
 
 use crate::{
-    looper::{Looper, handle::LooperHandle},
+    looper::{Looper, handle::LooperHandle, repeat::MissedTicks},
     task::sleep::Sleep,
 };
-
-/// What becomes of the ticks of an [`Interval`] that have come due while nobody awaited one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum MissedTicks {
-    /// They are skipped: the next tick is the first on the grid that is still to come, as a repeating post runs (M13).
-    #[default]
-    Skip,
-    /// They come at once, one after the other, until the grid is caught up with.
-    Burst,
-    /// The grid moves: the next tick is a period after the late one.
-    Delay,
-}
 
 /// Ticks every period. Made by [`Looper::interval`].
 ///
@@ -56,11 +44,7 @@ impl Interval {
         ready!(Pin::new(&mut self.next).poll(context));
         let due = self.next.moment();
         let now = self.next.shared().clock.now();
-        self.next.reset(match self.missed {
-            MissedTicks::Skip => due.next_on_grid(self.period, now),
-            MissedTicks::Burst => due.after(self.period),
-            MissedTicks::Delay => now.after(self.period),
-        });
+        self.next.reset(self.missed.next(due, self.period, now));
         Poll::Ready(due.to_instant())
     }
 
@@ -91,7 +75,7 @@ impl Looper {
     ///
     /// # Examples
     /// ```
-    /// # use alooper::{Looper, task::MissedTicks};
+    /// # use alooper::{Looper, MissedTicks};
     /// # use std::time::Duration;
     /// # fn main() -> std::io::Result<()> {
     /// let looper = Looper::new()?;

@@ -66,7 +66,7 @@ pub use self::{
     call::AsyncCall,
     fd::{AsyncFd, Ready},
     idle::NextIdle,
-    interval::{Interval, MissedTicks},
+    interval::Interval,
     join::{Task, TaskGuard},
     sleep::{Elapsed, Sleep},
 };

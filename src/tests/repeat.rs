@@ -1,11 +1,11 @@
 //! What repeats: posts on a grid that does not drift, and the turns of `poll_all`.
 //!
-//! Holds T7, T11, M13, R1, Q4.
+//! Holds T7, T11, M13, K3, R1, Q4.
 
 use std::ops::ControlFlow;
 
 use super::*;
-use crate::{core::item::Body, queue::Next};
+use crate::{core::item::Body, looper::repeat::MissedTicks, queue::Next};
 
 #[test]
 fn m13_post_every_runs_on_its_grid_and_skips_what_was_missed() {
@@ -196,4 +196,51 @@ fn r1_q4_a_run_that_is_cancelled_before_it_begins_does_not_begin_and_counts_as_r
     let expected = MessageCounts { posted: 1, removed: 1, ..MessageCounts::default() };
     assert_eq!(looper.message_counts(), expected);
     assert!(!posted.is_pending() && looper.is_empty());
+}
+
+/// When runs begin of a post every 10 ms from 5 ms on, if the one at 15 ms takes 25 ms. In ms.
+fn runs(missed: MissedTicks) -> Vec<Duration> {
+    let (looper, kernel) = fake();
+    let start = looper.now();
+    let log = Log::new();
+    let (noted, busy) = (log.clone(), kernel.clone());
+    let tick = move |looper: &Looper| {
+        let at = looper.now() - start;
+        noted.note(at);
+        if at == ms(15) {
+            busy.advance(ms(25));
+        }
+        ControlFlow::Continue(())
+    };
+    looper.post_every_from(start + ms(5), ms(10), missed, tick).unwrap();
+    while looper.now() < start + ms(60) {
+        looper.poll_once(ms(1)).unwrap();
+    }
+    log.take()
+}
+
+#[test]
+fn k3_missed_runs_are_skipped_made_up_for_or_move_the_grid() {
+    assert_eq!(runs(MissedTicks::Skip), [5, 15, 45, 55].map(ms));
+    assert_eq!(runs(MissedTicks::Burst), [5, 15, 40, 40, 45, 55].map(ms));
+    assert_eq!(runs(MissedTicks::Delay), [5, 15, 50, 60].map(ms));
+}
+
+/// K3, T7: runs that take longer than the period never catch up, and let everything else run all the same.
+#[test]
+fn k3_t7_runs_that_never_catch_up_hold_up_nothing() {
+    let (looper, kernel) = fake();
+    let busy = kernel.clone();
+    let slow = move |_: &Looper| {
+        busy.advance(ms(20));
+        ControlFlow::Continue(())
+    };
+    looper.post_every_from(looper.now(), ms(10), MissedTicks::Burst, slow).unwrap();
+    let log = Log::new();
+    let noted = log.clone();
+    looper.post_delayed(ms(50), move |looper| noted.note(looper.now())).unwrap();
+
+    looper.poll_once(Duration::ZERO).unwrap();
+
+    assert_eq!(log.take().len(), 1, "in the same turn");
 }

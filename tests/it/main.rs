@@ -58,6 +58,7 @@ mod handler {
     mod drops;
     mod ends;
     mod given_up;
+    mod keyed;
     mod labels;
     mod life;
     mod many;
@@ -71,6 +72,10 @@ mod handler {
 mod handler_thread {
     mod ends;
     mod start;
+}
+
+mod hooks {
+    mod runs;
 }
 
 mod host {
@@ -104,6 +109,9 @@ mod message {
     mod order;
     mod order_real_clock;
     mod repeat;
+    mod repeat_from;
+    mod reschedule;
+    mod slot;
 }
 
 mod panics {

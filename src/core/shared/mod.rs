@@ -8,6 +8,7 @@ mod barriers;
 mod inherited;
 #[cfg(feature = "async")]
 mod joins;
+mod keyed;
 mod names;
 mod posting;
 mod slices;

@@ -136,7 +136,7 @@ impl Shared {
 
     /// Puts a message straight into the queue, behind what was left in the inbox.
     #[inline(always)]
-    fn leave_in_queue<T>(
+    pub(super) fn leave_in_queue<T>(
         &self,
         mut queue: impl DerefMut<Target = Queue<Looper>>,
         post: Post<'_>,
@@ -171,6 +171,23 @@ impl Shared {
         });
         let signal = self.signal_for(&queue, when, Place::new(time, seq));
         Ok((id, signal))
+    }
+
+    /// Lets a timed message be due at `when`; whether it is pending, and timed.
+    pub(crate) fn reschedule(&self, id: MessageId, when: Moment) -> bool {
+        let signal = self.leave_rescheduled(id, when);
+        signal.inspect(|signal| self.signal_if(*signal)).is_some()
+    }
+
+    /// Lets a timed message be due at `when`, and leaves the signal to the caller. `None` if it is not pending, or not
+    /// timed.
+    pub(crate) fn leave_rescheduled(&self, id: MessageId, when: Moment) -> Option<Signal> {
+        let mut queue = self.lock_queue(self.ours()?);
+        if !queue.reschedule(id, when) {
+            return None;
+        }
+        self.inbox.note_timed(when);
+        Some(self.signal_for(&queue, When::At(when), Place::new(when, id.seq)))
     }
 
     /// The looper's own thread finds it awake, unless it is between the polls of its host. What a barrier holds up is

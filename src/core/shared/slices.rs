@@ -8,7 +8,7 @@ use crate::queue::{
 };
 
 /// How many messages somebody looks at before others are let in: microseconds' worth.
-const SLICE: usize = 256;
+pub(super) const SLICE: usize = 256;
 
 impl Shared {
     /// Takes step after step on the queue as it is then, mail included, until one gives something; and all that they

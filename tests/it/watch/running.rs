@@ -13,7 +13,10 @@ use crate::support::{
     Elsewhere,
     fds::{poll_now, ready_stream},
     handlers::elsewhere,
-    ms, panic_of, until_polling, watched,
+    ms, panic_of,
+    rest::{assert_not_warned, assert_warned_once_of},
+    timed::line_of,
+    until_polling, watched,
 };
 
 /// What another thread is told.
@@ -75,6 +78,23 @@ fn w6_fd_callbacks_and_idle_handlers_are_named_with_their_places() {
     assert!(fd.is_ok() && idle.is_ok());
     let expected = [(RunningKind::Idle, Some(line + 2)), (RunningKind::Fd, Some(line + 1))];
     assert_eq!(eye.has_seen(), expected);
+}
+
+#[test]
+fn w6_w2_a_hook_is_named_with_its_place_and_may_be_slow() {
+    let clock = TestClock::new();
+    let looper = clock.build(Looper::builder().slow_dispatch(ms(5))).unwrap();
+    assert_not_warned();
+    let eye = Eye::on(&looper);
+    let looking = eye.clone();
+
+    let line = line!() + 1;
+    let hook = looper.after_wait(move |_| (clock.pass(ms(5)), looking.look()).1);
+    poll_now(&looper);
+
+    assert!(hook.is_ok());
+    assert_warned_once_of(&line_of(file!(), line));
+    assert_eq!(eye.has_seen(), [(RunningKind::Hook, Some(line))]);
 }
 
 #[cfg(feature = "async")]

@@ -1,0 +1,24 @@
+//! A lock that a forked child never waits for.
+
+use crate::sys::{
+    fork::Process,
+    sync::{Mutex, MutexGuard},
+};
+
+/// A value behind a lock that a forked child does not take: a thread that the child does not have may hold it.
+#[derive(Debug)]
+pub(crate) struct ProcessMutex<T> {
+    process: Process,
+    value: Mutex<T>,
+}
+
+impl<T> ProcessMutex<T> {
+    pub(crate) fn new(value: T) -> ProcessMutex<T> {
+        ProcessMutex { process: Process::current(), value: Mutex::new(value) }
+    }
+
+    /// Locks the value; `None` in a process that has it by a fork.
+    pub(crate) fn lock(&self) -> Option<MutexGuard<'_, T>> {
+        self.process.is_current().then(|| self.value.lock())
+    }
+}
