@@ -7,7 +7,7 @@ use std::{
     mem,
 };
 
-use crate::{looper::Looper, mem::drop::drop_each};
+use crate::{core::activity::Kind, looper::Looper, mem::drop::drop_each, queue::message::Origin};
 
 /// What a [`before_wait`](Looper::before_wait) hook says of the wait that comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,10 +51,16 @@ pub(crate) enum Dropped {
 /// A hook. It is lent the looper.
 pub(crate) type HookCallback<R> = Box<dyn FnMut(&Looper) -> R>;
 
+struct Entry<R: 'static> {
+    /// `None` while it runs.
+    callback: Option<HookCallback<R>>,
+    /// Where it was added.
+    place: Origin,
+}
+
 /// The hooks of one moment, by a number that says in which order they were added.
 pub(crate) struct Hooks<R: 'static> {
-    /// `None` while it runs.
-    entries: RefCell<BTreeMap<u64, Option<HookCallback<R>>>>,
+    entries: RefCell<BTreeMap<u64, Entry<R>>>,
     /// Looked at in each turn.
     is_empty: Cell<bool>,
 }
@@ -71,8 +77,8 @@ impl<R> Hooks<R> {
         self.is_empty.get()
     }
 
-    pub(crate) fn insert(&self, id: u64, callback: HookCallback<R>) {
-        self.entries.borrow_mut().insert(id, Some(callback));
+    pub(crate) fn insert(&self, id: u64, callback: HookCallback<R>, place: Origin) {
+        self.entries.borrow_mut().insert(id, Entry { callback: Some(callback), place });
         self.is_empty.set(false);
     }
 
@@ -85,14 +91,14 @@ impl<R> Hooks<R> {
         let mut entries = self.entries.borrow_mut();
         let removed = entries.remove(&id);
         self.is_empty.set(entries.is_empty());
-        removed
+        removed.map(|entry| entry.callback)
     }
 
     /// Takes out everything, to drop it.
     pub(crate) fn take_all(&self) -> impl Iterator<Item = HookCallback<R>> + use<R> {
         self.is_empty.set(true);
         let entries = mem::take(&mut *self.entries.borrow_mut());
-        entries.into_values().flatten()
+        entries.into_values().filter_map(|entry| entry.callback)
     }
 
     /// Runs each hook, for as long as `may_go_on`, and passes on what it says. One that is added meanwhile waits for the
@@ -105,10 +111,12 @@ impl<R> Hooks<R> {
             if !may_go_on() {
                 break;
             }
-            let callback = self.entries.borrow_mut().get_mut(&id).and_then(Option::take);
-            if let Some(callback) = callback {
+            let take = |entry: &mut Entry<R>| Some((entry.callback.take()?, entry.place));
+            let taken = self.entries.borrow_mut().get_mut(&id).and_then(take);
+            if let Some((callback, place)) = taken {
                 let mut run = Run { hooks: self, id, callback: Some(callback), has_returned: false };
-                let said = run.callback.as_mut().map(|callback| callback(looper));
+                let call = || run.callback.as_mut().map(|callback| callback(looper));
+                let said = looper.run_inside(Kind::Hook, place, call);
                 run.has_returned = true;
                 drop(run);
                 said.map(&mut tell);
@@ -130,8 +138,8 @@ impl<R> Drop for Run<'_, R> {
         if !self.has_returned {
             self.hooks.remove(self.id);
         }
-        if let Some(place) = self.hooks.entries.borrow_mut().get_mut(&self.id) {
-            *place = self.callback.take();
+        if let Some(entry) = self.hooks.entries.borrow_mut().get_mut(&self.id) {
+            entry.callback = self.callback.take();
         }
         drop_each(self.callback.take());
     }

@@ -7,7 +7,7 @@ use std::{
     ops::ControlFlow,
 };
 
-use crate::{looper::Looper, mem::drop::drop_each};
+use crate::{core::activity::Kind, looper::Looper, mem::drop::drop_each, queue::message::Origin};
 
 /// An idle handler. It answers `None` if it was removed and did not run.
 pub(crate) type IdleCallback = Box<dyn FnMut(&Looper) -> Option<ControlFlow<()>>>;
@@ -27,6 +27,8 @@ struct Entry {
     callback: Option<IdleCallback>,
     /// As `busy` was when it ran last.
     ran: Option<u64>,
+    /// Where it was added.
+    place: Origin,
 }
 
 impl Idlers {
@@ -42,8 +44,8 @@ impl Idlers {
         self.rested.get() != Some(self.busy.get()) && !self.entries.borrow().is_empty()
     }
 
-    pub(crate) fn insert(&self, id: u64, callback: IdleCallback) {
-        self.entries.borrow_mut().insert(id, Entry { callback: Some(callback), ran: None });
+    pub(crate) fn insert(&self, id: u64, callback: IdleCallback, place: Origin) {
+        self.entries.borrow_mut().insert(id, Entry { callback: Some(callback), ran: None, place });
         self.rested.set(None);
     }
 
@@ -83,19 +85,19 @@ impl Idlers {
 
     /// Runs a handler unless it has run since there was something to do. Whether it did.
     fn run_one(&self, id: u64, busy: u64, looper: &Looper) -> bool {
-        let callback = {
+        let taken = {
             let mut entries = self.entries.borrow_mut();
             let due = entries.get_mut(&id).filter(|entry| entry.ran != Some(busy));
             due.and_then(|entry| {
                 entry.ran = Some(busy);
-                entry.callback.take()
+                Some((entry.callback.take()?, entry.place))
             })
         };
-        let Some(callback) = callback else {
+        let Some((callback, place)) = taken else {
             return false;
         };
         let mut run = Run { idlers: self, id, callback: Some(callback), next: ControlFlow::Break(()) };
-        let next = run.callback.as_mut().and_then(|callback| callback(looper));
+        let next = looper.run_inside(Kind::Idle, place, || run.callback.as_mut().and_then(|callback| callback(looper)));
         run.next = next.unwrap_or(ControlFlow::Break(()));
         next.is_some()
     }

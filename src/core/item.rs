@@ -89,14 +89,14 @@ pub(crate) type SendIdleCallback = Box<dyn FnMut(&Looper) -> Option<ControlFlow<
 /// What another thread has made for the looper's thread to keep.
 pub(crate) enum Arrival {
     Target(Key, Box<dyn FnOnce() -> HandlerRc + Send>),
-    Idle(u64, SendIdleCallback),
+    Idle(u64, SendIdleCallback, Origin),
 }
 
 impl Debug for Arrival {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Arrival::Target(key, _) => f.debug_tuple("Target").field(key).finish_non_exhaustive(),
-            Arrival::Idle(id, _) => f.debug_tuple("Idle").field(id).finish_non_exhaustive(),
+            Arrival::Idle(id, ..) => f.debug_tuple("Idle").field(id).finish_non_exhaustive(),
         }
     }
 }

@@ -197,8 +197,8 @@ impl Local {
     fn admit(&self, arrivals: Vec<Arrival>) -> Vec<DropItem> {
         let admit = |arrival| match arrival {
             Arrival::Target(key, target) => self.keep_target(key, target()).map(DropItem::Target),
-            Arrival::Idle(id, callback) => {
-                self.idlers.insert(id, callback);
+            Arrival::Idle(id, callback, place) => {
+                self.idlers.insert(id, callback, place);
                 None
             }
         };

@@ -4,6 +4,7 @@
 //! A post from another thread goes into the [`inbox`]; the looper takes it from there into its queue. What has to be
 //! dropped on the looper's thread, and what others have made for it, waits in the inbox, too.
 
+pub(crate) mod activity;
 pub(crate) mod cancelled;
 pub(crate) mod hooks;
 pub(crate) mod idlers;

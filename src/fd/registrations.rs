@@ -6,6 +6,7 @@ use std::{
     collections::HashMap,
     io,
     os::fd::RawFd,
+    panic::Location,
     sync::{Arc, Weak},
 };
 
@@ -101,6 +102,8 @@ pub(crate) enum Verdict {
 /// All registrations of a looper.
 #[derive(Debug)]
 pub(super) struct Registrations {
+    /// Where the fd was added whose callback was claimed last: what runs, for others to ask.
+    pub(super) claimed_last: Option<&'static Location<'static>>,
     /// The epoll set, which the poller keeps: it goes with the looper, also in a forked child, which does not come
     /// here.
     set: Weak<Epoll>,
@@ -116,12 +119,17 @@ pub(super) struct Registrations {
 impl Registrations {
     pub(super) fn new(set: &Arc<Epoll>) -> Registrations {
         Registrations {
+            claimed_last: None,
             set: Arc::downgrade(set),
             slots: Slots::default(),
             by_fd: HashMap::new(),
             trials: Vec::new(),
             closed: None,
         }
+    }
+
+    pub(super) fn get(&self, key: Key) -> Option<&Registration> {
+        self.slots.get(key)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -271,6 +279,7 @@ impl Registrations {
         }
     }
 
+    #[inline(never)]
     pub(super) fn claim(&mut self, reported: Reported, idents: bool, limits: Limits) -> Claim {
         let Reported { key, events, wait } = reported;
         if self.closed.is_some() {
@@ -303,6 +312,7 @@ impl Registrations {
             return Claim::Died(claimed);
         }
         let Registration { ident, sets, .. } = claimed;
+        self.claimed_last = Some(claimed.place);
         Claim::Serve(Served { events, ident, sets, is_sampled: claimed.is_sampled(events) })
     }
 

@@ -3,6 +3,8 @@
 use std::{
     fmt::{self, Debug, Formatter},
     io, mem,
+    os::fd::RawFd,
+    panic::Location,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -70,6 +72,7 @@ impl<L> FdTable<L> {
     }
 
     /// Locks the table, unless it is the parent's and this is a forked child.
+    #[inline(always)]
     fn lock(&self) -> io::Result<MutexGuard<'_, State<L>>> {
         if self.process.is_current() { Ok(self.state.lock()) } else { Err(RejectReason::Forked.into()) }
     }
@@ -159,6 +162,12 @@ impl<L> FdTable<L> {
         self.claim(reported, true, limits)
     }
 
+    /// Where the fd was added whose callback was claimed last.
+    pub(crate) fn claimed_last(&self) -> Option<&'static Location<'static>> {
+        self.lock().ok()?.registrations.claimed_last
+    }
+
+    #[inline(always)]
     fn claim(&self, reported: Reported, idents: bool, limits: Limits) -> Claim {
         let Ok(mut state) = self.lock() else {
             return Claim::Pass;
@@ -209,6 +218,11 @@ impl<L> FdTable<L> {
     /// Ignores the registrations without callback that `is_meant`, but for changes. Gives those that were not before.
     pub(crate) fn ignore_idents(&self, is_meant: impl Fn(u32) -> bool) -> Vec<Registration> {
         self.lock().map_or(Vec::new(), |mut state| state.registrations.ignore_idents(is_meant))
+    }
+
+    /// The number of a registration's fd, and where it was added.
+    pub(crate) fn number_and_place(&self, key: Key) -> Option<(RawFd, &'static Location<'static>)> {
+        self.lock().ok()?.registrations.get(key).map(|registration| (registration.fd, registration.place))
     }
 
     /// Whether a registration exists.

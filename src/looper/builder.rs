@@ -116,7 +116,15 @@ impl LooperBuilder {
         self
     }
 
-    /// Lets `observer` see each message before and after it runs. See [`Looper::set_observer`] for one that is not
+    /// Sets whether each message, fd callback and idle handler is measured: for the histograms of
+    /// [`Stats`](crate::Stats), and for since when something [runs](crate::Running::since). Off unless set: it reads the
+    /// clock three times a message.
+    pub fn timed(mut self, timed: bool) -> LooperBuilder {
+        self.watch.timed = timed;
+        self
+    }
+
+    /// Lets `observer` see what it [wants](Observer::wants). See [`Looper::set_observer`] for one that is not
     /// `Send`.
     ///
     /// # Android

@@ -11,6 +11,7 @@ use std::{
 
 use crate::{
     core::{
+        activity::Phase,
         cancelled::EndTargets,
         item::{Body, HandlerFn},
     },
@@ -18,9 +19,10 @@ use crate::{
         Looper,
         observer::{DispatchInfo, Observer},
         turn::PASSED,
+        wants::Wants,
     },
     mem::{
-        drop::{Shielded, caught, drop_each},
+        drop::{caught, drop_each},
         slots::Key,
     },
     queue::{Details, Next, Queue},
@@ -28,8 +30,7 @@ use crate::{
 };
 
 impl Looper {
-    /// Lets `observer` see each message before and after it runs, in place of the observer that there was; `None` for
-    /// nobody.
+    /// Lets `observer` see what it [wants](Observer::wants), in place of the observer that there was; `None` for nobody.
     ///
     /// Called from inside a message, it takes effect with the next one. An observer that keeps an `Rc` of its own
     /// looper keeps both alive: give it a [`LooperHandle`](crate::LooperHandle). A looper that has ended with its
@@ -39,12 +40,15 @@ impl Looper {
     /// `Looper.setObserver`, and `Looper.setMessageLogging`.
     #[doc(alias = "setMessageLogging")]
     pub fn set_observer(&self, observer: Option<Rc<dyn Observer>>) {
-        let former = if self.core.has_ended.get() { observer } else { self.core.watching.set_observer(observer) };
-        self.shared().set_watched(self.core.watching.is_on());
+        // Asked before anything is borrowed: it is a user's.
+        let wants = observer.as_ref().map_or(Wants::empty(), |observer| observer.wants());
+        let has_ended = self.core.has_ended.get();
+        let former = if has_ended { observer } else { self.core.watching.set_observer(observer, wants) };
+        self.shared().set_watched(self.core.watching.wants_posts());
         drop_each(former);
     }
 
-    /// Logs messages that run at least for `dispatch`, or start at least `delivery` late; `None` for never. See [`LooperBuilder::slow_dispatch`](crate::LooperBuilder::slow_dispatch) and
+    /// Logs messages, fd callbacks, idle handlers and tasks that run at least for `dispatch`, and messages that start at least `delivery` late; `None` for never. See [`LooperBuilder::slow_dispatch`](crate::LooperBuilder::slow_dispatch) and
     /// [`LooperBuilder::slow_delivery`](crate::LooperBuilder::slow_delivery).
     ///
     /// # Android
@@ -52,7 +56,7 @@ impl Looper {
     #[doc(alias = "setSlowLogThresholdMs")]
     pub fn set_slow_thresholds(&self, dispatch: Option<Duration>, delivery: Option<Duration>) {
         self.core.watching.set_slow_thresholds(dispatch, delivery);
-        self.shared().set_watched(self.core.watching.is_on());
+        self.shared().set_watched(self.core.watching.wants_posts());
     }
 
     /// Runs the next message if it is due, and nothing else; whether there was one.
@@ -68,6 +72,7 @@ impl Looper {
         if self.shared().has_nothing_queued(self.core.here) {
             return 0;
         }
+        self.shared().activity.set_phase(Phase::Messages);
         // Read when a timed message comes to the front: what is plain is due.
         let mut now = PASSED;
         // Made once: to hand a body out for each message would cost more than to find it.
@@ -95,6 +100,7 @@ impl Looper {
                 ran -= self.core.skipped.take();
             }
         }
+        self.shared().activity.set_phase(Phase::Between);
         ran
     }
 
@@ -188,44 +194,62 @@ impl Looper {
     }
 
     /// Runs a message, of a handler whose type is called `handler` or of nobody, by `run`, and tells who watches.
+    #[inline]
     fn run_seen(&self, details: Details, handler: Option<&'static str>, body: &mut Body, run: impl FnOnce(&mut Body)) {
-        let watching = &self.core.watching;
-        let label = &self.shared().label;
         let Details { origin, when, what, posted } = details;
-        let started = self.clock().now();
-        let dispatch = DispatchInfo {
+        let untimed = DispatchInfo {
             handler,
             what,
-            due: (when != Moment::FRONT).then(|| when.to_instant()),
+            due: None,
             posted: posted.map(Moment::to_instant),
-            started: started.to_instant(),
+            started: None,
             place: origin,
         };
+        if self.core.watching.needs_times() {
+            self.run_timed(untimed, when, body, run)
+        } else {
+            self.run_told(&untimed, body, run)
+        }
+    }
+
+    /// As [`run_seen`](Looper::run_seen), and measures it for the log, the counts, and whoever asks what runs.
+    fn run_timed(&self, untimed: DispatchInfo, when: Moment, body: &mut Body, run: impl FnOnce(&mut Body)) {
+        let started = self.clock().now();
+        let _measured = self.shared().activity.measured(started);
+        let due = (when != Moment::FRONT).then(|| when.to_instant());
+        let dispatch = DispatchInfo { due, started: Some(started.to_instant()), ..untimed };
+        self.count_begin(&dispatch);
+        self.run_told(&dispatch, body, run);
+    }
+
+    /// Runs a message between what an observer is told of its begin and of its end.
+    #[inline]
+    fn run_told(&self, dispatch: &DispatchInfo, body: &mut Body, run: impl FnOnce(&mut Body)) {
         // One and the same from beginning to end, also if the message sets another. It may be the last of it then.
-        let kept = Shielded::new(watching.observer());
-        let observer = kept.as_deref();
-        let begin = || {
-            watching.look_at_delivery(label, &dispatch);
-            observer.inspect(|observer| observer.started(&dispatch));
-        };
-        if let Err(panic) = panic::catch_unwind(AssertUnwindSafe(begin)) {
+        let kept = self.core.watching.observer_of(Wants::MESSAGES);
+        let observer = kept.get();
+        let mut has_begun = false;
+        let result = panic::catch_unwind(AssertUnwindSafe(|| {
+            self.look_at_delivery(dispatch);
+            observer.inspect(|observer| observer.started(dispatch));
+            has_begun = true;
+            run(body);
+        }));
+        if !has_begun {
             // The message is consumed by this panic as by its own.
             caught(|| drop(mem::take(body)));
-            panic::resume_unwind(panic);
         }
-        let result = panic::catch_unwind(AssertUnwindSafe(|| run(body)));
-        if self.shared().is_inherited() {
+        if !has_begun || self.shared().is_inherited() {
             // The message has forked: it is the parent's that ends there. A log may be locked for ever here.
             return result.unwrap_or_else(|panic| panic::resume_unwind(panic));
         }
-        let took = started.until(self.clock().now());
-        watching.look_at_dispatch(label, &dispatch, took);
+        let took = self.took(dispatch);
         match (result, observer) {
             (Ok(()), None) => {}
-            (Ok(()), Some(observer)) => observer.finished(&dispatch, took),
+            (Ok(()), Some(observer)) => observer.finished(dispatch, took),
             (Err(panic), observer) => {
                 // A second panic must not hide the first.
-                caught(|| observer.map(|observer| observer.panicked(&dispatch, took)));
+                caught(|| observer.map(|observer| observer.panicked(dispatch, took)));
                 panic::resume_unwind(panic);
             }
         }

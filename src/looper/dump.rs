@@ -10,7 +10,7 @@ use std::{
 use crate::{
     core::item::Message,
     fd::registration::Registration,
-    looper::{Looper, handle::LooperHandle},
+    looper::{Looper, handle::LooperHandle, running::Running},
     queue::{
         Queue,
         account::{MessageCounts, Stats},
@@ -72,6 +72,7 @@ pub struct Dump {
     label: Box<str>,
     is_inherited: bool,
     is_polling: bool,
+    running: Option<Running>,
     has_quit: bool,
     now: Moment,
     pending: Vec<(Moment, Pending)>,
@@ -122,6 +123,7 @@ impl LooperHandle {
             label: shared.label.clone(),
             is_inherited: shared.is_inherited(),
             is_polling: self.is_polling(),
+            running: self.running(),
             has_quit: self.has_quit(),
             now,
             pending,
@@ -157,6 +159,9 @@ impl LooperHandle {
             stale_fds: shared.notices.stale_fds.load(Relaxed),
             ignored_idents: shared.notices.ignored_idents.load(Relaxed),
             overdue_barriers: shared.notices.overdue_barriers.load(Relaxed),
+            run_times: shared.counters.run_times.read(),
+            lateness: shared.counters.lateness.read(),
+            queue_high_water: shared.counters.queue_high_water.get(),
         }
     }
 }
@@ -208,6 +213,11 @@ impl Display for Dump {
             (false, false) => "does not wait",
         };
         writeln!(f, "{}: {state}", self.label)?;
+        if let Some(running) = &self.running {
+            let at_least = if running.is_exact { "" } else { " at least" };
+            let (lasted, thread) = (rounded(running.lasted), running.thread_id);
+            writeln!(f, "  runs {running}, for{at_least} {lasted:?}, on thread {thread}")?;
+        }
         writeln!(f, "  handlers: {}", self.handlers)?;
         writeln!(f, "  pending: {}", self.pending.len())?;
         for (when, pending) in &self.pending {

@@ -142,7 +142,8 @@ impl Looper {
     where
         F: FnMut(&Looper) -> Wait + 'static,
     {
-        self.add_hook(callback, |hooks, id, callback| hooks.before.insert(id, callback))
+        let place = Location::caller();
+        self.add_hook(callback, |hooks, id, callback| hooks.before.insert(id, callback, place))
     }
 
     /// Calls `callback` after each wait of this looper, before messages and fd callbacks run.
@@ -164,7 +165,8 @@ impl Looper {
     where
         F: FnMut(&Looper) + 'static,
     {
-        self.add_hook(callback, |hooks, id, callback| hooks.after.insert(id, callback))
+        let place = Location::caller();
+        self.add_hook(callback, |hooks, id, callback| hooks.after.insert(id, callback, place))
     }
 
     #[track_caller]

@@ -200,7 +200,7 @@ impl Looper {
         }
         let id = shared.next_id();
         let (mut idler, is_removed) = Idler::new(callback);
-        self.local().idlers.insert(id, Box::new(move |looper| idler.run(looper)));
+        self.local().idlers.insert(id, Box::new(move |looper| idler.run(looper)), Location::caller());
         // A looper that is hosted may be asleep on its own thread.
         shared.signal_if(shared.inbox.wake_for(Moment::FRONT));
         Ok(IdleHandler { shared: shared.clone(), id, is_removed })
@@ -239,7 +239,9 @@ impl LooperHandle {
     {
         let id = self.shared.next_id();
         let (idler, is_removed) = Idler::new(Box::new(callback));
-        let arrival = |mut idler: Box<Idler<Box<F>>>| Arrival::Idle(id, Box::new(move |looper| idler.run(looper)));
+        let place = Location::caller();
+        let arrival =
+            |mut idler: Box<Idler<Box<F>>>| Arrival::Idle(id, Box::new(move |looper| idler.run(looper)), place);
         match self.shared.admit(Box::new(idler), arrival) {
             Ok(()) => Ok(IdleHandler { shared: self.shared.clone(), id, is_removed }),
             Err(Refused { value, reason }) => {

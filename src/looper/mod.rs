@@ -21,10 +21,14 @@ pub(crate) mod posted;
 mod rebuild;
 pub(crate) mod repeat;
 pub(crate) mod report;
+pub(crate) mod running;
+mod seen;
 pub(crate) mod slot;
 pub(crate) mod thread;
 mod turn;
+pub(crate) mod wants;
 mod watch;
+pub(crate) mod watchdog;
 
 use std::{
     cell::{Cell, OnceCell, RefCell},
@@ -42,7 +46,7 @@ use crate::{
         shared::{Quit, Shared},
     },
     fd::registrations::Limits,
-    looper::{builder::LooperBuilder, handle::LooperHandle, observer::Watching, rebuild::StaleKeys},
+    looper::{builder::LooperBuilder, handle::LooperHandle, observer::Watching, rebuild::StaleKeys, wants::Wants},
     mem::{
         drop::{after, drop_each},
         slots::Key,
@@ -203,7 +207,7 @@ impl Looper {
             has_ended: Cell::new(false),
         });
         let _ = core.local.core.set(Rc::downgrade(&core));
-        core.local.shared.set_watched(core.watching.is_on());
+        core.local.shared.set_watched(core.watching.wants_posts());
         Ok(Looper { _end_on_drop: Some(EndOnDrop(core.clone())), core })
     }
 
@@ -331,7 +335,7 @@ impl Core {
         if self.has_ended.replace(true) {
             return;
         }
-        let observer = self.watching.set_observer(None);
+        let observer = self.watching.set_observer(None, Wants::empty());
         let local = &self.local;
         let cleared = panic::catch_unwind(AssertUnwindSafe(|| {
             if local.shared.is_inherited() {

@@ -11,19 +11,29 @@ use std::{
 
 use crate::{
     fd::notice::Notice,
+    looper::wants::{RunInfo, WaitInfo, Wants},
     mem::{drop::Shielded, log},
 };
 
 /// Below this lateness slow deliveries are reported again: Android's figure.
 const CAUGHT_UP: Duration = Duration::from_millis(10);
 
-/// Sees each message of a looper before and after it runs, and what the looper notices itself.
+/// Sees what a looper does: each message before and after it runs, and what the looper notices itself, unless it
+/// [wants](Observer::wants) something else.
 ///
 /// The methods run on the looper's thread, with no lock held. One that panics does so through the turn, as a callback.
 ///
 /// # Android
 /// `Looper.Observer`, and the `Printer` of `Looper.setMessageLogging`.
 pub trait Observer {
+    /// What it wants to be told. Asked once, when it is set; what it does not want costs nothing.
+    ///
+    /// Messages with their times and notices, unless it says otherwise. One that wants messages without times costs
+    /// about as much again as to post and run a message does; each reading of the clock costs that, too.
+    fn wants(&self) -> Wants {
+        Wants::default()
+    }
+
     /// A message is about to run.
     ///
     /// # Android
@@ -32,7 +42,7 @@ pub trait Observer {
         let _ = dispatch;
     }
 
-    /// A message has run for `took`.
+    /// A message has run for `took`, which is zero unless [`TIMES`](Wants::TIMES) are wanted.
     ///
     /// # Android
     /// `Observer.messageDispatched`.
@@ -48,6 +58,22 @@ pub trait Observer {
         let _ = (dispatch, took);
     }
 
+    /// An fd callback, an idle handler, a hook or the poll of a task is about to run: if [`FDS`](Wants::FDS),
+    /// [`IDLE`](Wants::IDLE), [`HOOKS`](Wants::HOOKS) or [`TASKS`](Wants::TASKS) are wanted.
+    fn began(&self, run: &RunInfo) {
+        let _ = run;
+    }
+
+    /// What has begun has ended after `took`, or has panicked. That panic goes on when this returns.
+    fn ended(&self, run: &RunInfo, took: Duration, panicked: bool) {
+        let _ = (run, took, panicked);
+    }
+
+    /// The looper has waited in epoll, and is about to run what it has found: if [`WAITS`](Wants::WAITS) are wanted.
+    fn waited(&self, wait: &WaitInfo) {
+        let _ = wait;
+    }
+
     /// The looper has noticed something that its program should know. It is logged and counted, too.
     ///
     /// # Android
@@ -58,6 +84,10 @@ pub trait Observer {
 }
 
 impl<T: Observer + ?Sized> Observer for Arc<T> {
+    fn wants(&self) -> Wants {
+        (**self).wants()
+    }
+
     fn started(&self, dispatch: &DispatchInfo) {
         (**self).started(dispatch);
     }
@@ -68,6 +98,18 @@ impl<T: Observer + ?Sized> Observer for Arc<T> {
 
     fn panicked(&self, dispatch: &DispatchInfo, took: Duration) {
         (**self).panicked(dispatch, took);
+    }
+
+    fn began(&self, run: &RunInfo) {
+        (**self).began(run);
+    }
+
+    fn ended(&self, run: &RunInfo, took: Duration, panicked: bool) {
+        (**self).ended(run, took, panicked);
+    }
+
+    fn waited(&self, wait: &WaitInfo) {
+        (**self).waited(wait);
     }
 
     fn noticed(&self, notice: &Notice) {
@@ -83,12 +125,12 @@ pub struct DispatchInfo {
     pub handler: Option<&'static str>,
     /// The message's `what`; `None` if it has none, as a closure.
     pub what: Option<i32>,
-    /// When it was due; `None` if it was posted at the front.
+    /// When it was due; `None` if it was posted at the front, and unless [`TIMES`](Wants::TIMES) are wanted.
     pub due: Option<Instant>,
     /// When it was posted; `None` if nobody watched then.
     pub posted: Option<Instant>,
-    /// When it starts.
-    pub started: Instant,
+    /// When it starts; `None` unless [`TIMES`](Wants::TIMES) are wanted, or a threshold for what is slow is set.
+    pub started: Option<Instant>,
     /// Where it was posted, in the source.
     pub place: &'static Location<'static>,
 }
@@ -102,10 +144,10 @@ impl DispatchInfo {
     }
 
     /// How late it starts: after it was due and, if that is known, was posted.
-    fn lateness(&self) -> Option<Duration> {
+    pub(crate) fn lateness(&self) -> Option<Duration> {
         let due = self.due?;
         let owed = self.posted.map_or(due, |posted| posted.max(due));
-        Some(self.started.saturating_duration_since(owed))
+        Some(self.started?.saturating_duration_since(owed))
     }
 }
 
@@ -115,6 +157,7 @@ pub(crate) struct Watch {
     pub(crate) observer: Option<Arc<dyn Observer + Send + Sync>>,
     pub(crate) slow_dispatch: Option<Duration>,
     pub(crate) slow_delivery: Option<Duration>,
+    pub(crate) timed: bool,
 }
 
 impl Debug for Watch {
@@ -123,7 +166,28 @@ impl Debug for Watch {
             .field("has_observer", &self.observer.is_some())
             .field("slow_dispatch", &self.slow_dispatch)
             .field("slow_delivery", &self.slow_delivery)
+            .field("timed", &self.timed)
             .finish()
+    }
+}
+
+/// The observer, while it is told something: it may be replaced meanwhile, so that this is the last of it.
+pub(crate) struct Kept(Option<Rc<dyn Observer>>);
+
+impl Kept {
+    #[inline]
+    pub(crate) fn get(&self) -> Option<&dyn Observer> {
+        self.0.as_deref()
+    }
+}
+
+impl Drop for Kept {
+    #[inline]
+    fn drop(&mut self) {
+        // Only the last one runs a user's `Drop`, and that may panic while another panic unwinds.
+        if self.0.as_ref().is_some_and(|observer| Rc::strong_count(observer) == 1) {
+            drop(Shielded::new(self.0.take()));
+        }
     }
 }
 
@@ -132,38 +196,80 @@ pub(crate) struct Watching {
     observer: RefCell<Option<Rc<dyn Observer>>>,
     slow_dispatch: Cell<Option<Duration>>,
     slow_delivery: Cell<Option<Duration>>,
+    /// Everything is measured, for the statistics.
+    timed: bool,
     /// A slow delivery was reported, and the looper has not caught up since.
     is_behind: Cell<bool>,
+    /// What the observer wants.
+    wants: Cell<Wants>,
+    /// That, and what the thresholds need.
+    needs: Cell<Wants>,
+    /// A wait that is still to be told.
+    wait: Cell<Option<WaitInfo>>,
+    /// Whether messages are watched: looked at for each of them.
     is_on: Cell<bool>,
 }
 
 impl Watching {
     pub(crate) fn new(watch: Watch) -> Watching {
+        let wants = watch.observer.as_ref().map_or(Wants::empty(), |observer| observer.wants());
         let watching = Watching {
             observer: RefCell::new(watch.observer.map(|observer| Rc::new(observer) as Rc<dyn Observer>)),
             slow_dispatch: Cell::new(watch.slow_dispatch),
             slow_delivery: Cell::new(watch.slow_delivery),
+            timed: watch.timed,
             is_behind: Cell::new(false),
+            wants: Cell::new(wants),
+            needs: Cell::new(wants),
+            wait: Cell::new(None),
             is_on: Cell::new(false),
         };
         watching.update();
         watching
     }
 
-    /// Whether somebody watches.
+    /// Whether somebody watches messages.
     #[inline]
     pub(crate) fn is_on(&self) -> bool {
         self.is_on.get()
     }
 
-    fn update(&self) {
-        let is_slow_asked = self.slow_dispatch.get().is_some() || self.slow_delivery.get().is_some();
-        self.is_on.set(is_slow_asked || self.observer.borrow().is_some());
+    /// Whether somebody watches what `wants` is for.
+    #[inline]
+    pub(crate) fn sees(&self, wants: Wants) -> bool {
+        self.needs.get().intersects(wants)
     }
 
-    /// Sets the observer; gives the former one.
-    pub(crate) fn set_observer(&self, observer: Option<Rc<dyn Observer>>) -> Option<Rc<dyn Observer>> {
+    /// Whether the clock has to be read for what runs.
+    #[inline]
+    pub(crate) fn needs_times(&self) -> bool {
+        self.sees(Wants::TIMES)
+    }
+
+    /// Whether the clock has to be read for what is posted.
+    pub(crate) fn wants_posts(&self) -> bool {
+        self.sees(Wants::POSTS)
+    }
+
+    fn update(&self) {
+        let mut needs = self.wants.get();
+        if self.slow_dispatch.get().is_some() {
+            needs |= Wants::MESSAGES | Wants::FDS | Wants::IDLE | Wants::HOOKS | Wants::TASKS | Wants::TIMES;
+        }
+        if self.slow_delivery.get().is_some() {
+            needs |= Wants::MESSAGES | Wants::POSTS | Wants::TIMES;
+        }
+        if self.timed {
+            needs |= Wants::MESSAGES | Wants::POSTS | Wants::FDS | Wants::IDLE | Wants::HOOKS | Wants::TIMES;
+        }
+        self.needs.set(needs);
+        self.is_on.set(needs.contains(Wants::MESSAGES));
+    }
+
+    /// Sets the observer, which `wants` something; gives the former one.
+    pub(crate) fn set_observer(&self, observer: Option<Rc<dyn Observer>>, wants: Wants) -> Option<Rc<dyn Observer>> {
         let former = self.observer.replace(observer);
+        self.wants.set(wants);
         self.update();
         former
     }
@@ -175,15 +281,37 @@ impl Watching {
         self.update();
     }
 
-    pub(crate) fn observer(&self) -> Option<Rc<dyn Observer>> {
-        self.observer.borrow().clone()
+    /// The observer, if it wants what `wants` is for.
+    #[inline]
+    pub(crate) fn observer_of(&self, wants: Wants) -> Kept {
+        Kept(if self.wants.get().intersects(wants) { self.observer.borrow().clone() } else { None })
     }
 
     /// Tells the observer what the looper has noticed.
     pub(crate) fn tell(&self, notice: &Notice) {
-        let kept = Shielded::new(self.observer());
-        if let Some(observer) = kept.as_deref() {
+        let kept = self.observer_of(Wants::NOTICES);
+        if let Some(observer) = kept.get() {
             observer.noticed(notice);
+        }
+    }
+
+    pub(crate) fn keep_wait(&self, wait: WaitInfo) {
+        self.wait.set(Some(wait));
+    }
+
+    /// Tells the observer of the wait that has ended, if it wants to know.
+    #[inline]
+    pub(crate) fn tell_wait(&self) {
+        if self.sees(Wants::WAITS) {
+            self.tell_wait_now();
+        }
+    }
+
+    #[cold]
+    fn tell_wait_now(&self) {
+        let kept = self.observer_of(Wants::WAITS);
+        if let (Some(observer), Some(wait)) = (kept.get(), self.wait.take()) {
+            observer.waited(&wait);
         }
     }
 
@@ -210,6 +338,14 @@ impl Watching {
     pub(crate) fn look_at_dispatch(&self, label: &str, dispatch: &DispatchInfo, took: Duration) {
         if self.slow_dispatch.get().is_some_and(|threshold| took >= threshold) {
             log::warn!("{label} was held up for {took:?} by {}: move long work to another thread", dispatch.label());
+        }
+    }
+
+    /// Reports what was slow and is no message.
+    pub(crate) fn look_at_run(&self, label: &str, run: &RunInfo, took: Duration) {
+        if self.slow_dispatch.get().is_some_and(|threshold| took >= threshold) {
+            let what = run.kind.words();
+            log::warn!("{label} was held up for {took:?} by {what} at {}: move long work to another thread", run.place);
         }
     }
 }

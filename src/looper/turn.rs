@@ -12,7 +12,7 @@
 use std::{io, mem, panic, thread, time::Duration};
 
 use crate::{
-    core::local::Busy,
+    core::{activity::Phase, local::Busy},
     error::Misuse,
     fd::{
         notice::Notice,
@@ -22,6 +22,7 @@ use crate::{
     looper::{
         Looper,
         report::{ReadyIdent, Turn},
+        wants::Wants,
     },
     mem::{log, slots::Key},
     queue::{
@@ -187,6 +188,7 @@ impl Looper {
             let ready = waited?;
             let had_events = !ready.is_empty();
             let had_cleanup = self.core.local.tidy();
+            self.core.watching.tell_wait();
             turn.messages += self.run_messages(self.core.budget - turn.messages);
             self.serve_fds(ready, turn);
             let is_revived = self.end_trials();
@@ -231,6 +233,7 @@ impl Looper {
     pub(super) fn enter(&self) -> io::Result<Polling<'_>> {
         self.shared().check_process()?;
         let busy = self.core.local.occupy().ok_or(Misuse::NestedPoll)?;
+        self.shared().activity.set_phase(Phase::Between);
         Ok(Polling { looper: self, busy: Some(busy) })
     }
 
@@ -269,10 +272,14 @@ impl Looper {
         shared.check_process()?;
         let mut ready = self.core.ready.take();
         shared.counters.waits.add(1);
-        shared.set_polling(true);
+        let seen = self.begin_wait();
+        shared.activity.set_phase(Phase::Waiting);
         let waited = self.core.poller.borrow_mut().wait(block, shared.fds.len(), &mut ready);
-        shared.set_polling(false);
+        shared.activity.set_phase(Phase::Between);
         self.awake();
+        if let Some(started) = seen {
+            self.end_wait(started, block, ready.len());
+        }
         turn.interrupted |= waited? == Waited::Interrupted;
         Ok(ready)
     }
@@ -290,6 +297,7 @@ impl Looper {
         let fds = &self.shared().fds;
         let (wait, limits) = (self.wait_number(), self.core.limits);
         let mut batch = Batch { looper: self, ready, served: 0, idents: Vec::new() };
+        self.shared().activity.set_phase(Phase::Fds);
         while let Some(Ready { data, events }) = batch.next() {
             let key = Key::from_bits(data);
             let reported = Reported { key, events, wait };
@@ -297,9 +305,15 @@ impl Looper {
                 Claim::Ident => batch.idents.push(reported),
                 claim => {
                     if let Some(event) = self.follow(key, claim) {
+                        let is_seen = self.core.watching.sees(Wants::FDS);
+                        let seen = if is_seen { self.begin_fd(key) } else { None };
                         self.core.serving.set(key);
                         let served = self.core.local.sources.serve(self, fds, key, event);
                         self.core.serving.set(Key::NONE);
+                        let served = match seen {
+                            Some(seen) => self.end_run(seen, served),
+                            None => served,
+                        };
                         let has_run = *served.as_ref().unwrap_or(&true);
                         turn.fds += usize::from(has_run);
                         self.shared().counters.fd_callbacks.add(u64::from(has_run));
@@ -316,6 +330,7 @@ impl Looper {
                 turn.idents.push(ReadyIdent::new(ident, events));
             }
         }
+        self.shared().activity.set_phase(Phase::Between);
     }
 
     /// The number of the last wait; it comes again after 2^32 waits.
@@ -329,7 +344,11 @@ impl Looper {
             Claim::Serve(served) => return Some(served),
             Claim::Gone => self.core.stale_keys.borrow_mut().note(key),
             Claim::Died(registration) => {
+                let activity = &self.shared().activity;
+                // What it drops is no callback.
+                activity.set_phase(Phase::Between);
                 self.core.local.sources.drop_stale(&self.shared().fds, vec![(key, registration)]);
+                activity.set_phase(Phase::Fds);
             }
             Claim::Pass | Claim::Ident => {}
         }
@@ -455,6 +474,7 @@ pub(super) struct Polling<'a> {
 impl Drop for Polling<'_> {
     fn drop(&mut self) {
         self.busy = None;
+        self.looper.shared().activity.set_phase(Phase::Away);
         if self.looper.core.host.get().is_some() {
             self.looper.publish();
         }

@@ -5,6 +5,8 @@ use std::sync::atomic::{
     Ordering::{Acquire, Release},
 };
 
+use crate::queue::histogram::Histogram;
+
 /// How each message that a looper accepted has ended, since it was made.
 ///
 /// # Guarantees
@@ -53,6 +55,23 @@ pub struct Stats {
     pub ignored_idents: u64,
     /// Barriers that stood for too long: see [`Notice::OverdueBarrier`](crate::Notice::OverdueBarrier).
     pub overdue_barriers: u64,
+    /// How long messages, fd callbacks and idle handlers ran. Counted while the looper is
+    /// [timed](crate::LooperBuilder::timed), or somebody wants times.
+    pub run_times: Histogram,
+    /// How late messages began after they were due and posted. Counted while the looper is timed, or somebody wants
+    /// times and posts.
+    pub lateness: Histogram,
+    /// The most messages that there were at once, the one that begins included. Looked at as `run_times`, when a message
+    /// begins.
+    pub queue_high_water: u64,
+}
+
+impl Stats {
+    /// How many faults the looper has noticed itself, of all kinds: see [`Notice`](crate::Notice).
+    #[must_use]
+    pub fn notices(&self) -> u64 {
+        self.muted_fds + self.stuck_fds + self.stale_fds + self.ignored_idents + self.overdue_barriers
+    }
 }
 
 /// How often a reader looks again when somebody has counted meanwhile.

@@ -8,6 +8,7 @@ pub(crate) mod account;
 mod barriers;
 mod given_up;
 pub(crate) mod handlers;
+pub(crate) mod histogram;
 pub(crate) mod labels;
 mod line;
 pub(crate) mod message;
@@ -19,6 +20,7 @@ mod tests;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     mem,
+    panic::Location,
     sync::Arc,
     time::Duration,
 };
@@ -84,6 +86,8 @@ pub(crate) struct Queue<C: 'static> {
     latest: Moment,
     /// The looper has looked at the clock since it last waited, more or less: `latest` is not long ago.
     pub(crate) is_fresh: bool,
+    /// Where the message was posted that was taken out to be run last: what runs, for others to ask.
+    pub(crate) taken_last: Origin,
 }
 
 /// A message that was taken out of the queue.
@@ -163,6 +167,7 @@ impl<C> Queue<C> {
             last: Seq::default(),
             latest: Moment::EARLIEST,
             is_fresh: false,
+            taken_last: Location::caller(),
         }
     }
 
@@ -277,6 +282,7 @@ impl<C> Queue<C> {
             return Next::Nothing;
         };
         message.body.move_to(body);
+        self.taken_last = message.origin;
         if let Some(details) = details {
             *details = Some(Details::of(message, when, None));
         }
@@ -317,6 +323,7 @@ impl<C> Queue<C> {
             *details = Some(Details::of(message, when, extra.posted));
         }
         let address = message.address;
+        self.taken_last = message.origin;
         self.account.begun.add(1);
         let next = self.handlers.detach(address, || head.id, extra.token);
         self.look_whether_plain();

@@ -8,6 +8,7 @@
 //! - [`waker`]: what ends that sleep from any thread.
 //! - [`host`]: the fd by which another event loop hosts a looper.
 //! - [`sync`]: the locks, atomics and threads, exchangeable for those of the model checker.
+//! - [`thread`]: what the kernel calls a thread.
 //! - [`lock`]: an ordinary lock, parking_lot's.
 //! - [`unread`]: how much there is to read; `nonblocking`: fds that do not block.
 //! - `signalfd`, `pidfd`, `inotify`: what the sources of the room `source` are made of.
@@ -40,6 +41,7 @@ pub(crate) mod process_mutex;
 #[cfg(feature = "signals")]
 pub(crate) mod signalfd;
 pub(crate) mod sync;
+pub(crate) mod thread;
 pub(crate) mod timerfd;
 pub(crate) mod unread;
 pub(crate) mod waker;

@@ -11,6 +11,7 @@ use std::{
 
 use crate::{
     core::{
+        activity::Kind,
         item::{Stamp, When},
         local::Local,
         tasks::{self, Place, header::Header},
@@ -65,6 +66,7 @@ impl Looper {
                 // What is polled must not poll the looper.
                 let _busy = self.local().occupy();
                 let _polled = Polled::note(self.local(), root.header.polled());
+                let _inside = self.shared().enter(Kind::Task, Some(stamp.origin));
                 root.header.begin_poll();
                 if let Poll::Ready(value) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
                     return Ok(value);

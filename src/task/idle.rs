@@ -3,6 +3,7 @@
 use std::{
     fmt::{self, Debug, Formatter},
     ops::ControlFlow,
+    panic::Location,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, Waker},
@@ -15,6 +16,7 @@ use crate::{
         shared::Shared,
     },
     looper::{Looper, handle::LooperHandle},
+    queue::message::Origin,
     sys::sync::Mutex,
 };
 
@@ -27,6 +29,8 @@ use crate::{
 #[must_use = "a future does nothing unless it is awaited"]
 pub struct NextIdle {
     shared: Arc<Shared>,
+    /// Where it was made, in the source.
+    place: Origin,
     /// The number of the idle handler, once it was added, and what it shares with this.
     added: Option<(u64, Arc<Mutex<State>>)>,
 }
@@ -49,7 +53,7 @@ impl NextIdle {
             }
             Some(ControlFlow::Break(()))
         };
-        if self.shared.admit((), |()| Arrival::Idle(id, Box::new(run))).is_ok() {
+        if self.shared.admit((), |()| Arrival::Idle(id, Box::new(run), self.place)).is_ok() {
             self.added = Some((id, state));
         }
     }
@@ -100,14 +104,16 @@ impl Looper {
     /// Waits until the looper is idle: no message is due and no barrier stands, before it waits (I1).
     ///
     /// It is an idle handler that is added when this is first polled, and polls the task at once.
+    #[track_caller]
     pub fn next_idle(&self) -> NextIdle {
-        NextIdle { shared: self.shared().clone(), added: None }
+        NextIdle { shared: self.shared().clone(), place: Location::caller(), added: None }
     }
 }
 
 impl LooperHandle {
     /// As [`Looper::next_idle`].
+    #[track_caller]
     pub fn next_idle(&self) -> NextIdle {
-        NextIdle { shared: self.shared.clone(), added: None }
+        NextIdle { shared: self.shared.clone(), place: Location::caller(), added: None }
     }
 }

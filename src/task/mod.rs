@@ -75,6 +75,7 @@ pub use self::{
 pub use crate::error::TaskError;
 use crate::{
     core::{
+        activity::Kind,
         item::{Body, Stamp, When},
         local::Local,
         refused::{Refused, Rejected},
@@ -179,7 +180,7 @@ impl Looper {
     /// Wakes `waker`, for something that the looper has waited for: its own task is polled at once (A3).
     pub(crate) fn resume(&self, waker: Waker) {
         let (key, result) = context::directly(self.shared().id, || waker.wake());
-        after(result, || _ = key.map(|key| self.poll_task(key)));
+        after(result, || _ = key.map(|key| self.poll_directly(key)));
     }
 
     /// As [`resume`](Looper::resume), before the looper waits: a future that is polled between turns has to end that.
@@ -187,19 +188,30 @@ impl Looper {
         let (key, result) = context::directly(self.shared().id, || waker.wake());
         after(result, || match key.map(|key| (key, self.local().tasks.root(key))) {
             Some((key, Some(header))) => header.post_poll(key),
-            Some((key, None)) => _ = self.poll_task(key),
+            Some((key, None)) => _ = self.poll_directly(key),
             None => {}
         });
+    }
+
+    /// Polls the task at `key` inside something else, which is named by its own place.
+    fn poll_directly(&self, key: Key) -> bool {
+        match self.local().tasks.place_of(key) {
+            Some(place) => self.run_inside(Kind::Task, place, || self.poll_task(key)),
+            None => self.poll_task(key),
+        }
     }
 
     fn poll_job(&self, key: Key, mut job: Job) {
         let tasks = &self.local().tasks;
         let mut value = Body::default();
         let before = tasks.note_polled(Some(job.header.polled()));
+        let was_in_task = self.shared().activity.note_task(true);
         let result = panic::catch_unwind(AssertUnwindSafe(|| {
             let thread = job.header.thread();
-            job.future.as_mut().run(&mut Context::from_waker(&job.waker), &mut value, thread)
+            let place = job.header.polled().origin;
+            self.poll_seen(place, || job.future.as_mut().run(&mut Context::from_waker(&job.waker), &mut value, thread))
         }));
+        self.shared().activity.note_task(was_in_task);
         tasks.note_polled(before);
         match result {
             Ok(Poll::Pending) => {

@@ -178,9 +178,13 @@ mod virtual_time {
 mod watch {
     mod dump;
     mod errors;
+    mod histograms;
     mod notices;
     mod observer;
     mod observers_act;
+    mod running;
     mod slow;
     mod stats;
+    mod wants;
+    mod watchdog;
 }

@@ -17,7 +17,7 @@ use std::{
     io, mem,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -29,6 +29,7 @@ pub(crate) use self::{
 };
 use crate::{
     core::{
+        activity::{Activity, Phase},
         inbox::{Inbox, Signal, Wakes},
         item::{Arrival, Body, Message, Stamp, To, When},
         refused::Refused,
@@ -43,6 +44,7 @@ use crate::{
     queue::{
         self, Details, Dropped, Hold, Next, Queue,
         account::{Account, Counter, MessageCounts, Tally},
+        histogram::Recorder,
         labels::Token,
         message::{Address, Extra, Lane, MessageId, Origin, Place},
     },
@@ -87,8 +89,8 @@ pub(crate) struct Shared {
     pub(crate) fds: FdTable<Looper>,
     /// What the looper has noticed itself.
     pub(crate) notices: Arc<Notices>,
-    /// Whether the looper's thread waits in epoll. Written by that thread alone; orders nothing.
-    polling: AtomicBool,
+    /// What the looper's thread does.
+    pub(crate) activity: Activity,
     /// Who waits for calls.
     pub(crate) calls: Waiters,
     /// Who waits for room in bounded handlers.
@@ -110,6 +112,9 @@ pub(crate) struct Counters {
     pub(crate) waits: Counter,
     pub(crate) fd_callbacks: Counter,
     pub(crate) spurious_wakes: Counter,
+    pub(crate) run_times: Recorder,
+    pub(crate) lateness: Recorder,
+    pub(crate) queue_high_water: Counter,
 }
 
 impl Shared {
@@ -139,7 +144,7 @@ impl Shared {
             waker,
             fds: FdTable::new(set, &notices),
             notices,
-            polling: AtomicBool::new(false),
+            activity: Activity::new(owner),
             calls: Waiters::new(),
             senders: Waiters::new(),
             #[cfg(feature = "async")]
@@ -159,11 +164,19 @@ impl Shared {
     }
 
     pub(crate) fn is_polling(&self) -> bool {
-        self.polling.load(Ordering::Relaxed) && !self.is_inherited()
+        self.activity.phase() == Phase::Waiting && !self.is_inherited()
     }
 
-    pub(crate) fn set_polling(&self, polling: bool) {
-        self.polling.store(polling, Ordering::Relaxed);
+    /// Notes how many messages there are, if that is more than ever before; `running` of them are not pending.
+    pub(crate) fn note_high_water(&self, running: u64) {
+        let count = self.len() as u64 + running;
+        let before = self.counters.queue_high_water.get();
+        self.counters.queue_high_water.add(count.saturating_sub(before));
+    }
+
+    /// How many messages were taken out to be run.
+    pub(crate) fn begun(&self) -> u64 {
+        self.account.begun.get()
     }
 
     /// A number that no other call gives.

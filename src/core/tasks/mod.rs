@@ -141,6 +141,14 @@ impl Tasks {
         }
     }
 
+    /// Where the task at `key` was spawned.
+    pub(crate) fn place_of(&self, key: Key) -> Option<Origin> {
+        match self.places.borrow().get(key) {
+            Some(Place::Task(job)) => Some(job.header.polled().origin),
+            _ => None,
+        }
+    }
+
     /// Ends a task. Gives what has to be dropped for that; one that is being polled is dropped after its poll.
     #[must_use = "it has to be dropped, with nothing borrowed"]
     pub(crate) fn remove(&self, key: Key) -> Option<Place> {

@@ -272,6 +272,25 @@ fn supervisor_ends_on_sigterm() {
     assert_eq!(lines.last().unwrap(), "supervisor: ends");
 }
 
+// watchdog
+
+/// W7: it is named while it is stuck, which is before the answer comes.
+#[test]
+fn watchdog_names_what_the_ui_is_stuck_in_and_tells_its_end() {
+    let (status, lines) = Program::start("watchdog", &[]).end();
+
+    assert!(status.success());
+    let place = |what: &str| {
+        let is_it = |line: &String| line.starts_with(what);
+        lines.iter().position(is_it).unwrap_or_else(|| panic!("no {what:?} in {lines:#?}"))
+    };
+    let stuck = place("watchdog: a looper is stuck for 1");
+    assert!(lines[stuck].contains("in a message, posted at examples/watchdog.rs:"), "{lines:#?}");
+    assert!(lines[stuck].ends_with("; 2 messages wait behind it:"), "{lines:#?}");
+    assert!(stuck < place("ui: the answer is 42") && place("ui: the answer is 42") < place("ui: another one"));
+    place("watchdog: it goes on; it was stuck in a message, posted at examples/watchdog.rs:");
+}
+
 // tour
 
 /// All of it at once, such as T6, M1, R1, Q1, Q2, Q4, F1 and F3, and the figures that the tour itself checks.

@@ -204,6 +204,7 @@ const PAGE: &[Line] = &[
     ("LooperHandle::is_idle", |all| assert!(!all.handle.is_idle())),
     ("LooperHandle::is_current", |all| assert!(!all.handle.is_current())),
     ("LooperHandle::is_polling", |all| assert!(!all.thread.as_ref().unwrap().handle().is_polling())),
+    ("LooperHandle::running", |all| assert!(all.thread.as_ref().unwrap().handle().running().is_none())),
     ("LooperHandle::post", |all| {
         assert_eq!(assert_rejected(all.handle.post(|_| ()))(&all.looper), ());
         _ = assert_rejected(all.handle.asynchronous().post_delayed(ms(1), |_| ()));

@@ -68,9 +68,9 @@ fn w1_it_is_told_of_handler_what_due_time_posting_time_and_duration() {
     let seen = recorder.take("finished");
     let [(closure, of_closure), (message, of_message)] = &seen[..] else { panic!("{seen:?}") };
     assert_eq!((closure.handler, closure.what), (None, None));
-    assert_eq!((closure.due, closure.posted, closure.started), (Some(now + ms(4)), Some(now), now + ms(4)));
+    assert_eq!((closure.due, closure.posted, closure.started), (Some(now + ms(4)), Some(now), Some(now + ms(4))));
     assert_eq!((message.handler, message.what), (Some("u16"), Some(-6)));
-    assert_eq!((message.due, message.posted, message.started), (Some(now + ms(5)), Some(now), now + ms(12)));
+    assert_eq!((message.due, message.posted, message.started), (Some(now + ms(5)), Some(now), Some(now + ms(12))));
     assert_eq!((*of_closure, *of_message), (ms(8), ms(3)));
 }
 
