@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use alooper::{Looper, task::Elapsed, testing::TestLooper};
+use alooper::{Looper, MissedTicks, task::Elapsed, testing::TestLooper};
 use futures_util::StreamExt;
 
 use crate::support::{
