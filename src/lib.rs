@@ -224,6 +224,7 @@ pub use self::{
         posted::{Posted, PostedGuard},
         repeat::MissedTicks,
         report::{PollCode, ReadyIdent, Turn},
+        run::KeepAlive,
         running::{Running, RunningKind},
         slot::Slot,
         thread::{HandlerThread, HandlerThreadBuilder, JoinError, Panic},

@@ -4,6 +4,7 @@
 //! cancelled or removed there is dropped at once; other threads leave it to be tidied up in the looper's next turn.
 
 use std::{
+    any::Any,
     cell::{Cell, OnceCell, RefCell},
     collections::BTreeMap,
     fmt::{self, Debug, Formatter},
@@ -22,6 +23,7 @@ use crate::{
         inbox::Cleanup,
         item::{Arrival, Body, HandlerFn, HandlerRc, PendingDrop},
         shared::{LooperId, Shared},
+        storage::Storage,
     },
     error::RejectReason,
     fd::{CLOSED_UNDER_IT, Watched, registrations::Ended, sources::Sources, stale},
@@ -50,6 +52,7 @@ pub(crate) struct Local {
     pub(crate) sources: Sources<Looper>,
     pub(crate) idlers: Idlers,
     pub(crate) hooks: WaitHooks,
+    pub(crate) storage: Storage,
     #[cfg(feature = "async")]
     pub(crate) tasks: Tasks,
     /// What shares the one signalfd of this looper, while some signal is watched. The fd's registration owns it.
@@ -83,6 +86,7 @@ enum DropItem {
     Source(#[expect(dead_code, reason = "is dropped")] Box<dyn Watched<Looper>>),
     Target(#[expect(dead_code, reason = "is dropped")] HandlerRc),
     Idle(#[expect(dead_code, reason = "is dropped")] IdleCallback),
+    Value(#[expect(dead_code, reason = "is dropped")] Rc<dyn Any>),
     Hook(#[expect(dead_code, reason = "is dropped")] hooks::Dropped),
     #[cfg(feature = "async")]
     Task(#[expect(dead_code, reason = "is dropped")] tasks::Place),
@@ -96,6 +100,7 @@ impl Local {
             sources: Sources::default(),
             idlers: Idlers::default(),
             hooks: WaitHooks::default(),
+            storage: Storage::default(),
             #[cfg(feature = "async")]
             tasks: Tasks::default(),
             #[cfg(feature = "signals")]
@@ -282,6 +287,8 @@ impl Local {
         let sources = self.sources.take_all().map(DropItem::Source);
         let idlers = self.idlers.take_all().map(DropItem::Idle);
         let hooks = self.hooks.take_all().map(DropItem::Hook);
+        // Last, since what is dropped before may ask for it.
+        let values = iter::once_with(|| self.storage.take_all()).flatten().map(DropItem::Value);
         let targets = iter::once_with(|| self.targets.borrow_mut().take_all()).flatten().map(DropItem::Target);
         // Their closures go with all others.
         drop(self.shared.with_queue_alone(|queue| queue.handlers.take_ended()));
@@ -294,7 +301,8 @@ impl Local {
                 .chain(sources)
                 .chain(idlers)
                 .chain(hooks)
-                .chain(targets),
+                .chain(targets)
+                .chain(values),
         )
     }
 
@@ -305,8 +313,10 @@ impl Local {
         let sources = self.sources.take_all().map(DropItem::Source);
         let idlers = self.idlers.take_all().map(DropItem::Idle);
         let hooks = self.hooks.take_all().map(DropItem::Hook);
+        // Last, since what is dropped before may ask for it.
+        let values = iter::once_with(|| self.storage.take_all()).flatten().map(DropItem::Value);
         let targets = iter::once_with(|| self.targets.borrow_mut().take_all()).flatten().map(DropItem::Target);
-        drop_each(self.take_tasks().chain(sources).chain(idlers).chain(hooks).chain(targets));
+        drop_each(self.take_tasks().chain(sources).chain(idlers).chain(hooks).chain(targets).chain(values));
     }
 
     /// Drops all tasks, since the looper has quit and drained.

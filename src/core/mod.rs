@@ -15,5 +15,6 @@ pub(crate) mod predicate;
 pub(crate) mod refused;
 pub(crate) mod shared;
 pub(crate) mod sticky;
+pub(crate) mod storage;
 #[cfg(feature = "async")]
 pub(crate) mod tasks;

@@ -151,7 +151,7 @@ impl<M: 'static, F: FnMut(&Looper, M) + 'static> Receiver<M, F> {
             return;
         }
         let target = Receiver::at_home(recipient.of, callback);
-        drop_each(looper.local().keep_target(recipient.target, target));
+        drop_each(looper.home().keep_target(recipient.target, target));
     }
 }
 

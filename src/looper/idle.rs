@@ -200,7 +200,7 @@ impl Looper {
         }
         let id = shared.next_id();
         let (mut idler, is_removed) = Idler::new(callback);
-        self.local().idlers.insert(id, Box::new(move |looper| idler.run(looper)), Location::caller());
+        self.home().idlers.insert(id, Box::new(move |looper| idler.run(looper)), Location::caller());
         // A looper that is hosted may be asleep on its own thread.
         shared.signal_if(shared.inbox.wake_for(Moment::FRONT));
         Ok(IdleHandler { shared: shared.clone(), id, is_removed })

@@ -21,9 +21,11 @@ pub(crate) mod posted;
 mod rebuild;
 pub(crate) mod repeat;
 pub(crate) mod report;
+pub(crate) mod run;
 pub(crate) mod running;
 mod seen;
 pub(crate) mod slot;
+mod storage;
 pub(crate) mod thread;
 mod turn;
 pub(crate) mod wants;
@@ -225,7 +227,7 @@ impl Looper {
         }
     }
 
-    pub(crate) fn local(&self) -> &Rc<Local> {
+    pub(crate) fn home(&self) -> &Rc<Local> {
         &self.core.local
     }
 

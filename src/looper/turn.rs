@@ -25,10 +25,7 @@ use crate::{
         wants::Wants,
     },
     mem::{log, slots::Key},
-    queue::{
-        account::MessageCounts,
-        message::{Lane, Place},
-    },
+    queue::message::{Lane, Place},
     sys::{
         poller::{Ready, Waited},
         sync::yield_now,
@@ -114,42 +111,6 @@ impl Looper {
         Ok(sum)
     }
 
-    /// Polls until the looper quits, and reports how all its messages have ended.
-    ///
-    /// A looper that has quit before returns at once, after running what `quit_safely` left to run. Nobody sees the
-    /// reports of its turns: an fd without callback that becomes ready is ignored, and logged once (F9).
-    ///
-    /// # Errors
-    /// As [`poll_once`](Looper::poll_once).
-    ///
-    /// # Panics
-    /// As [`poll_once`](Looper::poll_once).
-    ///
-    /// # Android
-    /// `Looper.loop`.
-    #[doc(alias = "loop")]
-    pub fn run(&self) -> io::Result<MessageCounts> {
-        loop {
-            let turn = self.poll_once(None)?;
-            if turn.quit {
-                return Ok(self.message_counts());
-            }
-            if !turn.idents.is_empty() {
-                self.ignore_idents(&turn.idents);
-            }
-        }
-    }
-
-    /// Ignores fds that are reported to nobody: they would stay ready for ever.
-    #[cold]
-    fn ignore_idents(&self, idents: &[ReadyIdent]) {
-        let shared = self.shared();
-        for ignored in shared.fds.ignore_idents(|ident| idents.iter().any(|ready| ready.ident == ident)) {
-            let Registration { fd, place, ident, .. } = ignored;
-            shared.notices.add(Notice::IgnoredIdent { fd, place, ident: ident.unwrap_or_default() });
-        }
-    }
-
     fn deadline_of(&self, timeout: Option<Duration>) -> Moment {
         match timeout {
             None => Moment::NEVER,
@@ -198,7 +159,7 @@ impl Looper {
             self.shared().check_process()?;
             self.count_wake(may_block && !had_events && !had_cleanup, turn, deadline);
             let has_something = self.core.woken.get() || self.core.rebuilt.get() || turn.names_something();
-            if has_something || (self.has_passed(deadline) && !is_revived) {
+            if has_something || (self.has_passed(deadline) && !is_revived) || self.is_at_its_end() {
                 break;
             }
         }

@@ -156,7 +156,7 @@ impl Looper {
     }
 
     fn known_hub(&self) -> Option<Rc<Hub>> {
-        self.local().signal_hub.borrow().as_ref()?.upgrade()?.downcast().ok()
+        self.home().signal_hub.borrow().as_ref()?.upgrade()?.downcast().ok()
     }
 }
 
@@ -197,7 +197,7 @@ impl Hub {
         if !is_registered {
             self.register(looper, place)?;
             let hub: Weak<dyn Any> = Rc::downgrade(&(self.clone() as Rc<dyn Any>));
-            looper.local().signal_hub.replace(Some(hub));
+            looper.home().signal_hub.replace(Some(hub));
         }
         Ok(())
     }

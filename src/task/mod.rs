@@ -136,7 +136,7 @@ impl Looper {
         F: Future + 'static,
     {
         let shared = self.shared();
-        let tasks = &self.local().tasks;
+        let tasks = &self.home().tasks;
         let key = tasks.reserve();
         let fill = |body: &mut Body, (), _| body.fill(move |looper: &Looper| run(looper, key));
         match shared.leave(Post::closure(stamp), (), fill) {
@@ -156,7 +156,7 @@ impl Looper {
 
     /// Polls the task at `key`, whose time has come; whether there was something to poll.
     pub(crate) fn poll_task(&self, key: Key) -> bool {
-        let tasks = &self.local().tasks;
+        let tasks = &self.home().tasks;
         match tasks.take(key) {
             Some(Place::Task(job)) if job.header.begin_poll() => {
                 self.poll_job(key, job);
@@ -186,7 +186,7 @@ impl Looper {
     /// As [`resume`](Looper::resume), before the looper waits: a future that is polled between turns has to end that.
     pub(crate) fn resume_from_idle(&self, waker: Waker) {
         let (key, result) = context::directly(self.shared().id, || waker.wake());
-        after(result, || match key.map(|key| (key, self.local().tasks.root(key))) {
+        after(result, || match key.map(|key| (key, self.home().tasks.root(key))) {
             Some((key, Some(header))) => header.post_poll(key),
             Some((key, None)) => _ = self.poll_directly(key),
             None => {}
@@ -195,14 +195,14 @@ impl Looper {
 
     /// Polls the task at `key` inside something else, which is named by its own place.
     fn poll_directly(&self, key: Key) -> bool {
-        match self.local().tasks.place_of(key) {
+        match self.home().tasks.place_of(key) {
             Some(place) => self.run_inside(Kind::Task, place, || self.poll_task(key)),
             None => self.poll_task(key),
         }
     }
 
     fn poll_job(&self, key: Key, mut job: Job) {
-        let tasks = &self.local().tasks;
+        let tasks = &self.home().tasks;
         let mut value = Body::default();
         let before = tasks.note_polled(Some(job.header.polled()));
         let was_in_task = self.shared().activity.note_task(true);
@@ -376,7 +376,7 @@ impl<V> Arriving<V> {
             return looper.skip_message(Queue::count_as_cancelled);
         };
         let future = (self.prepare)(value.into_inner());
-        let tasks = &looper.local().tasks;
+        let tasks = &looper.home().tasks;
         let key = tasks.reserve();
         if self.header.settle(key) {
             tasks.put(key, Place::Task(Job::new(future, &self.header)));

@@ -54,6 +54,7 @@ mod fork {
 
 mod handler {
     mod basics;
+    mod bounded;
     mod cost;
     mod drops;
     mod ends;
@@ -97,6 +98,7 @@ mod looper {
     mod lifecycle;
     mod reentry;
     mod resources;
+    mod run;
     mod thread_ends;
 }
 

@@ -1,6 +1,6 @@
 //! Posting that depends on what is pending: looked at and posted in one step.
 
-use super::{slices::SLICE, *};
+use super::{posting::Left, slices::SLICE, *};
 use crate::queue::{handlers::Selection, labels::MessageFilter};
 
 /// What a look at the queue says of a post.
@@ -61,7 +61,7 @@ impl Shared {
         post: Post<'_>,
         value: T,
         fill: impl FnOnce(&mut Body, T, u32),
-    ) -> (Option<queue::Taken<Looper>>, Result<(MessageId, Signal), Refused<T>>) {
+    ) -> (Option<queue::Taken<Looper>>, Left<T>) {
         let mut replaced = None;
         let take = |queue: &mut Queue<Looper>| {
             replaced = former.and_then(|former| queue.cancel(former));
@@ -78,7 +78,7 @@ impl Shared {
         post: Post<'_>,
         value: T,
         fill: impl FnOnce(&mut Body, T, u32),
-    ) -> Result<(MessageId, Signal), Refused<T>> {
+    ) -> Left<T> {
         while let Some(ours) = self.ours() {
             let mut queue = self.queue(ours);
             if self.inbox.is_closed() {

@@ -5,6 +5,7 @@
 //! does not touch the fds: whatever comes here asks first whether it may (X2, [`inherited`]).
 
 mod barriers;
+mod end;
 mod inherited;
 mod keyed;
 mod names;
@@ -17,7 +18,7 @@ use std::{
     io, mem,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -93,6 +94,7 @@ pub(crate) struct Shared {
     pub(crate) activity: Activity,
     /// Who waits for calls.
     pub(crate) calls: Waiters,
+    pub(crate) end: end::End,
     /// Who waits for room in bounded handlers.
     pub(crate) senders: Waiters,
     /// Who waits for tasks.
@@ -146,6 +148,7 @@ impl Shared {
             notices,
             activity: Activity::new(owner),
             calls: Waiters::new(),
+            end: end::End::default(),
             senders: Waiters::new(),
             #[cfg(feature = "async")]
             joins: Waiters::new(),
@@ -216,6 +219,8 @@ impl Shared {
         let mut taken = queue.cancel(id)?;
         // A message may be dropped by whoever finds it by its handler.
         if taken.is_handlers || taken.body.is_here() {
+            drop(queue);
+            self.tell_end();
             return Some(taken);
         }
         queue.drop_at_home(mem::take(&mut taken.body));
@@ -275,6 +280,7 @@ impl Shared {
         *self.releases.lock() += 1;
         self.released.notify_all();
         self.signal_if(signal);
+        self.tell_end();
         (is_pending, removed, left)
     }
 

@@ -13,6 +13,9 @@ pub(crate) struct Post<'a> {
     pub(crate) token: Option<Token>,
 }
 
+/// What was left in the queue or the inbox, with the signal that is still to be sent; or what was refused.
+pub(super) type Left<T> = Result<(MessageId, Signal), Refused<T>>;
+
 impl Post<'_> {
     /// Of a closure.
     #[inline]
@@ -49,12 +52,7 @@ impl Shared {
 
     /// As [`post`](Shared::post), but leaves the signal to the caller.
     #[inline]
-    pub(crate) fn leave<T>(
-        &self,
-        post: Post<'_>,
-        value: T,
-        fill: impl FnOnce(&mut Body, T, u32),
-    ) -> Result<(MessageId, Signal), Refused<T>> {
+    pub(crate) fn leave<T>(&self, post: Post<'_>, value: T, fill: impl FnOnce(&mut Body, T, u32)) -> Left<T> {
         match self.owner.here() {
             Some(here) => self.leave_on(here, post, value, fill),
             None => self.leave_remote(post, value, fill),
@@ -97,7 +95,7 @@ impl Shared {
         post: Post<'_>,
         value: T,
         fill: impl FnOnce(&mut Body, T, u32),
-    ) -> Result<(MessageId, Signal), Refused<T>> {
+    ) -> Left<T> {
         if self.is_inherited() {
             return Err(self.rejected(value));
         }
@@ -112,18 +110,13 @@ impl Shared {
         post: Post<'_>,
         value: T,
         fill: impl FnOnce(&mut Body, T, u32),
-    ) -> Result<(MessageId, Signal), Refused<T>> {
+    ) -> Left<T> {
         let thread = self.owner.get();
         self.leave_in_queue(queue, post, value, (&self.account.own, thread), fill)
     }
 
     #[inline(never)]
-    fn leave_remote<T>(
-        &self,
-        post: Post<'_>,
-        value: T,
-        fill: impl FnOnce(&mut Body, T, u32),
-    ) -> Result<(MessageId, Signal), Refused<T>> {
+    fn leave_remote<T>(&self, post: Post<'_>, value: T, fill: impl FnOnce(&mut Body, T, u32)) -> Left<T> {
         let Some(ours) = self.ours() else {
             return Err(self.rejected(value));
         };
@@ -143,7 +136,7 @@ impl Shared {
         value: T,
         (count, thread): (&Counter, u32),
         fill: impl FnOnce(&mut Body, T, u32),
-    ) -> Result<(MessageId, Signal), Refused<T>> {
+    ) -> Left<T> {
         let Stamp { when, asynchronous, origin } = post.stamp;
         if self.inbox.is_closed() {
             drop(queue);
@@ -208,12 +201,7 @@ impl Shared {
     }
 
     /// Leaves it where the looper's thread finds it after all that is there already.
-    fn leave_in_inbox<T>(
-        &self,
-        post: Post<'_>,
-        value: T,
-        fill: impl FnOnce(&mut Body, T, u32),
-    ) -> Result<(MessageId, Signal), Refused<T>> {
+    fn leave_in_inbox<T>(&self, post: Post<'_>, value: T, fill: impl FnOnce(&mut Body, T, u32)) -> Left<T> {
         let inbox = match self.inbox.open() {
             Ok(inbox) => inbox,
             Err(reason) => return Err(Refused { value, reason }),

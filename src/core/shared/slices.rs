@@ -33,7 +33,12 @@ impl Shared {
     /// pending then. Of those that are posted meanwhile, some may be taken, too.
     pub(crate) fn cancel_all(&self, target: Key, filter: MessageFilter) -> Vec<queue::Taken<Looper>> {
         let mut selection = Selection::new(target, filter);
-        self.in_slices(|queue, cancelled| queue.cancel_some(&mut selection, SLICE, cancelled).then_some(())).0
+        let cancel = |queue: &mut Queue<Looper>, cancelled: &mut _| {
+            queue.cancel_some(&mut selection, SLICE, cancelled).then_some(())
+        };
+        let (cancelled, _) = self.in_slices(cancel);
+        self.tell_end();
+        cancelled
     }
 
     /// How many of a handler's messages are pending that `filter` names.

@@ -99,6 +99,11 @@ pub(crate) struct Tasks {
 }
 
 impl Tasks {
+    /// Whether there is none that has not ended.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.places.borrow().len() == 0
+    }
+
     /// The task that is being polled.
     pub(crate) fn polled(&self) -> Option<Polled> {
         self.polled.get()
