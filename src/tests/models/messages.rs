@@ -1,6 +1,6 @@
 //! Handlers, barriers, idle handlers and calls against a looper that runs.
 //!
-//! Holds H1, H2, M6, R1, R6, S2, S3, I4, C52, C56, C60.
+//! Holds K1, K2, K4, H1, H2, M6, R1, R6, S2, S3, I4, C52, C56, C60.
 
 use std::sync::{
     Arc,
@@ -241,5 +241,68 @@ fn s2_a_call_that_times_out_comes_back_or_runs() {
         looper.poll_once(Duration::ZERO).unwrap();
         assert_eq!(runs.load(Relaxed), known.unwrap_or(1));
         assert!(looper.is_empty());
+    });
+}
+
+/// K2: a sender waits for a consumer that empties a full handler; its wake is not lost.
+#[test]
+fn k2_a_sender_that_waits_for_room_gets_it() {
+    check(|| {
+        let (looper, _) = looper();
+        let handler = looper.bounded_handler(1, |looper: &Looper, last: bool| if last { looper.quit() }).unwrap();
+        handler.try_send(false).unwrap();
+        let sender = thread::spawn(move || handler.send(true).is_ok());
+
+        looper.run().unwrap();
+
+        assert!(sender.join().unwrap());
+    });
+}
+
+/// K2: a quit releases a sender that waits, or begins to, though nobody polls.
+#[test]
+fn k2_a_sender_that_waits_for_room_is_released_by_a_quit() {
+    check(|| {
+        let (looper, _) = looper();
+        let handler = looper.bounded_handler(1, |_, _: bool| ()).unwrap();
+        handler.try_send(false).unwrap();
+        let sender = thread::spawn(move || handler.send(true).is_err());
+
+        looper.quit_safely();
+
+        assert!(sender.join().unwrap());
+    });
+}
+
+/// K1: two that replace at once leave one, and a timer that is put off runs once.
+#[test]
+fn k1_one_message_is_left_of_two_threads_that_replace() {
+    check(|| {
+        let (looper, _) = looper();
+        let (handler, handled) = counting(&looper);
+        let other = handler.clone();
+        let replacer = thread::spawn(move || other.replace(1, 1).is_ok());
+        handler.replace(1, 2).unwrap();
+        assert!(replacer.join().unwrap());
+
+        looper.poll_once(Duration::ZERO).unwrap();
+
+        assert_eq!((handled.get(), looper.message_counts().removed), (1, 1));
+    });
+}
+
+/// K4: who takes away the last thing ends the run, also if the looper is just falling asleep.
+#[test]
+fn k4_a_run_ends_when_another_thread_cancels_the_last_message() {
+    check(|| {
+        let (looper, _) = looper();
+        // One that never comes due.
+        let posted = looper.post_delayed(Duration::MAX, |_| ()).unwrap();
+        let canceller = thread::spawn(move || posted.cancel());
+
+        let counts = looper.run_while_alive().unwrap();
+
+        assert!(canceller.join().unwrap());
+        assert_eq!((counts.posted, counts.removed), (1, 1));
     });
 }
