@@ -136,11 +136,12 @@ impl Bytes<'_> {
     }
 
     fn removing(&mut self) -> Op {
-        match self.below(8) {
+        match self.below(10) {
             0..3 => Op::Cancel { back: self.back() },
             3 => Op::CancelByGuard { back: self.back() },
             4..7 => Op::Remove { from: self.below(HANDLERS), which: self.which() },
-            _ => Op::Renew { slot: self.below(HANDLERS), by: self.by() },
+            7 => Op::Renew { slot: self.below(HANDLERS), by: self.by() },
+            _ => Op::Reschedule { back: self.back(), delay: self.time() },
         }
     }
 

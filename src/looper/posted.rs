@@ -127,7 +127,7 @@ impl<M: 'static> Posted<M> {
 
     /// Lets it be due `delay` from now, in place of when it was; whether it is pending and has a due time.
     ///
-    /// One that was posted or sent to run at once, or at the front, has none. Of
+    /// One that was posted or sent to run at once, or at the front, has none; and it is `false` once the looper has quit. Of
     /// [`post_every`](crate::Looper::post_every), the next run is moved, and the later ones follow at whole periods.
     /// Among those due at the same instant it keeps its place in posting order. Costs the logarithm of the timed
     /// messages, and nothing is dropped, allocated for it or posted anew: for timeouts that each event puts off.

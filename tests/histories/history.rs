@@ -73,6 +73,10 @@ pub(crate) enum Op {
     CancelByGuard {
         back: usize,
     },
+    Reschedule {
+        back: usize,
+        delay: i64,
+    },
     Remove {
         from: usize,
         which: Which,
@@ -306,6 +310,7 @@ impl Display for Op {
                 write!(f, "post every {period} ns{}{by}{}", Runs(*runs), Then(script))
             }
             Op::Cancel { back } => write!(f, "cancel the posted, {back} back"),
+            Op::Reschedule { back, delay } => write!(f, "reschedule the posted, {back} back, for {delay} from now"),
             Op::CancelByGuard { back } => write!(f, "cancel by a guard the posted, {back} back"),
             Op::Remove { from, which } => write!(f, "remove from handler {from} {which}"),
             Op::Renew { slot, by } => write!(f, "drop handler {slot} for a new one{by}"),

@@ -22,6 +22,10 @@ use turns::{Turn, without_drops};
 /// Something that stands in the list.
 struct Entry {
     due: Due,
+    /// Its posting order.
+    order: u64,
+    /// It was posted with a delay or a time.
+    is_timed: bool,
     asynchronous: bool,
     body: Body,
 }
@@ -85,6 +89,7 @@ pub(crate) struct Model {
     slots: [usize; HANDLERS],
     idlers: Vec<Idler>,
     tickets: Vec<Ticket>,
+    orders: u64,
     barriers: usize,
     has_quit: bool,
     /// `wake()` was called, and no wait has ended by it since.

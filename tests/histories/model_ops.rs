@@ -43,6 +43,10 @@ impl Model {
                 Some(ticket) => Outcome::Cancelled(self.cancel(ticket)),
                 None => Outcome::Nothing,
             },
+            Op::Reschedule { back, delay } => match back_from(*back, self.tickets.len()) {
+                Some(ticket) => Outcome::Rescheduled(self.reschedule(ticket, Due::At(self.now + delay))),
+                None => Outcome::Nothing,
+            },
             Op::CancelByGuard { back } => match back_from(*back, self.tickets.len()) {
                 Some(ticket) => {
                     self.cancel(ticket);
@@ -143,17 +147,35 @@ impl Model {
             When::AtFront => Due::Front,
         };
         self.tickets.push(ticket);
-        self.insert(Entry { due, asynchronous, body });
+        let is_timed = !matches!(when, When::Now | When::AtFront);
+        self.insert(due, is_timed, asynchronous, body);
         Outcome::Accepted
     }
 
-    pub(super) fn insert(&mut self, entry: Entry) {
-        let later = |other: &Entry| entry.due == Due::Front || other.due > entry.due;
-        let place = self.list.iter().position(later).unwrap_or(self.list.len());
-        if !matches!(entry.body, Body::Barrier(_)) {
+    pub(super) fn insert(&mut self, due: Due, is_timed: bool, asynchronous: bool, body: Body) {
+        if !matches!(body, Body::Barrier(_)) {
             self.report.posted += 1;
         }
+        self.orders += 1;
+        self.place(Entry { due, order: self.orders, is_timed, asynchronous, body });
+    }
+
+    fn place(&mut self, entry: Entry) {
+        let later = |other: &Entry| entry.due == Due::Front || (other.due, other.order) > (entry.due, entry.order);
+        let place = self.list.iter().position(later).unwrap_or(self.list.len());
         self.list.insert(place, entry);
+    }
+
+    /// K1: what has a due time gets another one, and keeps its posting order.
+    fn reschedule(&mut self, ticket: usize, due: Due) -> bool {
+        let number = self.number_of(&self.tickets[ticket]);
+        let place = (0..self.list.len()).find(|index| self.number_at(*index) == Some(number));
+        let Some(place) = place.filter(|place| self.list[*place].is_timed && !self.has_quit) else {
+            return false;
+        };
+        let entry = self.list.remove(place);
+        self.place(Entry { due, ..entry });
+        true
     }
 
     /// B1, B3.
@@ -163,7 +185,7 @@ impl Model {
         }
         let body = Body::Barrier(self.barriers);
         self.barriers += 1;
-        self.insert(Entry { due: Due::At(self.now), asynchronous: false, body });
+        self.insert(Due::At(self.now), false, false, body);
         Outcome::Accepted
     }
 

@@ -169,7 +169,7 @@ impl Model {
 
     fn run(&mut self, index: usize) {
         // M7: it is no longer pending.
-        let Entry { due, asynchronous, body } = self.list.remove(index);
+        let Entry { due, asynchronous, body, .. } = self.list.remove(index);
         self.report.run += 1;
         for idler in &mut self.idlers {
             idler.has_run = false;
@@ -232,7 +232,7 @@ impl Model {
         if repeat.period > 0 && next <= self.now {
             next += ((self.now - next) / repeat.period + 1) * repeat.period;
         }
-        self.insert(Entry { due: Due::At(next.max(self.now)), asynchronous, body: Body::Tick(index) });
+        self.insert(Due::At(next.max(self.now)), true, asynchronous, Body::Tick(index));
     }
 
     /// What was made by handles arrives; whether there was any.

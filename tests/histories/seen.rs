@@ -23,6 +23,7 @@ pub(crate) enum Outcome {
     Accepted,
     Refused(RejectReason),
     Cancelled(bool),
+    Rescheduled(bool),
     Removed(usize),
     Turn {
         messages: usize,

@@ -99,6 +99,7 @@ fn anywhere(depth: u32) -> BoxedStrategy<Op> {
         (20, every.boxed()),
         (8, ever.boxed()),
         (60, back().prop_map(|back| Op::Cancel { back }).boxed()),
+        (60, (back(), short()).prop_map(|(back, delay)| Op::Reschedule { back, delay }).boxed()),
         (10, back().prop_map(|back| Op::CancelByGuard { back }).boxed()),
         (70, remove.boxed()),
         (25, renew.boxed()),

@@ -97,6 +97,13 @@ impl Ticket {
         }
     }
 
+    fn reschedule(&self, delay: Duration) -> bool {
+        match self {
+            Ticket::Closure(posted) => posted.reschedule(delay),
+            Ticket::Letter(posted) => posted.reschedule(delay),
+        }
+    }
+
     fn cancel_by_guard(self) {
         match self {
             Ticket::Closure(posted) => drop(posted.guard()),
@@ -334,6 +341,9 @@ impl World {
             Op::Cancel { back } => {
                 self.ticket(*back).map_or(Outcome::Nothing, |ticket| Outcome::Cancelled(ticket.cancel()))
             }
+            Op::Reschedule { back, delay } => self.ticket(*back).map_or(Outcome::Nothing, |ticket| {
+                Outcome::Rescheduled(self.from(self.is_afar, || ticket.reschedule(nanos(*delay))))
+            }),
             Op::CancelByGuard { back } => self.ticket(*back).map_or(Outcome::Nothing, |ticket| {
                 ticket.cancel_by_guard();
                 Outcome::Done

@@ -173,10 +173,10 @@ impl Shared {
     }
 
     /// Lets a timed message be due at `when`, and leaves the signal to the caller. `None` if it is not pending, or not
-    /// timed.
+    /// timed; or if the looper has quit, since what a safe quit lets run is due.
     pub(crate) fn leave_rescheduled(&self, id: MessageId, when: Moment) -> Option<Signal> {
         let mut queue = self.lock_queue(self.ours()?);
-        if !queue.reschedule(id, when) {
+        if self.inbox.is_closed() || !queue.reschedule(id, when) {
             return None;
         }
         self.inbox.note_timed(when);

@@ -249,7 +249,13 @@ fn s2_a_call_that_times_out_comes_back_or_runs() {
 fn k2_a_sender_that_waits_for_room_gets_it() {
     check(|| {
         let (looper, _) = looper();
-        let handler = looper.bounded_handler(1, |looper: &Looper, last: bool| if last { looper.quit() }).unwrap();
+        let handler = looper
+            .bounded_handler(1, |looper: &Looper, last: bool| {
+                if last {
+                    looper.quit()
+                }
+            })
+            .unwrap();
         handler.try_send(false).unwrap();
         let sender = thread::spawn(move || handler.send(true).is_ok());
 

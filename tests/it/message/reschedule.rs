@@ -156,6 +156,19 @@ fn k1_q1_what_was_put_off_is_dropped_by_a_safe_quit_and_what_was_brought_forward
     assert!(!late.reschedule(ms(1)));
 }
 
+/// Q1: what a safe quit lets run cannot be put off until after it: the looper would drain for an hour.
+#[test]
+fn k1_q1_a_looper_that_drains_reschedules_nothing() {
+    let looper = TestLooper::new().unwrap();
+    let due = looper.post_delayed(Duration::ZERO, |_| ()).unwrap();
+    let ticking = looper.post_every(Duration::ZERO, |_| ControlFlow::Continue(())).unwrap();
+    looper.quit_safely();
+
+    assert!(!due.reschedule(HOUR) && !ticking.reschedule(HOUR));
+
+    assert_eq!(looper.run().unwrap().run, 2);
+}
+
 #[test]
 fn k1_a_dropped_looper_reschedules_nothing() {
     let timer = Looper::new().unwrap().post_delayed(HOUR, |_| ()).unwrap();
