@@ -130,6 +130,7 @@
 //! | none | all but the following | |
 //! | `async` | futures on a looper: `spawn`, `sleep`, `timeout`, `AsyncFd`: the module [`task`](task/index.html) | futures-core |
 //! | `futures-io` | `AsyncRead` and `AsyncWrite` for `AsyncFd` | futures-io |
+//! | `wall-clock` | posts at a time of day, which follow a clock that is set: the module [`source`](source/index.html) | |
 //! | `testing` | loopers on a clock that a test moves: the module [`testing`](testing/index.html) | |
 //!
 //! What a looper notices itself, such as a forgotten barrier, is logged by the crate `log`, and told to an [`Observer`].
@@ -181,7 +182,7 @@ mod looper;
 mod handler;
 #[cfg(feature = "async")]
 pub mod task;
-#[cfg(any(feature = "inotify", feature = "offload", feature = "process", feature = "signals"))]
+#[cfg(any(feature = "inotify", feature = "offload", feature = "process", feature = "signals", feature = "wall-clock"))]
 pub mod source;
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -1,7 +1,10 @@
 //! What time is it: the system's monotonic clock, or one that a test moves.
 //!
 //! Inside the library a time is a [`Moment`], nanoseconds on one axis for the whole process; users see `Instant` and
-//! `Duration`. This is the only file that reads time.
+//! `Duration`. This file is the only one that reads time, with `time/wall.rs` for the wall clock.
+
+#[cfg(feature = "wall-clock")]
+pub(crate) mod wall;
 
 #[cfg(any(test, feature = "testing", alooper_fuzz))]
 use std::sync::{
@@ -239,6 +242,12 @@ pub(crate) struct VirtualClock {
     elapsed: AtomicI64,
     /// A wait that would sleep moves it. Written and read by the test's thread.
     auto_advance: AtomicBool,
+    /// What the wall clock shows at [`ORIGIN`], in nanoseconds since 1970. Written by the test's thread.
+    #[cfg(feature = "wall-clock")]
+    wall_at_origin: AtomicI64,
+    /// How long the machine was suspended, in nanoseconds. Written by the test's thread.
+    #[cfg(feature = "wall-clock")]
+    suspended: AtomicI64,
     /// How often it was read.
     #[cfg(any(test, alooper_fuzz))]
     readings: AtomicI64,
@@ -251,6 +260,10 @@ impl VirtualClock {
         Arc::new(VirtualClock {
             elapsed: AtomicI64::new(3_600_000_000_000),
             auto_advance: AtomicBool::new(true),
+            #[cfg(feature = "wall-clock")]
+            wall_at_origin: AtomicI64::new(wall::VIRTUAL_START),
+            #[cfg(feature = "wall-clock")]
+            suspended: AtomicI64::new(0),
             #[cfg(any(test, alooper_fuzz))]
             readings: AtomicI64::new(0),
         })

@@ -7,19 +7,12 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use alooper::{FdNext, Interest, Looper};
-use nix::{
-    errno::Errno,
-    sys::{
-        time::TimeSpec,
-        timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags},
-    },
-    unistd::read,
-};
+use alooper::{Looper, testing::TestLooper};
 
 const PERIOD: Duration = Duration::from_millis(100);
+const HOUR: Duration = Duration::from_secs(3600);
 
-// [arm]
+// [beats]
 /// The first beat after `now`.
 fn beat_after(now: SystemTime) -> SystemTime {
     let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -27,88 +20,62 @@ fn beat_after(now: SystemTime) -> SystemTime {
     UNIX_EPOCH + Duration::from_nanos_u128(periods * PERIOD.as_nanos())
 }
 
-/// Makes the timer readable at the next beat, or when the clock is set before that. Gives the beat.
-fn arm(timer: &TimerFd) -> io::Result<SystemTime> {
-    let flags = TimerSetTimeFlags::TFD_TIMER_ABSTIME | TimerSetTimeFlags::TFD_TIMER_CANCEL_ON_SET;
-    loop {
-        let beat = beat_after(SystemTime::now());
-        let time = beat.duration_since(UNIX_EPOCH).map_err(io::Error::other)?;
-        match timer.set(Expiration::OneShot(TimeSpec::from_duration(time)), flags) {
-            // The clock was set since we looked at it.
-            Err(Errno::ECANCELED) => continue,
-            set => set?,
+/// Posts the next beat, which posts the one after it; quits after the third.
+fn post_beat(looper: &Looper, count: u32) -> io::Result<()> {
+    let when = beat_after(looper.wall_time());
+    looper.post_at_wall(when, move |looper| {
+        println!("beat {count}: {}", if looper.wall_time() < when { "too early" } else { "not early" });
+        if count == 3 {
+            looper.quit();
+        } else if let Err(error) = post_beat(looper, count + 1) {
+            eprintln!("there are no more beats: {error}");
+            looper.quit();
         }
-        return Ok(beat);
-    }
+    })?;
+    Ok(())
 }
-// [/arm]
+// [/beats]
 
-// [told]
-#[derive(Debug)]
-enum Told {
-    TheTimeHasCome,
-    TheClockWasSet,
-    Nothing,
-}
+// [set]
+fn set_the_clock() -> io::Result<()> {
+    let looper = TestLooper::new()?;
+    let clock = looper.clock();
+    let noon = clock.wall_time() + 12 * HOUR;
+    clock.set_wall_time(noon);
+    looper.post_at_wall(noon + HOUR, |_| println!("one o'clock"))?;
+    looper.post_at_wall(noon + 5 * HOUR, |_| println!("five o'clock"))?;
 
-/// What a read of the timer has told.
-fn told(read: nix::Result<usize>) -> io::Result<Told> {
-    match read {
-        Ok(_) => Ok(Told::TheTimeHasCome),
-        Err(Errno::ECANCELED) => Ok(Told::TheClockWasSet),
-        Err(Errno::EAGAIN | Errno::EINTR) => Ok(Told::Nothing),
-        Err(error) => Err(error.into()),
-    }
+    println!("at noon, the clock is set to eleven, and an hour passes");
+    clock.set_wall_time(noon - HOUR);
+    looper.advance(HOUR);
+    println!("another hour passes");
+    looper.advance(HOUR);
+    println!("the clock is set to six");
+    clock.set_wall_time(noon + 6 * HOUR);
+    looper.run_until_idle();
+    Ok(())
 }
-// [/told]
+// [/set]
+
+// [suspend]
+fn suspend() -> io::Result<()> {
+    let looper = TestLooper::new()?;
+    looper.post_delayed(HOUR, |_| println!("an hour in which the machine ran"))?;
+    looper.post_delayed_boottime(HOUR, |_| println!("an hour, suspended or not"))?;
+
+    println!("the machine is suspended for an hour");
+    looper.clock().suspend(HOUR);
+    looper.run_until_idle();
+    println!("it runs for an hour");
+    looper.advance(HOUR);
+    Ok(())
+}
+// [/suspend]
 
 fn main() -> io::Result<()> {
     let looper = Looper::prepare()?;
-    let timer = TimerFd::new(ClockId::CLOCK_REALTIME, TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK)?;
-
-    // [beats]
-    // From the first call on, the kernel looks out for who sets the clock. The second one looks at the clock.
-    arm(&timer)?;
-    let mut beat = arm(&timer)?;
-    let mut count = 0;
-    looper.add_fd(timer, Interest::INPUT, move |looper, timer, _| {
-        match told(read(&*timer, &mut [0; 8])) {
-            Ok(Told::Nothing) => return FdNext::Keep,
-            Ok(Told::TheTimeHasCome) => {
-                count += 1;
-                println!("beat {count}: {}", if SystemTime::now() < beat { "too early" } else { "not early" });
-            }
-            Ok(Told::TheClockWasSet) => println!("the clock was set"),
-            Err(error) => eprintln!("the timer cannot be read: {error}"),
-        }
-        if count == 3 {
-            looper.quit();
-            return FdNext::Remove;
-        }
-        match arm(timer) {
-            Ok(next) => {
-                beat = next;
-                FdNext::Keep
-            }
-            Err(error) => {
-                eprintln!("there are no more beats: {error}");
-                looper.quit();
-                FdNext::Remove
-            }
-        }
-    })?;
+    post_beat(&looper, 1)?;
     looper.run()?;
-    // [/beats]
-
-    println!("when the kernel says ECANCELED: {:?}", told(Err(Errno::ECANCELED))?);
-    let time = UNIX_EPOCH + Duration::from_millis(1234);
-    for (what, now) in [
-        ("as it was", time),
-        ("an hour ahead", time + Duration::from_secs(3600)),
-        ("a second back", time - Duration::from_secs(1)),
-    ] {
-        let beat = beat_after(now).duration_since(now).map_err(io::Error::other)?;
-        println!("the clock {what}: the next beat is in {beat:?}");
-    }
-    Ok(())
+    set_the_clock()?;
+    suspend()
 }

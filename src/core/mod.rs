@@ -6,6 +6,8 @@
 
 pub(crate) mod activity;
 pub(crate) mod cancelled;
+#[cfg(feature = "wall-clock")]
+pub(crate) mod followers;
 pub(crate) mod hooks;
 pub(crate) mod idlers;
 pub(crate) mod inbox;

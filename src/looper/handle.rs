@@ -388,7 +388,7 @@ impl LooperHandle {
         }
     }
 
-    fn register<S, P, F>(
+    pub(crate) fn register<S, P, F>(
         &self,
         watch: Box<Watch<S, P, F>>,
         interest: Interest,

@@ -239,6 +239,12 @@ impl Looper {
         &self.core.local.shared.clock
     }
 
+    /// The proof that this is its thread.
+    #[cfg(feature = "wall-clock")]
+    pub(crate) fn here(&self) -> crate::sys::sync::Here {
+        self.core.here
+    }
+
     /// Gives a handle for other threads.
     #[must_use]
     pub fn handle(&self) -> LooperHandle {

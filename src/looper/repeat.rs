@@ -133,6 +133,24 @@ impl Repetition {
         })
     }
 
+    /// Begins a run that is the last one, unless there is to be none.
+    #[cfg(feature = "wall-clock")]
+    pub(crate) fn begin_last_run(&self) -> bool {
+        self.state.lock().is_some_and(|mut state| {
+            state.next = None;
+            !std::mem::replace(&mut state.over, true)
+        })
+    }
+
+    /// Whether there is still to be a run, also if it is not pending at this moment.
+    #[cfg(feature = "wall-clock")]
+    pub(crate) fn is_to_run(&self, shared: &Shared) -> bool {
+        let Some((next, over)) = self.state.lock().map(|state| (state.next, state.over)) else {
+            return false;
+        };
+        !over && (next.is_some_and(|next| shared.is_pending(next)) || !shared.is_quitting())
+    }
+
     /// Ends a run at `now`: gives when the next one is due.
     fn end_run(&self, now: Moment) -> Option<Moment> {
         let mut state = self.state.lock()?;

@@ -8,6 +8,7 @@
 //! | `process` | [`Looper::spawn_process`](crate::Looper::spawn_process), [`add_child`](crate::Looper::add_child) |
 //! | `inotify` | [`Looper::watch_path`](crate::Looper::watch_path), `PathChanges` |
 //! | `offload` | [`Looper::offload`](crate::Looper::offload), [`offload_with`](crate::Looper::offload_with) |
+//! | `wall-clock` | [`post_at_wall`](crate::Looper::post_at_wall), [`post_delayed_boottime`](crate::Looper::post_delayed_boottime) |
 //!
 //! They stand on what everybody has: a source is an fd that the looper watches, or a message that it runs. So a source
 //! ends as those do, at a quit, a panic, a fork and with its looper.
@@ -20,12 +21,16 @@ mod inotify;
 mod offload;
 #[cfg(feature = "process")]
 mod process;
-#[cfg(any(feature = "inotify", feature = "process", feature = "signals"))]
+#[cfg(any(feature = "inotify", feature = "process", feature = "signals", feature = "wall-clock"))]
 mod refused;
 #[cfg(feature = "signals")]
 mod signal_watch;
 #[cfg(feature = "signals")]
 mod signals;
+#[cfg(feature = "wall-clock")]
+mod wall_clock;
+#[cfg(feature = "wall-clock")]
+mod wall_posted;
 
 #[cfg(feature = "inotify")]
 pub use self::inotify::{PathChanges, PathEvent, PathGuard, PathWatch};
@@ -33,8 +38,10 @@ pub use self::inotify::{PathChanges, PathEvent, PathGuard, PathWatch};
 pub use self::offload::{Offload, OffloadGuard};
 #[cfg(feature = "process")]
 pub use self::process::{ChildGuard, ChildProcess};
-#[cfg(any(feature = "inotify", feature = "process", feature = "signals"))]
+#[cfg(any(feature = "inotify", feature = "process", feature = "signals", feature = "wall-clock"))]
 pub use self::refused::SourceError;
+#[cfg(feature = "wall-clock")]
+pub use self::wall_posted::{WallGuard, WallPosted};
 #[cfg(feature = "signals")]
 pub use self::{
     signal_watch::{SignalGuard, SignalWatch},

@@ -15,7 +15,8 @@ use crate::core::sticky::Sticky;
 /// `?`, which drops the value.
 ///
 /// # Thread safety
-/// The value stays on the thread where it was refused, as that of [`Rejected`](crate::Rejected).
+/// What a [`Looper`](crate::Looper) refuses stays on its thread, what a [`LooperHandle`](crate::LooperHandle) refuses
+/// goes along, as with [`Rejected`](crate::Rejected).
 pub struct SourceError<T>(Box<Unwatched<T>>);
 
 struct Unwatched<T> {
@@ -25,6 +26,24 @@ struct Unwatched<T> {
 }
 
 impl<T: 'static> SourceError<T> {
+    /// For what is `Send`, and comes along.
+    #[cfg(feature = "wall-clock")]
+    #[cold]
+    pub(super) fn comes(error: io::Error, place: &'static Location<'static>, value: Box<T>) -> SourceError<T>
+    where
+        T: Send,
+    {
+        SourceError(Box::new(Unwatched { error, place, value: Sticky::comes(value) }))
+    }
+
+    /// For a value that stays on the calling thread, and was boxed at the door.
+    #[cfg(feature = "wall-clock")]
+    #[cold]
+    pub(super) fn unboxed_stays(error: io::Error, place: &'static Location<'static>, value: Box<T>) -> SourceError<T> {
+        SourceError(Box::new(Unwatched { error, place, value: Sticky::stays(value) }))
+    }
+
+    #[cfg(any(feature = "inotify", feature = "process", feature = "signals"))]
     #[cold]
     pub(super) fn stays(error: impl Into<io::Error>, place: &'static Location<'static>, value: T) -> SourceError<T> {
         SourceError(Box::new(Unwatched { error: error.into(), place, value: Sticky::stays(Box::new(value)) }))

@@ -11,7 +11,7 @@
 //! - [`thread`]: what the kernel calls a thread.
 //! - [`lock`]: an ordinary lock, parking_lot's.
 //! - [`unread`]: how much there is to read; `nonblocking`: fds that do not block.
-//! - `signalfd`, `pidfd`, `inotify`: what the sources of the room `source` are made of.
+//! - `signalfd`, `pidfd`, `inotify`, `clock_set`: what the sources of the room `source` are made of.
 //! - [`owner_cell`]: a cell that costs one thread little; [`fork`]: which process something was made in. Both have
 //!   `unsafe`.
 //!
@@ -21,6 +21,8 @@
 //! wait for as long as it is ready. What is not relied on: that closing an fd removes it from an epoll set, which a
 //! duplicate prevents.
 
+#[cfg(feature = "wall-clock")]
+pub(crate) mod clock_set;
 pub(crate) mod epoll;
 pub(crate) mod eventfd;
 #[cfg(any(test, alooper_fuzz))]

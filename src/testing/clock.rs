@@ -9,6 +9,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+#[cfg(feature = "wall-clock")]
+use std::time::SystemTime;
+
 use crate::{
     looper::{Looper, builder::LooperBuilder},
     testing::{TestLooper, list, pending_of},
@@ -61,6 +64,39 @@ impl TestClock {
     #[must_use]
     pub fn now(&self) -> Instant {
         Clock::Virtual(self.clock.clone()).instant()
+    }
+
+    /// The time on this clock's wall clock, which starts in 2020 and moves with this one.
+    #[cfg(feature = "wall-clock")]
+    #[must_use]
+    pub fn wall_time(&self) -> SystemTime {
+        Clock::Virtual(self.clock.clone()).wall_time()
+    }
+
+    /// Sets the wall clock, forward or back, as an administrator may at any time. What waits for it moves with it.
+    ///
+    /// Runs nothing. Callable from inside a callback.
+    #[cfg(feature = "wall-clock")]
+    pub fn set_wall_time(&self, time: SystemTime) {
+        self.clock.set_wall_time(time);
+        self.tell_leap();
+    }
+
+    /// Lets the machine be suspended for `duration`: the wall clock and
+    /// [`post_delayed_boottime`](crate::Looper::post_delayed_boottime) go on, and [`now`](TestClock::now) stands still.
+    ///
+    /// Runs nothing. Callable from inside a callback.
+    #[cfg(feature = "wall-clock")]
+    pub fn suspend(&self, duration: Duration) {
+        self.clock.suspend(duration);
+        self.tell_leap();
+    }
+
+    #[cfg(feature = "wall-clock")]
+    fn tell_leap(&self) {
+        for looper in self.loopers() {
+            looper.shared().followers.follow(looper.shared());
+        }
     }
 
     /// When the first message of all its loopers is due; `None` if there is none that will ever be.

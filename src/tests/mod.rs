@@ -51,6 +51,8 @@ mod tasks;
 mod time;
 mod turn;
 mod wake;
+#[cfg(all(feature = "wall-clock", feature = "testing"))]
+mod wall_clock;
 
 const IN: EpollFlags = EpollFlags::EPOLLIN;
 const HUP: EpollFlags = EpollFlags::EPOLLHUP;

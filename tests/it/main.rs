@@ -140,6 +140,8 @@ mod source {
     mod signal_ends;
     #[cfg(feature = "signals")]
     mod signals;
+    #[cfg(feature = "wall-clock")]
+    mod wall_clock;
 }
 
 #[cfg(feature = "async")]

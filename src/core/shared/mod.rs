@@ -100,6 +100,9 @@ pub(crate) struct Shared {
     /// Who waits for tasks.
     #[cfg(feature = "async")]
     pub(crate) joins: Waiters,
+    /// What is due by a clock that can leap.
+    #[cfg(feature = "wall-clock")]
+    pub(crate) followers: crate::core::followers::Followers,
     /// After which time a barrier is reported; zero for never.
     barrier_alarm: Duration,
     /// The next number of something that has to have one.
@@ -152,6 +155,8 @@ impl Shared {
             senders: Waiters::new(),
             #[cfg(feature = "async")]
             joins: Waiters::new(),
+            #[cfg(feature = "wall-clock")]
+            followers: Default::default(),
             barrier_alarm,
             ids: AtomicU64::new(0),
             counters: Counters::default(),
