@@ -3,9 +3,8 @@
 
 use std::{cell::RefCell, collections::BTreeMap, env, io, io::Read, net, rc::Rc, time::Duration};
 
-use alooper::{Looper, LooperHandle, task::AsyncFd};
+use alooper::{Looper, LooperHandle, source::Signal, task::AsyncFd};
 use futures_util::AsyncWriteExt;
-use nix::sys::{signal::SigSet, signal::Signal, signalfd::SignalFd};
 use tokio::sync::mpsc;
 
 /// How many messages may wait for a client. Who says more waits.
@@ -15,17 +14,15 @@ type Room = Rc<RefCell<BTreeMap<u64, mpsc::Sender<Said>>>>;
 type Stream = Rc<AsyncFd<net::TcpStream>>;
 
 fn main() -> io::Result<()> {
-    let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM]);
-    signals.thread_block()?;
     let address = env::args().nth(1).unwrap_or("127.0.0.1:7777".into());
     let idle = env::args().nth(2).map_or(Ok(600_000), |text| text.parse()).map_err(io::Error::other)?;
 
     let looper = Looper::prepare()?;
-    let signals = AsyncFd::new(&looper, SignalFd::new(&signals)?)?;
+    looper.quit_on(&[Signal::INT, Signal::TERM])?;
     let listener = AsyncFd::new(&looper, net::TcpListener::bind(&address)?)?;
     println!("listening on {}", listener.get_ref().local_addr()?);
     looper.spawn(accept(looper.handle(), listener, Duration::from_millis(idle)))?;
-    looper.block_on(signals.readable())??;
+    looper.run()?;
     println!("ended by a signal");
     Ok(())
 }

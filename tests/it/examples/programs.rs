@@ -397,11 +397,14 @@ fn stdin_ends_quietly_when_nobody_reads_it_any_more() {
     assert!(status.success() && errors.is_empty(), "{status}, {errors:?}");
 }
 
-// chat_async
+// chat, chat_async
+
+/// The chat on callbacks, and the one of tasks: they do the same.
+const CHATS: [&str; 2] = ["chat", "chat_async"];
 
 /// A chat that listens, and its address.
-fn start_chat(idle: &str) -> (Program, String) {
-    start("chat_async", example("chat_async").args(["127.0.0.1:0", idle]))
+fn start_chat(name: &str, idle: &str) -> (Program, String) {
+    start(name, example(name).args(["127.0.0.1:0", idle]))
 }
 
 fn say(mut client: &TcpStream, text: &str) {
@@ -414,11 +417,11 @@ fn assert_hears(mut client: &TcpStream, text: &str) {
     assert_eq!(heard, text.as_bytes());
 }
 
-/// A1, A3, A4: a thousand tasks, and a signal that ends all of them.
+/// F1, F5, A1, A3, A4, G1: hundreds of callbacks or a thousand tasks, and a signal that ends all of them.
 #[test]
-fn chat_async_serves_five_hundred_clients_until_a_signal() {
-    for signal in [Signal::SIGTERM, Signal::SIGINT] {
-        let (chat, address) = start_chat("600000");
+fn chats_serve_five_hundred_clients_until_a_signal() {
+    for (name, signal) in CHATS.into_iter().flat_map(|name| [(name, Signal::SIGTERM), (name, Signal::SIGINT)]) {
+        let (chat, address) = start_chat(name, "600000");
         let clients: Vec<_> = (0..500).map(|_| connect(&address)).collect();
         // They are accepted in their order: when the last one speaks, all others are there.
         say(&clients[499], "to all");
@@ -428,37 +431,66 @@ fn chat_async_serves_five_hundred_clients_until_a_signal() {
         chat.signal(signal);
         let (status, lines) = chat.end();
 
-        assert!(status.success(), "{status}: {lines:?}");
+        assert!(status.success(), "{name}: {status}: {lines:?}");
         assert_eq!(lines.last().unwrap(), "ended by a signal");
     }
 }
 
-/// Its queue is full, and so are all buffers: who speaks waits, until the timeout ends the one that does not read.
+/// F5, K1: its queue is full, and so are all buffers: who speaks waits, until the timeout ends the one that does not
+/// read.
 #[test]
-fn chat_async_ends_a_client_that_says_nothing_or_reads_nothing() {
-    let (_chat, address) = start_chat("300");
-    let (silent, talker) = (connect(&address), connect(&address));
-    let talking = thread::spawn(move || {
-        let mut said = 0;
-        while (&talker).write_all(&[b'x'; 1 << 16]).is_ok() && said < 1 << 9 {
-            said += 1;
-        }
-    });
+fn chats_end_a_client_that_says_nothing_or_reads_nothing() {
+    for name in CHATS {
+        let (_chat, address) = start_chat(name, "300");
+        let (silent, talker) = (connect(&address), connect(&address));
+        let talking = thread::spawn(move || {
+            let mut said = 0;
+            while (&talker).write_all(&[b'x'; 1 << 16]).is_ok() && said < 1 << 9 {
+                said += 1;
+            }
+        });
 
-    // It reads only now, when it has been ended.
-    talking.join().unwrap();
-    let mut heard = Vec::new();
-    let end = (&silent).read_to_end(&mut heard);
+        // It reads only now, when it has been ended.
+        talking.join().unwrap();
+        let mut heard = Vec::new();
+        let end = (&silent).read_to_end(&mut heard);
 
-    assert!(end.is_ok() || heard.len() < 1 << 28, "it ends");
+        assert!(end.is_ok() || heard.len() < 1 << 28, "{name} ends it");
+    }
 }
 
-/// It is to be read at one sight.
+/// F5: what a client does not read is neither kept without bound nor lost; the one that speaks waits meanwhile.
 #[test]
-fn chat_async_has_less_than_eighty_lines() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/chat_async.rs");
+fn chats_hold_back_the_one_who_speaks_while_another_does_not_read() {
+    for name in CHATS {
+        let (_chat, address) = start_chat(name, "600000");
+        let (mut listener, mut talker) = (connect(&address), connect(&address));
+        // Both have joined when each has heard the other.
+        say(&listener, "a");
+        assert_hears(&talker, "a");
+        talker.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
 
-    assert!(fs::read_to_string(path).unwrap().lines().count() < 80);
+        let mut said = 0;
+        while let Ok(count) = talker.write(&[b'x'; 1 << 16]) {
+            said += count;
+            assert!(said < 256 << 20, "{name} takes everything and keeps it");
+        }
+        talker.shutdown(Shutdown::Write).unwrap();
+        let mut heard = vec![0; said];
+        listener.read_exact(&mut heard).unwrap();
+
+        assert!(heard.iter().all(|byte| *byte == b'x'), "{name} sends other bytes");
+    }
+}
+
+/// They are to be read at one sight.
+#[test]
+fn chats_have_less_than_eighty_lines() {
+    for name in CHATS {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name).with_extension("rs");
+
+        assert!(fs::read_to_string(path).unwrap().lines().count() < 80, "{name}");
+    }
 }
 
 // echo_server
