@@ -131,6 +131,7 @@
 //! | `async` | futures on a looper: `spawn`, `sleep`, `timeout`, `AsyncFd`: the module [`task`](task/index.html) | futures-core |
 //! | `futures-io` | `AsyncRead` and `AsyncWrite` for `AsyncFd` | futures-io |
 //! | `testing` | loopers on a clock that a test moves: the module [`testing`](testing/index.html) | |
+//! | `trace` | what loopers do, as a picture: the module [`trace`](trace/index.html) | |
 //!
 //! What a looper notices itself, such as a forgotten barrier, is logged by the crate `log`, and told to an [`Observer`].
 //!
@@ -183,6 +184,8 @@ mod handler;
 pub mod task;
 #[cfg(any(feature = "inotify", feature = "offload", feature = "process", feature = "signals"))]
 pub mod source;
+#[cfg(feature = "trace")]
+pub mod trace;
 #[cfg(feature = "testing")]
 pub mod testing;
 
