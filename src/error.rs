@@ -38,7 +38,7 @@ impl OsError {
     }
 
     /// The error of using a looper in a process that has it from its parent.
-    fn forked() -> io::Error {
+    pub(crate) fn forked() -> io::Error {
         OsError::wrap(FORK, io::Error::from_raw_os_error(nix::errno::Errno::ECHILD as i32))
     }
 

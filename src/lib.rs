@@ -132,6 +132,7 @@
 //! | `futures-io` | `AsyncRead` and `AsyncWrite` for `AsyncFd` | futures-io |
 //! | `wall-clock` | posts at a time of day, which follow a clock that is set: the module [`source`](source/index.html) | |
 //! | `testing` | loopers on a clock that a test moves: the module [`testing`](testing/index.html) | |
+//! | `trace` | what loopers do, as a picture: the module [`trace`](trace/index.html) | |
 //!
 //! What a looper notices itself, such as a forgotten barrier, is logged by the crate `log`, and told to an [`Observer`].
 //!
@@ -184,6 +185,8 @@ mod handler;
 pub mod task;
 #[cfg(any(feature = "inotify", feature = "offload", feature = "process", feature = "signals", feature = "wall-clock"))]
 pub mod source;
+#[cfg(feature = "trace")]
+pub mod trace;
 #[cfg(feature = "testing")]
 pub mod testing;
 

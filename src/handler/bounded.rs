@@ -12,14 +12,11 @@ use crate::{
         item::{Body, Stamp, When},
         predicate,
         refused::{Refused, Rejected},
+        room::{Bounded, Permit, Room},
         shared::Shared,
     },
     error::RejectReason,
-    handler::{
-        Handler,
-        builder::send_erased,
-        room::{Permit, Room},
-    },
+    handler::{Handler, builder::send_erased},
     looper::{Looper, handle::LooperHandle, posted::Posted},
     mem::{erased::ANYWHERE, slots::Key},
 };
@@ -61,12 +58,6 @@ use crate::{
 pub struct BoundedHandler<M> {
     handler: Handler<Bounded<M>>,
     noted: Arc<NotedRoom>,
-}
-
-/// A message, and the place that it takes.
-pub(crate) struct Bounded<M> {
-    message: M,
-    permit: Permit,
 }
 
 /// The room, known to the looper until the last front is dropped.

@@ -9,7 +9,6 @@ mod keyed;
 pub(crate) mod message;
 pub(crate) mod recipient;
 pub(crate) mod remove;
-pub(crate) mod room;
 
 use std::{
     any,

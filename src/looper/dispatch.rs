@@ -48,6 +48,12 @@ impl Looper {
         drop_each(former);
     }
 
+    /// Its observer, and what that wants.
+    #[cfg(feature = "trace")]
+    pub(crate) fn observer(&self) -> (Option<Rc<dyn Observer>>, Wants) {
+        self.core.watching.observer()
+    }
+
     /// Logs messages, fd callbacks, idle handlers and tasks that run at least for `dispatch`, and messages that start at least `delivery` late; `None` for never. See [`LooperBuilder::slow_dispatch`](crate::LooperBuilder::slow_dispatch) and
     /// [`LooperBuilder::slow_delivery`](crate::LooperBuilder::slow_delivery).
     ///
@@ -201,7 +207,8 @@ impl Looper {
             handler,
             what,
             due: None,
-            posted: posted.map(Moment::to_instant),
+            posted: posted.map(|posting| posting.at.to_instant()),
+            poster: posted.map(|posting| posting.by.get().cast_signed()),
             started: None,
             place: origin,
         };

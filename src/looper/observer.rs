@@ -129,6 +129,8 @@ pub struct DispatchInfo {
     pub due: Option<Instant>,
     /// When it was posted; `None` if nobody watched then.
     pub posted: Option<Instant>,
+    /// The thread that posted it, by the kernel's number; `None` if nobody watched then.
+    pub poster: Option<i32>,
     /// When it starts; `None` unless [`TIMES`](Wants::TIMES) are wanted, or a threshold for what is slow is set.
     pub started: Option<Instant>,
     /// Where it was posted, in the source.
@@ -264,6 +266,12 @@ impl Watching {
         }
         self.needs.set(needs);
         self.is_on.set(needs.contains(Wants::MESSAGES));
+    }
+
+    /// The observer, and what it wants.
+    #[cfg(feature = "trace")]
+    pub(crate) fn observer(&self) -> (Option<Rc<dyn Observer>>, Wants) {
+        (self.observer.borrow().clone(), self.wants.get())
     }
 
     /// Sets the observer, which `wants` something; gives the former one.

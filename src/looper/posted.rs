@@ -9,9 +9,9 @@ use std::{
 use crate::{
     core::{
         cancelled, local,
+        room::Bounded,
         shared::{LooperId, Shared},
     },
-    handler::bounded::Bounded,
     looper::repeat::Repetition,
     mem::{drop::drop_each, erased::Of},
     queue::message::MessageId,

@@ -166,7 +166,7 @@ impl Looper {
 }
 
 impl Wants {
-    fn of(kind: RunningKind) -> Wants {
+    pub(crate) fn of(kind: RunningKind) -> Wants {
         match kind {
             RunningKind::Fd => Wants::FDS,
             RunningKind::Idle => Wants::IDLE,

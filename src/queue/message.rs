@@ -1,6 +1,6 @@
 //! A message as it lies in the queue: its place in the order, whose it is, and what runs.
 
-use std::panic::Location;
+use std::{num::NonZeroU32, panic::Location};
 
 use crate::{mem::erased::Erased, queue::labels::Token, time::Moment};
 
@@ -190,8 +190,16 @@ impl<C> Message<C> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Extra {
     pub(crate) token: Option<Token>,
-    /// When it was posted, if somebody watched.
-    pub(crate) posted: Option<Moment>,
+    /// When it was posted, and by whom, if somebody watched.
+    pub(crate) posted: Option<Posting>,
+}
+
+/// A post, as those who watch are told of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Posting {
+    pub(crate) at: Moment,
+    /// The thread, as the kernel calls it: never zero, so that one more word is not needed to say that nobody watched.
+    pub(crate) by: NonZeroU32,
 }
 
 impl Extra {

@@ -33,7 +33,7 @@ use crate::{
         handlers::Handlers,
         labels::Labels,
         line::{Head, Line, Others},
-        message::{Extra, Lane, Message, MessageId, Origin, Place, Seq},
+        message::{Extra, Lane, Message, MessageId, Origin, Place, Posting, Seq},
         ready::Batches,
     },
     sys::sync::ThreadId,
@@ -123,12 +123,12 @@ pub(crate) struct Details {
     pub(crate) origin: Origin,
     pub(crate) when: Moment,
     pub(crate) what: Option<i32>,
-    /// When it was posted, if somebody watched then.
-    pub(crate) posted: Option<Moment>,
+    /// When it was posted, and by whom, if somebody watched then.
+    pub(crate) posted: Option<Posting>,
 }
 
 impl Details {
-    fn of<C>(message: &Message<C>, when: Moment, posted: Option<Moment>) -> Details {
+    fn of<C>(message: &Message<C>, when: Moment, posted: Option<Posting>) -> Details {
         Details { origin: message.origin, when, what: message.address.what(), posted }
     }
 }

@@ -1,5 +1,7 @@
 //! What the queue does, without anything around it.
 
+use std::num::NonZeroU32;
+
 use super::{message::Address, *};
 use crate::{
     mem::erased::{ANYWHERE, Of},
@@ -311,7 +313,7 @@ fn c44_plain_messages_that_are_cancelled_in_a_row_leave_no_room_behind() {
 #[test]
 fn c44_the_room_of_a_burst_is_given_back_at_its_end() {
     let t = t();
-    let posted = Extra { posted: Some(t), ..Extra::default() };
+    let posted = Extra { posted: Some(Posting { at: t, by: NonZeroU32::MIN }), ..Extra::default() };
     for lane in [Lane::Plain, Lane::Timed, Lane::Front] {
         let mut queue = Numbered::default();
         let when = if lane == Lane::Front { Moment::FRONT } else { t };

@@ -8,9 +8,9 @@ use std::{
 };
 
 use crate::{
-    core::refused::Rejected,
+    core::{refused::Rejected, room::PendingPermit},
     error::RejectReason,
-    handler::{bounded::BoundedHandler, room::PendingPermit},
+    handler::bounded::BoundedHandler,
     looper::posted::Posted,
 };
 

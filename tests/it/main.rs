@@ -189,6 +189,8 @@ mod watch {
     mod running;
     mod slow;
     mod stats;
+    #[cfg(feature = "trace")]
+    mod trace;
     mod wants;
     mod watchdog;
 }

@@ -3,6 +3,7 @@
 use std::ops::DerefMut;
 
 use super::*;
+use crate::{queue::message::Posting, sys::thread};
 
 /// What is posted, but for its value: when and how, whom it is for, and its token.
 #[derive(Clone, Copy, Debug)]
@@ -143,10 +144,10 @@ impl Shared {
             return Err(self.rejected(value));
         }
         self.collect(&mut queue);
-        let watched = if self.is_watched() { Some(self.clock.now()) } else { None };
+        let watched = if self.is_watched() { Some(self.posting()) } else { None };
         let extra = Extra { token: post.token, posted: watched };
         let time = match when {
-            When::Now => self.plain_time(&mut queue, watched),
+            When::Now => self.plain_time(&mut queue, watched.map(|posting| posting.at)),
             When::At(time) => {
                 self.inbox.note_timed(time);
                 time
@@ -214,6 +215,12 @@ impl Shared {
             fill(&mut message.body, value, ANYWHERE);
         });
         Ok((MessageId::plain(seq), signal))
+    }
+
+    /// What those who watch are told of a post of the calling thread.
+    #[cold]
+    fn posting(&self) -> Posting {
+        Posting { at: self.clock.now(), by: thread::known_id() }
     }
 
     /// The time of a message that goes into the queue to run now: before it are those that are due.

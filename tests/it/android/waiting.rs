@@ -210,7 +210,7 @@ fn remove_message_when_removing_all_messages_for_handler_should_remove_those_mes
 
     assert_eq!(poll(&looper, Duration::ZERO), (PollCode::Timeout, AT_ONCE));
     assert_eq!(poll(&looper, Duration::ZERO), (PollCode::Timeout, AT_ONCE));
-    assert_eq!(*handled.borrow(), []);
+    assert_eq!(*handled.borrow(), [0; 0]);
 }
 
 /// R1, R2.

@@ -291,6 +291,25 @@ fn watchdog_names_what_the_ui_is_stuck_in_and_tells_its_end() {
     place("watchdog: it goes on; it was stuck in a message, posted at examples/watchdog.rs:");
 }
 
+// trace
+
+/// W8: what it says is in the file is there.
+#[test]
+fn trace_makes_a_file_with_both_loopers() {
+    let path = env::temp_dir().join(format!("alooper-trace-{}-example.json", process::id()));
+    let (status, lines) = Program::start("trace", &[path.to_str().unwrap()]).end();
+    let file: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    fs::remove_file(&path).unwrap();
+
+    assert!(status.success(), "{lines:#?}");
+    assert_eq!(lines.iter().filter(|line| line.starts_with("the worker says")).count(), 20);
+    let events = file["traceEvents"].as_array().unwrap();
+    let is_named = |name: &str| events.iter().any(|event| event["args"]["name"] == name);
+    assert!(is_named("ui") && is_named("worker"));
+    let slices = events.iter().filter(|event| event["ph"] == "X" && event["cat"] != "post").count();
+    assert!(lines.last().unwrap().starts_with(&format!("{slices} slices are in ")), "{lines:#?}");
+}
+
 // tour
 
 /// All of it at once, such as T6, M1, R1, Q1, Q2, Q4, F1 and F3, and the figures that the tour itself checks.

@@ -140,13 +140,13 @@ fn k4_what_another_thread_takes_away_ends_it() {
             let task = (what == 4).then(|| looper.handle().spawn(std::future::pending::<()>()).unwrap());
             let other = thread::spawn(move || {
                 until_polling(&handle);
-                posted.map(|posted| assert!(posted.cancel()));
+                assert!(posted.is_none_or(|posted| posted.cancel()));
                 if what == 1 {
                     assert_eq!(handler.remove_if(|message| *message == 1), 1);
                 }
-                fd.map(|fd| assert!(fd.remove()));
+                assert!(fd.is_none_or(|fd| fd.remove()));
                 drop(guard);
-                task.map(|task| assert!(task.cancel()));
+                assert!(task.is_none_or(|task| task.cancel()));
             });
 
             looper.run_while_alive().unwrap();

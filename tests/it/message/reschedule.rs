@@ -209,7 +209,7 @@ fn k1_m1_random_reschedules_run_each_timer_once_at_its_last_time() {
                 _ => {
                     let delay = dice.below(40);
                     assert_eq!(timers[number as usize].reschedule(ms(delay)), place.is_some());
-                    place.map(|place| expected[place].0 = now + delay);
+                    place.into_iter().for_each(|place| expected[place].0 = now + delay);
                 }
             }
             assert_eq!(looper.len(), expected.len());

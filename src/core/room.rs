@@ -110,6 +110,12 @@ impl Debug for Room {
     }
 }
 
+/// A message of a bounded handler, and the place that it takes.
+pub(crate) struct Bounded<M> {
+    pub(crate) message: M,
+    pub(crate) permit: Permit,
+}
+
 /// A place that is taken, until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Permit {
