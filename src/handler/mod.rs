@@ -270,7 +270,8 @@ impl<M: 'static> Handler<M> {
     /// # Android
     /// `Handler.sendMessage`, which returns `false` instead of giving the message back.
     #[track_caller]
-    #[inline]
+    // A plain message is written where it lies; a call of its own would cost a sixth more.
+    #[inline(always)]
     pub fn send(&self, message: M) -> Result<Posted<M>, Rejected<M>> {
         builder::send(self.recipient(), self.asynchronous, Stamp::new(When::Now), message)
     }
