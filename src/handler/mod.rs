@@ -270,8 +270,10 @@ impl<M: 'static> Handler<M> {
     /// # Android
     /// `Handler.sendMessage`, which returns `false` instead of giving the message back.
     #[track_caller]
-    // A plain message is written where it lies; a call of its own would cost a sixth more.
-    #[inline(always)]
+    // A plain message is written where it lies; a call of its own would cost a sixth more. Not where nothing is optimized:
+    // there the stack of the caller would have to have room for each large message more than once (M12).
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    #[cfg_attr(debug_assertions, inline)]
     pub fn send(&self, message: M) -> Result<Posted<M>, Rejected<M>> {
         builder::send(self.recipient(), self.asynchronous, Stamp::new(When::Now), message)
     }
