@@ -141,6 +141,10 @@ impl Looper {
             if self.shared().is_quitting() {
                 break;
             }
+            // Likewise: what others took away since was told by what tidying clears.
+            if self.is_at_its_end() {
+                break;
+            }
             self.run_idle(turn);
             self.run_before_wait();
             let may_block = self.prepare_sleep_until(deadline)?;
@@ -159,7 +163,7 @@ impl Looper {
             self.shared().check_process()?;
             self.count_wake(may_block && !had_events && !had_cleanup, turn, deadline);
             let has_something = self.core.woken.get() || self.core.rebuilt.get() || turn.names_something();
-            if has_something || (self.has_passed(deadline) && !is_revived) || self.is_at_its_end() {
+            if has_something || (self.has_passed(deadline) && !is_revived) {
                 break;
             }
         }
