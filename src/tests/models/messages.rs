@@ -302,8 +302,8 @@ fn k1_one_message_is_left_of_two_threads_that_replace() {
 fn k4_a_run_ends_when_another_thread_cancels_the_last_message() {
     check(|| {
         let (looper, _) = looper();
-        // One that never comes due.
-        let posted = looper.post_delayed(Duration::MAX, |_| ()).unwrap();
+        // One that never comes due, and that the canceller may drop: nothing is left for the looper's thread to do.
+        let posted = looper.handle().post_delayed(Duration::MAX, |_| ()).unwrap();
         let canceller = thread::spawn(move || posted.cancel());
 
         let counts = looper.run_while_alive().unwrap();
