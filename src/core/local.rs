@@ -57,7 +57,7 @@ pub(crate) struct Local {
     pub(crate) tasks: Tasks,
     /// What shares the one signalfd of this looper, while some signal is watched. The fd's registration owns it.
     #[cfg(feature = "signals")]
-    pub(crate) signal_hub: RefCell<Option<Weak<dyn std::any::Any>>>,
+    pub(crate) signal_hub: RefCell<Option<Weak<dyn Any>>>,
     /// The looper itself, once it is whole.
     pub(crate) core: OnceCell<Weak<Core>>,
     /// The handlers' closures, by the handlers' keys in the queue's index.

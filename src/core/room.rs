@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::{self, Debug, Formatter},
+    mem,
     sync::Arc,
     task::{Context, Poll, Wake, Waker},
 };
@@ -63,9 +64,9 @@ impl Room {
     pub(crate) fn acquire(self: &Arc<Self>) -> Option<Permit> {
         let bell = Arc::new(Bell { has_rung: Mutex::new(false), rung: Condvar::new() });
         let waker = Waker::from(bell.clone());
-        let mut turn = self.line_up();
+        let mut pending = self.line_up();
         loop {
-            match turn.poll(&mut Context::from_waker(&waker)) {
+            match pending.poll(&mut Context::from_waker(&waker)) {
                 Poll::Ready(permit) => return permit,
                 Poll::Pending => bell.wait(),
             }
@@ -98,7 +99,7 @@ impl Waiting for Room {
     fn give_up(&self) {
         let waiting = self.state.lock().map(|mut state| {
             state.is_closed = true;
-            std::mem::take(&mut state.waiting)
+            mem::take(&mut state.waiting)
         });
         waiting.into_iter().flatten().for_each(|(_, waker)| _ = caught(|| waker.wake()));
     }
