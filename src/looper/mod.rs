@@ -240,7 +240,7 @@ impl Looper {
     }
 
     /// The proof that this is its thread.
-    #[cfg(feature = "wall-clock")]
+    #[cfg(any(feature = "async", feature = "wall-clock"))]
     pub(crate) fn here(&self) -> crate::sys::sync::Here {
         self.core.here
     }

@@ -67,18 +67,25 @@ impl<T> Slots<T> {
     }
 
     /// Stores what `make` makes, which may have its own key in it.
+    #[inline]
     pub(crate) fn insert_with(&mut self, make: impl FnOnce(Key) -> T) -> Key {
-        let entry = self.entries.vacant_entry();
-        let position = entry.key();
-        let index = u32::try_from(position).ok().filter(|index| *index < u32::MAX);
-        let index = index.expect("memory ends before 2^32 entries do");
+        let key = self.next_key();
+        let position = key.index() as usize;
         if position == self.generations.len() {
             self.generations.push(0);
         }
-        let key = Key::new(index, self.generations[position]);
-        entry.insert(Some(make(key)));
+        self.entries.insert(Some(make(key)));
         self.len += 1;
         key
+    }
+
+    /// The key that the next entry will have.
+    #[inline]
+    pub(crate) fn next_key(&self) -> Key {
+        let position = self.entries.vacant_key();
+        let index = u32::try_from(position).ok().filter(|index| *index < u32::MAX);
+        let index = index.expect("memory ends before 2^32 entries do");
+        Key::new(index, self.generations.get(position).copied().unwrap_or(0))
     }
 
     /// The entry at a position.

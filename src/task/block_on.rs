@@ -108,7 +108,7 @@ struct Root<'a> {
 impl Root<'_> {
     fn new(looper: &Looper, stamp: Stamp) -> Root<'_> {
         let local = looper.home();
-        let key = local.tasks.reserve();
+        let key = local.tasks.insert(Place::Out);
         let header = Header::new(looper.shared(), stamp, Some(key), looper.shared().owner.get());
         let is_due = Rc::new(Cell::new(true));
         local.tasks.put(key, Place::Root(is_due.clone(), header.clone()));

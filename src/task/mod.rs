@@ -76,13 +76,14 @@ pub use crate::error::TaskError;
 use crate::{
     core::{
         activity::Kind,
+        inbox::Signal,
         item::{Body, Stamp, When},
         local::Local,
         refused::{Refused, Rejected},
         shared::Post,
         tasks::{
             Job, Place, Run, context,
-            header::{Header, run},
+            header::{Header, poll},
         },
     },
     looper::{Looper, handle::LooperHandle},
@@ -135,22 +136,22 @@ impl Looper {
     where
         F: Future + 'static,
     {
-        let shared = self.shared();
+        let (shared, here) = (self.shared(), self.here());
         let tasks = &self.home().tasks;
-        let key = tasks.reserve();
-        let fill = |body: &mut Body, (), _| body.fill(move |looper: &Looper| run(looper, key));
-        match shared.leave(Post::closure(stamp), (), fill) {
+        // Nothing else runs on this thread until the task has its place.
+        let key = tasks.next_key();
+        let plain = shared.post_plain(here, stamp.origin, None, (), |body, ()| body.fill(poll(key)));
+        let posted = plain
+            .map(|id| (id, Signal::Saved))
+            .or_else(|()| shared.leave_on(here, Post::closure(stamp), (), |body, (), _| body.fill(poll(key))));
+        match posted {
             Ok((first, signal)) => {
-                // Nothing runs on this thread in between.
                 let header = Header::new(shared, stamp, Some(key), shared.owner.get());
-                tasks.put(key, Place::Task(Job::new(Box::into_pin(future), &header)));
+                tasks.insert(Place::Task(Job::new(Box::into_pin(future), &header)));
                 shared.signal_if(signal);
                 Ok(Task::new(header, first, Of::new()))
             }
-            Err(Refused { reason, .. }) => {
-                drop(tasks.remove(key));
-                Err(Refused { value: future, reason }.unboxed_stays(stamp.origin))
-            }
+            Err(Refused { reason, .. }) => Err(Refused { value: future, reason }.unboxed_stays(stamp.origin)),
         }
     }
 
@@ -377,7 +378,7 @@ impl<V> Arriving<V> {
         };
         let future = (self.prepare)(value.into_inner());
         let tasks = &looper.home().tasks;
-        let key = tasks.reserve();
+        let key = tasks.insert(Place::Out);
         if self.header.settle(key) {
             tasks.put(key, Place::Task(Job::new(future, &self.header)));
             looper.poll_task(key);

@@ -13,6 +13,7 @@
 //! How it ends is decided under the lock, once: by its last poll, a cancel, a quit, or by whoever drops it.
 
 use std::{
+    mem,
     sync::{
         Arc,
         atomic::{
@@ -32,7 +33,7 @@ use crate::{
     error::{RejectReason, TaskError},
     looper::Looper,
     mem::slots::Key,
-    queue::Queue,
+    queue::{Queue, message::Origin},
     sys::sync::{AtomicBool, Mutex},
 };
 
@@ -44,29 +45,49 @@ pub(crate) struct Header {
     /// The bits of its key, or [`NOWHERE`]. Written once, on the looper's thread, under the lock of `end` unless it is
     /// known when this is made.
     key: AtomicU64,
+    /// Where it was spawned.
+    origin: Origin,
+    /// The number of the thread that alone may drop its value.
+    thread: u32,
+    /// Barriers do not hold it up.
+    asynchronous: bool,
     is_scheduled: AtomicBool,
     /// Written under the lock of `end`.
     has_ended: AtomicBool,
-    polled: Polled,
-    /// The number of the thread that alone may drop its value.
-    thread: u32,
     /// A forked child does not lock this.
     end: Mutex<End>,
 }
 
-struct End {
-    state: State,
-    /// Who waits for it.
-    waker: Option<Waker>,
-    /// Nobody will ask how it has ended.
-    is_detached: bool,
+enum End {
+    /// Not yet; who waits for it.
+    Pending(Option<Waker>),
+    /// Not yet, and nobody will ask.
+    Detached,
+    Ended(Ended),
+    /// It was told, or nobody will ask.
+    Told,
 }
 
-enum State {
-    Pending,
-    Ended(Ended),
-    /// It was told.
-    Told,
+impl End {
+    fn is_pending(&self) -> bool {
+        matches!(self, End::Pending(_) | End::Detached)
+    }
+
+    /// Ends what is pending. Gives who waits.
+    fn set(&mut self, ended: Ended) -> Option<Waker> {
+        match mem::replace(self, End::Ended(ended)) {
+            End::Pending(waker) => waker,
+            End::Detached | End::Ended(_) | End::Told => None,
+        }
+    }
+
+    /// Tells how it has ended, once.
+    fn tell(&mut self) -> Option<Ended> {
+        match mem::replace(self, End::Told) {
+            End::Ended(ended) => Some(ended),
+            End::Pending(_) | End::Detached | End::Told => None,
+        }
+    }
 }
 
 /// How a task has ended.
@@ -91,9 +112,10 @@ impl Header {
             key: AtomicU64::new(key.map_or(NOWHERE, Key::to_bits)),
             is_scheduled: AtomicBool::new(true),
             has_ended: AtomicBool::new(false),
-            polled: Polled { asynchronous: stamp.asynchronous, origin: stamp.origin },
+            origin: stamp.origin,
             thread,
-            end: Mutex::new(End { state: State::Pending, waker: None, is_detached: false }),
+            asynchronous: stamp.asynchronous,
+            end: Mutex::new(End::Pending(None)),
         })
     }
 
@@ -109,13 +131,12 @@ impl Header {
     /// How its wakes are posted: barriers hold it up or not, and where it was spawned.
     #[inline]
     pub(crate) fn polled(&self) -> Polled {
-        self.polled
+        Polled { asynchronous: self.asynchronous, origin: self.origin }
     }
 
     #[inline]
     fn stamp(&self) -> Stamp {
-        let Polled { asynchronous, origin } = self.polled;
-        Stamp { when: When::Now, asynchronous, origin }
+        Stamp { when: When::Now, asynchronous: self.asynchronous, origin: self.origin }
     }
 
     /// Where it is, once it is at home.
@@ -132,7 +153,7 @@ impl Header {
     pub(crate) fn settle(&self, key: Key) -> bool {
         let end = self.end.lock();
         self.key.store(key.to_bits(), Release);
-        matches!(end.state, State::Pending)
+        end.is_pending()
     }
 
     /// Lets it be polled, after everything that is due already, unless that is on its way.
@@ -151,18 +172,19 @@ impl Header {
         let Some(here) = shared.owner.here() else {
             return self.post_poll(key);
         };
-        if !context::leave_to_direct(shared.id, key) {
-            let fill = |body: &mut Body, (), _| body.fill(move |looper: &Looper| run(looper, key));
-            if let Ok((_, signal)) = shared.leave_on(here, Post::closure(self.stamp()), (), fill) {
-                shared.signal_if(signal);
-            }
+        if context::leave_to_direct(shared.id, key) {
+            return;
+        }
+        let fill = |body: &mut Body, ()| body.fill(poll(key));
+        if self.asynchronous || shared.post_plain(here, self.origin, None, (), fill).is_err() {
+            self.post_poll(key);
         }
     }
 
     /// Posts the message that polls it. If the looper has quit, it is not polled any more.
     #[inline(never)]
     pub(crate) fn post_poll(&self, key: Key) {
-        let fill = |body: &mut Body, (), _| body.fill(move |looper: &Looper| run(looper, key));
+        let fill = |body: &mut Body, (), _| body.fill(poll(key));
         _ = self.shared.post(Post::closure(self.stamp()), (), fill);
     }
 
@@ -179,19 +201,15 @@ impl Header {
             return drop(value);
         }
         let mut end = self.end.lock();
-        let unwanted = match end.state {
-            State::Pending if end.is_detached => {
-                end.state = State::Told;
-                Some(value)
+        let (waker, unwanted) = match *end {
+            End::Pending(_) => (end.set(Ended::Value(value)), None),
+            End::Detached => {
+                *end = End::Told;
+                (None, Some(value))
             }
-            State::Pending => {
-                end.state = State::Ended(Ended::Value(value));
-                None
-            }
-            State::Ended(_) | State::Told => Some(value),
+            End::Ended(_) | End::Told => (None, Some(value)),
         };
         self.has_ended.store(true, Release);
-        let waker = end.waker.take();
         drop(end);
         wake(waker);
         drop(unwanted);
@@ -203,12 +221,11 @@ impl Header {
             return false;
         }
         let mut end = self.end.lock();
-        if !matches!(end.state, State::Pending) {
+        if !end.is_pending() {
             return false;
         }
-        end.state = State::Ended(Ended::Failed(error));
+        let waker = end.set(Ended::Failed(error));
         self.has_ended.store(true, Release);
-        let waker = end.waker.take();
         drop(end);
         wake(waker);
         true
@@ -228,23 +245,20 @@ impl Header {
     /// How it has ended; if it has not, `waker` is woken then.
     pub(crate) fn ask(&self, waker: &Waker) -> Answer {
         let mut end = self.end.lock();
-        match std::mem::replace(&mut end.state, State::Told) {
-            State::Ended(ended) => return Answer::Ended(ended),
-            State::Told => return Answer::ToldBefore,
-            State::Pending => end.state = State::Pending,
-        }
-        if end.waker.as_ref().is_some_and(|present| present.will_wake(waker)) {
-            return Answer::Later;
+        match &*end {
+            End::Pending(Some(present)) if present.will_wake(waker) => return Answer::Later,
+            End::Pending(_) => {}
+            End::Detached | End::Ended(_) | End::Told => return end.tell().map_or(Answer::ToldBefore, Answer::Ended),
         }
         drop(end);
         // Neither cloned nor dropped under the lock: it may be a user's.
         let waker = waker.clone();
         let mut end = self.end.lock();
-        if !matches!(end.state, State::Pending) {
+        let End::Pending(present) = &mut *end else {
             drop(end);
             return self.ask(&waker);
-        }
-        let former = end.waker.replace(waker);
+        };
+        let former = present.replace(waker);
         drop(end);
         drop(former);
         Answer::Later
@@ -254,28 +268,28 @@ impl Header {
     #[must_use = "it has to be dropped, with nothing locked"]
     pub(crate) fn detach(&self) -> (Option<Ended>, Option<Waker>) {
         let mut end = self.end.lock();
-        end.is_detached = true;
-        let waker = end.waker.take();
-        let ended = match std::mem::replace(&mut end.state, State::Told) {
-            State::Ended(ended) => Some(ended),
-            State::Pending => {
-                end.state = State::Pending;
-                None
+        match &mut *end {
+            End::Pending(waker) => {
+                let waker = waker.take();
+                *end = End::Detached;
+                (None, waker)
             }
-            State::Told => None,
-        };
-        (ended, waker)
+            End::Detached | End::Ended(_) | End::Told => (end.tell(), None),
+        }
     }
 
     pub(crate) fn is_pending(&self) -> bool {
-        !self.shared.is_inherited() && matches!(self.end.lock().state, State::Pending)
+        !self.shared.is_inherited() && self.end.lock().is_pending()
     }
 }
 
-/// A message that polls a task. If that has ended meanwhile, the message counts as cancelled.
-pub(crate) fn run(looper: &Looper, key: Key) {
-    if !looper.poll_task(key) {
-        looper.skip_message(Queue::count_as_cancelled);
+/// A message that polls the task at `key`. If that has ended meanwhile, the message counts as cancelled.
+#[inline]
+pub(crate) fn poll(key: Key) -> impl FnOnce(&Looper) + Send + 'static {
+    move |looper| {
+        if !looper.poll_task(key) {
+            looper.skip_message(Queue::count_as_cancelled);
+        }
     }
 }
 

@@ -115,9 +115,16 @@ impl Tasks {
         self.polled.replace(polled)
     }
 
-    /// Gives the key of a new task, whose place is still empty.
-    pub(crate) fn reserve(&self) -> Key {
-        self.places.borrow_mut().insert(Place::Out)
+    /// The key that the next task will have.
+    #[inline]
+    pub(crate) fn next_key(&self) -> Key {
+        self.places.borrow().next_key()
+    }
+
+    /// Gives a new task its place.
+    #[inline]
+    pub(crate) fn insert(&self, place: Place) -> Key {
+        self.places.borrow_mut().insert(place)
     }
 
     /// Takes out what is at `key`, to be polled; `None` if the task has ended.
