@@ -116,7 +116,7 @@ impl Bytes<'_> {
     }
 
     fn posting(&mut self, depth: u8) -> Op {
-        match self.below(16) {
+        match self.below(22) {
             0..6 => Op::Post { by: self.by(), when: self.when(), script: self.script(depth) },
             6..14 => Op::Send {
                 to: self.below(HANDLERS),
@@ -130,17 +130,24 @@ impl Bytes<'_> {
                 let runs = Some(1 + self.below(3) as u8);
                 Op::Every { by, period, runs, script: self.script(depth) }
             }
+            15..18 => {
+                let by = self.by();
+                let polls: Vec<Script> = (0..1 + self.below(3)).map(|_| self.script(depth)).collect();
+                Op::Spawn { by, polls: polls.into() }
+            }
+            18..21 => Op::WakeTask { back: self.back() },
             // Without a script, and with a pause, it may go on for ever.
             _ => Op::Every { by: self.by(), period: self.time().max(1), runs: None, script: Script::from([]) },
         }
     }
 
     fn removing(&mut self) -> Op {
-        match self.below(10) {
+        match self.below(11) {
             0..3 => Op::Cancel { back: self.back() },
             3 => Op::CancelByGuard { back: self.back() },
             4..7 => Op::Remove { from: self.below(HANDLERS), which: self.which() },
             7 => Op::Renew { slot: self.below(HANDLERS), by: self.by() },
+            8 => Op::CancelTask { back: self.back() },
             _ => Op::Reschedule { back: self.back(), delay: self.time() },
         }
     }

@@ -16,6 +16,8 @@ pub(crate) const MARKS: u32 = 2;
 
 /// What happens when a message, a repeating closure or an idle handler runs.
 pub(crate) type Script = List<Op>;
+/// What a task does, poll by poll: after the last one it is ready.
+pub(crate) type Polls = List<Script>;
 /// What an fd's callback does, call by call.
 pub(crate) type Answers = List<Answer>;
 
@@ -118,6 +120,17 @@ pub(crate) enum Op {
     /// A synchronous call on the looper's own thread.
     Call {
         script: Script,
+    },
+    Spawn {
+        by: By,
+        polls: Polls,
+    },
+    /// Wakes a task by the waker of its latest poll.
+    WakeTask {
+        back: usize,
+    },
+    CancelTask {
+        back: usize,
     },
     /// Opens a file, for which it gets a descriptor.
     Open,
@@ -327,6 +340,15 @@ impl Display for Op {
             Op::Oversleep { by } => write!(f, "oversleep by {by} ns"),
             Op::RunOne => write!(f, "run one"),
             Op::Call { script } => write!(f, "call{}", Then(script)),
+            Op::Spawn { by, polls } => {
+                write!(f, "spawn a task{by}")?;
+                polls.iter().enumerate().try_for_each(|(number, script)| {
+                    let then = Then(script).to_string().replace('\n', "\n       ");
+                    write!(f, "\n       > poll {number}{then}")
+                })
+            }
+            Op::WakeTask { back } => write!(f, "wake the task, {back} back"),
+            Op::CancelTask { back } => write!(f, "cancel the task, {back} back"),
             Op::Open => write!(f, "open a file"),
             Op::Dup { back } => write!(f, "duplicate the descriptor, {back} back"),
             Op::Close { back } => write!(f, "close the descriptor, {back} back"),

@@ -7,6 +7,8 @@
 mod fds;
 #[path = "model_ops.rs"]
 mod ops;
+#[path = "model_tasks.rs"]
+mod tasks;
 #[path = "model_turns.rs"]
 mod turns;
 
@@ -17,6 +19,7 @@ use crate::{
     seen::{Due, Event, Glance, Outcome, Pending, Report, View},
 };
 use fds::Fds;
+use tasks::Task;
 use turns::{Turn, without_drops};
 
 /// Something that stands in the list.
@@ -32,9 +35,19 @@ struct Entry {
 
 enum Body {
     Barrier(usize),
-    Closure { number: u32, script: Script },
+    Closure {
+        number: u32,
+        script: Script,
+    },
     Tick(usize),
-    Message { number: u32, handler: usize, labels: Labels, script: Script },
+    /// Of a task, by its place.
+    Poll(usize),
+    Message {
+        number: u32,
+        handler: usize,
+        labels: Labels,
+        script: Script,
+    },
 }
 
 /// A repeating closure.
@@ -88,6 +101,7 @@ pub(crate) struct Model {
     handlers: Vec<Handler>,
     slots: [usize; HANDLERS],
     idlers: Vec<Idler>,
+    tasks: Vec<Task>,
     tickets: Vec<Ticket>,
     orders: u64,
     barriers: usize,
@@ -265,6 +279,7 @@ impl Model {
             is_idle: self.is_idle(),
             are_pending: self.tickets.iter().map(|ticket| self.is_pending(ticket)).collect(),
             are_added: self.idlers.iter().map(|idler| idler.is_added).collect(),
+            are_finished: self.are_finished(),
             are_watched: self.fds.registrations.iter().map(|registration| registration.is_registered).collect(),
         }
     }

@@ -104,6 +104,15 @@ impl Model {
                 Outcome::Done
             }
             Op::Poll { .. } | Op::PollAll { .. } if self.callbacks == 0 => Outcome::Nothing,
+            Op::Spawn { by, polls } => self.spawn(*by, polls),
+            Op::WakeTask { back } => match back_from(*back, self.tasks.len()) {
+                Some(task) => self.wake_task(task),
+                None => Outcome::Nothing,
+            },
+            Op::CancelTask { back } => match back_from(*back, self.tasks.len()) {
+                Some(task) => self.cancel_task(task),
+                None => Outcome::Nothing,
+            },
             // T10.
             Op::Poll { .. } | Op::PollAll { .. } => Outcome::Nested,
             Op::Call { script } => self.call_at_once(script),
@@ -129,7 +138,7 @@ impl Model {
     }
 
     /// Q2: the value comes back, and is dropped here.
-    fn refuse(&mut self, number: u32) -> Outcome {
+    pub(super) fn refuse(&mut self, number: u32) -> Outcome {
         self.events.extend([Event::GivenBack(number), Event::Dropped(number)]);
         Outcome::Refused(RejectReason::Quit)
     }
@@ -233,7 +242,7 @@ impl Model {
 
     pub(super) fn number_at(&self, index: usize) -> Option<u32> {
         match self.list[index].body {
-            Body::Barrier(_) => None,
+            Body::Barrier(_) | Body::Poll(_) => None,
             Body::Closure { number, .. } | Body::Message { number, .. } => Some(number),
             Body::Tick(repeat) => Some(self.repeats[repeat].number),
         }
@@ -302,12 +311,15 @@ impl Model {
         }
         for index in (0..self.list.len()).rev() {
             let number = self.number_at(index);
-            if number.is_none() || !may_run(self.list[index].due) {
+            let Entry { due, body, .. } = &self.list[index];
+            let is_barrier = matches!(body, Body::Barrier(_));
+            if is_barrier || !may_run(*due) {
                 self.list.remove(index);
-                self.report.dropped += u64::from(number.is_some());
+                self.report.dropped += u64::from(!is_barrier);
                 self.given_up.extend(number);
             }
         }
+        self.give_up_arriving_tasks();
         self.drop_abandoned();
         Outcome::Done
     }

@@ -62,6 +62,9 @@ impl Model {
         }
         turn.more = self.is_due(self.next());
         turn.quit = self.has_quit && !turn.more;
+        if turn.quit {
+            self.give_up_tasks();
+        }
         turn.woken = self.is_woken;
         let is_seen = matches!(self.seen_outcome, Some(Outcome::Turn { rebuilt: true, .. }));
         turn.rebuilt = must_rebuild || (is_seen && self.has_strays());
@@ -141,8 +144,7 @@ impl Model {
         while turn.messages < budget
             && let Some(index) = self.next().filter(|index| self.is_due(Some(*index)))
         {
-            turn.messages += 1;
-            self.run(index);
+            turn.messages += usize::from(self.run(index));
         }
     }
 
@@ -167,13 +169,21 @@ impl Model {
         self.list.first().is_none_or(|entry| entry.due > Due::At(self.now))
     }
 
-    fn run(&mut self, index: usize) {
+    /// Runs what stands there; whether that was a message, and not what was cancelled before.
+    fn run(&mut self, index: usize) -> bool {
         // M7: it is no longer pending.
         let Entry { due, asynchronous, body, .. } = self.list.remove(index);
-        self.report.run += 1;
         for idler in &mut self.idlers {
             idler.has_run = false;
         }
+        // A1: a task that has ended meanwhile.
+        if let Body::Poll(task) = body
+            && self.has_ended(task)
+        {
+            self.report.removed += 1;
+            return false;
+        }
+        self.report.run += 1;
         match body {
             Body::Barrier(_) => unreachable!("a barrier does not run"),
             Body::Closure { number, script } => {
@@ -181,6 +191,7 @@ impl Model {
                 self.events.push(Event::Dropped(number));
             }
             Body::Tick(repeat) => self.tick(repeat, due, asynchronous),
+            Body::Poll(task) => self.poll_task(task),
             Body::Message { number, handler, script, .. } => {
                 self.handlers[handler].is_running = true;
                 self.begin(number, Some(self.handlers[handler].number), &script);
@@ -189,6 +200,7 @@ impl Model {
                 self.drop_abandoned();
             }
         }
+        true
     }
 
     pub(super) fn begin(&mut self, number: u32, handler: Option<u32>, script: &Script) {

@@ -126,6 +126,8 @@ pub(crate) struct View {
     pub(crate) are_pending: Vec<bool>,
     /// Of all idle handlers.
     pub(crate) are_added: Vec<bool>,
+    /// Of all tasks, before a quit.
+    pub(crate) are_finished: Vec<bool>,
     /// Of all that was ever watched.
     pub(crate) are_watched: Vec<bool>,
 }

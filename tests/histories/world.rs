@@ -2,6 +2,8 @@
 
 #[path = "world_fds.rs"]
 mod fds;
+#[path = "world_tasks.rs"]
+mod tasks;
 
 use std::{
     io::ErrorKind,
@@ -19,6 +21,7 @@ use std::{
 use alooper::{Barrier, CallError, Handler, IdleHandler, Looper, LooperHandle, Posted, Rejected, Token};
 
 use fds::Fds;
+use tasks::Spawned;
 
 use crate::{
     history::{By, HANDLERS, History, Labels, Op, Passes, Script, TOKENS, When, Which},
@@ -43,6 +46,7 @@ pub(crate) struct World {
     pub(crate) tickets: Mutex<Vec<Ticket>>,
     pub(crate) barriers: Mutex<Vec<Option<Barrier>>>,
     pub(crate) idlers: Mutex<Vec<IdleHandler>>,
+    tasks: Mutex<Vec<Spawned>>,
     pub(crate) numbers: Mutex<u32>,
     pub(crate) events: Arc<Mutex<Vec<Event>>>,
     pub(crate) fds: Fds,
@@ -149,6 +153,7 @@ impl World {
             tickets: Mutex::default(),
             barriers: Mutex::default(),
             idlers: Mutex::default(),
+            tasks: Mutex::default(),
             numbers: Mutex::default(),
             events: Arc::default(),
             fds: Fds::new(kernel),
@@ -204,6 +209,7 @@ impl World {
             is_idle: looper.is_idle(),
             are_pending: self.tickets.lock().unwrap().iter().map(Ticket::is_pending).collect(),
             are_added: self.idlers.lock().unwrap().iter().map(IdleHandler::is_added).collect(),
+            are_finished: self.are_finished(),
             are_watched: self.fds.are_watched(),
         }
     }
@@ -385,6 +391,9 @@ impl World {
                 back_from(*back, idlers.len())
                     .map_or(Outcome::Nothing, |index| Outcome::Cancelled(idlers[index].remove()))
             }
+            Op::Spawn { by, polls } => self.spawn(looper, *by, polls),
+            Op::WakeTask { back } => self.wake_task(*back),
+            Op::CancelTask { back } => self.cancel_task(*back),
             Op::Quit => {
                 looper.quit();
                 Outcome::Done
@@ -490,7 +499,7 @@ impl World {
     }
 
     /// The value has come back whole, unless it is said to be dropped before this.
-    fn refuse<T: 'static>(&self, number: u32, refused: Rejected<T>) -> Outcome {
+    pub(crate) fn refuse<T: 'static>(&self, number: u32, refused: Rejected<T>) -> Outcome {
         let reason = refused.reason();
         let value = refused.into_value().expect("it comes back where it was refused");
         self.note(Event::GivenBack(number));
