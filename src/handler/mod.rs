@@ -115,19 +115,19 @@ impl<M> Drop for Front<M> {
 }
 
 /// A handler on the looper's thread.
-struct Receiver<M, F: 'static> {
+struct Callee<M, F: 'static> {
     of: Of<M>,
     /// Taken out while it runs. Dropped perhaps while a message's panic unwinds.
     callback: Cell<Option<Box<F>>>,
 }
 
-impl<M, F: 'static> Drop for Receiver<M, F> {
+impl<M, F: 'static> Drop for Callee<M, F> {
     fn drop(&mut self) {
         drop_each(self.callback.take());
     }
 }
 
-impl<M: 'static, F: 'static> Receiver<M, F> {
+impl<M: 'static, F: 'static> Callee<M, F> {
     /// Runs `call` with the callback, unless that runs already.
     #[inline]
     fn call(&self, call: impl FnOnce(&mut F)) {
@@ -138,9 +138,9 @@ impl<M: 'static, F: 'static> Receiver<M, F> {
     }
 }
 
-impl<M: 'static, F: FnMut(&Looper, M) + 'static> Receiver<M, F> {
+impl<M: 'static, F: FnMut(&Looper, M) + 'static> Callee<M, F> {
     fn at_home(of: Of<M>, callback: Box<F>) -> HandlerRc {
-        Rc::new(Box::new(Receiver { of, callback: Cell::new(Some(callback)) }))
+        Rc::new(Box::new(Callee { of, callback: Cell::new(Some(callback)) }))
     }
 
     /// Lets the looper keep the closure of a handler, unless nobody would drop it later: that is as for a looper that
@@ -149,12 +149,12 @@ impl<M: 'static, F: FnMut(&Looper, M) + 'static> Receiver<M, F> {
         if let Some(RejectReason::Dropped | RejectReason::Forked) = looper.shared().closed() {
             return;
         }
-        let target = Receiver::at_home(recipient.of, callback);
+        let target = Callee::at_home(recipient.of, callback);
         drop_each(looper.home().keep_target(recipient.target, target));
     }
 }
 
-impl<M: 'static, F: FnMut(&Looper, M) + 'static> HandlerFn for Receiver<M, F> {
+impl<M: 'static, F: FnMut(&Looper, M) + 'static> HandlerFn for Callee<M, F> {
     fn run(&self, looper: &Looper, body: &mut Body) {
         if const { Body::has_room_for::<M>() } {
             if let Some(message) = body.open(self.of) {
@@ -197,7 +197,7 @@ impl<M: 'static> Handler<M> {
     {
         let callback = Box::new(callback);
         let recipient = Handler::announce(looper.shared());
-        Receiver::keep(looper, &recipient, callback);
+        Callee::keep(looper, &recipient, callback);
         Handler { front: Arc::new(Front { recipient }), asynchronous: false }
     }
 
@@ -236,7 +236,7 @@ impl<M: 'static> Handler<M> {
         let front = Arc::new_cyclic(|front| {
             let callback = Box::new(make(&WeakHandler { front: front.clone(), asynchronous: false }));
             let recipient = Handler::announce(looper.shared());
-            Receiver::keep(looper, &recipient, callback);
+            Callee::keep(looper, &recipient, callback);
             Front { recipient }
         });
         Handler { front, asynchronous: false }
@@ -478,8 +478,7 @@ impl LooperHandle {
         let recipient = Handler::announce(&self.shared);
         let Recipient { target, of, .. } = *recipient;
         let handler = Handler { front: Arc::new(Front { recipient }), asynchronous: self.asynchronous };
-        let arrival =
-            |callback: Box<F>| Arrival::Target(target, Box::new(move || Receiver::at_home(of, wrap(callback))));
+        let arrival = |callback: Box<F>| Arrival::Target(target, Box::new(move || Callee::at_home(of, wrap(callback))));
         match self.shared.admit(callback, arrival) {
             Ok(()) => Ok(handler),
             Err(refused) => Err(refused.unboxed_comes(Location::caller())),

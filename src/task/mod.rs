@@ -3,8 +3,9 @@
 //! [`Looper::spawn`] takes a future, which need not be `Send`, and polls it on the looper's thread. From any thread,
 //! [`LooperHandle::spawn`] takes one that is `Send`, and [`LooperHandle::spawn_with`] a closure that makes one there.
 //! What they give is a [`Task`]: it tells how the future has ended, and cancels it. Tasks wait for each other, for time
-//! ([`Looper::sleep`], [`Looper::timeout`], [`Looper::interval`]), for fds ([`AsyncFd`]), for what runs on another
-//! looper ([`LooperHandle::call_async`]), and for any future of any other crate.
+//! ([`Looper::sleep`], [`Looper::timeout`], [`Looper::interval`]), for fds ([`AsyncFd`]), for messages
+//! ([`Looper::channel`]), for what runs on another looper ([`LooperHandle::call_async`]), and for any future of any other
+//! crate.
 //!
 //! ```
 //! use alooper::Looper;
@@ -52,6 +53,7 @@ mod fd;
 mod idle;
 mod interval;
 mod join;
+mod receiver;
 mod send;
 mod sleep;
 
@@ -69,6 +71,7 @@ pub use self::{
     idle::NextIdle,
     interval::Interval,
     join::{Task, TaskGuard},
+    receiver::Receiver,
     send::SendAsync,
     sleep::{Elapsed, Sleep},
 };

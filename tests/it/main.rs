@@ -148,6 +148,7 @@ mod source {
 mod task {
     mod block_on;
     mod calls;
+    mod channel;
     mod ends;
     mod fds;
     mod forks;
