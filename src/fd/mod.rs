@@ -6,6 +6,7 @@
 //! carries: an fd number is never taken for a name.
 
 pub(crate) mod notice;
+mod numbers;
 pub(crate) mod registration;
 pub(crate) mod registrations;
 pub(crate) mod sources;

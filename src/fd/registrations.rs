@@ -3,9 +3,7 @@
 //! Everything here happens under the lock of the [`table`](super::table).
 
 use std::{
-    collections::HashMap,
     io,
-    os::fd::RawFd,
     panic::Location,
     sync::{Arc, Weak},
 };
@@ -14,7 +12,10 @@ use nix::errno::Errno;
 
 use crate::{
     error::{Misuse, RejectReason},
-    fd::registration::{CHECK_EVERY, Registration, STUCK_AFTER, Trigger},
+    fd::{
+        numbers::Numbers,
+        registration::{CHECK_EVERY, Registration, STUCK_AFTER, Trigger},
+    },
     mem::slots::{Key, Slots},
     sys::{
         epoll::Epoll,
@@ -109,7 +110,7 @@ pub(super) struct Registrations {
     set: Weak<Epoll>,
     slots: Slots<Registration>,
     /// The registration of each fd number. There is one at most: a second one of the same number ends the first.
-    by_fd: HashMap<RawFd, Key>,
+    by_fd: Numbers,
     /// Those whose trials end with the next wait.
     trials: Vec<Key>,
     /// Why nothing can be added and nobody is called any more.
@@ -122,7 +123,7 @@ impl Registrations {
             claimed_last: None,
             set: Arc::downgrade(set),
             slots: Slots::default(),
-            by_fd: HashMap::new(),
+            by_fd: Numbers::default(),
             trials: Vec::new(),
             closed: None,
         }
@@ -164,7 +165,7 @@ impl Registrations {
         self.set = Arc::downgrade(new);
         for (key, registration) in &dead {
             self.slots.remove(*key);
-            self.by_fd.remove(&registration.fd);
+            self.by_fd.remove(registration.fd);
         }
         Ok(dead)
     }
@@ -177,7 +178,7 @@ impl Registrations {
         if let Some(reason) = self.closed {
             return Err(reason.into());
         }
-        let old = self.by_fd.get(&new.fd).copied();
+        let old = self.by_fd.get(new.fd);
         let key = self.slots.insert(new);
         let entered = match (old, duplicate) {
             (Some(_), Duplicate::Refuse) => self.set().and_then(|set| set.add(new.fd, new.flags(), key.to_bits())),
@@ -218,7 +219,7 @@ impl Registrations {
 
     pub(super) fn remove(&mut self, key: Key) -> Option<Registration> {
         let removed = self.slots.remove(key)?;
-        self.by_fd.remove(&removed.fd);
+        self.by_fd.remove(removed.fd);
         // That it was closed before is as good; if a duplicate keeps it in, stale keys will tell.
         if let Ok(set) = self.set() {
             let _ = set.delete(removed.fd);
@@ -308,7 +309,7 @@ impl Registrations {
             || (is_guarded && self.guard_against_spin(key, events, limits.spin).is_err_and(|error| has_died(&error)));
         if has_died {
             self.slots.remove(key);
-            self.by_fd.remove(&claimed.fd);
+            self.by_fd.remove(claimed.fd);
             return Claim::Died(claimed);
         }
         let Registration { ident, sets, .. } = claimed;

@@ -13,6 +13,7 @@ use crate::{
     queue::{
         COMMON_LENGTH, is_roomy,
         message::{Lane, Message, MessageId, Place},
+        more_room,
         ready::Ready,
     },
     time::Moment,
@@ -112,10 +113,8 @@ impl<C> Line<C> {
     }
 
     fn push_timed(&mut self, entry: Entry) {
-        // An eighth more, since many timers may stand for long; the heap would double its room.
-        let length = self.timed.len();
-        if length == self.timed.capacity() && length >= COMMON_LENGTH {
-            self.timed.reserve_exact(length / 8);
+        if let Some(more) = more_room(self.timed.len(), self.timed.capacity()) {
+            self.timed.reserve_exact(more);
         }
         self.timed.push(Reverse(entry));
         self.credit += 1;

@@ -43,6 +43,11 @@ use crate::{
 /// For how many messages of a kind there is still room after a burst.
 const COMMON_LENGTH: usize = 1024;
 
+/// How much more room to make for one more: an eighth, where a collection would double what may stand for long.
+fn more_room(length: usize, capacity: usize) -> Option<usize> {
+    (length == capacity && length >= COMMON_LENGTH).then_some(length / 8)
+}
+
 /// Whether there is much more room than is needed, and than is common.
 #[inline]
 fn is_roomy(length: usize, capacity: usize) -> bool {
@@ -231,6 +236,9 @@ impl<C> Queue<C> {
             (message.seq, message.when) = (seq, self.latest);
             fill(message);
             return MessageId::plain(seq);
+        }
+        if let Some(more) = more_room(self.others.len(), self.others.capacity()) {
+            self.others.reserve_exact(more);
         }
         let entry = self.others.vacant_entry();
         let id = MessageId { seq, slot: u32::try_from(entry.key()).expect("memory ends before 2^32 messages do") };
