@@ -130,7 +130,11 @@
 //! | none | all but the following | |
 //! | `async` | futures on a looper: `spawn`, `sleep`, `timeout`, `AsyncFd`: the module [`task`](task/index.html) | futures-core |
 //! | `futures-io` | `AsyncRead` and `AsyncWrite` for `AsyncFd` | futures-io |
-//! | `wall-clock` | posts at a time of day, which follow a clock that is set: the module [`source`](source/index.html) | |
+//! | `signals` | signals as events, and a quit on SIGTERM: the module [`source`](source/index.html) | |
+//! | `process` | child processes, whose end is an event: `source` | |
+//! | `inotify` | changes of files and folders as events: `source` | |
+//! | `offload` | work on a pool of threads, and a closure here when it is done: `source` | blocking |
+//! | `wall-clock` | posts at a time of day, which follow a clock that is set: `source` | |
 //! | `testing` | loopers on a clock that a test moves: the module [`testing`](testing/index.html) | |
 //! | `trace` | what loopers do, as a picture: the module [`trace`](trace/index.html) | |
 //!
