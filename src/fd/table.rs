@@ -20,12 +20,7 @@ use crate::{
         registrations::{Added, Claim, Duplicate, Limits, Registrations, Reported, Verdict},
     },
     mem::slots::Key,
-    sys::{
-        epoll::Epoll,
-        fork::Process,
-        interest::Interest,
-        sync::{Mutex, MutexGuard},
-    },
+    sys::{epoll::Epoll, interest::Interest, process_mutex::ProcessMutex, sync::MutexGuard},
 };
 
 /// The source and callback of a registration that another thread has made.
@@ -33,9 +28,8 @@ pub(crate) type Arrival<L> = (Key, Box<dyn Watched<L> + Send>);
 
 #[derive(Debug)]
 pub(crate) struct FdTable<L: 'static> {
-    /// Whose it is. A forked child neither locks it nor touches the epoll set, which is the parent's.
-    process: Process,
-    state: Mutex<State<L>>,
+    /// A forked child neither locks it nor touches the epoll set, which is the parent's.
+    state: ProcessMutex<State<L>>,
     /// How many registrations there are, for those who need no exact answer. Written under the lock.
     len: AtomicUsize,
     /// Whether the next wait ends the trial of some registration. Written under the lock, by the looper's thread.
@@ -63,8 +57,7 @@ impl<L> FdTable<L> {
         let registrations = Registrations::new(set);
         let state = State { registrations, arrivals: Vec::new(), departures: Vec::new() };
         FdTable {
-            process: Process::current(),
-            state: Mutex::new(state),
+            state: ProcessMutex::new(state),
             len: AtomicUsize::new(0),
             has_trials: AtomicBool::new(false),
             notices: notices.clone(),
@@ -74,7 +67,7 @@ impl<L> FdTable<L> {
     /// Locks the table, unless it is the parent's and this is a forked child.
     #[inline(always)]
     fn lock(&self) -> io::Result<MutexGuard<'_, State<L>>> {
-        if self.process.is_current() { Ok(self.state.lock()) } else { Err(RejectReason::Forked.into()) }
+        self.state.lock().ok_or_else(|| RejectReason::Forked.into())
     }
 
     /// In a forked child, forgets what other threads have added: it is neither called nor dropped.

@@ -18,7 +18,13 @@ impl<T> ProcessMutex<T> {
     }
 
     /// Locks the value; `None` in a process that has it by a fork.
+    #[inline(always)]
     pub(crate) fn lock(&self) -> Option<MutexGuard<'_, T>> {
-        self.process.is_current().then(|| self.value.lock())
+        if self.process.is_current() { Some(self.value.lock()) } else { None }
+    }
+
+    /// The value, for one who needs no lock, since nobody else has this.
+    pub(crate) fn get_mut(&mut self) -> &mut T {
+        self.value.get_mut()
     }
 }

@@ -25,14 +25,12 @@ use crate::{
         Queue,
         message::{MessageId, Origin},
     },
-    sys::{fork::Process, sync::Mutex},
+    sys::process_mutex::ProcessMutex,
 };
 
 /// What caller and looper share.
 struct Call<F, R> {
-    /// A forked child does not lock this.
-    process: Process,
-    state: Mutex<State<F, R>>,
+    state: ProcessMutex<State<F, R>>,
 }
 
 struct State<F, R> {
@@ -62,10 +60,7 @@ enum Stage<F, R> {
 impl<F, R> Call<F, R> {
     /// Takes a step with the state locked, and wakes the caller afterwards if that is what it says.
     fn step<T>(&self, step: impl FnOnce(&mut Stage<F, R>) -> (T, bool)) -> Option<T> {
-        if !self.process.is_current() {
-            return None;
-        }
-        let mut state = self.state.lock();
+        let mut state = self.state.lock()?;
         let (result, wakes) = step(&mut state.stage);
         let waker = if wakes { state.waker.take() } else { None };
         drop(state);
@@ -175,12 +170,11 @@ impl<F: Send, R> Future for AsyncCall<F, R> {
     type Output = Result<R, CallError<F>>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        if !self.call.process.is_current() {
-            return Poll::Ready(Err(CallError::Rejected(Rejected::lost(RejectReason::Forked, self.place))));
-        }
         // Neither cloned nor dropped under the lock: it may be a user's.
         let waker = context.waker().clone();
-        let mut state = self.call.state.lock();
+        let Some(mut state) = self.call.state.lock() else {
+            return Poll::Ready(Err(CallError::Rejected(Rejected::lost(RejectReason::Forked, self.place))));
+        };
         let stage = match mem::replace(&mut state.stage, Stage::Told) {
             stage @ (Stage::Waiting(_) | Stage::Running) => {
                 state.stage = stage;
@@ -266,7 +260,7 @@ impl LooperHandle {
         let shared = self.shared.clone();
         let is_inherited = shared.is_inherited();
         let stage = if is_inherited { Stage::Dropped(callback) } else { Stage::Waiting(callback) };
-        let call = Arc::new(Call { process: Process::current(), state: Mutex::new(State { stage, waker: None }) });
+        let call = Arc::new(Call { state: ProcessMutex::new(State { stage, waker: None }) });
         let noted = if is_inherited { None } else { shared.calls.note(&call) };
         let fill = |body: &mut Body, side: Side<F, R>, _| body.fill(move |looper: &Looper| side.run(looper));
         // One that is refused is dropped at once, and says so.
