@@ -121,12 +121,16 @@ impl<T> Slots<T> {
             return None;
         }
         let position = key.index() as usize;
-        let value = self.entries.get_mut(position)?.take()?;
+        let value = match key.generation().checked_add(1) {
+            Some(next) => {
+                let value = self.entries.try_remove(position)?;
+                self.generations[position] = next;
+                value?
+            }
+            // The slot is retired.
+            None => self.entries.get_mut(position)?.take()?,
+        };
         self.len -= 1;
-        if let Some(next) = key.generation().checked_add(1) {
-            self.generations[position] = next;
-            self.entries.remove(position);
-        }
         Some(value)
     }
 

@@ -201,8 +201,12 @@ impl Header {
             return drop(value);
         }
         let mut end = self.end.lock();
-        let (waker, unwanted) = match *end {
-            End::Pending(_) => (end.set(Ended::Value(value)), None),
+        let (waker, unwanted) = match &mut *end {
+            End::Pending(waker) => {
+                let waker = waker.take();
+                *end = End::Ended(Ended::Value(value));
+                (waker, None)
+            }
             End::Detached => {
                 *end = End::Told;
                 (None, Some(value))
