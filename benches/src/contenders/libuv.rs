@@ -104,7 +104,7 @@ mod sys {
 
     pub type Close = unsafe extern "C" fn(*mut c_void);
 
-    #[link(name = "uv")]
+    // Linked by the build script.
     unsafe extern "C" {
         pub fn uv_loop_size() -> usize;
         pub fn uv_handle_size(kind: c_int) -> usize;

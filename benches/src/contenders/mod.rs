@@ -6,7 +6,7 @@
 pub mod alooper;
 pub mod calloop;
 pub mod floor;
-#[cfg(feature = "libuv")]
+#[cfg(has_libuv)]
 pub mod libuv;
 pub mod tokio;
 
@@ -30,7 +30,7 @@ pub const ALL: &[(&str, Run)] = &[
     ("calloop", calloop::run),
     ("calloop_own", calloop::run_own),
     ("tokio", tokio::run),
-    #[cfg(feature = "libuv")]
+    #[cfg(has_libuv)]
     ("libuv", libuv::run),
 ];
 
