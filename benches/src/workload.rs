@@ -164,7 +164,7 @@ pub const ALL: &[Workload] = &[
     Workload { id: "W18", kind: ColdCallbacks, title: "as W1a-cb, the first time in a fresh process; per closure",
         size: "N", sizes: &[1_000], quick: &[1_000], unit: Nanoseconds, target: |_| Of("tokio", 1.0) },
     Workload { id: "X1", kind: LargeCallbacks, title: "as W1a-cb, with closures that capture 104 bytes; per closure",
-        size: "N", sizes: BURST, quick: &[50_000], unit: Nanoseconds, target: |_| Target::None },
+        size: "N", sizes: &[50_000], quick: &[50_000], unit: Nanoseconds, target: |_| Target::None },
     Workload { id: "X2", kind: ManyHandlers, title: "messages to 10,000 handlers in turn; per message",
         size: "messages", sizes: &[100_000], quick: &[100_000], unit: Nanoseconds, target: |_| Target::None },
     Workload { id: "X4", kind: Mix, title: "1000 timers that repeat every 1 to 10 ms, 1000 fds and a posting thread at once; \

@@ -111,7 +111,7 @@ impl Flooded {
                     let post = post();
                     scope.spawn(move || {
                         let values = (0..).take_while(|_| !self.is_over.load(Relaxed));
-                        values.map(|value| post(value)).count() as u64
+                        values.map(post).count() as u64
                     })
                 })
                 .collect();
