@@ -83,6 +83,7 @@ impl Chart {
             .caption(self.title, ("sans-serif", 20))
             .margin(16)
             .margin_right(24)
+            .margin_bottom(34)
             .x_label_area_size(46)
             .y_label_area_size(76)
             .build_cartesian_2d(
