@@ -1,13 +1,12 @@
 //! Cost against size, as SVG charts: whether a line rises tells how a cost grows, which no single ratio does.
 
-use std::{error::Error, fs, path::Path};
+use std::{fs, path::Path};
 
 use plotters::prelude::*;
 
 use crate::{
-    driver::{Driver, Series},
-    meter::Pace,
-    options::Measure,
+    Failure, contenders,
+    results::{self, Line},
     workload::{Unit, Workload, grouped},
 };
 
@@ -16,90 +15,86 @@ struct Chart {
     workload: &'static str,
     title: &'static str,
     x: &'static str,
-    sizes: &'static [usize],
 }
-
-const LENGTHS: &[usize] = &[1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000];
-const COUNTS: &[usize] = &[1_000, 10_000, 100_000, 1_000_000];
-const THREADS: &[usize] = &[1, 2, 4, 8];
 
 #[rustfmt::skip]
 const CHARTS: &[Chart] = &[
     Chart { file: "queue-closures", workload: "W1a-cb", title: "Post closures on the loop's thread and run them",
-        x: "closures in the queue", sizes: LENGTHS },
+        x: "closures in the queue" },
     Chart { file: "queue-messages", workload: "W1a-msg", title: "Send messages on the loop's thread and handle them",
-        x: "messages in the queue", sizes: LENGTHS },
+        x: "messages in the queue" },
     Chart { file: "threads-closures", workload: "W2-cb", title: "Post closures from other threads",
-        x: "posting threads", sizes: THREADS },
+        x: "posting threads" },
     Chart { file: "threads-messages", workload: "W2-msg", title: "Send messages from other threads",
-        x: "sending threads", sizes: THREADS },
-    Chart { file: "timers-insert", workload: "W4a", title: "Insert a timer", x: "timers", sizes: COUNTS },
-    Chart { file: "timers-cancel", workload: "W4b", title: "Cancel a timer", x: "timers", sizes: COUNTS },
-    Chart { file: "timers-fire", workload: "W4c", title: "Fire a timer that is due", x: "timers", sizes: COUNTS },
+        x: "sending threads" },
+    Chart { file: "timers-insert", workload: "W4a", title: "Insert a timer", x: "timers" },
+    Chart { file: "timers-cancel", workload: "W4b", title: "Cancel a timer", x: "timers" },
+    Chart { file: "timers-fire", workload: "W4c", title: "Fire a timer that is due", x: "timers" },
     Chart { file: "fds", workload: "W5", title: "Serve an fd that is ready, 100 at most in a turn",
-        x: "fds that are watched", sizes: &[1, 10, 100, 1_000, 10_000] },
+        x: "fds that are watched" },
 ];
 
-/// Measures what the charts show, and writes them into `directory`.
-pub fn draw(directory: &Path, measure: &Measure) -> Result<(), Box<dyn Error>> {
+/// For those who read in the dark. Rules of a style come before the attributes that the backend writes.
+const STYLE: &str = "<style>
+@media (prefers-color-scheme: dark) {
+rect[fill=\"#FFFFFF\"] { fill: #0D1117 }
+[fill=\"#000000\"] { fill: #E6EDF3 }
+[stroke=\"#000000\"] { stroke: #E6EDF3 }
+[stroke=\"#D7D7D7\"] { stroke: #30363D }
+}
+</style>
+";
+
+/// Writes the charts of a file of results into `directory`.
+pub fn draw(directory: &Path, results: &Path) -> Result<(), Failure> {
     fs::create_dir_all(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
-    let driver = Driver::new(measure)?;
-    for chart in CHARTS.iter().filter(|chart| measure.wants(chart.workload)) {
+    for chart in CHARTS {
         let workload = Workload::find(chart.workload).ok_or("a chart is of a workload")?;
-        let most = if measure.pace == Pace::Quick { 100_000 } else { usize::MAX };
-        let sizes = chart.sizes.iter().filter(|size| **size <= most);
-        let points: Vec<_> = sizes.map(|size| (*size, driver.measure(workload, *size))).collect();
+        let (lines, about) = results::lines(results, chart.workload)?;
+        if lines.is_empty() {
+            println!("{}: nothing of {} was measured", chart.file, chart.workload);
+            continue;
+        }
         let path = directory.join(chart.file).with_extension("svg");
-        chart.draw(&path, workload.unit, &lines(&points))?;
+        chart.draw(&path, workload.unit, &lines, &about)?;
+        let svg = fs::read_to_string(&path)?;
+        let begin = svg.find('>').ok_or("an SVG begins with its element")? + 1;
+        fs::write(&path, format!("{}\n{STYLE}{}", &svg[..begin], svg[begin..].trim_start()))?;
         println!("{}", path.display());
     }
     Ok(())
 }
 
-/// A contender with its points: size and median.
-type Line = (String, Vec<(f64, f64)>);
-
-fn lines(points: &[(usize, Vec<Series>)]) -> Vec<Line> {
-    let mut lines: Vec<Line> = Vec::new();
-    for (size, all) in points {
-        for series in all {
-            let Some(median) = series.median() else { continue };
-            let point = (*size as f64, median);
-            match lines.iter_mut().find(|(name, _)| *name == series.contender) {
-                Some((_, points)) => points.push(point),
-                None => lines.push((series.contender.clone(), vec![point])),
-            }
-        }
-    }
-    lines
-}
-
 impl Chart {
-    fn draw(&self, path: &Path, unit: Unit, lines: &[Line]) -> Result<(), Box<dyn Error>> {
+    fn draw(&self, path: &Path, unit: Unit, lines: &[Line], about: &str) -> Result<(), Failure> {
         let points = || lines.iter().flat_map(|(_, points)| points);
-        let (left, right) = (self.sizes[0] as f64, points().map(|point| point.0).fold(2.0, f64::max));
+        let mut sizes: Vec<f64> = points().map(|point| point.0).collect();
+        sizes.sort_by(f64::total_cmp);
+        sizes.dedup();
+        let (left, right) = (sizes[0], sizes[sizes.len() - 1].max(2.0));
         let low = points().map(|point| point.1).fold(f64::MAX, f64::min);
         let high = points().map(|point| point.1).fold(0.0, f64::max);
 
-        let whole = SVGBackend::new(path, (800, 500)).into_drawing_area();
+        let whole = SVGBackend::new(path, (1000, 520)).into_drawing_area();
         whole.fill(&WHITE)?;
-        let (area, legend) = whole.split_horizontally(670);
+        let (area, legend) = whole.split_horizontally(690);
         let (low, high) = (low / 1.2, high * 1.2);
         let mut chart = ChartBuilder::on(&area)
             .caption(self.title, ("sans-serif", 20))
             .margin(16)
             .margin_right(24)
+            .margin_bottom(34)
             .x_label_area_size(46)
             .y_label_area_size(76)
             .build_cartesian_2d(
-                (left..right).log_scale().with_key_points(self.sizes.iter().map(|size| *size as f64).collect()),
+                (left..right).log_scale().with_key_points(sizes.clone()),
                 (low..high).log_scale().with_key_points(ticks(low, high)),
             )?;
         chart
             .configure_mesh()
-            .x_desc(self.x)
-            .y_desc(format!("{} for each", unit.name()))
-            .x_labels(self.sizes.len())
+            .x_desc(format!("{} (log scale)", self.x))
+            .y_desc(format!("{} for each: lower is better (log scale)", unit.name()))
+            .x_labels(sizes.len())
             .y_labels(20)
             .max_light_lines(0)
             .x_label_formatter(&|x| grouped(x.round() as usize))
@@ -114,10 +109,12 @@ impl Chart {
             chart.draw_series(LineSeries::new(points.iter().copied(), style))?;
             chart.draw_series(points.iter().map(|point| Circle::new(*point, 3, color.filled())))?;
 
-            let y = 70 + 26 * index as i32;
+            let y = 70 + 46 * index as i32;
             legend.draw(&PathElement::new([(0, y), (26, y)], style))?;
-            legend.draw(&Text::new(name.as_str(), (34, y - 7), ("sans-serif", 14)))?;
+            legend.draw(&Text::new(name.as_str(), (34, y - 7), ("sans-serif", 15)))?;
+            legend.draw(&Text::new(contenders::explanation(name), (34, y + 11), ("sans-serif", 13)))?;
         }
+        whole.draw(&Text::new(about, (16, 500), ("sans-serif", 11)))?;
         whole.present()?;
         Ok(())
     }

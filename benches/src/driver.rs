@@ -11,8 +11,12 @@ use crate::{
     contenders,
     meter::Pace,
     options::Measure,
-    workload::{Workload, grouped},
+    workload::{Target, Workload, grouped},
 };
+
+/// A row that has taken longer than this ends with the round, after three at least.
+const LONG: Duration = Duration::from_secs(9);
+const LEAST: usize = 3;
 
 /// A peer whose child takes longer than this takes two turns only.
 const SLOW: Duration = Duration::from_secs(2);
@@ -36,6 +40,20 @@ pub struct Series {
     pub is_own: bool,
 }
 
+/// The contender that a bar is of, among those that were measured: each with its value.
+pub fn rival<'a>(target: Target, all: impl Iterator<Item = (&'a str, f64)>) -> Option<(&'a str, f64)> {
+    match target {
+        // Of the floors, the better one.
+        Target::Of("floor", _) => least(all.filter(|(name, _)| name.starts_with("floor"))),
+        Target::Of(wanted, _) => least(all.filter(|(name, _)| *name == wanted)),
+        _ => least(all.filter(|(name, _)| contenders::is_peer(name))),
+    }
+}
+
+fn least<'a>(all: impl Iterator<Item = (&'a str, f64)>) -> Option<(&'a str, f64)> {
+    all.min_by(|a, b| a.1.total_cmp(&b.1))
+}
+
 impl Driver {
     /// With the contenders of this binary and of other ones.
     pub fn new(measure: &Measure) -> io::Result<Driver> {
@@ -54,18 +72,19 @@ impl Driver {
         let default = match pace {
             Pace::Quick => 3,
             Pace::Cold => 15,
-            _ => 5,
+            _ => 7,
         };
         Ok(Driver { programs, rounds: measure.rounds.unwrap_or(default), pace })
     }
 
     /// Measures one workload and size in all rounds.
     pub fn measure(&self, workload: &Workload, size: usize) -> Vec<Series> {
-        if !io::stderr().is_terminal() {
-            eprintln!("{} {}", workload.id, grouped(size));
-        }
+        let start = Instant::now();
         let mut entrants: Vec<Entrant<'_>> = self.programs.iter().map(Entrant::new).collect();
         for round in 0..self.rounds {
+            if round >= LEAST && start.elapsed() > LONG {
+                break;
+            }
             for entrant in &mut entrants {
                 let name = &entrant.program.name;
                 progress(&format!("{} {} round {}/{}: {name}", workload.id, grouped(size), round + 1, self.rounds));
@@ -141,12 +160,14 @@ impl Entrant<'_> {
     }
 }
 
-/// Shows one line that is written over, to somebody who watches.
+/// Shows one line that is written over, to somebody who watches. One that ends is for a log as well.
 pub fn progress(text: &str) {
     let mut stderr = io::stderr();
     if stderr.is_terminal() {
         let _ = write!(stderr, "\r\x1b[K{text}");
         let _ = stderr.flush();
+    } else if text.ends_with('\n') {
+        let _ = write!(stderr, "{text}");
     }
 }
 
@@ -164,6 +185,10 @@ impl Series {
 
     pub fn minimum(&self) -> Option<f64> {
         self.values.iter().flatten().copied().min_by(f64::total_cmp)
+    }
+
+    pub fn maximum(&self) -> Option<f64> {
+        self.values.iter().flatten().copied().max_by(f64::total_cmp)
     }
 
     /// The median over the rounds of the ratio to `floor` in the same round.

@@ -21,7 +21,7 @@ mod tally;
 mod watched;
 mod workload;
 
-use std::{fs, process::ExitCode};
+use std::{fs, process::ExitCode, time::Instant};
 
 use self::{
     driver::Driver,
@@ -29,6 +29,7 @@ use self::{
     options::{Measure, Options},
     results::Results,
     table::Table,
+    workload::Workload,
 };
 
 type Failure = Box<dyn std::error::Error>;
@@ -48,7 +49,7 @@ fn run(options: Options) -> Result<ExitCode, Failure> {
         Options::Help => print!("{}", options::HELP),
         Options::Child { contender, workload, size, pace } => child::measure(&contender, &workload, size, pace)?,
         Options::Measure(measure) => return compare(&measure),
-        Options::Charts { directory, measure } => charts::draw(&directory, &measure)?,
+        Options::Charts { directory, results } => charts::draw(&directory, &results)?,
         Options::Summary { results } => results::summarize(&results)?,
         Options::Syscalls(measure) => println!("{}", syscalls::measure(&measure.contenders)?.0),
         Options::Instructions { update } if instructions::check(update)? => {}
@@ -68,10 +69,19 @@ fn compare(measure: &Measure) -> Result<ExitCode, Failure> {
         text += table;
         text.push('\n');
     };
-    for workload in workload::ALL.iter().filter(|workload| measure.wants(workload.id)) {
+    let sizes = |workload: &Workload| if measure.pace == Pace::Quick { workload.quick } else { workload.sizes };
+    let wanted: Vec<_> = workload::ALL.iter().filter(|workload| measure.wants(workload.id)).collect();
+    let count: usize = wanted.iter().map(|workload| sizes(workload).len()).sum();
+    let (mut row, start) = (0, Instant::now());
+    for workload in wanted {
         let mut table = Table::new(workload);
-        let sizes = if measure.pace == Pace::Quick { workload.quick } else { workload.sizes };
-        for size in sizes {
+        for size in sizes(workload) {
+            row += 1;
+            let (id, size_text) = (workload.id, workload::grouped(*size));
+            driver::progress(&format!(
+                "row {row} of {count}, after {} s: {id} {size_text}\n",
+                start.elapsed().as_secs()
+            ));
             let all = driver.measure(workload, *size);
             if let Some(results) = &mut results {
                 results.add(workload, *size, &all)?;
@@ -94,7 +104,7 @@ fn compare(measure: &Measure) -> Result<ExitCode, Failure> {
             Err(error) => show(&format!("{}: not measured: {error}\n", workload::W11)),
         }
     }
-    println!("{missed} targets missed, {failed} failures of alooper, {skipped} of others skipped");
+    println!("{missed} bars not reached, {failed} failures of alooper, {skipped} of others skipped");
     if let Some(path) = &measure.markdown {
         fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))?;
     }

@@ -65,6 +65,16 @@ impl Meter {
         course.sample(ops)
     }
 
+    /// As with [`Pace::Cold`].
+    pub fn cold(&self) -> Meter {
+        Meter { pace: Pace::Cold, ..*self }
+    }
+
+    /// How long a loop is flooded.
+    pub fn flood(&self) -> Duration {
+        Duration::from_millis(if self.pace == Pace::Full { 400 } else { 100 })
+    }
+
     /// When timers are to come due that are fired later, counted from the beginning of their insertions.
     ///
     /// None does before the slowest contender has inserted all, lest it fire some before the time is taken.

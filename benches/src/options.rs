@@ -10,7 +10,7 @@ pub const HELP: &str = "\
 Measures alooper against a raw floor and its peers.
 
 Usage: alooper-bench [OPTIONS]                 all workloads, as tables
-       alooper-bench charts DIR [OPTIONS]      cost against size, as SVG charts
+       alooper-bench charts DIR FILE           cost against size, as SVG charts, of results that were written
        alooper-bench summary FILE              the table of docs/performance.md, of results that were written
        alooper-bench syscalls                  system calls of a busy looper (needs strace)
        alooper-bench instructions [--update]   instructions against the table (needs valgrind)
@@ -31,7 +31,7 @@ pub enum Options {
     Help,
     Child { contender: String, workload: String, size: usize, pace: Pace },
     Measure(Measure),
-    Charts { directory: PathBuf, measure: Measure },
+    Charts { directory: PathBuf, results: PathBuf },
     Summary { results: PathBuf },
     Syscalls(Measure),
     Instructions { update: bool },
@@ -89,7 +89,7 @@ pub fn parse() -> Result<Options, Failure> {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     Ok(match words[..] {
         [] => Options::Measure(measure),
-        ["charts", directory] => Options::Charts { directory: directory.into(), measure },
+        ["charts", directory, results] => Options::Charts { directory: directory.into(), results: results.into() },
         ["summary", results] => Options::Summary { results: results.into() },
         ["syscalls"] => Options::Syscalls(measure),
         ["instructions"] => Options::Instructions { update },

@@ -10,7 +10,12 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Failure, driver::Series, table, workload::Workload};
+use crate::{
+    Failure,
+    driver::{self, Series},
+    table,
+    workload::{self, Target, Workload},
+};
 
 /// What one contender has reached for one workload and size.
 #[derive(Debug, Serialize, Deserialize)]
@@ -21,6 +26,7 @@ struct Record {
     unit: String,
     median: f64,
     min: f64,
+    max: f64,
     rounds: usize,
 }
 
@@ -43,7 +49,9 @@ impl Results {
 
     pub fn add(&mut self, workload: &Workload, size: usize, all: &[Series]) -> Result<(), Failure> {
         for series in all {
-            let (Some(median), Some(min)) = (series.median(), series.minimum()) else { continue };
+            let (Some(median), Some(min), Some(max)) = (series.median(), series.minimum(), series.maximum()) else {
+                continue;
+            };
             let round = |value: f64| (value * 100.0).round() / 100.0;
             self.rows.serialize(Record {
                 workload: workload.id.to_owned(),
@@ -52,6 +60,7 @@ impl Results {
                 unit: workload.unit.name().to_owned(),
                 median: round(median),
                 min: round(min),
+                max: round(max),
                 rounds: series.values.iter().flatten().count(),
             })?;
         }
@@ -70,10 +79,13 @@ fn about() -> Vec<String> {
     let model = models.first().map_or("unknown processor", |(_, model)| model);
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let lock = include_str!("../../Cargo.lock");
-    let versions = ["calloop", "tokio"].map(|name| {
-        let version = lock.split(&format!("name = \"{name}\"\nversion = \"")).nth(1);
-        format!("{name} {}", version.and_then(|rest| rest.split('"').next()).unwrap_or("?"))
-    });
+    let mut versions = ["alooper", "calloop", "tokio"]
+        .map(|name| {
+            let version = lock.split(&format!("name = \"{name}\"\nversion = \"")).nth(1);
+            format!("{name} {}", version.and_then(|rest| rest.split('"').next()).unwrap_or("?"))
+        })
+        .to_vec();
+    versions.push(option_env!("LIBUV_VERSION").map_or("no libuv".into(), |version| format!("libuv {version}")));
     vec![
         format!("{} of {model}, Linux {}", models.len(), kernel.trim()),
         format!("{}, {}", say("date", "+%F"), say("rustc", "--version")),
@@ -81,39 +93,77 @@ fn about() -> Vec<String> {
     ]
 }
 
-/// Prints the table of a file of results: alooper beside the best peer and the floor.
-pub fn summarize(path: &Path) -> Result<(), Failure> {
-    let mut reader = csv::ReaderBuilder::new().comment(Some(b'#')).from_path(path)?;
+/// The records of a file, by the place of their workload and by size; and what it says of itself.
+type Read = (BTreeMap<(usize, usize), Vec<Record>>, String);
+
+fn read(path: &Path) -> Result<Read, Failure> {
+    let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let about: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# ")).collect();
     let mut results: BTreeMap<(usize, usize), Vec<Record>> = BTreeMap::new();
-    for record in reader.deserialize() {
+    for record in csv::ReaderBuilder::new().comment(Some(b'#')).from_reader(text.as_bytes()).deserialize() {
         let record: Record = record?;
-        let place = crate::workload::ALL.iter().position(|workload| workload.id == record.workload);
+        let place = workload::ALL.iter().position(|workload| workload.id == record.workload);
         let place = place.ok_or_else(|| format!("there is no workload {}", record.workload))?;
         results.entry((place, record.size)).or_default().push(record);
     }
-    let mut rows =
-        vec![["workload", "size", "unit", "floor", "best peer", "", "alooper", "of best"].map(str::to_owned).to_vec()];
-    for records in results.values() {
+    Ok((results, about.join("; ")))
+}
+
+/// A contender with its points: size and median.
+pub type Line = (String, Vec<(f64, f64)>);
+
+/// What a chart shows of a workload, and where it was measured.
+pub fn lines(path: &Path, id: &str) -> Result<(Vec<Line>, String), Failure> {
+    let (results, about) = read(path)?;
+    let mut lines: Vec<Line> = Vec::new();
+    for ((place, size), records) in results {
+        for record in records.into_iter().filter(|_| workload::ALL[place].id == id) {
+            let point = (size as f64, record.median);
+            match lines.iter_mut().find(|(name, _)| *name == record.contender) {
+                Some((_, points)) => points.push(point),
+                None => lines.push((record.contender, vec![point])),
+            }
+        }
+    }
+    Ok((lines, about))
+}
+
+/// Prints the table of a file of results: alooper beside the floor, the best peer and its bar.
+pub fn summarize(path: &Path) -> Result<(), Failure> {
+    let (results, about) = read(path)?;
+    let head = ["workload", "size", "unit", "floor", "best peer", "", "alooper", "spread", "bar", "ratio", "reached"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    for ((place, size), records) in results {
         let find = |name: &str| records.iter().find(|record| record.contender == name);
         let Some(own) = find("alooper") else { continue };
-        let peers =
-            records.iter().filter(|record| record.contender != "alooper" && !record.contender.starts_with("floor"));
-        let best = peers.min_by(|a, b| a.median.total_cmp(&b.median));
+        let (workload, target) = (&workload::ALL[place], (workload::ALL[place].target)(size));
+        let medians = || records.iter().map(|record| (record.contender.as_str(), record.median));
+        let best = driver::rival(Target::None, medians());
+        let ratio = match target {
+            Target::Value(most) => Some(own.median / most),
+            _ => driver::rival(target, medians()).map(|(_, value)| own.median / value),
+        };
+        let (bar, ratio, reached) = table::verdict(target, workload.unit, ratio);
         rows.push(vec![
             own.workload.clone(),
-            crate::workload::grouped(own.size),
+            workload::grouped(size),
             own.unit.clone(),
             find("floor").map_or("-".to_owned(), |floor| figure(floor.median)),
-            best.map_or("-".to_owned(), |best| best.contender.clone()),
-            best.map_or(String::new(), |best| figure(best.median)),
+            best.map_or("-", |(name, _)| name).to_owned(),
+            best.map_or(String::new(), |(_, value)| figure(value)),
             figure(own.median),
-            best.map_or("-".to_owned(), |best| format!("{:.2}", own.median / best.median)),
+            format!("{}..{}", figure(own.min), figure(own.max)),
+            bar,
+            ratio,
+            reached,
         ]);
     }
-    print!("{}", table::rows(&rows, &[0, 2, 4]));
+    let count = |word: &str| rows.iter().filter(|row| row[10] == word).count();
+    println!("{about}: {} bars reached, {} not\n", count("yes"), count(table::NOT_REACHED));
+    print!("{}", table::rows(&rows, &[0, 2, 4, 8, 10]));
     Ok(())
 }
 
 fn figure(value: f64) -> String {
-    if value < 100.0 { format!("{value:.1}") } else { crate::workload::grouped(value.round() as usize) }
+    if value < 100.0 { format!("{value:.1}") } else { workload::grouped(value.round() as usize) }
 }

@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use crate::{
-    driver::Series,
-    workload::{Kind, Target, Unit, Workload, grouped},
+    driver::{self, Series},
+    workload::{Target, Unit, Workload, grouped},
 };
 
 /// The rows of one workload.
@@ -24,65 +24,48 @@ impl Table<'_> {
     pub fn new(workload: &Workload) -> Table<'_> {
         let size = if workload.size.is_empty() { "-" } else { workload.size };
         let unit = workload.unit.name();
-        let head = [size, "contender", &format!("median {unit}"), &format!("min {unit}"), "ratio", "target", ""];
+        let head = [size, "contender", &format!("median {unit}"), "min", "max", "of floor", "bar", "ratio", "reached"];
         Table { workload, rows: vec![head.map(str::to_owned).to_vec()], missed: 0, failed: 0, skipped: 0 }
     }
 
     pub fn add(&mut self, size: usize, all: &[Series]) {
-        let Some(floor) = self.floor(all) else { return };
+        let floor = all.iter().find(|series| series.contender == "floor");
+        let show = |value: Option<f64>| value.map_or("-".into(), |value| number(value, self.workload.unit));
         for series in all {
-            let ratio = series.ratio(floor);
-            let (target, verdict) =
-                if series.contender == "alooper" { self.judge(size, series, ratio) } else { Default::default() };
-            let verdict = match &series.trouble {
-                Some(trouble) if series.is_own => {
-                    self.failed += 1;
-                    format!("FAILED: {trouble}")
-                }
-                Some(trouble) => {
-                    self.skipped += 1;
-                    format!("skipped: {trouble}")
-                }
-                None => verdict,
-            };
+            let (bar, ratio, mut verdict) =
+                if series.contender == "alooper" { self.judge(size, series, all) } else { Default::default() };
+            if let Some(trouble) = &series.trouble {
+                let count = if series.is_own { &mut self.failed } else { &mut self.skipped };
+                *count += 1;
+                verdict = format!("{}: {trouble}", if series.is_own { "FAILED" } else { "skipped" });
+            }
+            self.missed += usize::from(verdict == NOT_REACHED);
+            let of_floor = floor.and_then(|floor| series.ratio(floor));
             self.rows.push(vec![
                 grouped(size),
                 series.contender.clone(),
-                series.median().map_or("-".into(), |value| number(value, self.workload.unit)),
-                series.minimum().map_or("-".into(), |value| number(value, self.workload.unit)),
-                ratio.map_or("-".into(), |ratio| format!("{ratio:.2}")),
-                target,
+                show(series.median()),
+                show(series.minimum()),
+                show(series.maximum()),
+                of_floor.map_or("-".into(), |ratio| format!("{ratio:.2}")),
+                bar,
+                ratio,
                 verdict,
             ]);
         }
     }
 
-    /// What is compared to: for firing, the better of the two; for tasks, a peer.
-    fn floor<'s>(&self, all: &'s [Series]) -> Option<&'s Series> {
-        let floors = all.iter().filter(|series| match self.workload.kind {
-            Kind::TimersFire => series.contender.starts_with("floor"),
-            // There is no floor for tasks.
-            Kind::TaskWakes => series.contender == "tokio",
-            Kind::TaskSpawns => series.contender == "calloop",
-            Kind::TaskPair => series.contender != "alooper",
-            _ => series.contender == "floor",
-        });
-        floors.min_by(|a, b| a.median().unwrap_or(f64::MAX).total_cmp(&b.median().unwrap_or(f64::MAX)))
-    }
-
-    fn judge(&mut self, size: usize, series: &Series, ratio: Option<f64>) -> (String, String) {
-        let (text, reached) = match (self.workload.target)(size) {
-            Target::None => return Default::default(),
-            // The floor was skipped.
-            Target::Ratio(_) if ratio.is_none() => return Default::default(),
-            Target::Ratio(most) => (format!("<= {most:.2}x"), ratio.is_some_and(|ratio| ratio <= most)),
-            Target::Value(most) => (
-                format!("<= {most:.0} {}", self.workload.unit.name()),
-                series.median().is_some_and(|value| value <= most),
-            ),
+    /// The bar, the median of the ratios of each round to it, and whether that is reached.
+    fn judge(&self, size: usize, series: &Series, all: &[Series]) -> (String, String, String) {
+        let target = (self.workload.target)(size);
+        let medians = all.iter().filter_map(|series| Some((series.contender.as_str(), series.median()?)));
+        let rival = driver::rival(target, medians).map(|(name, _)| name);
+        let rival = rival.and_then(|name| all.iter().find(|series| series.contender == name));
+        let ratio = match target {
+            Target::Value(most) => series.median().map(|value| value / most),
+            _ => rival.and_then(|rival| series.ratio(rival)),
         };
-        self.missed += usize::from(!reached);
-        (text, if reached { "ok" } else { "MISSED" }.into())
+        verdict(target, self.workload.unit, ratio)
     }
 
     pub fn is_empty(&self) -> bool {
@@ -91,8 +74,29 @@ impl Table<'_> {
 
     pub fn render(&self) -> String {
         let mut text = format!("### {}: {}\n\n", self.workload.id, self.workload.title);
-        text += &rows(&self.rows, &[1, 6]);
+        text += &rows(&self.rows, &[1, 6, 8]);
         text
+    }
+}
+
+/// What a table says of a bar that is not reached.
+pub const NOT_REACHED: &str = "no";
+
+/// The bar, the ratio to what it is of (to the bar itself where that is a value), and whether it is reached.
+pub fn verdict(target: Target, unit: Unit, ratio: Option<f64>) -> (String, String, String) {
+    let (bar, most) = match target {
+        Target::None => return ("-".into(), "-".into(), "-".into()),
+        Target::Of(name, most) => (format!("{most:.2} of {name}"), most),
+        Target::OfBest(most) => (format!("{most:.2} of best"), most),
+        Target::Value(most) => (format!("{most:.0} {}", unit.name()), 1.0),
+    };
+    match ratio {
+        Some(ratio) => {
+            // As it is shown.
+            let is_reached = (ratio * 100.0).round() / 100.0 <= most;
+            (bar, format!("{ratio:.2}"), if is_reached { "yes" } else { NOT_REACHED }.into())
+        }
+        None => (bar, "-".into(), "-".into()),
     }
 }
 

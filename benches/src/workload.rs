@@ -27,9 +27,21 @@ pub enum Kind {
     /// What is kept after a burst: of the heap, and of the process.
     BurstHeap,
     BurstResident,
-    /// An fd's wait while others flood the loop, and a chain while another thread asks.
-    FloodedFd,
+    /// A loop that others flood, by what is measured of it; and a chain while another thread asks.
+    Flooded {
+        what: Flood,
+        bounded: bool,
+    },
     QuestionedChain,
+    /// Of a loop that sleeps, by another thread.
+    RemoteQuestion,
+    RemoteCancel,
+    /// To make a loop, and what one has that rests.
+    Made,
+    IdleFds,
+    IdleBytes,
+    /// A burst in a fresh process.
+    ColdCallbacks,
     /// Tasks: one that wakes itself, many that end at once, and two with a pair of sockets.
     TaskWakes,
     TaskSpawns,
@@ -41,6 +53,18 @@ pub enum Kind {
     BusyRemote,
 }
 
+/// What is measured of a loop that is flooded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flood {
+    /// How long a ready fd and a timer that is due wait.
+    Fd,
+    Timer,
+    /// The time for each closure that runs.
+    Ran,
+    /// By how much the process grows.
+    Memory,
+}
+
 /// In what the value of a sample is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
@@ -48,13 +72,16 @@ pub enum Unit {
     Microseconds,
     Bytes,
     Kibibytes,
+    Descriptors,
 }
 
 /// What alooper has to reach.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Target {
-    /// At most so many times the floor.
-    Ratio(f64),
+    /// At most so many times what this contender takes, the floor or a peer.
+    Of(&'static str, f64),
+    /// At most so many times what the best peer takes.
+    OfBest(f64),
     /// At most this value, whatever the floor's is.
     Value(f64),
     /// It is measured only.
@@ -75,8 +102,9 @@ pub struct Workload {
     pub target: fn(usize) -> Target,
 }
 
+use Flood::*;
 use Kind::*;
-use Target::{Ratio, Value};
+use Target::{Of, OfBest, Value};
 use Unit::*;
 
 const BURST: &[usize] = &[1_000, 10_000, 50_000, 1_000_000];
@@ -86,59 +114,81 @@ const TIMERS: &[usize] = &[1_000, 100_000, 1_000_000];
 pub const ALL: &[Workload] = &[
     Workload { id: "W1a-cb", kind: BurstCallbacks, title: "the loop's thread posts N closures, then runs them; per closure",
         size: "N", sizes: BURST, quick: &[1_000, 50_000], unit: Nanoseconds,
-        target: |size| Ratio(if size < 1_000_000 { 0.4 } else { 0.8 }) },
+        target: |_| Of("libuv", 0.8) },
     Workload { id: "W1a-msg", kind: BurstMessages, title: "the loop's thread sends N messages, then handles them; per message",
-        size: "N", sizes: BURST, quick: &[1_000, 50_000], unit: Nanoseconds, target: |_| Ratio(6.0) },
+        size: "N", sizes: BURST, quick: &[1_000, 50_000], unit: Nanoseconds, target: |_| Of("libuv", 1.0) },
     Workload { id: "W1b-cb", kind: ChainCallbacks, title: "each closure posts the next one; per closure",
-        size: "hops", sizes: &[1_000_000], quick: &[50_000], unit: Nanoseconds, target: |_| Ratio(2.0) },
+        size: "hops", sizes: &[1_000_000], quick: &[50_000], unit: Nanoseconds, target: |_| Of("tokio", 0.35) },
     Workload { id: "W1b-msg", kind: ChainMessages, title: "handling a message sends the next one; per message",
-        size: "hops", sizes: &[1_000_000], quick: &[50_000], unit: Nanoseconds, target: |_| Ratio(6.0) },
+        size: "hops", sizes: &[1_000_000], quick: &[50_000], unit: Nanoseconds, target: |_| Of("tokio", 0.45) },
     Workload { id: "W2-cb", kind: FloodCallbacks, title: "threads post 250,000 closures each into a running loop; per closure",
-        size: "threads", sizes: &[1, 2, 4], quick: &[1, 2], unit: Nanoseconds, target: |_| Ratio(0.4) },
+        size: "threads", sizes: &[1, 2, 4, 8], quick: &[1, 2], unit: Nanoseconds, target: |_| Of("libuv", 1.0) },
     Workload { id: "W2-msg", kind: FloodMessages, title: "threads send 250,000 messages each into a running loop; per message",
-        size: "threads", sizes: &[1, 2, 4], quick: &[1, 2], unit: Nanoseconds, target: |_| Ratio(1.1) },
+        size: "threads", sizes: &[1, 2, 4, 8], quick: &[1, 2], unit: Nanoseconds, target: |_| Of("libuv", 1.0) },
     Workload { id: "W3", kind: PingPong, title: "a message bounces between two loops on two threads; per round trip",
-        size: "trips", sizes: &[2_000], quick: &[500], unit: Nanoseconds, target: |_| Ratio(1.08) },
+        size: "trips", sizes: &[2_000], quick: &[500], unit: Nanoseconds, target: |_| OfBest(1.0) },
     Workload { id: "W3-one-core", kind: PingPongOneCore, title: "the same with both threads on one core; per round trip",
-        size: "trips", sizes: &[5_000], quick: &[1_000], unit: Nanoseconds, target: |_| Ratio(1.08) },
+        size: "trips", sizes: &[5_000], quick: &[1_000], unit: Nanoseconds, target: |_| OfBest(1.0) },
     Workload { id: "W4a", kind: TimersInsert, title: "insert N timers with random deadlines, far in the future; per timer",
-        size: "N", sizes: TIMERS, quick: &[1_000, 100_000], unit: Nanoseconds, target: |_| Ratio(1.3) },
+        size: "N", sizes: TIMERS, quick: &[1_000, 100_000], unit: Nanoseconds, target: |_| Of("libuv", 0.8) },
     Workload { id: "W4b", kind: TimersCancel, title: "cancel N timers in random order; per timer",
-        size: "N", sizes: TIMERS, quick: &[1_000, 100_000], unit: Nanoseconds, target: |_| Ratio(1.2) },
+        size: "N", sizes: TIMERS, quick: &[1_000, 100_000], unit: Nanoseconds, target: |_| OfBest(0.8) },
     Workload { id: "W4c", kind: TimersFire, title: "fire N timers that are due, inserted with random deadlines; per timer",
-        size: "N", sizes: TIMERS, quick: &[1_000, 100_000], unit: Nanoseconds, target: |_| Ratio(1.3) },
+        size: "N", sizes: TIMERS, quick: &[1_000, 100_000], unit: Nanoseconds, target: |_| OfBest(1.0) },
     Workload { id: "W5", kind: Fds, title: "M eventfds are watched, 100 at most are ready in a turn and are read; per event",
-        size: "M", sizes: &[1, 100, 1_000, 10_000], quick: &[1, 100, 1_000], unit: Nanoseconds, target: |_| Ratio(1.1) },
+        size: "M", sizes: &[1, 100, 1_000, 10_000], quick: &[1, 100, 1_000], unit: Nanoseconds, target: |_| Of("libuv", 1.0) },
     Workload { id: "W6", kind: FdChurn, title: "add and remove one fd beside others; per pair",
-        size: "others", sizes: &[1_000], quick: &[1_000], unit: Nanoseconds, target: |_| Ratio(1.15) },
+        size: "others", sizes: &[1_000], quick: &[1_000], unit: Nanoseconds, target: |_| Of("floor", 1.15) },
     Workload { id: "W7", kind: Lateness, title: "lateness of a one-shot timer, median",
-        size: "delay, us", sizes: &[250, 1_300, 5_000], quick: &[250, 5_000], unit: Microseconds, target: |_| Ratio(1.2) },
+        size: "delay, us", sizes: &[250, 1_300, 5_000], quick: &[250, 5_000], unit: Microseconds, target: |_| Of("floor", 1.1) },
     Workload { id: "W9-timer", kind: TimerBytes, title: "bytes of the heap for a pending delayed closure that captures 16 bytes",
-        size: "N", sizes: &[100_000], quick: &[100_000], unit: Bytes, target: |_| Value(110.0) },
+        size: "N", sizes: &[100_000], quick: &[100_000], unit: Bytes, target: |_| Value(96.0) },
     Workload { id: "W9-fd", kind: FdBytes, title: "bytes of the heap for a watched fd whose closure captures 16 bytes",
-        size: "M", sizes: &[1_000], quick: &[1_000], unit: Bytes, target: |_| Value(130.0) },
-    Workload { id: "W12", kind: TaskWakes, title: "a task wakes itself and is polled; per wake (the target is tokio's LocalSet)",
-        size: "wakes", sizes: &[100_000], quick: &[50_000], unit: Nanoseconds, target: |_| Ratio(1.1) },
-    Workload { id: "W13", kind: TaskSpawns, title: "N tasks are spawned and end when first polled; per task (the target is calloop's executor)",
-        size: "N", sizes: &[1_000, 10_000], quick: &[10_000], unit: Nanoseconds, target: |_| Ratio(1.0) },
-    Workload { id: "W14", kind: TaskPair, title: "a byte there and back between two tasks over a pair of sockets; per round trip (the target is the best peer)",
-        size: "trips", sizes: &[10_000], quick: &[2_000], unit: Nanoseconds, target: |_| Ratio(1.0) },
+        size: "M", sizes: &[1_000], quick: &[1_000], unit: Bytes, target: |_| Value(120.0) },
+    Workload { id: "W12", kind: TaskWakes, title: "a task wakes itself and is polled; per wake",
+        size: "wakes", sizes: &[100_000], quick: &[50_000], unit: Nanoseconds, target: |_| Of("tokio", 1.0) },
+    Workload { id: "W13", kind: TaskSpawns, title: "N tasks are spawned and end when first polled; per task",
+        size: "N", sizes: &[1_000, 10_000], quick: &[10_000], unit: Nanoseconds, target: |_| Of("calloop", 1.0) },
+    Workload { id: "W14", kind: TaskPair, title: "a byte there and back between two tasks over a pair of sockets; per round trip",
+        size: "trips", sizes: &[10_000], quick: &[2_000], unit: Nanoseconds, target: |_| OfBest(1.0) },
+    Workload { id: "W15", kind: RemoteQuestion, title: "another thread asks a loop that sleeps how many are pending (1), whether a certain one is (2); per question",
+        size: "kind", sizes: &[1, 2], quick: &[1, 2], unit: Nanoseconds, target: |_| Value(130.0) },
+    Workload { id: "W16", kind: RemoteCancel, title: "another thread cancels N timers of a loop that sleeps; per timer",
+        size: "N", sizes: &[1_000], quick: &[1_000], unit: Nanoseconds, target: |_| Value(400.0) },
+    Workload { id: "W17", kind: Made, title: "a loop is made and looks once whether there is anything to do; per loop",
+        size: "-", sizes: &[1], quick: &[1], unit: Nanoseconds, target: |_| OfBest(1.0) },
+    Workload { id: "W17-fds", kind: IdleFds, title: "fds of a loop that rests",
+        size: "-", sizes: &[1], quick: &[1], unit: Descriptors, target: |_| OfBest(1.0) },
+    Workload { id: "W17-bytes", kind: IdleBytes, title: "bytes of the heap for a loop that rests",
+        size: "-", sizes: &[1], quick: &[1], unit: Bytes, target: |_| OfBest(1.0) },
+    Workload { id: "W18", kind: ColdCallbacks, title: "as W1a-cb, the first time in a fresh process; per closure",
+        size: "N", sizes: &[1_000], quick: &[1_000], unit: Nanoseconds, target: |_| Of("tokio", 1.0) },
     Workload { id: "X1", kind: LargeCallbacks, title: "as W1a-cb, with closures that capture 104 bytes; per closure",
-        size: "N", sizes: BURST, quick: &[50_000], unit: Nanoseconds, target: |_| Target::None },
+        size: "N", sizes: &[50_000], quick: &[50_000], unit: Nanoseconds, target: |_| Target::None },
     Workload { id: "X2", kind: ManyHandlers, title: "messages to 10,000 handlers in turn; per message",
         size: "messages", sizes: &[100_000], quick: &[100_000], unit: Nanoseconds, target: |_| Target::None },
-    Workload { id: "X3-cb", kind: FloodCallbacks, title: "as W2-cb, with 8 threads; per closure",
-        size: "threads", sizes: &[8], quick: &[], unit: Nanoseconds, target: |_| Target::None },
-    Workload { id: "X3-msg", kind: FloodMessages, title: "as W2-msg, with 8 threads; per message",
-        size: "threads", sizes: &[8], quick: &[], unit: Nanoseconds, target: |_| Target::None },
     Workload { id: "X4", kind: Mix, title: "1000 timers that repeat every 1 to 10 ms, 1000 fds and a posting thread at once; \
          per closure and fd event", size: "closures", sizes: &[200_000], quick: &[100_000], unit: Nanoseconds, target: |_| Target::None },
     Workload { id: "X5-heap", kind: BurstHeap, title: "what the heap keeps after a burst of closures has run",
         size: "N", sizes: &[1_000_000], quick: &[], unit: Kibibytes, target: |_| Target::None },
     Workload { id: "X5-rss", kind: BurstResident, title: "by how much the resident memory has grown after a burst of closures has run",
         size: "N", sizes: &[1_000_000], quick: &[], unit: Kibibytes, target: |_| Target::None },
-    Workload { id: "X6", kind: FloodedFd, title: "how long a ready fd waits while 4 threads post 250,000 closures each as fast as they can",
-        size: "percentile", sizes: &[50, 99], quick: &[99], unit: Microseconds, target: |_| Target::None },
+    Workload { id: "X6-fd", kind: Flooded { what: Fd, bounded: false }, title: "how long a ready fd waits while 4 threads post as fast as they can",
+        size: "percentile", sizes: &[50, 99], quick: &[99], unit: Microseconds, target: |_| OfBest(1.0) },
+    Workload { id: "X6-timer", kind: Flooded { what: Timer, bounded: false }, title: "how late a timer of 1 ms is meanwhile",
+        size: "percentile", sizes: &[50, 99], quick: &[99], unit: Microseconds, target: |_| OfBest(1.0) },
+    Workload { id: "X6-ran", kind: Flooded { what: Ran, bounded: false }, title: "the time for each of those that run meanwhile",
+        size: "threads", sizes: &[4], quick: &[4], unit: Nanoseconds, target: |_| Of("calloop", 1.0) },
+    Workload { id: "X6-rss", kind: Flooded { what: Memory, bounded: false }, title: "by how much the process grows meanwhile",
+        size: "threads", sizes: &[4], quick: &[4], unit: Kibibytes, target: |_| Target::None },
+    Workload { id: "X6b-fd", kind: Flooded { what: Fd, bounded: true }, title: "how long a ready fd waits while 4 threads send as fast as a queue with room for 1024 lets them",
+        size: "percentile", sizes: &[50, 99], quick: &[99], unit: Microseconds, target: |_| OfBest(1.0) },
+    Workload { id: "X6b-timer", kind: Flooded { what: Timer, bounded: true }, title: "how late a timer of 1 ms is meanwhile",
+        size: "percentile", sizes: &[50, 99], quick: &[99], unit: Microseconds, target: |_| OfBest(1.0) },
+    Workload { id: "X6b-ran", kind: Flooded { what: Ran, bounded: true }, title: "the time for each of those that run meanwhile",
+        size: "threads", sizes: &[4], quick: &[4], unit: Nanoseconds, target: |_| Of("calloop", 1.0) },
+    Workload { id: "X6b-rss", kind: Flooded { what: Memory, bounded: true }, title: "by how much the process grows meanwhile",
+        size: "threads", sizes: &[4], quick: &[4], unit: Kibibytes, target: |_| Target::None },
     Workload { id: "X7", kind: QuestionedChain, title: "as W1b-cb, while another thread without end asks how many are pending (1), \
          or posts with a delay and cancels (2); per closure", size: "kind", sizes: &[1, 2], quick: &[1, 2], unit: Nanoseconds, target: |_| Target::None },
 ];
@@ -156,11 +206,11 @@ pub const W11: &str = "W11";
 #[rustfmt::skip]
 pub const SYSCALLS: &[Workload] = &[
     Workload { id: "W11-chain", kind: BusyChain, title: "each closure posts the next one",
-        size: "hops", sizes: &[], quick: &[], unit: Nanoseconds, target: |_| Value(8.0) },
+        size: "hops", sizes: &[], quick: &[], unit: Nanoseconds, target: |_| Value(6.0) },
     Workload { id: "W11-burst", kind: BusyBurst, title: "the loop's thread posts closures, then runs them",
-        size: "N", sizes: &[], quick: &[], unit: Nanoseconds, target: |_| Value(8.0) },
+        size: "N", sizes: &[], quick: &[], unit: Nanoseconds, target: |_| Value(6.0) },
     Workload { id: "W11-remote", kind: BusyRemote, title: "another thread posts closures while the loop's is in a callback",
-        size: "N", sizes: &[], quick: &[], unit: Nanoseconds, target: |_| Value(8.0) },
+        size: "N", sizes: &[], quick: &[], unit: Nanoseconds, target: |_| Value(6.0) },
 ];
 
 pub fn ids() -> impl Iterator<Item = &'static str> {
@@ -176,7 +226,7 @@ impl Unit {
     /// Of what a child prints.
     pub fn scale(self, value: f64) -> f64 {
         match self {
-            Nanoseconds | Bytes => value,
+            Nanoseconds | Bytes | Descriptors => value,
             Microseconds => value / 1e3,
             Kibibytes => value / 1024.0,
         }
@@ -188,6 +238,7 @@ impl Unit {
             Microseconds => "us",
             Bytes => "bytes",
             Kibibytes => "KiB",
+            Descriptors => "fds",
         }
     }
 }

@@ -5,7 +5,7 @@ use std::{
     cell::Cell,
     hint::black_box,
     ops::ControlFlow,
-    os::fd::{AsFd, BorrowedFd},
+    os::fd::BorrowedFd,
     rc::Rc,
     sync::mpsc,
     thread,
@@ -17,8 +17,8 @@ use nix::sys::eventfd::EventFd;
 
 use super::{
     common::{
-        CHURN, FLOOD, FLOODING, HANDLERS, HOPS, Pinged, ReadyFds, await_near_delays, eventfd, eventfds, far_delays,
-        flood, near_delays, one_core, questioned, read,
+        CHURN, FLOOD, HANDLERS, HOPS, ReadyFds, await_near_delays, eventfd, eventfds, far_delays, flood, near_delays,
+        one_core, questioned, read,
     },
     mixture::{FDS, Mixture, TIMERS, period},
 };
@@ -57,7 +57,10 @@ pub fn run(kind: Kind, meter: &Meter) -> Option<Sample> {
         Kind::Lateness => lateness(meter),
         Kind::ManyHandlers => many_handlers(meter),
         Kind::Mix => mix(meter),
-        Kind::FloodedFd => flooded_fd(meter),
+        Kind::Flooded { bounded, .. } => return super::flooded::alooper::run(kind, meter, bounded),
+        Kind::RemoteQuestion | Kind::RemoteCancel => return super::asked::alooper::run(kind, meter),
+        Kind::Made | Kind::IdleFds | Kind::IdleBytes => super::made::alooper(kind, meter),
+        Kind::ColdCallbacks => return run(Kind::BurstCallbacks, &meter.cold()),
         Kind::QuestionedChain => questioned_chain(meter),
         Kind::BurstHeap => burst_memory(meter, heap::growth),
         Kind::BurstResident => burst_memory(meter, heap::resident_growth),
@@ -228,27 +231,6 @@ fn flood_messages(meter: &Meter) -> Sample {
     meter.repeat(meter.size * FLOOD, || {
         let handlers = (0..meter.size).map(|_| handler.clone());
         let posts = handlers.map(|handler| move |value| drop(handler.send(value).expect("the looper runs")));
-        flood(posts.collect(), tally, |count| await_all(&looper, tally, count))
-    })
-}
-
-fn flooded_fd(meter: &Meter) -> Sample {
-    let tally = Tally::leak();
-    let looper = looper();
-    let pinged = Pinged::leak();
-    let serve = move |_: &Looper, _: &mut BorrowedFd<'static>, _| {
-        pinged.serve();
-        FdNext::Keep
-    };
-    looper.add_fd(pinged.fd.as_fd(), Interest::INPUT, serve).expect("the fd is added");
-    pinged.measure(meter, || {
-        let handles = (0..FLOODING).map(|_| looper.handle());
-        let posts = handles.map(|handle| {
-            move |value| {
-                let work = Work { tally, value };
-                handle.post(move |_| work.run()).expect("the looper runs");
-            }
-        });
         flood(posts.collect(), tally, |count| await_all(&looper, tally, count))
     })
 }

@@ -7,7 +7,6 @@
 use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
-    os::fd::{AsFd, BorrowedFd},
     rc::Rc,
     sync::mpsc,
     thread,
@@ -25,8 +24,7 @@ use nix::sys::eventfd::EventFd;
 
 use super::{
     common::{
-        CHURN, FLOOD, FLOODING, Pinged, ReadyFds, await_near_delays, eventfd, eventfds, far_delays, flood, near_delays,
-        one_core, read,
+        CHURN, FLOOD, ReadyFds, await_near_delays, eventfd, eventfds, far_delays, flood, near_delays, one_core, read,
     },
     mixture::{FDS, Mixture, TIMERS, period},
 };
@@ -71,7 +69,10 @@ pub fn run(kind: Kind, meter: &Meter) -> Option<Sample> {
         Kind::Lateness => lateness(meter),
         Kind::ManyHandlers => return None,
         Kind::Mix => mix(meter),
-        Kind::FloodedFd => flooded_fd(meter),
+        Kind::Flooded { bounded, .. } => return super::flooded::calloop::run(kind, meter, bounded),
+        Kind::RemoteQuestion | Kind::RemoteCancel => return None,
+        Kind::Made | Kind::IdleFds | Kind::IdleBytes => super::made::calloop(kind, meter),
+        Kind::ColdCallbacks => return run(Kind::BurstCallbacks, &meter.cold()),
         Kind::QuestionedChain => return None,
         Kind::BurstHeap => burst_memory(meter, heap::growth),
         Kind::BurstResident => burst_memory(meter, heap::resident_growth),
@@ -290,28 +291,6 @@ fn flood_callbacks(meter: &Meter) -> Sample {
     let (mut event_loop, mut own) = callbacks();
     meter.repeat(meter.size * FLOOD, || {
         let posts = (0..meter.size).map(|_| {
-            let sender = own.clone();
-            move |value| {
-                let work = Work { tally, value };
-                sender.send(Callback(Box::new(move |_| work.run()))).expect("the loop runs");
-            }
-        });
-        flood(posts.collect(), tally, |count| await_all(&mut event_loop, &mut own, tally, count))
-    })
-}
-
-fn flooded_fd(meter: &Meter) -> Sample {
-    let tally = Tally::leak();
-    let (mut event_loop, mut own) = callbacks();
-    let pinged = Pinged::leak();
-    let serve = move |_, _: &mut calloop::generic::NoIoDrop<BorrowedFd<'static>>, _: &mut _| {
-        pinged.serve();
-        Ok(PostAction::Continue)
-    };
-    let source = Generic::new(pinged.fd.as_fd(), Interest::READ, Mode::Level);
-    event_loop.handle().insert_source(source, serve).expect("the fd is added");
-    pinged.measure(meter, || {
-        let posts = (0..FLOODING).map(|_| {
             let sender = own.clone();
             move |value| {
                 let work = Work { tally, value };

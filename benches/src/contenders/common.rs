@@ -4,11 +4,8 @@ use std::{
     ops::Range,
     rc::Rc,
     sync::{
-        Barrier, Mutex, PoisonError,
-        atomic::{
-            AtomicBool, AtomicU64,
-            Ordering::{Acquire, Relaxed, Release},
-        },
+        Barrier,
+        atomic::{AtomicBool, Ordering::Relaxed},
     },
     thread,
     time::{Duration, Instant},
@@ -87,80 +84,8 @@ pub fn flood(posts: Vec<impl Fn(u64) + Send>, tally: &Tally, drain: impl FnOnce(
     tally.settle_below(took, count)
 }
 
-/// How many threads flood the loop in X6.
-pub const FLOODING: usize = 4;
 /// How many hops X7 has.
 pub const HOPS: u64 = 300_000;
-
-/// X6: an fd that another thread makes ready as soon as it was served, again and again.
-pub struct Pinged {
-    pub fd: EventFd,
-    base: Instant,
-    /// When it was made ready last, in nanoseconds after the base.
-    written: AtomicU64,
-    waits: Mutex<Vec<Duration>>,
-    served: AtomicU64,
-}
-
-impl Pinged {
-    pub fn leak() -> &'static Pinged {
-        Box::leak(Box::new(Pinged {
-            fd: plain_eventfd(),
-            base: Instant::now(),
-            written: AtomicU64::new(0),
-            waits: Mutex::new(Vec::new()),
-            served: AtomicU64::new(0),
-        }))
-    }
-
-    fn now(&self) -> u64 {
-        self.base.elapsed().as_nanos() as u64
-    }
-
-    /// The loop's callback of the fd.
-    pub fn serve(&self) {
-        read(&self.fd);
-        let wait = Duration::from_nanos(self.now().saturating_sub(self.written.load(Relaxed)));
-        self.waits.lock().unwrap_or_else(PoisonError::into_inner).push(wait);
-        self.served.fetch_add(1, Release);
-    }
-
-    fn ping(&self, is_over: &AtomicBool) {
-        while !is_over.load(Relaxed) {
-            let served = self.served.load(Acquire);
-            self.written.store(self.now(), Relaxed);
-            self.fd.write(1).expect("an eventfd is written");
-            while self.served.load(Acquire) == served && !is_over.load(Relaxed) {
-                thread::yield_now();
-            }
-        }
-        // What was not served any more.
-        let _ = self.fd.read();
-    }
-
-    /// The percentile that the meter's size names, of the waits during a [`flood`].
-    pub fn measure(&self, meter: &Meter, mut flood: impl FnMut() -> Round) -> Sample {
-        meter.repeat(1, || {
-            self.waits.lock().unwrap_or_else(PoisonError::into_inner).clear();
-            let before = self.served.load(Relaxed);
-            let is_over = AtomicBool::new(false);
-            let round = thread::scope(|scope| {
-                scope.spawn(|| self.ping(&is_over));
-                // Also if it panics.
-                let _end = End(&is_over);
-                let mut round = flood();
-                // On a busy machine a flood may be over before the fd is made ready.
-                while self.served.load(Relaxed) == before {
-                    round = flood();
-                }
-                round
-            });
-            let mut waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner);
-            waits.sort_unstable();
-            Round { took: waits[(waits.len() - 1) * meter.size / 100], ..round }
-        })
-    }
-}
 
 /// Ends what goes on for as long as this lives.
 struct End<'a>(&'a AtomicBool);

@@ -24,15 +24,14 @@ use nix::sys::{
     timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags},
 };
 
+pub use self::{fds::Fds, inbox::Inbox};
 use self::{
-    fds::Fds,
-    inbox::Inbox,
     queue::{Callback, Queue},
     timers::{Heap, Timers, Tree},
 };
 use super::common::{
-    CHURN, FLOOD, FLOODING, HANDLERS, HOPS, Pinged, ReadyFds, await_near_delays, eventfd, eventfds, far_delays, flood,
-    near_delays, one_core, questioned, read,
+    CHURN, FLOOD, HANDLERS, HOPS, ReadyFds, await_near_delays, eventfd, eventfds, far_delays, flood, near_delays,
+    one_core, questioned, read,
 };
 use crate::{
     dice::Dice,
@@ -69,7 +68,10 @@ pub fn run(kind: Kind, meter: &Meter) -> Option<Sample> {
         Kind::Lateness => lateness(meter),
         Kind::ManyHandlers => many_handlers(meter),
         Kind::Mix => mix::run(meter),
-        Kind::FloodedFd => flooded_fd(meter),
+        Kind::Flooded { bounded, .. } => return super::flooded::floor::run(kind, meter, bounded),
+        Kind::RemoteQuestion | Kind::RemoteCancel => return super::asked::floor::run(kind, meter),
+        Kind::Made | Kind::IdleFds | Kind::IdleBytes => super::made::floor(kind, meter),
+        Kind::ColdCallbacks => return run(Kind::BurstCallbacks, &meter.cold()),
         Kind::QuestionedChain => questioned_chain(meter),
         Kind::BurstHeap => burst_memory(meter, heap::growth),
         Kind::BurstResident => burst_memory(meter, heap::resident_growth),
@@ -217,35 +219,6 @@ fn flood_messages(meter: &Meter) -> Sample {
     })
 }
 
-/// As the loop below, but that it serves the fd between two hundred closures, as the others do.
-fn flooded_fd(meter: &Meter) -> Sample {
-    let tally = Tally::leak();
-    let inbox = Inbox::<Box<dyn FnOnce() + Send>>::new();
-    let post = |value| {
-        let work = Work { tally, value };
-        inbox.post(Box::new(move || work.run()));
-    };
-    let pinged = Pinged::leak();
-    let mut fds = Fds::new();
-    fds.add(&pinged.fd, move || pinged.serve());
-    let wake = inbox.wake.clone();
-    // Where something else has ended the sleep, a second thread may write before the first one does.
-    fds.add(&inbox.wake, move || _ = wake.read());
-    let mut batch = Vec::new();
-    pinged.measure(meter, || {
-        flood(vec![post; FLOODING], tally, |count| {
-            while tally.count() < count {
-                inbox.collect(&mut batch);
-                fds.turn(if batch.is_empty() { EpollTimeout::NONE } else { EpollTimeout::ZERO });
-                let mut closures = batch.drain(..);
-                while closures.by_ref().take(256).map(|closure| closure()).count() == 256 {
-                    fds.turn(EpollTimeout::ZERO);
-                }
-            }
-        })
-    })
-}
-
 /// A queue behind a mutex, and timers in a map.
 fn questioned_chain(meter: &Meter) -> Sample {
     type Closure = Box<dyn FnOnce(&Shared) + Send>;
@@ -289,7 +262,7 @@ fn questioned_chain(meter: &Meter) -> Sample {
 }
 
 /// The loop of a thread that only runs what is posted to it.
-fn drain<T>(inbox: &Inbox<T>, goes_on: impl Fn() -> bool, mut run: impl FnMut(T)) {
+pub fn drain<T>(inbox: &Inbox<T>, goes_on: impl Fn() -> bool, mut run: impl FnMut(T)) {
     let mut fds = Fds::new();
     let wake = inbox.wake.clone();
     fds.add(&inbox.wake, move || read(&wake));

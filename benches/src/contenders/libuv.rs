@@ -19,6 +19,7 @@ use super::{
     common::{
         CHURN, FLOOD, ReadyFds, await_near_delays, eventfd, eventfds, far_delays, flood, near_delays, one_core, read,
     },
+    flooded::{Flooded, PERIOD},
     mixture::{FDS, Mixture, TIMERS, period},
 };
 use crate::{
@@ -56,7 +57,11 @@ pub fn run(kind: Kind, meter: &Meter) -> Option<Sample> {
         Kind::Lateness => lateness(meter),
         Kind::ManyHandlers => return None,
         Kind::Mix => mix(meter),
-        Kind::FloodedFd | Kind::QuestionedChain => return None,
+        Kind::QuestionedChain => return None,
+        Kind::Flooded { bounded, .. } => return flooded(kind, meter, bounded),
+        Kind::RemoteQuestion | Kind::RemoteCancel => return None,
+        Kind::Made | Kind::IdleFds | Kind::IdleBytes => return super::made::libuv(kind, meter),
+        Kind::ColdCallbacks => return run(Kind::BurstCallbacks, &meter.cold()),
         Kind::BurstHeap => burst_memory(meter, heap::growth),
         Kind::BurstResident => burst_memory(meter, heap::resident_growth),
         Kind::TaskWakes | Kind::TaskSpawns | Kind::TaskPair => return None,
@@ -104,11 +109,12 @@ mod sys {
 
     pub type Close = unsafe extern "C" fn(*mut c_void);
 
-    #[link(name = "uv")]
+    // Linked by the build script.
     unsafe extern "C" {
         pub fn uv_loop_size() -> usize;
         pub fn uv_handle_size(kind: c_int) -> usize;
         pub fn uv_loop_init(event_loop: *mut Loop) -> c_int;
+        pub fn uv_loop_close(event_loop: *mut Loop) -> c_int;
         pub fn uv_run(event_loop: *mut Loop, mode: c_int) -> c_int;
         pub fn uv_update_time(event_loop: *mut Loop);
         pub fn uv_is_active(handle: *const c_void) -> c_int;
@@ -647,4 +653,45 @@ fn burst_memory(meter: &Meter, growth: fn(&mut dyn FnMut()) -> f64) -> Sample {
     });
     tally.settle_below(Duration::ZERO, count);
     Sample::of(value, meter.size)
+}
+
+/// A loop that is closed when it is dropped.
+pub struct Made(Loop);
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        // SAFETY: it has no handles, and nobody else has it; its memory is that of the box that it was made in.
+        unsafe {
+            assert_eq!(sys::uv_loop_close(self.0.0), 0);
+            drop(Box::from_raw(self.0.0));
+        }
+    }
+}
+
+/// A loop that has looked once whether there is anything to do.
+pub fn made() -> Made {
+    let event_loop = Loop::new();
+    event_loop.turn(sys::RUN_NOWAIT);
+    Made(event_loop)
+}
+
+/// Its timer counts milliseconds from the loop's time, and is a millisecond later than it is set so that it is never
+/// early. It has no queue that is bounded.
+fn flooded(kind: Kind, meter: &Meter, bounded: bool) -> Option<Sample> {
+    if bounded {
+        return None;
+    }
+    let flooded = Flooded::leak();
+    let (event_loop, inbox) = callbacks();
+    watch(event_loop, flooded.fd.as_fd(), |_| flooded.serve());
+    let deadline = Cell::new(Instant::now() + PERIOD);
+    let period = PERIOD.as_millis() as u64;
+    start(event_loop, period, period, move || deadline.set(flooded.fire(deadline.get())));
+    let post = || {
+        |value| {
+            let work = flooded.work(value);
+            inbox.post(Callback(Box::new(move |_| work.run())));
+        }
+    };
+    flooded.measure(kind, meter, post, || event_loop.turn(sys::RUN_ONCE))
 }

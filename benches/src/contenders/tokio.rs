@@ -25,8 +25,8 @@ use tokio::{
 
 use super::{
     common::{
-        CHURN, FLOOD, FLOODING, HANDLERS, Pinged, ReadyFds, await_near_delays, eventfd, eventfds, far_delays, flood,
-        let_go, near_delays, one_core, read,
+        CHURN, FLOOD, HANDLERS, ReadyFds, await_near_delays, eventfd, eventfds, far_delays, flood, let_go, near_delays,
+        one_core, read,
     },
     mixture::{FDS, Mixture, TIMERS, period},
 };
@@ -65,7 +65,10 @@ pub fn run(kind: Kind, meter: &Meter) -> Option<Sample> {
         Kind::Lateness => lateness(meter),
         Kind::ManyHandlers => many_handlers(meter),
         Kind::Mix => mix(meter),
-        Kind::FloodedFd => flooded_fd(meter),
+        Kind::Flooded { bounded, .. } => return super::flooded::tokio::run(kind, meter, bounded),
+        Kind::RemoteQuestion | Kind::RemoteCancel => return super::asked::tokio::run(kind, meter),
+        Kind::Made | Kind::IdleFds | Kind::IdleBytes => super::made::tokio(kind, meter),
+        Kind::ColdCallbacks => return run(Kind::BurstCallbacks, &meter.cold()),
         Kind::QuestionedChain => return None,
         Kind::BurstHeap => burst_memory(meter, heap::growth),
         Kind::BurstResident => burst_memory(meter, heap::resident_growth),
@@ -263,28 +266,6 @@ fn flood_callbacks(meter: &Meter) -> Sample {
     })
 }
 
-fn flooded_fd(meter: &Meter) -> Sample {
-    let tally = Tally::leak();
-    let runtime = runtime();
-    let (poster, mut receiver) = callbacks();
-    let pinged = Pinged::leak();
-    runtime.block_on(async {
-        watch(pinged.fd.as_fd(), |_| pinged.serve());
-    });
-    pinged.measure(meter, || {
-        let posts = (0..FLOODING).map(|_| {
-            let poster = poster.clone();
-            move |value| {
-                let work = Work { tally, value };
-                poster.post(move |_| work.run());
-            }
-        });
-        flood(posts.collect(), tally, |count| {
-            runtime.block_on(run_callbacks(&poster, &mut receiver, tally, count));
-        })
-    })
-}
-
 fn flood_messages(meter: &Meter) -> Sample {
     let tally = Tally::leak();
     let runtime = runtime();
@@ -453,7 +434,7 @@ impl<T: AsFd> AsRawFd for Source<T> {
 }
 
 /// Calls back whenever an eventfd is ready. A read empties it, so that one that fails need not tell.
-fn watch<T: AsFd + 'static>(fd: T, mut callback: impl FnMut(&T) + 'static) -> JoinHandle<()> {
+pub fn watch<T: AsFd + 'static>(fd: T, mut callback: impl FnMut(&T) + 'static) -> JoinHandle<()> {
     // SAFETY: the source owns the fd or borrows it for ever, and is not exchanged.
     let fd = unsafe { AsyncFd::register_with_interest(Source(fd), Interest::READABLE) }.expect("the fd is added");
     spawn_local(async move {
