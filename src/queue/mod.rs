@@ -189,10 +189,17 @@ impl<C> Queue<C> {
         self.is_plain & self.is_fresh
     }
 
-    /// Whether the first message is a plain one, and nothing else is to be asked.
+    /// Whether the first message that may run is a plain one that barriers hold up: then what comes from the inbox is
+    /// behind it.
     #[inline]
-    pub(crate) fn begins_plain(&self) -> bool {
-        self.is_plain && !self.synchronous.ready.is_empty()
+    pub(crate) fn begins_plain(&mut self) -> bool {
+        if self.is_plain { !self.synchronous.ready.is_empty() } else { self.begins_plain_among_others() }
+    }
+
+    #[inline(never)]
+    fn begins_plain_among_others(&mut self) -> bool {
+        let is_plain = |seq: Seq| seq.lane() == Lane::Plain && !seq.is_asynchronous();
+        !self.synchronous.ready.is_empty() && self.next_of_all().is_some_and(|head| is_plain(head.id.seq))
     }
 
     /// Whether there is nothing.

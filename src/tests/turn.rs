@@ -316,3 +316,24 @@ fn an_idle_looper_with_a_thousand_fds_and_a_timer_sleeps_a_minute_in_one_wait() 
     assert_eq!(looper.now() - start, Duration::from_secs(60));
     assert_eq!((kernel.calls(Call::EpollWait), kernel.all_calls() - before), (1, 2), "one of them sets the timer");
 }
+
+/// C51: threads that post without end keep the looper off their lock, which it has to take for a timer's sake only when
+/// that comes next. If it took it here, this would hang.
+#[test]
+fn t7_c51_with_a_timer_pending_plain_messages_run_while_another_thread_is_leaving_one() {
+    let (looper, _kernel) = fake_with(|builder| builder.budget(2));
+    let log = Log::new();
+    looper.post_delayed(Duration::from_secs(1), |_| ()).unwrap();
+    for name in ["first", "second", "third"] {
+        let log = log.clone();
+        looper.post(move |_| log.note(name)).unwrap();
+    }
+    let handle = looper.handle();
+    thread::spawn(move || handle.post(|_| ()).unwrap()).join().unwrap();
+
+    let leaving = looper.shared().inbox.open().unwrap();
+    let turn = looper.poll_once(Duration::ZERO).unwrap();
+    drop(leaving);
+
+    assert_eq!((log.take(), turn.messages, turn.more), (vec!["first", "second"], 2, true));
+}

@@ -39,6 +39,17 @@ impl Shared {
         queue
     }
 
+    /// Locks the queue, to look at its first message: with the mail, unless that is behind it. While others post without
+    /// end, their lock is taken once for many messages, not for each.
+    #[inline]
+    pub(super) fn queue_for_first(&self, ours: Ours) -> Guard<'_, Queue<Looper>> {
+        let mut queue = self.lock_queue(ours);
+        if !queue.begins_plain() {
+            self.collect(&mut queue);
+        }
+        queue
+    }
+
     /// Locks the queue as it is.
     #[inline]
     pub(super) fn lock_queue(&self, _: Ours) -> Guard<'_, Queue<Looper>> {

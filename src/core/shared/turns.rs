@@ -5,7 +5,7 @@ use super::{inherited::Ours, *};
 impl Shared {
     /// The place of the first message that may run.
     pub(crate) fn next_place(&self) -> Option<Place> {
-        self.queue(self.ours()?).next_place()
+        self.queue_for_first(self.ours()?).next_place()
     }
 
     /// Whether nothing is pending and no barrier stands. That is what most turns find that serve fds, so to find it costs
@@ -38,7 +38,7 @@ impl Shared {
 
     #[inline(never)]
     fn next_stops_of_any(&self, ours: Ours) -> (Option<Place>, Option<Moment>) {
-        let mut queue = self.queue(ours);
+        let mut queue = self.queue_for_first(ours);
         queue.is_fresh = false;
         (queue.next_place(), self.next_alarm(&queue))
     }
