@@ -51,7 +51,7 @@ use crate::{
 /// `Send` and `Sync` if `M` is `Send`.
 ///
 /// # Guarantees
-/// The bound is exact, however many threads send (K2). Who waits is released by a quit, and by the end of the looper.
+/// The bound is exact, however many threads send. Who waits is released by a quit, and by the end of the looper.
 ///
 /// # Android
 /// There is none: a `MessageQueue` grows without end.

@@ -25,7 +25,7 @@ impl<M: 'static> Handler<M> {
     /// Gives the message back if the looper has quit or was dropped; then nothing is replaced.
     ///
     /// # Guarantees
-    /// At no moment are two of them pending, unless somebody else sends one with these labels (K1).
+    /// At no moment are two of them pending, unless somebody else sends one with these labels.
     ///
     /// # Examples
     /// ```
@@ -80,7 +80,7 @@ impl<M: 'static> Handler<M> {
     /// because the looper has quit or was dropped.
     ///
     /// # Guarantees
-    /// Exact at the moment of the call: of any number of threads that send at once, one succeeds (K1). The message that
+    /// Exact at the moment of the call: of any number of threads that send at once, one succeeds. The message that
     /// runs is not pending any more.
     ///
     /// # Android

@@ -5,10 +5,8 @@
 pub(crate) mod bounded;
 pub(crate) mod builder;
 pub(crate) mod disconnect;
-mod keyed;
 pub(crate) mod message;
 pub(crate) mod recipient;
-pub(crate) mod remove;
 
 use std::{
     any,
@@ -41,12 +39,12 @@ use crate::{
 
 /// Sends messages of type `M` to a closure on a looper's thread.
 ///
-/// The closure and its state need not be `Send`. Clones are fronts of one handler; if `M` is `Send`, so are they, and
-/// any thread may send, remove and ask. Messages are ordered among everything else that is posted to the looper.
+/// The closure and its state need not be `Send`. Clones send to the same closure. If `M` is `Send`, so is the handler, and
+/// any thread may send, remove and ask. Messages and posted closures have one common order.
 ///
-/// Each message may carry two labels by which it can be found again: a number, `what`, and a
-/// [`Token`](crate::Token). A message without `what` is not found by one, zero included. Two handlers never see each other's messages, and none of them closures that were posted to
-/// the looper.
+/// Each message may carry two labels: a number, `what`, and a [`Token`](crate::Token). You can later remove messages by
+/// label, ask for them or replace them. No number, zero included, finds a message without `what`. A handler never sees
+/// another's messages, nor closures that were posted to the looper.
 ///
 /// ```
 /// use alooper::{Handler, Looper};
@@ -86,9 +84,9 @@ use crate::{
 /// `Send` and `Sync` if `M` is `Send`.
 ///
 /// # Guarantees
-/// The closure lives as long as a front or a pending message: messages that were sent run also when all fronts are
-/// gone. Then it is dropped, on the looper's thread (H2). It is dropped with the looper at the latest. A closure that
-/// holds a front of its own handler keeps itself alive until then: give it a [`WeakHandler`].
+/// The closure lives until the last clone is dropped and the last message has run; it ends with the looper at the latest.
+/// It is dropped on the looper's thread. A closure that holds a clone of its own handler keeps itself alive until the
+/// looper ends: give it a [`WeakHandler`].
 ///
 /// # Android
 /// `android.os.Handler`, whose `handleMessage` is the closure. Closures are posted to the looper itself: see
@@ -183,11 +181,12 @@ impl<F> Drop for Run<'_, F> {
     }
 }
 
+/// **Making and sending.**
 impl<M: 'static> Handler<M> {
     /// Makes a handler on the looper's own thread: `callback` and its state need not be `Send`.
     ///
-    /// On a looper that has quit, the handler is made, and what is sent to it is refused. A closure that keeps an `Rc`
-    /// of its own looper keeps both alive: use the looper that it is lent, or keep a [`LooperHandle`].
+    /// A looper that has quit also makes a handler, and refuses its messages. A closure that keeps an `Rc` of its own
+    /// looper keeps both alive: use its `&Looper` argument, or keep a [`LooperHandle`].
     ///
     /// # Android
     /// `new Handler(looper, callback)`.
@@ -201,11 +200,10 @@ impl<M: 'static> Handler<M> {
         Handler { front: Arc::new(Front { recipient }), asynchronous: false }
     }
 
-    /// Makes a handler whose closure can send to itself: `make` gets a weak front of the handler, which it may clone
-    /// into the closure.
+    /// Makes a handler whose closure can send to itself: `make` gets a [`WeakHandler`], which it may clone into the
+    /// closure.
     ///
-    /// Within `make`, the weak front finds no handler yet. With the last front that is not weak the handler ends, as
-    /// others do.
+    /// Within `make`, [`upgrade`](WeakHandler::upgrade) gives `None`. The weak reference does not keep the handler alive.
     ///
     /// # Examples
     /// ```
@@ -264,8 +262,8 @@ impl<M: 'static> Handler<M> {
     /// Callable from any thread if `M` is `Send`; holds short locks; writes the eventfd only if the looper sleeps.
     ///
     /// # Guarantees
-    /// As [`LooperHandle::post`]: messages and closures of one thread run in the order in which they were posted (M5),
-    /// and a message that was accepted ends in exactly one way (M6).
+    /// As [`LooperHandle::post`]: messages and closures of one thread run in the order in which they were posted,
+    /// and a message that was accepted ends in exactly one way.
     ///
     /// # Android
     /// `Handler.sendMessage`, which returns `false` instead of giving the message back.
@@ -319,8 +317,7 @@ impl<M: 'static> Handler<M> {
         builder::send(self.recipient(), self.asynchronous, Stamp::new(When::At(when)), message)
     }
 
-    /// Sends `message` to be handled before everything else that is pending, barriers and what was posted at the front
-    /// before included.
+    /// Sends `message` to be handled before everything that is pending, barriers and earlier posts at the front included.
     ///
     /// # Errors
     /// Gives the message back if the looper has quit or was dropped.
@@ -362,9 +359,9 @@ impl<M: 'static> Handler<M> {
         MessageBuilder::new(recipient, body, labels, self.asynchronous)
     }
 
-    /// The same handler, all of whose messages are asynchronous: no barrier holds them up.
+    /// Gives a clone that sends asynchronous messages, which no barrier holds up.
     ///
-    /// They stay one handler: each sees the messages of the other.
+    /// It is the same handler: removals and questions find the messages of both.
     ///
     /// # Android
     /// `Handler.createAsync`.
@@ -374,7 +371,7 @@ impl<M: 'static> Handler<M> {
         Handler { front: self.front.clone(), asynchronous: true }
     }
 
-    /// A handle to the looper whose thread handles the messages.
+    /// Gives a handle to the looper that handles the messages.
     ///
     /// # Android
     /// `Handler.getLooper`.
@@ -384,7 +381,7 @@ impl<M: 'static> Handler<M> {
         LooperHandle::new(&self.front.recipient.shared)
     }
 
-    /// A front that keeps nothing alive.
+    /// Gives a reference that does not keep the handler alive.
     #[must_use]
     pub fn downgrade(&self) -> WeakHandler<M> {
         WeakHandler { front: Arc::downgrade(&self.front), asynchronous: self.asynchronous }
@@ -499,7 +496,7 @@ impl<M> Debug for Handler<M> {
     }
 }
 
-/// A front of a handler that keeps nothing alive. See [`Handler::downgrade`].
+/// A reference to a handler that does not keep it alive. See [`Handler::downgrade`].
 ///
 /// # Android
 /// A `WeakReference<Handler>`.
@@ -509,7 +506,7 @@ pub struct WeakHandler<M> {
 }
 
 impl<M> WeakHandler<M> {
-    /// The handler, unless its last front is gone.
+    /// Gives the handler, unless its last clone is gone.
     #[must_use]
     pub fn upgrade(&self) -> Option<Handler<M>> {
         let front = self.front.upgrade()?;
@@ -528,3 +525,7 @@ impl<M> Debug for WeakHandler<M> {
         f.debug_struct("WeakHandler").field("of", &any::type_name::<M>()).finish_non_exhaustive()
     }
 }
+
+// Below the methods that make and send, so that theirs come later on the page of `Handler`.
+mod keyed;
+pub(crate) mod remove;

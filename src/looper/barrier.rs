@@ -57,7 +57,7 @@ use crate::{
 /// # Guarantees
 /// One that is forgotten is reported in the log after a while, with the place where it was put up: see
 /// [`LooperBuilder::barrier_alarm`](crate::LooperBuilder::barrier_alarm). Quitting lifts all barriers, so that `quit_safely` also
-/// runs what was due behind them (Q3).
+/// runs what was due behind them.
 ///
 /// # Android
 /// `MessageQueue.postSyncBarrier`, whose token has to be kept for `removeSyncBarrier`: one that is lost stops the app.
@@ -98,6 +98,7 @@ impl LooperHandle {
     }
 }
 
+/// **Barriers.**
 impl Looper {
     /// Puts up a [`Barrier`], behind everything that is due. See [`LooperHandle::barrier`].
     ///

@@ -51,6 +51,7 @@ struct Main {
     preparing: Mutex<()>,
 }
 
+/// **A thread's looper, and the main one.**
 impl Looper {
     /// Gives the calling thread's looper, and makes it the first time.
     ///

@@ -79,8 +79,7 @@ impl<S: 'static> FdSource<S> {
         result
     }
 
-    /// Sets what is watched for. It takes effect at once, also while the looper waits, and un-mutes an fd that was muted
-    /// (F8).
+    /// Sets what is watched for. It takes effect at once, also while the looper waits, and un-mutes an fd that was muted.
     ///
     /// To set the interest that it has already makes no system call, unless the fd is muted. A callback does without
     /// this: it returns [`FdNext::Interest`](crate::FdNext::Interest).
@@ -95,7 +94,7 @@ impl<S: 'static> FdSource<S> {
     }
 
     /// Looks at the fd anew, for the same interest: what is ready is reported, even if epoll has not noticed that it
-    /// became ready. It un-mutes an fd that was muted (F8).
+    /// became ready. It un-mutes an fd that was muted.
     ///
     /// # Errors
     /// The kernel's, and `NotFound` if the registration has ended.
@@ -111,7 +110,7 @@ impl<S: 'static> FdSource<S> {
     /// `None` if it had ended before, and while its callback runs: then the source is dropped after that.
     ///
     /// # Guarantees
-    /// The callback is not called again, not even for an event that the looper has already taken from the kernel (F4).
+    /// The callback is not called again, not even for an event that the looper has already taken from the kernel.
     ///
     /// # Android
     /// `Looper::removeFd`, after which a callback in the same batch may still run once.
@@ -215,8 +214,7 @@ impl FdHandle {
         FdHandle { shared: shared.clone(), key }
     }
 
-    /// Sets what is watched for. It takes effect at once, also while the looper waits, and un-mutes an fd that was muted
-    /// (F8).
+    /// Sets what is watched for. It takes effect at once, also while the looper waits, and un-mutes an fd that was muted.
     ///
     /// To set the interest that it has already makes no system call, unless the fd is muted.
     ///
@@ -224,12 +222,12 @@ impl FdHandle {
     /// The kernel's, and `NotFound` if the registration has ended.
     ///
     /// # Guarantees
-    /// If the callback is running, its answer does not undo this (F5).
+    /// If the callback is running, its answer does not undo this.
     pub fn set_interest(&self, interest: Interest) -> io::Result<()> {
         set_interest(&self.shared, self.key, interest)
     }
 
-    /// Looks at the fd anew, for the same interest, and un-mutes it if it was muted (F8).
+    /// Looks at the fd anew, for the same interest, and un-mutes it if it was muted.
     ///
     /// # Errors
     /// The kernel's, and `NotFound` if the registration has ended.
@@ -246,7 +244,7 @@ impl FdHandle {
     /// run, otherwise after the callback, or in the looper's next turn.
     ///
     /// # Guarantees
-    /// After this has returned the looper begins no call of it (F4). One that it has begun goes on, even if it has not
+    /// After this has returned the looper begins no call of it. One that it has begun goes on, even if it has not
     /// reached the callback's first line yet.
     pub fn remove(&self) -> bool {
         let removed = self.shared.fds.remove(self.key).is_some();

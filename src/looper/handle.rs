@@ -29,6 +29,15 @@ use crate::{
     sys::interest::{Events, Interest},
 };
 
+/// **Reaching it from other threads.**
+impl Looper {
+    /// Gives a handle for other threads.
+    #[must_use]
+    pub fn handle(&self) -> LooperHandle {
+        LooperHandle::new(self.shared())
+    }
+}
+
 /// A looper, for any thread: posts to it, wakes it, watches fds with it, quits it.
 ///
 /// It does not keep the looper alive; once that is gone, posts are refused and give their value back.
@@ -67,7 +76,7 @@ impl LooperHandle {
     /// Callable from any thread; takes no lock. That a signal handler may call it is not promised.
     ///
     /// # Guarantees
-    /// It is reported by exactly one turn, whatever else happens in that turn (T3). A system call is made only if the
+    /// It is reported by exactly one turn, whatever else happens in that turn. A system call is made only if the
     /// looper sleeps.
     ///
     /// # Android
@@ -97,9 +106,8 @@ impl LooperHandle {
     /// Callable from any thread; holds one short lock; writes the eventfd only if the looper sleeps.
     ///
     /// # Guarantees
-    /// Posts of one thread run in their order, and so do posts of which one happens before the other (M5). A closure
-    /// that was accepted runs, is cancelled, or is counted as dropped in the [`MessageCounts`]: exactly one of these
-    /// (M6).
+    /// Posts of one thread run in their order, and so do posts of which one happens before the other. A closure
+    /// that was accepted runs, is cancelled, or is counted as dropped in the [`MessageCounts`]: exactly one of these.
     ///
     /// What may not leave its thread does not come this way, but by [`Looper::post`]:
     ///
@@ -217,7 +225,7 @@ impl LooperHandle {
     /// Posts `callback` to run every `period`, for the first time one period from now, until it breaks or is cancelled.
     ///
     /// The runs are due at whole periods from now on, however late each one is: they do not drift. One that is late runs
-    /// once, and all that have come due by its end are skipped: the next is the first that is still to come (M13). A
+    /// once, and all that have come due by its end are skipped: the next is the first that is still to come. A
     /// period of zero runs again and again, as part of the turn's budget. A panic in it ends it.
     ///
     /// # Errors

@@ -141,6 +141,7 @@ impl<F: FnMut(&Looper) -> ControlFlow<()>> Idler<F> {
     }
 }
 
+/// **Idle handlers.**
 impl Looper {
     /// Whether no message is due and no barrier stands. See [`LooperHandle::is_idle`].
     ///

@@ -100,7 +100,7 @@ impl<M: 'static> Posted<M> {
     /// turn. A message that a predicate on another thread looks at is dropped there after that.
     ///
     /// # Guarantees
-    /// After it has returned, the looper does not begin the message (R1). One that it has begun goes on, even if it has
+    /// After it has returned, the looper does not begin the message. One that it has begun goes on, even if it has
     /// not reached its first line yet.
     pub fn cancel(&self) -> bool {
         local::with_looper(self.looper, |shared| self.cancel_on(shared)).unwrap_or(false)
@@ -136,7 +136,7 @@ impl<M: 'static> Posted<M> {
     /// Callable from any thread; writes the eventfd only if the looper sleeps past the new time.
     ///
     /// # Guarantees
-    /// If it is `true`, the message has not begun, and does not before the new time (K1).
+    /// If it is `true`, the message has not begun, and does not before the new time.
     ///
     /// # Examples
     /// ```

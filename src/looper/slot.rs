@@ -65,7 +65,7 @@ impl Slot {
     /// Gives the closure back if the looper has quit or was dropped; then nothing is replaced.
     ///
     /// # Guarantees
-    /// At no moment are two closures of one slot pending, and none that was replaced starts after this has returned (K1).
+    /// At no moment are two closures of one slot pending, and none that was replaced starts after this has returned.
     #[track_caller]
     pub fn post<F>(&self, callback: F) -> Result<(), Rejected<F>>
     where

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use crate::looper::Looper;
 
+/// **Values that belong to the looper.**
 impl Looper {
     /// The value of type `T` that belongs to this looper, made by [`Default`] when it is first asked for.
     ///

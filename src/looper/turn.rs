@@ -36,6 +36,7 @@ use crate::{
 /// A deadline that has passed, whatever the time is.
 pub(super) const PASSED: Moment = Moment::EARLIEST;
 
+/// **Polling**, turn by turn.
 impl Looper {
     /// Waits for something to happen, runs the callbacks for it, and reports it.
     ///
@@ -53,8 +54,8 @@ impl Looper {
     /// stays as it was, and polling again works.
     ///
     /// # Guarantees
-    /// Returns only when the report names something or the timeout has passed (T14). Never runs a message early (T6).
-    /// An interrupting signal neither ends the wait nor moves its deadline (T12).
+    /// Returns only when the report names something or the timeout has passed. Never runs a message early.
+    /// An interrupting signal neither ends the wait nor moves its deadline.
     ///
     /// # Android
     /// `ALooper_pollOnce`. Its code for this turn is [`Turn::code`].
@@ -84,7 +85,7 @@ impl Looper {
     ///
     /// # Guarantees
     /// A message that posts itself again, an fd that stays ready or a thread that posts without end cannot make it go on
-    /// after `timeout`, or after a [`wake`](crate::LooperHandle::wake) (T11). `None` sets no such bound.
+    /// after `timeout`, or after a [`wake`](crate::LooperHandle::wake). `None` sets no such bound.
     ///
     /// # Android
     /// `ALooper_pollAll`, which waits out its timeout even when everything has been done, and for which a timeout of

@@ -29,6 +29,7 @@ const TERM: i32 = nix::libc::SIGTERM;
 /// What came in, and why it goes back.
 type Unwatched<F> = Box<(io::Error, (Child, F))>;
 
+/// **Child processes**, with the feature `process`.
 impl Looper {
     /// Starts a child process, and calls `callback` with its status when it has ended.
     ///
@@ -44,7 +45,7 @@ impl Looper {
     /// SIGCHLD is ignored.
     ///
     /// # Guarantees
-    /// The looper owns the child. One that still runs when the looper is dropped is killed and waited for (G2); to keep
+    /// The looper owns the child. One that still runs when the looper is dropped is killed and waited for; to keep
     /// it, [detach](ChildProcess::detach) it.
     ///
     /// # Examples

@@ -22,7 +22,7 @@ use crate::{
 /// See [the module](crate::testing) for an example.
 ///
 /// # Panics
-/// When it is dropped with messages pending, it panics with a list of them and of where they were posted (V2), unless
+/// When it is dropped with messages pending, it panics with a list of them and of where they were posted, unless
 /// something panics already, it has quit, or [`allow_leftovers`](TestLooper::allow_leftovers) was called.
 ///
 /// # Android
