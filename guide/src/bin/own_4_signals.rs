@@ -10,10 +10,9 @@ mod shell;
 // [main]
 use std::{env, io};
 
-use alooper::{FdNext, Interest, Looper};
-use nix::sys::{
-    signal::Signal,
-    signalfd::{SfdFlags, SignalFd},
+use alooper::{
+    Looper,
+    source::{Signal, Signals},
 };
 
 use crate::{runner::Event, shell::Shell};
@@ -21,20 +20,15 @@ use crate::{runner::Event, shell::Shell};
 const SLOTS: usize = 2;
 
 fn main() -> io::Result<()> {
-    // First of all: the threads that are started later inherit it.
-    let taken = Signal::SIGINT | Signal::SIGTERM;
-    taken.thread_block()?;
-    let signals = SignalFd::with_flags(&taken, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
+    // Before any thread is started: threads inherit which signals are blocked.
+    let signals = Signals::block(&[Signal::INT, Signal::TERM])?;
 
     let looper = Looper::prepare()?;
     let runner = runner::new(&looper, env::args().skip(1), SLOTS, Shell::new(SLOTS)?);
     runner.send(Event::Start)?;
-    looper.add_fd(signals, Interest::INPUT, move |_, signals, _| {
-        while signals.next().is_some() {
-            // Refused only if the looper has quit.
-            let _ = runner.send(Event::Stop);
-        }
-        FdNext::Keep
+    looper.add_signals(&signals, move |_, _| {
+        // Refused only if the looper has quit.
+        let _ = runner.send(Event::Stop);
     })?;
     looper.run()?;
     Ok(())
