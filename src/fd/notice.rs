@@ -11,7 +11,7 @@ use std::{
 
 use crate::sys::sync::Mutex;
 
-/// Something that a looper has noticed and that its program should know: a fault that would otherwise be silent.
+/// A fault that a looper has noticed, and that would otherwise be silent.
 ///
 /// Each is logged as a warning, told to the [`Observer`](crate::Observer), and counted in
 /// [`Stats`](crate::Stats). Its [`Display`] says what to do about it.
@@ -51,7 +51,7 @@ pub enum Notice {
         /// What has happened to it.
         why: String,
     },
-    /// An fd without callback is ready, and nobody sees the report: [`run`](crate::Looper::run) ignores it, but for
+    /// An fd without callback is ready, and no code reads the report: [`run`](crate::Looper::run) ignores it, but for
     /// changes.
     IgnoredIdent {
         /// Its number.

@@ -51,7 +51,7 @@ impl<M: 'static> Handler<M> {
     }
 
     /// Sends `message` to be handled no earlier than `delay` from now, in place of the pending messages that `filter`
-    /// names: *debounce*. What comes again and again is handled once, when it has not come for `delay`.
+    /// names: *debounce*. A burst is handled once, when no message has come for `delay`.
     ///
     /// As [`replace`](Handler::replace).
     ///
@@ -93,7 +93,7 @@ impl<M: 'static> Handler<M> {
     }
 
     /// Sends `message` to be handled no earlier than `delay` from now, unless one is pending that `filter` names:
-    /// *throttle*. What comes again and again is handled once per `delay`, the first of it.
+    /// *throttle*. A burst is handled once per `delay`, with its first message.
     ///
     /// As [`send_unless_pending`](Handler::send_unless_pending).
     ///

@@ -15,12 +15,13 @@ use crate::{
     queue::message::Place,
 };
 
-/// Holds up all messages and closures behind it but the asynchronous ones, until it is dropped.
+/// Holds up all ordinary messages and closures behind it, until it is dropped. Asynchronous ones pass.
 ///
-/// It stands behind everything that was due when it was put up; that runs as usual. What is posted at the front passes
-/// it, fds are served, and asynchronous messages run when they are due, in their order: those of
-/// [`Handler::asynchronous`](crate::Handler::asynchronous), of [`MessageBuilder::asynchronous`](crate::MessageBuilder::asynchronous), and
-/// the posts of [`LooperHandle::asynchronous`]. Several barriers may stand; what is behind one of them waits for it.
+/// It stands behind everything that was due when it was put up; that runs as usual. Posts at the front pass it, fds are
+/// served, and asynchronous messages run when they are due, in their order: those of
+/// [`Handler::asynchronous`](crate::Handler::asynchronous), of
+/// [`MessageBuilder::asynchronous`](crate::MessageBuilder::asynchronous), and the posts of
+/// [`LooperHandle::asynchronous`]. Several barriers may stand; what is behind one of them waits for it.
 ///
 /// ```
 /// use alooper::Looper;

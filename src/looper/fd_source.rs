@@ -20,7 +20,7 @@ use crate::{
     sys::interest::Interest,
 };
 
-/// A watched source, on the looper's thread.
+/// A watched source, on the looper's thread: reaches it, changes what it is watched for, takes it back.
 ///
 /// Dropping it does nothing: the looper goes on watching. [`guard`](FdSource::guard) turns it into one that removes
 /// when dropped. It does not keep the looper alive.
@@ -129,7 +129,7 @@ impl<S: 'static> FdSource<S> {
         }
     }
 
-    /// What is watched for; `None` after the registration ended.
+    /// Gives what the fd is watched for, or `None` after the registration has ended.
     #[must_use]
     pub fn interest(&self) -> Option<Interest> {
         self.shared.fds.interest(self.key).ok()
@@ -197,7 +197,7 @@ impl<S: 'static> Drop for FdGuard<S> {
     }
 }
 
-/// A watched source, for any thread.
+/// A handle to a watched source, for any thread: changes what it is watched for, and ends the watching.
 ///
 /// Dropping it does nothing: the looper goes on watching.
 ///
@@ -254,7 +254,7 @@ impl FdHandle {
         removed
     }
 
-    /// What is watched for; `None` after the registration ended.
+    /// Gives what the fd is watched for, or `None` after the registration has ended.
     #[must_use]
     pub fn interest(&self) -> Option<Interest> {
         self.shared.fds.interest(self.key).ok()

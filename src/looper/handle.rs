@@ -38,7 +38,7 @@ impl Looper {
     }
 }
 
-/// A looper, for any thread: posts to it, wakes it, watches fds with it, quits it.
+/// Reaches a looper from any thread: posts, wakes, watches fds, calls, quits.
 ///
 /// It does not keep the looper alive; once that is gone, posts are refused and give their value back.
 ///
@@ -109,7 +109,7 @@ impl LooperHandle {
     /// Posts of one thread run in their order, and so do posts of which one happens before the other. A closure
     /// that was accepted runs, is cancelled, or is counted as dropped in the [`MessageCounts`]: exactly one of these.
     ///
-    /// What may not leave its thread does not come this way, but by [`Looper::post`]:
+    /// The closure has to be `Send`. On the looper's own thread, [`Looper::post`] takes any closure:
     ///
     /// ```compile_fail,E0277
     /// # // C62: a payload that is not `Send`.
@@ -173,7 +173,7 @@ impl LooperHandle {
         self.post_when(Stamp::new(When::At(self.shared.clock.moment(when))), callback)
     }
 
-    /// Posts `callback` to run before everything else that is pending, also what was posted at the front before.
+    /// Posts `callback` to run before everything that is pending, earlier posts at the front included.
     ///
     /// # Errors
     /// Gives the closure back if the looper has quit or was dropped.
@@ -421,10 +421,10 @@ impl LooperHandle {
 
     /// Quits: gives up everything that is pending, and refuses posts and fds from now on.
     ///
-    /// It ends the looper's sleep. No callback of any kind starts after this returns; one that is running goes on. What
-    /// is given up is dropped on the looper's thread. Only the first call of `quit` or
-    /// [`quit_safely`](LooperHandle::quit_safely) counts. A looper that has quit before it runs does not run, and
-    /// none is started again.
+    /// It ends the looper's sleep. No callback of any kind starts after this returns; one that is running goes on. The
+    /// queued messages are dropped on the looper's thread. Only the first call of `quit` or
+    /// [`quit_safely`](LooperHandle::quit_safely) counts. A looper that has quit before it runs does not run, and none
+    /// is started again.
     ///
     /// # Android
     /// `Looper.quit`.

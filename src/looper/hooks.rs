@@ -17,7 +17,7 @@ use crate::{
     time::Moment,
 };
 
-/// A hook that was added.
+/// A hook that was added to a looper: removes it.
 ///
 /// Dropping it does nothing: the hook stays. [`guard`](Hook::guard) turns it into one that removes when dropped.
 ///

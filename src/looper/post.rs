@@ -97,7 +97,7 @@ impl Looper {
         self.post_when(Stamp::new(When::At(self.clock().moment(when))), callback)
     }
 
-    /// Posts `callback` to run before everything else that is pending, also what was posted at the front before.
+    /// Posts `callback` to run before everything that is pending, earlier posts at the front included.
     ///
     /// # Errors
     /// Gives the closure back if the looper has quit.

@@ -18,7 +18,7 @@ use crate::{
     time::Moment,
 };
 
-/// Something that was posted: a closure, or a message of type `M` that was sent to a handler.
+/// A posted closure, or a message of type `M` that was sent to a handler: cancels and reschedules it.
 ///
 /// Dropping it does nothing: it stays posted. [`guard`](Posted::guard) turns it into one that cancels when dropped. It
 /// does not keep a handler alive.

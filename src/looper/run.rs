@@ -36,8 +36,8 @@ impl Looper {
 
     /// Polls until `is_done` says so, or the looper quits; whether it was the former.
     ///
-    /// It is asked before each turn and after the last one. What makes it true has to end a turn: a message, an fd's
-    /// callback, or [`wake`](LooperHandle::wake). The looper does not quit, and may be run again.
+    /// It is asked before each turn and after the last one. The event that makes it true has to end a turn: a message,
+    /// an fd's callback, or [`wake`](LooperHandle::wake). The looper does not quit, and may be run again.
     ///
     /// # Errors
     /// As [`poll_once`](Looper::poll_once).

@@ -19,12 +19,12 @@ use crate::{
     sys::process_mutex::ProcessMutex,
 };
 
-/// A place for one pending closure: a post replaces the one that is in it, in one exact step.
+/// A place for one pending closure: each post replaces the pending one, in one exact step.
 ///
 /// Made by [`LooperHandle::slot`]. Clones are the same slot. Dropping it does nothing: what is in it stays posted.
 ///
 /// # Examples
-/// A text is searched for when nobody has typed for a while:
+/// A search starts once the user has stopped typing for a while:
 ///
 /// ```
 /// # use alooper::Looper;

@@ -23,8 +23,8 @@ impl Looper {
     ///
     /// The callback receives the looper, the source and what it is ready for, and says what becomes of the
     /// registration. It runs once per turn for as long as the source is ready (level-triggered), after the messages of
-    /// that turn. A callback that keeps an `Rc` of its own looper keeps both alive, with the source: use the looper
-    /// that it is lent, or keep a [`LooperHandle`](crate::LooperHandle).
+    /// that turn. A callback that keeps an `Rc` of its own looper keeps both alive, with the source: use its `&Looper`
+    /// argument, or keep a [`LooperHandle`](crate::LooperHandle).
     ///
     /// # Errors
     /// Gives the source back with the kernel's error: `EPERM` for a regular file or directory, `EEXIST` for an fd that

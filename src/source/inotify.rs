@@ -24,7 +24,7 @@ use crate::{
 };
 
 bitflags! {
-    /// What may happen to a path, or to what is in a folder.
+    /// Changes of a path, or of the entries of a folder.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
     pub struct PathChanges: u32 {
         /// A file was written to. Comes for each write, in the middle of what somebody does.
