@@ -1,5 +1,5 @@
 //! The chat of chat_async.rs on callbacks: what a client says goes to all others. Each has a queue of what to write.
-//! `cargo run --example chat [ADDRESS [IDLE_MILLISECONDS]]`, then `nc 127.0.0.1 7777` in two terminals.
+//! `cargo run --example chat --features signals -- [ADDRESS [IDLE_MS]]`, then `nc 127.0.0.1 7777` in two terminals.
 
 use std::{cell::RefCell, collections::BTreeMap, env, io, io::prelude::*, net::*, rc::Rc, time::Duration};
 

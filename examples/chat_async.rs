@@ -1,5 +1,6 @@
 //! A chat by TCP: what a client says goes to all others. Each client has two tasks, and a bounded queue of what to write.
-//! `cargo run --example chat_async [ADDRESS [IDLE_MILLISECONDS]]`, then `nc 127.0.0.1 7777` in two terminals.
+//! `cargo run --example chat_async --features async,futures-io,signals -- [ADDRESS [IDLE_MILLISECONDS]]`, then
+//! `nc 127.0.0.1 7777` in two terminals.
 
 use std::{cell::RefCell, collections::BTreeMap, env, io, io::Read, net, rc::Rc, time::Duration};
 

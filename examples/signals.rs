@@ -1,4 +1,4 @@
-//! cargo run --example signals
+//! cargo run --example signals --features signals
 //!
 //! Signals as events: their callback is ordinary code, where a signal handler may call next to nothing. Ends on SIGINT
 //! (Ctrl-C) and SIGTERM; a second one, while it ends, kills it.

@@ -1,4 +1,4 @@
-//! cargo run --example supervisor
+//! cargo run --example supervisor --features process,signals
 //!
 //! Keeps two programs running: what they print is read line by line, and what fails is started again after a pause that
 //! doubles. Ends when nothing is left to do, or on SIGTERM or Ctrl-C, and takes its children along.

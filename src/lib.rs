@@ -1,12 +1,23 @@
-//! A single-threaded event loop for Linux, after Android's `Looper`: fds by epoll, timers, and posts from any thread.
+//! A single-threaded event loop for Linux: fds via epoll, timers, cross-thread posts, and Android's Looper API.
 //!
-//! A thread has one [`Looper`]. It waits until a watched fd is ready, a message is due or another thread posts, runs the
-//! callbacks, and waits again. All callbacks run on that thread, so what they share needs no lock and need not be
-//! `Send`. Other threads have a [`LooperHandle`], by which they post, cancel, watch fds, wake and quit.
+//! A [`Looper`] belongs to one thread. It waits until a watched fd is ready, a timer is due or another thread posts, runs
+//! the callbacks, and waits again. All callbacks run on that thread, so they can share state without locks, and closures
+//! need not be `Send`. Other threads use a [`LooperHandle`] to post, cancel, watch fds, wake and quit.
 //!
 //! ```sh
 //! cargo add alooper
 //! ```
+//!
+//! | you want to | begin at |
+//! |---|---|
+//! | run something later, or again | [`Looper::post_delayed`], [`Looper::post_every`] |
+//! | watch a socket, pipe or other fd | [`Looper::add_fd`] |
+//! | reach the loop from another thread | [`LooperHandle::post`], [`LooperHandle::call`] |
+//! | send messages, and take them back | [`Handler`], [`HandlerThread`] |
+//! | test what depends on time | [`testing::TestLooper`](testing/struct.TestLooper.html) |
+//! | be told of signals, children, files | the module [`source`](source/index.html) |
+//! | `await` on a looper | the module [`task`](task/index.html) |
+//! | find out what is slow or stuck | [`Observer`], [`Watchdog`], [`LooperHandle::stats`] |
 //!
 //! # Run something later, or again
 //!
@@ -27,7 +38,8 @@
 //! # }
 //! ```
 //!
-//! Messages run in the order of their due times, and none runs early. See [`Looper::post`] and [`Posted`].
+//! Messages run in the order of their due times, and none runs early. Each post gives a [`Posted`], which cancels or
+//! reschedules it from any thread.
 //!
 //! # Watch an fd
 //!
@@ -53,7 +65,8 @@
 //! # }
 //! ```
 //!
-//! The looper owns what it watches, anything that is `AsFd`, so it cannot be closed too early. See [`Looper::add_fd`].
+//! The looper owns what it watches, so that nothing closes the fd too early. Anything that is `AsFd` can be watched. See
+//! [`Looper::add_fd`] and [`FdSource`].
 //!
 //! # Post from another thread
 //!
@@ -77,7 +90,8 @@
 //! # }
 //! ```
 //!
-//! A post that is refused gives its closure back. See [`LooperHandle`]; [`LooperHandle::call`] waits for a value.
+//! Once the looper has quit, a post returns an error that gives the closure back. [`LooperHandle::call`] waits for a
+//! value.
 //!
 //! # Send messages to a thread that handles them
 //!
@@ -121,35 +135,32 @@
 //! # }
 //! ```
 //!
-//! With the feature `testing`; see the module [`testing`](testing/index.html).
+//! This needs the feature `testing`; see the module [`testing`](testing/index.html).
 //!
 //! # Features
 //!
 //! | feature | what it adds | dependencies |
 //! |---|---|---|
-//! | none | all but the following | |
-//! | `async` | futures on a looper: `spawn`, `sleep`, `timeout`, `AsyncFd`: the module [`task`](task/index.html) | futures-core |
-//! | `futures-io` | `AsyncRead` and `AsyncWrite` for `AsyncFd` | futures-io |
-//! | `signals` | signals as events, and a quit on SIGTERM: the module [`source`](source/index.html) | |
-//! | `process` | child processes, whose end is an event: `source` | |
-//! | `inotify` | changes of files and folders as events: `source` | |
-//! | `offload` | work on a pool of threads, and a closure here when it is done: `source` | blocking |
-//! | `wall-clock` | posts at a time of day, which follow a clock that is set: `source` | |
-//! | `testing` | loopers on a clock that a test moves: the module [`testing`](testing/index.html) | |
-//! | `trace` | what loopers do, as a picture: the module [`trace`](trace/index.html) | |
+//! | `async` | futures on a looper: `spawn`, `sleep`, `timeout`, `AsyncFd`; the module [`task`](task/index.html) | futures-core |
+//! | `futures-io` | `AsyncRead` and `AsyncWrite` for `AsyncFd`; switches on `async` | futures-io |
+//! | `signals` | signals as events, quit on SIGTERM; the module [`source`](source/index.html) | |
+//! | `process` | child processes, whose end is an event | |
+//! | `inotify` | changes of files and folders as events | |
+//! | `offload` | work on a pool of threads, and a callback with its result | blocking |
+//! | `wall-clock` | posts at a time of day, which follow a clock that is set | |
+//! | `testing` | loopers on a clock that a test moves; the module [`testing`](testing/index.html) | |
+//! | `trace` | a trace file for Perfetto; the module [`trace`](trace/index.html) | |
 //!
-//! What a looper notices itself, such as a forgotten barrier, is logged by the crate `log`, and told to an [`Observer`].
+//! None is on by default. Loopers log what would otherwise be silent faults, such as a forgotten barrier, by the crate
+//! `log`; to see it, set up any logger. An [`Observer`] is told the same.
 //!
 //! # Where to go next
 //!
-//! In the repository:
-//!
-//! - `docs/guide` explains loops from eventfd on, and ends with a program of your own (English and Chinese).
-//! - `docs/guide/how-to` has a page for each thing that programs do: signals, child processes, lines, other loops, errors.
-//! - `examples` has small programs, each run by `cargo run --example NAME`; begin with `tour`.
-//! - `docs/android.md` has Android's methods one by one, and what they are here.
-//! - `docs/semantics.md` has every promise; the ids in these pages (`F4`) are that page's. `docs/design.md` says how the
-//!   library keeps them.
+//! - [`semantics`] has every promise of this crate, rule by rule.
+//! - In the repository, `docs/guide` explains event loops from eventfd on, and ends with a program of your own (English and
+//!   Chinese). `docs/guide/how-to` has pages on signals, child processes, reading lines, other loops, errors and more.
+//! - `examples` has small programs. Run them by `cargo run --example NAME`, and begin with `tour`.
+//! - `docs/android.md` lists Android's methods, and what each one is here. `docs/design.md` says how the library works.
 //!
 //! # Fork
 //!
@@ -246,6 +257,11 @@ pub use self::{
     },
     sys::interest::{Events, Interest},
 };
+
+/// Every promise of the crate. Only the documentation has this module.
+#[cfg(doc)]
+#[doc = include_str!("../docs/semantics.md")]
+pub mod semantics {}
 
 /// The README's code is compiled and run.
 #[cfg(doctest)]

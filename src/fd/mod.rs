@@ -28,7 +28,7 @@ use crate::{
     },
 };
 
-/// What becomes of a registration after its callback: what the callback returns.
+/// What a callback returns: whether its fd stays watched, and for what.
 ///
 /// It applies to the callback's own registration only, even if that has ended meanwhile and its fd number is used
 /// again.

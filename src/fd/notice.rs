@@ -11,7 +11,7 @@ use std::{
 
 use crate::sys::sync::Mutex;
 
-/// Something that a looper has noticed and that its program should know: a fault that would otherwise be silent.
+/// A fault that a looper has noticed, and that would otherwise be silent.
 ///
 /// Each is logged as a warning, told to the [`Observer`](crate::Observer), and counted in
 /// [`Stats`](crate::Stats). Its [`Display`] says what to do about it.
@@ -22,7 +22,7 @@ use crate::sys::sync::Mutex;
 #[non_exhaustive]
 pub enum Notice {
     /// An fd that has reported nothing but hang-ups or errors, without a change, is muted: it is called back again when
-    /// something about it changes, its interest is set, or it is repolled (F8).
+    /// something about it changes, its interest is set, or it is repolled.
     MutedFd {
         /// Its number.
         fd: RawFd,
@@ -31,7 +31,7 @@ pub enum Notice {
         /// How often it was called in a row.
         calls: u32,
     },
-    /// An fd was called again and again, and its callback has taken no byte of what it was called for (F13).
+    /// An fd was called again and again, and its callback has taken no byte of what it was called for.
     StuckFd {
         /// Its number.
         fd: RawFd,
@@ -42,7 +42,7 @@ pub enum Notice {
         /// Whether it is muted, as the builder asks for.
         muted: bool,
     },
-    /// The looper no longer watches an fd, which has died under its registration (F7).
+    /// The looper no longer watches an fd, which has died under its registration.
     StaleFd {
         /// Its number.
         fd: RawFd,
@@ -51,8 +51,8 @@ pub enum Notice {
         /// What has happened to it.
         why: String,
     },
-    /// An fd without callback is ready, and nobody sees the report: [`run`](crate::Looper::run) ignores it, but for
-    /// changes (F9).
+    /// An fd without callback is ready, and no code reads the report: [`run`](crate::Looper::run) ignores it, but for
+    /// changes.
     IgnoredIdent {
         /// Its number.
         fd: RawFd,
@@ -61,7 +61,7 @@ pub enum Notice {
         /// Where it was added.
         place: &'static Location<'static>,
     },
-    /// A barrier has stood for longer than the builder's threshold, and still stands (B4).
+    /// A barrier has stood for longer than the builder's threshold, and still stands.
     OverdueBarrier {
         /// Where it was put up.
         place: &'static Location<'static>,

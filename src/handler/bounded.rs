@@ -21,9 +21,9 @@ use crate::{
     mem::{erased::ANYWHERE, slots::Key},
 };
 
-/// A [`Handler`] with at most so many messages pending: who sends more has to wait, or gets the message back.
+/// A [`Handler`] with a limit of pending messages: a sender waits for room, or gets the message back.
 ///
-/// Clones are fronts of one handler. A message takes a place from when it is sent until it begins, or is removed or
+/// Clones send to the same handler. A message takes a place from when it is sent until it begins, or is removed or
 /// dropped: the one that runs takes none. Those who wait get places in the order in which they came.
 ///
 /// # Examples
@@ -51,7 +51,7 @@ use crate::{
 /// `Send` and `Sync` if `M` is `Send`.
 ///
 /// # Guarantees
-/// The bound is exact, however many threads send (K2). Who waits is released by a quit, and by the end of the looper.
+/// The bound is exact, however many threads send. A quit and the end of the looper release all who wait.
 ///
 /// # Android
 /// There is none: a `MessageQueue` grows without end.

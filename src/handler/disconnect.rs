@@ -11,7 +11,7 @@ use crate::{
     looper::Looper,
 };
 
-/// What comes to a handler that wants to know its end. See [`Looper::with_disconnect`].
+/// A message, or the news that no sender is left. See [`Looper::with_disconnect`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum HandlerEvent<M> {
     /// A message.
@@ -61,7 +61,7 @@ impl<M: 'static, F: FnMut(&Looper, HandlerEvent<M>) + 'static> Drop for Disconne
 }
 
 impl Looper {
-    /// Makes a handler's closure of one that is also told when the last front of its handler has been dropped.
+    /// Makes a handler's closure that is also told when the last clone of the handler has been dropped.
     ///
     /// `callback` gets each message, and after the last one [`HandlerEvent::Disconnected`], once, as a message of its own.
     /// It does not if the looper quits before. Pass what this gives to [`Looper::handler`],

@@ -25,7 +25,7 @@ impl<M: 'static> Handler<M> {
     /// Gives the message back if the looper has quit or was dropped; then nothing is replaced.
     ///
     /// # Guarantees
-    /// At no moment are two of them pending, unless somebody else sends one with these labels (K1).
+    /// At no moment are two of them pending, unless somebody else sends one with these labels.
     ///
     /// # Examples
     /// ```
@@ -51,7 +51,7 @@ impl<M: 'static> Handler<M> {
     }
 
     /// Sends `message` to be handled no earlier than `delay` from now, in place of the pending messages that `filter`
-    /// names: *debounce*. What comes again and again is handled once, when it has not come for `delay`.
+    /// names: *debounce*. A burst is handled once, when no message has come for `delay`.
     ///
     /// As [`replace`](Handler::replace).
     ///
@@ -80,7 +80,7 @@ impl<M: 'static> Handler<M> {
     /// because the looper has quit or was dropped.
     ///
     /// # Guarantees
-    /// Exact at the moment of the call: of any number of threads that send at once, one succeeds (K1). The message that
+    /// Exact at the moment of the call: of any number of threads that send at once, one succeeds. The message that
     /// runs is not pending any more.
     ///
     /// # Android
@@ -93,7 +93,7 @@ impl<M: 'static> Handler<M> {
     }
 
     /// Sends `message` to be handled no earlier than `delay` from now, unless one is pending that `filter` names:
-    /// *throttle*. What comes again and again is handled once per `delay`, the first of it.
+    /// *throttle*. A burst is handled once per `delay`, with its first message.
     ///
     /// As [`send_unless_pending`](Handler::send_unless_pending).
     ///

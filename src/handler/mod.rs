@@ -1,14 +1,16 @@
 //! `Handler`: typed messages to a closure on the looper's thread.
 //!
-//! Here handlers are made and dropped; `builder.rs` sends, and `remove.rs` finds messages again.
+//! Here handlers live and are dropped; `send.rs` and `builder.rs` make them and send, and `remove.rs` finds messages again.
 
-pub(crate) mod bounded;
+// Their order is that of the methods on the page of `Handler`: the order of use.
+mod send;
 pub(crate) mod builder;
-pub(crate) mod disconnect;
 mod keyed;
+pub(crate) mod remove;
+pub(crate) mod bounded;
+pub(crate) mod disconnect;
 pub(crate) mod message;
 pub(crate) mod recipient;
-pub(crate) mod remove;
 
 use std::{
     any,
@@ -18,35 +20,28 @@ use std::{
     panic::Location,
     rc::Rc,
     sync::{Arc, Weak},
-    time::{Duration, Instant},
 };
 
 use crate::{
     core::{
-        item::{Arrival, Body, HandlerFn, HandlerRc, Stamp, When},
+        item::{Arrival, Body, HandlerFn, HandlerRc},
         local,
         refused::{Refused, Rejected},
-        shared::Shared,
     },
     error::RejectReason,
-    handler::{builder::MessageBuilder, recipient::Recipient},
-    looper::{Looper, handle::LooperHandle, posted::Posted},
-    mem::{
-        drop::drop_each,
-        erased::{ANYWHERE, Of},
-        slots::Key,
-    },
-    queue::account::Tally,
+    handler::recipient::Recipient,
+    looper::{Looper, handle::LooperHandle},
+    mem::{drop::drop_each, erased::Of},
 };
 
 /// Sends messages of type `M` to a closure on a looper's thread.
 ///
-/// The closure and its state need not be `Send`. Clones are fronts of one handler; if `M` is `Send`, so are they, and
-/// any thread may send, remove and ask. Messages are ordered among everything else that is posted to the looper.
+/// The closure and its state need not be `Send`. Clones send to the same closure. If `M` is `Send`, so is the handler, and
+/// any thread may send, remove and ask. Messages and posted closures have one common order.
 ///
-/// Each message may carry two labels by which it can be found again: a number, `what`, and a
-/// [`Token`](crate::Token). A message without `what` is not found by one, zero included. Two handlers never see each other's messages, and none of them closures that were posted to
-/// the looper.
+/// Each message may carry two labels: a number, `what`, and a [`Token`](crate::Token). You can later remove messages by
+/// label, ask for them or replace them. No number, zero included, finds a message without `what`. A handler never sees
+/// another's messages, nor closures that were posted to the looper.
 ///
 /// ```
 /// use alooper::{Handler, Looper};
@@ -86,9 +81,9 @@ use crate::{
 /// `Send` and `Sync` if `M` is `Send`.
 ///
 /// # Guarantees
-/// The closure lives as long as a front or a pending message: messages that were sent run also when all fronts are
-/// gone. Then it is dropped, on the looper's thread (H2). It is dropped with the looper at the latest. A closure that
-/// holds a front of its own handler keeps itself alive until then: give it a [`WeakHandler`].
+/// The closure lives until the last clone is dropped and the last message has run; it ends with the looper at the latest.
+/// It is dropped on the looper's thread. A closure that holds a clone of its own handler keeps itself alive until the
+/// looper ends: give it a [`WeakHandler`].
 ///
 /// # Android
 /// `android.os.Handler`, whose `handleMessage` is the closure. Closures are posted to the looper itself: see
@@ -180,214 +175,6 @@ impl<F> Drop for Run<'_, F> {
     fn drop(&mut self) {
         // There is nothing to drop: the place was emptied for this, or by one further out.
         mem::forget(self.place.replace(self.callback.take()));
-    }
-}
-
-impl<M: 'static> Handler<M> {
-    /// Makes a handler on the looper's own thread: `callback` and its state need not be `Send`.
-    ///
-    /// On a looper that has quit, the handler is made, and what is sent to it is refused. A closure that keeps an `Rc`
-    /// of its own looper keeps both alive: use the looper that it is lent, or keep a [`LooperHandle`].
-    ///
-    /// # Android
-    /// `new Handler(looper, callback)`.
-    pub fn new<F>(looper: &Looper, callback: F) -> Handler<M>
-    where
-        F: FnMut(&Looper, M) + 'static,
-    {
-        let callback = Box::new(callback);
-        let recipient = Handler::announce(looper.shared());
-        Callee::keep(looper, &recipient, callback);
-        Handler { front: Arc::new(Front { recipient }), asynchronous: false }
-    }
-
-    /// Makes a handler whose closure can send to itself: `make` gets a weak front of the handler, which it may clone
-    /// into the closure.
-    ///
-    /// Within `make`, the weak front finds no handler yet. With the last front that is not weak the handler ends, as
-    /// others do.
-    ///
-    /// # Examples
-    /// ```
-    /// # use alooper::{Handler, Looper};
-    /// # fn main() -> std::io::Result<()> {
-    /// let looper = Looper::new()?;
-    /// let countdown = Handler::new_cyclic(&looper, |weak| {
-    ///     let weak = weak.clone();
-    ///     move |looper: &Looper, left: u32| match weak.upgrade() {
-    ///         Some(countdown) if left > 0 => drop(countdown.send(left - 1)),
-    ///         _ => looper.quit(),
-    ///     }
-    /// });
-    ///
-    /// countdown.send(3)?;
-    ///
-    /// assert_eq!(looper.run()?.run, 4);
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Android
-    /// A subclass of `Handler`, whose `handleMessage` has `this`.
-    pub fn new_cyclic<F>(looper: &Looper, make: impl FnOnce(&WeakHandler<M>) -> F) -> Handler<M>
-    where
-        F: FnMut(&Looper, M) + 'static,
-    {
-        let front = Arc::new_cyclic(|front| {
-            let callback = Box::new(make(&WeakHandler { front: front.clone(), asynchronous: false }));
-            let recipient = Handler::announce(looper.shared());
-            Callee::keep(looper, &recipient, callback);
-            Front { recipient }
-        });
-        Handler { front, asynchronous: false }
-    }
-
-    /// Makes the recipient of a handler that the queue knows from now on.
-    fn announce(shared: &Arc<Shared>) -> Arc<Recipient<M>> {
-        let tally = Arc::new(Tally::default());
-        let target = shared.with_queue_alone(|queue| Some(queue.handlers.add(any::type_name::<M>(), tally.clone())));
-        // In a forked child, nobody looks for it.
-        let target = target.unwrap_or(Key::NONE);
-        Recipient::new(shared, target, tally)
-    }
-
-    pub(crate) fn recipient(&self) -> &Recipient<M> {
-        &self.front.recipient
-    }
-
-    /// Sends `message` to be handled after everything that is due already.
-    ///
-    /// # Errors
-    /// Gives the message back if the looper has quit or was dropped.
-    ///
-    /// # Thread safety
-    /// Callable from any thread if `M` is `Send`; holds short locks; writes the eventfd only if the looper sleeps.
-    ///
-    /// # Guarantees
-    /// As [`LooperHandle::post`]: messages and closures of one thread run in the order in which they were posted (M5),
-    /// and a message that was accepted ends in exactly one way (M6).
-    ///
-    /// # Android
-    /// `Handler.sendMessage`, which returns `false` instead of giving the message back.
-    #[track_caller]
-    // A plain message is written where it lies; a call of its own would cost a sixth more. Not where nothing is optimized:
-    // there the stack of the caller would have to have room for each large message more than once (M12).
-    #[cfg_attr(not(debug_assertions), inline(always))]
-    #[cfg_attr(debug_assertions, inline)]
-    pub fn send(&self, message: M) -> Result<Posted<M>, Rejected<M>> {
-        builder::send(self.recipient(), self.asynchronous, Stamp::new(When::Now), message)
-    }
-
-    /// As [`send`](Handler::send), for what the library sends on behalf of a call that was made elsewhere.
-    #[cfg(feature = "offload")]
-    pub(crate) fn send_stamped(&self, message: M, stamp: Stamp) -> Result<Posted<M>, Rejected<M>> {
-        builder::send(self.recipient(), self.asynchronous, stamp, message)
-    }
-
-    /// Sends `message` to be handled no earlier than `delay` from now.
-    ///
-    /// Messages due at the same instant are handled in the order in which they were sent. A delay that overflows the
-    /// clock stays pending until it is removed.
-    ///
-    /// # Errors
-    /// Gives the message back if the looper has quit or was dropped.
-    ///
-    /// # Thread safety
-    /// Callable from any thread if `M` is `Send`; holds short locks; writes the eventfd only if the looper sleeps past
-    /// the deadline.
-    ///
-    /// # Android
-    /// `Handler.sendMessageDelayed`.
-    #[doc(alias = "sendMessageDelayed")]
-    #[track_caller]
-    pub fn send_delayed(&self, delay: Duration, message: M) -> Result<Posted<M>, Rejected<M>> {
-        let when = self.recipient().shared.clock.now().after(delay);
-        builder::send(self.recipient(), self.asynchronous, Stamp::new(When::At(when)), message)
-    }
-
-    /// Sends `message` to be handled no earlier than at `when`, which may be in the past: then it sorts by that time.
-    ///
-    /// # Errors
-    /// Gives the message back if the looper has quit or was dropped.
-    ///
-    /// # Android
-    /// `Handler.sendMessageAtTime`.
-    #[doc(alias = "sendMessageAtTime")]
-    #[track_caller]
-    pub fn send_at(&self, when: Instant, message: M) -> Result<Posted<M>, Rejected<M>> {
-        let when = self.recipient().shared.clock.moment(when);
-        builder::send(self.recipient(), self.asynchronous, Stamp::new(When::At(when)), message)
-    }
-
-    /// Sends `message` to be handled before everything else that is pending, barriers and what was posted at the front
-    /// before included.
-    ///
-    /// # Errors
-    /// Gives the message back if the looper has quit or was dropped.
-    ///
-    /// # Android
-    /// `Handler.sendMessageAtFrontOfQueue`.
-    #[doc(alias = "sendMessageAtFrontOfQueue")]
-    #[track_caller]
-    pub fn send_at_front(&self, message: M) -> Result<Posted<M>, Rejected<M>> {
-        builder::send(self.recipient(), self.asynchronous, Stamp::new(When::Front), message)
-    }
-
-    /// Begins to send `message`, with labels or asynchronously.
-    ///
-    /// ```
-    /// # use alooper::{Handler, Looper, Token};
-    /// # fn main() -> std::io::Result<()> {
-    /// # let looper = Looper::new()?;
-    /// let handler = Handler::new(&looper, |_, text: String| println!("{text}"));
-    /// let session = Token::new();
-    ///
-    /// handler.message("hello".to_owned()).what(1).token(session).send()?;
-    ///
-    /// assert!(handler.has(1));
-    /// assert_eq!(handler.remove(session), 1);
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Android
-    /// `Handler.obtainMessage`.
-    #[doc(alias = "obtainMessage")]
-    #[inline]
-    pub fn message(&self, message: M) -> MessageBuilder<'_, M> {
-        let recipient = self.recipient();
-        let labels = message::labels_of(&message);
-        let mut body = Body::default();
-        body.fill_message(message, ANYWHERE);
-        MessageBuilder::new(recipient, body, labels, self.asynchronous)
-    }
-
-    /// The same handler, all of whose messages are asynchronous: no barrier holds them up.
-    ///
-    /// They stay one handler: each sees the messages of the other.
-    ///
-    /// # Android
-    /// `Handler.createAsync`.
-    #[doc(alias = "createAsync")]
-    #[must_use]
-    pub fn asynchronous(&self) -> Handler<M> {
-        Handler { front: self.front.clone(), asynchronous: true }
-    }
-
-    /// A handle to the looper whose thread handles the messages.
-    ///
-    /// # Android
-    /// `Handler.getLooper`.
-    #[doc(alias = "getLooper")]
-    #[must_use]
-    pub fn looper(&self) -> LooperHandle {
-        LooperHandle::new(&self.front.recipient.shared)
-    }
-
-    /// A front that keeps nothing alive.
-    #[must_use]
-    pub fn downgrade(&self) -> WeakHandler<M> {
-        WeakHandler { front: Arc::downgrade(&self.front), asynchronous: self.asynchronous }
     }
 }
 
@@ -498,7 +285,7 @@ impl<M> Debug for Handler<M> {
     }
 }
 
-/// A front of a handler that keeps nothing alive. See [`Handler::downgrade`].
+/// A reference to a handler that does not keep it alive. See [`Handler::downgrade`].
 ///
 /// # Android
 /// A `WeakReference<Handler>`.
@@ -508,7 +295,7 @@ pub struct WeakHandler<M> {
 }
 
 impl<M> WeakHandler<M> {
-    /// The handler, unless its last front is gone.
+    /// Gives the handler, unless its last clone is gone.
     #[must_use]
     pub fn upgrade(&self) -> Option<Handler<M>> {
         let front = self.front.upgrade()?;

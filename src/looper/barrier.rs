@@ -15,12 +15,13 @@ use crate::{
     queue::message::Place,
 };
 
-/// Holds up all messages and closures behind it but the asynchronous ones, until it is dropped.
+/// Holds up all ordinary messages and closures behind it, until it is dropped. Asynchronous ones pass.
 ///
-/// It stands behind everything that was due when it was put up; that runs as usual. What is posted at the front passes
-/// it, fds are served, and asynchronous messages run when they are due, in their order: those of
-/// [`Handler::asynchronous`](crate::Handler::asynchronous), of [`MessageBuilder::asynchronous`](crate::MessageBuilder::asynchronous), and
-/// the posts of [`LooperHandle::asynchronous`]. Several barriers may stand; what is behind one of them waits for it.
+/// It stands behind everything that was due when it was put up; that runs as usual. Posts at the front pass it, fds are
+/// served, and asynchronous messages run when they are due, in their order: those of
+/// [`Handler::asynchronous`](crate::Handler::asynchronous), of
+/// [`MessageBuilder::asynchronous`](crate::MessageBuilder::asynchronous), and the posts of
+/// [`LooperHandle::asynchronous`]. Several barriers may stand; what is behind one of them waits for it.
 ///
 /// ```
 /// use alooper::Looper;
@@ -57,7 +58,7 @@ use crate::{
 /// # Guarantees
 /// One that is forgotten is reported in the log after a while, with the place where it was put up: see
 /// [`LooperBuilder::barrier_alarm`](crate::LooperBuilder::barrier_alarm). Quitting lifts all barriers, so that `quit_safely` also
-/// runs what was due behind them (Q3).
+/// runs what was due behind them.
 ///
 /// # Android
 /// `MessageQueue.postSyncBarrier`, whose token has to be kept for `removeSyncBarrier`: one that is lost stops the app.
@@ -98,6 +99,7 @@ impl LooperHandle {
     }
 }
 
+/// **Barriers.**
 impl Looper {
     /// Puts up a [`Barrier`], behind everything that is due. See [`LooperHandle::barrier`].
     ///

@@ -19,6 +19,28 @@ const DEFAULT_BARRIER_ALARM: Duration = Duration::from_secs(5);
 /// How often in a row an fd may report nothing but a hang-up or an error, unless set.
 const DEFAULT_SPIN_LIMIT: u32 = 1000;
 
+/// **Making a looper** that is not the thread's own, or has properties of its own.
+impl Looper {
+    /// Makes a looper that is bound to the calling thread.
+    ///
+    /// It has an epoll set, an eventfd and a timerfd, all close-on-exec. To reach it as the thread's own, use
+    /// [`Looper::prepare`]; to set its properties, [`Looper::builder`].
+    ///
+    /// # Errors
+    /// The kernel's, such as `EMFILE`; nothing is left open then.
+    ///
+    /// # Android
+    /// `new Looper(false)`. Whether fds without callback are allowed need not be said: see [`Looper::add_ident`].
+    pub fn new() -> io::Result<Looper> {
+        Looper::builder().build()
+    }
+
+    /// Makes a [`LooperBuilder`], for a looper whose properties are set.
+    pub fn builder() -> LooperBuilder {
+        LooperBuilder::default()
+    }
+}
+
 /// Sets the properties of a [`Looper`] and makes it. See [`Looper::builder`].
 ///
 /// ```

@@ -28,7 +28,7 @@ use crate::{
     time::Clock,
 };
 
-/// Why a synchronous call brought no value.
+/// Why a synchronous call returned no value.
 ///
 /// It is `Send` and `Sync` whatever the closure is, as [`Rejected`] is. Turns into an [`io::Error`] with `?`, of kind
 /// `BrokenPipe`, `TimedOut`, `Deadlock`, or, after a panic, `Other`.
@@ -219,8 +219,8 @@ impl LooperHandle {
     ///
     /// On the looper's own thread it runs at once; on any other it is posted, after everything that is due.
     ///
-    /// It waits for as long as the looper takes, for ever if nobody polls it. Two loopers that call each other at the
-    /// same time wait for ever: see [`call_timeout`](LooperHandle::call_timeout).
+    /// It waits for as long as the looper takes; if no thread polls the looper, for ever. Two loopers that call each
+    /// other at the same time wait for ever: see [`call_timeout`](LooperHandle::call_timeout).
     ///
     /// # Errors
     /// See [`CallError`]. A looper that quits or is dropped, and a closure that panics, end the waiting.

@@ -51,13 +51,14 @@ struct Main {
     preparing: Mutex<()>,
 }
 
+/// **A thread's looper, and the main one.**
 impl Looper {
     /// Gives the calling thread's looper, and makes it the first time.
     ///
-    /// The thread keeps it until it ends, also after it has quit. When the thread ends, [`Looper::current`] becomes
-    /// `None` first. Then the looper ends as if it were dropped, even if an `Rc` of it is left somewhere: all that it
-    /// holds is dropped, on this thread, so that a callback with an `Rc` of its own looper keeps neither alive. What
-    /// has such an `Rc` after that finds a looper that has quit.
+    /// The thread keeps it until the thread ends, even if the looper quits. When the thread ends, [`Looper::current`]
+    /// becomes `None` first. Then the looper ends as if it were dropped, even if an `Rc` of it is left somewhere: all
+    /// that it holds is dropped, on this thread, so that a callback with an `Rc` of its own looper keeps neither alive.
+    /// An `Rc` that is left refers to a looper that has quit.
     ///
     /// A forked child does not have its parent's looper: it is given one of its own here, and the other ends.
     ///
@@ -75,7 +76,7 @@ impl Looper {
         }
     }
 
-    /// The calling thread's looper, if it was prepared; in a forked child, if it was prepared there.
+    /// Gives the calling thread's looper, if one was prepared. A forked child has to prepare its own.
     ///
     /// # Android
     /// `ALooper_forThread`, `Looper.myLooper`.
@@ -109,7 +110,7 @@ impl Looper {
         Ok(looper)
     }
 
-    /// A handle to the main looper of the process, once there is one. A forked child has none until it prepares one.
+    /// Gives a handle to the main looper of the process, once there is one. A forked child has to prepare its own.
     ///
     /// # Android
     /// `Looper.getMainLooper`.

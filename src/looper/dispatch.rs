@@ -29,8 +29,9 @@ use crate::{
     time::Moment,
 };
 
+/// **Observing.**
 impl Looper {
-    /// Lets `observer` see what it [wants](Observer::wants), in place of the observer that there was; `None` for nobody.
+    /// Sets the observer, which sees what it [wants](Observer::wants), and replaces the one before; `None` removes it.
     ///
     /// Called from inside a message, it takes effect with the next one. An observer that keeps an `Rc` of its own
     /// looper keeps both alive: give it a [`LooperHandle`](crate::LooperHandle). A looper that has ended with its

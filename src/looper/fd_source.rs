@@ -20,7 +20,7 @@ use crate::{
     sys::interest::Interest,
 };
 
-/// A watched source, on the looper's thread.
+/// A watched source, on the looper's thread: reaches it, changes what it is watched for, takes it back.
 ///
 /// Dropping it does nothing: the looper goes on watching. [`guard`](FdSource::guard) turns it into one that removes
 /// when dropped. It does not keep the looper alive.
@@ -79,8 +79,7 @@ impl<S: 'static> FdSource<S> {
         result
     }
 
-    /// Sets what is watched for. It takes effect at once, also while the looper waits, and un-mutes an fd that was muted
-    /// (F8).
+    /// Sets what is watched for. It takes effect at once, also while the looper waits, and un-mutes an fd that was muted.
     ///
     /// To set the interest that it has already makes no system call, unless the fd is muted. A callback does without
     /// this: it returns [`FdNext::Interest`](crate::FdNext::Interest).
@@ -95,7 +94,7 @@ impl<S: 'static> FdSource<S> {
     }
 
     /// Looks at the fd anew, for the same interest: what is ready is reported, even if epoll has not noticed that it
-    /// became ready. It un-mutes an fd that was muted (F8).
+    /// became ready. It un-mutes an fd that was muted.
     ///
     /// # Errors
     /// The kernel's, and `NotFound` if the registration has ended.
@@ -111,7 +110,7 @@ impl<S: 'static> FdSource<S> {
     /// `None` if it had ended before, and while its callback runs: then the source is dropped after that.
     ///
     /// # Guarantees
-    /// The callback is not called again, not even for an event that the looper has already taken from the kernel (F4).
+    /// The callback is not called again, not even for an event that the looper has already taken from the kernel.
     ///
     /// # Android
     /// `Looper::removeFd`, after which a callback in the same batch may still run once.
@@ -130,7 +129,7 @@ impl<S: 'static> FdSource<S> {
         }
     }
 
-    /// What is watched for; `None` after the registration ended.
+    /// Gives what the fd is watched for, or `None` after the registration has ended.
     #[must_use]
     pub fn interest(&self) -> Option<Interest> {
         self.shared.fds.interest(self.key).ok()
@@ -198,7 +197,7 @@ impl<S: 'static> Drop for FdGuard<S> {
     }
 }
 
-/// A watched source, for any thread.
+/// A handle to a watched source, for any thread: changes what it is watched for, and ends the watching.
 ///
 /// Dropping it does nothing: the looper goes on watching.
 ///
@@ -215,8 +214,7 @@ impl FdHandle {
         FdHandle { shared: shared.clone(), key }
     }
 
-    /// Sets what is watched for. It takes effect at once, also while the looper waits, and un-mutes an fd that was muted
-    /// (F8).
+    /// Sets what is watched for. It takes effect at once, also while the looper waits, and un-mutes an fd that was muted.
     ///
     /// To set the interest that it has already makes no system call, unless the fd is muted.
     ///
@@ -224,12 +222,12 @@ impl FdHandle {
     /// The kernel's, and `NotFound` if the registration has ended.
     ///
     /// # Guarantees
-    /// If the callback is running, its answer does not undo this (F5).
+    /// If the callback is running, its answer does not undo this.
     pub fn set_interest(&self, interest: Interest) -> io::Result<()> {
         set_interest(&self.shared, self.key, interest)
     }
 
-    /// Looks at the fd anew, for the same interest, and un-mutes it if it was muted (F8).
+    /// Looks at the fd anew, for the same interest, and un-mutes it if it was muted.
     ///
     /// # Errors
     /// The kernel's, and `NotFound` if the registration has ended.
@@ -246,7 +244,7 @@ impl FdHandle {
     /// run, otherwise after the callback, or in the looper's next turn.
     ///
     /// # Guarantees
-    /// After this has returned the looper begins no call of it (F4). One that it has begun goes on, even if it has not
+    /// After this has returned the looper begins no call of it. One that it has begun goes on, even if it has not
     /// reached the callback's first line yet.
     pub fn remove(&self) -> bool {
         let removed = self.shared.fds.remove(self.key).is_some();
@@ -256,7 +254,7 @@ impl FdHandle {
         removed
     }
 
-    /// What is watched for; `None` after the registration ended.
+    /// Gives what the fd is watched for, or `None` after the registration has ended.
     #[must_use]
     pub fn interest(&self) -> Option<Interest> {
         self.shared.fds.interest(self.key).ok()

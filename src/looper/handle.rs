@@ -29,7 +29,16 @@ use crate::{
     sys::interest::{Events, Interest},
 };
 
-/// A looper, for any thread: posts to it, wakes it, watches fds with it, quits it.
+/// **Reaching it from other threads.**
+impl Looper {
+    /// Gives a handle for other threads.
+    #[must_use]
+    pub fn handle(&self) -> LooperHandle {
+        LooperHandle::new(self.shared())
+    }
+}
+
+/// Reaches a looper from any thread: posts, wakes, watches fds, calls, quits.
 ///
 /// It does not keep the looper alive; once that is gone, posts are refused and give their value back.
 ///
@@ -67,7 +76,7 @@ impl LooperHandle {
     /// Callable from any thread; takes no lock. That a signal handler may call it is not promised.
     ///
     /// # Guarantees
-    /// It is reported by exactly one turn, whatever else happens in that turn (T3). A system call is made only if the
+    /// It is reported by exactly one turn, whatever else happens in that turn. A system call is made only if the
     /// looper sleeps.
     ///
     /// # Android
@@ -97,11 +106,10 @@ impl LooperHandle {
     /// Callable from any thread; holds one short lock; writes the eventfd only if the looper sleeps.
     ///
     /// # Guarantees
-    /// Posts of one thread run in their order, and so do posts of which one happens before the other (M5). A closure
-    /// that was accepted runs, is cancelled, or is counted as dropped in the [`MessageCounts`]: exactly one of these
-    /// (M6).
+    /// Posts of one thread run in their order, and so do posts of which one happens before the other. A closure
+    /// that was accepted runs, is cancelled, or is counted as dropped in the [`MessageCounts`]: exactly one of these.
     ///
-    /// What may not leave its thread does not come this way, but by [`Looper::post`]:
+    /// The closure has to be `Send`. On the looper's own thread, [`Looper::post`] takes any closure:
     ///
     /// ```compile_fail,E0277
     /// # // C62: a payload that is not `Send`.
@@ -165,7 +173,7 @@ impl LooperHandle {
         self.post_when(Stamp::new(When::At(self.shared.clock.moment(when))), callback)
     }
 
-    /// Posts `callback` to run before everything else that is pending, also what was posted at the front before.
+    /// Posts `callback` to run before everything that is pending, earlier posts at the front included.
     ///
     /// # Errors
     /// Gives the closure back if the looper has quit or was dropped.
@@ -217,7 +225,7 @@ impl LooperHandle {
     /// Posts `callback` to run every `period`, for the first time one period from now, until it breaks or is cancelled.
     ///
     /// The runs are due at whole periods from now on, however late each one is: they do not drift. One that is late runs
-    /// once, and all that have come due by its end are skipped: the next is the first that is still to come (M13). A
+    /// once, and all that have come due by its end are skipped: the next is the first that is still to come. A
     /// period of zero runs again and again, as part of the turn's budget. A panic in it ends it.
     ///
     /// # Errors
@@ -413,10 +421,10 @@ impl LooperHandle {
 
     /// Quits: gives up everything that is pending, and refuses posts and fds from now on.
     ///
-    /// It ends the looper's sleep. No callback of any kind starts after this returns; one that is running goes on. What
-    /// is given up is dropped on the looper's thread. Only the first call of `quit` or
-    /// [`quit_safely`](LooperHandle::quit_safely) counts. A looper that has quit before it runs does not run, and
-    /// none is started again.
+    /// It ends the looper's sleep. No callback of any kind starts after this returns; one that is running goes on. The
+    /// queued messages are dropped on the looper's thread. Only the first call of `quit` or
+    /// [`quit_safely`](LooperHandle::quit_safely) counts. A looper that has quit before it runs does not run, and none
+    /// is started again.
     ///
     /// # Android
     /// `Looper.quit`.

@@ -17,7 +17,7 @@ use crate::{
     time::Moment,
 };
 
-/// A hook that was added.
+/// A hook that was added to a looper: removes it.
 ///
 /// Dropping it does nothing: the hook stays. [`guard`](Hook::guard) turns it into one that removes when dropped.
 ///
@@ -88,6 +88,7 @@ impl Drop for HookGuard {
     }
 }
 
+/// **Hooks** around each wait.
 impl Looper {
     /// Calls `callback` before each wait of this looper, also under [`run`](Looper::run) and on a
     /// [`HandlerThread`](crate::HandlerThread).
@@ -107,7 +108,7 @@ impl Looper {
     ///
     /// # Guarantees
     /// Hooks run in the order in which they were added, and each `before_wait` is followed by one wait and then by the
-    /// [`after_wait`](Looper::after_wait) hooks (P1). One that is added by a hook runs from the next wait on. Hooks do not
+    /// [`after_wait`](Looper::after_wait) hooks. One that is added by a hook runs from the next wait on. Hooks do not
     /// run once the looper has quit; their closures are dropped with the looper, on its thread.
     ///
     /// # Examples

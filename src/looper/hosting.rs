@@ -21,7 +21,7 @@ use crate::{
 /// time. Each hosting takes two of the five levels in which the kernel lets epoll sets watch each other.
 ///
 /// # Guarantees
-/// The fd stays the same, and stays valid, for as long as the looper lives (F7).
+/// The fd stays the same, and stays valid, for as long as the looper lives.
 ///
 /// # Android
 /// There is none: an Android looper's epoll fd is private, and would not know of timers.

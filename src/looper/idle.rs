@@ -21,7 +21,7 @@ use crate::{
     time::Moment,
 };
 
-/// An idle handler that was added.
+/// An idle handler that was added to a looper: removes it.
 ///
 /// Dropping it does nothing: the handler stays. [`guard`](IdleHandler::guard) turns it into one that removes when
 /// dropped.
@@ -141,6 +141,7 @@ impl<F: FnMut(&Looper) -> ControlFlow<()>> Idler<F> {
     }
 }
 
+/// **Idle handlers.**
 impl Looper {
     /// Whether no message is due and no barrier stands. See [`LooperHandle::is_idle`].
     ///
@@ -160,7 +161,7 @@ impl Looper {
     /// its queue again. A panic in it removes it and goes
     /// on. That it ran is in the [`Turn`](crate::Turn), but does not end one.
     ///
-    /// One that keeps an `Rc` of its own looper keeps both alive: use the looper that it is lent, or keep a
+    /// One that keeps an `Rc` of its own looper keeps both alive: use its `&Looper` argument, or keep a
     /// [`LooperHandle`].
     ///
     /// # Errors

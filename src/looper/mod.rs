@@ -1,36 +1,37 @@
 //! `Looper`: what the looper's own thread may do.
 //!
-//! Here it is made and dropped, quits and answers; [`post`] posts, [`watch`] registers fds, [`turn`] polls,
+//! Here it is assembled and dropped, quits and answers; [`post`] posts, [`watch`] registers fds, [`turn`] polls,
 //! [`dispatch`] runs a message, [`hosting`] lets another loop poll, and [`rebuild`] replaces an epoll set that an fd
 //! has spoilt.
 
-pub(crate) mod barrier;
-pub(crate) mod builder;
-pub(crate) mod call;
+// Their order is that of the methods on the pages of `Looper` and `LooperHandle`: the order of use.
 pub(crate) mod current;
-mod dispatch;
-pub(crate) mod dump;
-pub(crate) mod fd_source;
+pub(crate) mod builder;
 pub(crate) mod handle;
-pub(crate) mod hooks;
-mod hosting;
-pub(crate) mod idle;
-pub(crate) mod observer;
 mod post;
 pub(crate) mod posted;
-mod rebuild;
 pub(crate) mod repeat;
-pub(crate) mod report;
-pub(crate) mod run;
-pub(crate) mod running;
-mod seen;
 pub(crate) mod slot;
+pub(crate) mod call;
+mod watch;
+pub(crate) mod fd_source;
+pub(crate) mod run;
+mod turn;
+pub(crate) mod report;
+mod hosting;
+pub(crate) mod idle;
+pub(crate) mod barrier;
+pub(crate) mod hooks;
 mod storage;
 pub(crate) mod thread;
-mod turn;
+pub(crate) mod observer;
 pub(crate) mod wants;
-mod watch;
+pub(crate) mod dump;
+pub(crate) mod running;
 pub(crate) mod watchdog;
+mod dispatch;
+mod rebuild;
+mod seen;
 
 use std::{
     cell::{Cell, OnceCell, RefCell},
@@ -48,7 +49,7 @@ use crate::{
         shared::{Quit, Shared},
     },
     fd::registrations::Limits,
-    looper::{builder::LooperBuilder, handle::LooperHandle, observer::Watching, rebuild::StaleKeys, wants::Wants},
+    looper::{builder::LooperBuilder, observer::Watching, rebuild::StaleKeys, wants::Wants},
     mem::{
         drop::{after, drop_each},
         slots::Key,
@@ -66,12 +67,11 @@ use crate::{
 
 /// An event loop that is bound to its thread: fd callbacks, timed messages, and posts from other threads.
 ///
-/// All methods take `&self` and may be called from inside a callback, which receives the looper; only polling may not.
-/// Other threads reach it through a [`LooperHandle`].
+/// A callback receives `&Looper` and may call every method but those that poll. Other threads use a [`LooperHandle`](crate::LooperHandle).
 ///
-/// Dropping it gives up what is pending, ends all registrations, and drops their closures and sources, all on this
-/// thread. What it holds must not hold an `Rc` of it, which would keep both alive: use the `&Looper` that a callback is
-/// lent, or keep a [`LooperHandle`]. Only a thread's own looper ([`Looper::prepare`]) ends with its thread in any case.
+/// Dropping a looper drops its queued messages, callbacks and sources, all on this thread. A callback must not own an `Rc`
+/// of its own looper, which would keep both alive: use the `&Looper` argument, or a [`LooperHandle`](crate::LooperHandle). A thread's own looper
+/// ([`Looper::prepare`]) ends with its thread in any case.
 ///
 /// ```
 /// use alooper::Looper;
@@ -105,7 +105,7 @@ use crate::{
 /// needs_sync::<alooper::Looper>();
 /// ```
 ///
-/// A callback cannot drop the looper that runs it, since it is lent to it, and whoever polls has it borrowed:
+/// A callback cannot drop the looper that runs it, because polling borrows it:
 ///
 /// ```compile_fail,E0505
 /// # // C78: a looper cannot go into its own message.
@@ -160,25 +160,6 @@ pub(crate) struct Core {
 }
 
 impl Looper {
-    /// Makes a looper that is bound to the calling thread.
-    ///
-    /// It has an epoll set, an eventfd and a timerfd, all close-on-exec. To reach it as the thread's own, use
-    /// [`Looper::prepare`]; to set its properties, [`Looper::builder`].
-    ///
-    /// # Errors
-    /// The kernel's, such as `EMFILE`; nothing is left open then.
-    ///
-    /// # Android
-    /// `new Looper(false)`. Whether fds without callback are allowed need not be said: see [`Looper::add_ident`].
-    pub fn new() -> io::Result<Looper> {
-        Looper::builder().build()
-    }
-
-    /// Makes a [`LooperBuilder`], for a looper whose properties are set.
-    pub fn builder() -> LooperBuilder {
-        LooperBuilder::default()
-    }
-
     pub(crate) fn assemble(builder: LooperBuilder) -> io::Result<Looper> {
         fork::notice()?;
         let LooperBuilder { name, budget, spin_limit, mutes_stuck, barrier_alarm, watch, clock, kernel } = builder;
@@ -244,17 +225,14 @@ impl Looper {
     pub(crate) fn here(&self) -> crate::sys::sync::Here {
         self.core.here
     }
+}
 
-    /// Gives a handle for other threads.
-    #[must_use]
-    pub fn handle(&self) -> LooperHandle {
-        LooperHandle::new(self.shared())
-    }
-
-    /// Makes the next poll return at once with [`woken`](crate::Turn::woken). See [`LooperHandle::wake`].
+/// **Waking, quitting, counting.**
+impl Looper {
+    /// Makes the next poll return at once with [`woken`](crate::Turn::woken). See [`LooperHandle::wake`](crate::LooperHandle::wake).
     ///
     /// # Errors
-    /// As [`LooperHandle::wake`].
+    /// As [`LooperHandle::wake`](crate::LooperHandle::wake).
     ///
     /// # Android
     /// `ALooper_wake`.
@@ -263,7 +241,7 @@ impl Looper {
         self.shared().wake()
     }
 
-    /// Quits: gives up everything that is pending, and refuses posts and fds from now on. See [`LooperHandle::quit`].
+    /// Quits: drops everything that is queued, and refuses posts and fds from now on. See [`LooperHandle::quit`](crate::LooperHandle::quit).
     ///
     /// # Android
     /// `Looper.quit`.
@@ -271,7 +249,7 @@ impl Looper {
         self.shared().quit(Quit::Now);
     }
 
-    /// Quits after everything that is due now has run; gives up the rest. See [`LooperHandle::quit_safely`].
+    /// Quits once everything that is due now has run; drops the rest. See [`LooperHandle::quit_safely`](crate::LooperHandle::quit_safely).
     ///
     /// # Android
     /// `Looper.quitSafely`.
@@ -298,13 +276,13 @@ impl Looper {
         self.len() == 0
     }
 
-    /// How the messages so far have ended.
+    /// Counts how the messages so far have ended.
     #[must_use]
     pub fn message_counts(&self) -> MessageCounts {
         self.shared().message_counts()
     }
 
-    /// The time on the looper's clock. See [`LooperHandle::now`].
+    /// Gives the time on the looper's clock. See [`LooperHandle::now`](crate::LooperHandle::now).
     ///
     /// # Android
     /// `SystemClock.uptimeMillis`.

@@ -20,6 +20,7 @@ use crate::{
     queue::message::{MessageId, Origin},
 };
 
+/// **Posting** closures, to run now, later, or again.
 impl Looper {
     /// Posts `callback` to run after everything that is due already. It need not be `Send`.
     ///
@@ -28,7 +29,7 @@ impl Looper {
     ///
     /// # Guarantees
     /// As [`LooperHandle::post`](crate::LooperHandle::post). Posted from a message, it still runs in the same turn
-    /// while the budget lasts; posted from an fd callback, in the next turn (T8).
+    /// while the budget lasts; posted from an fd callback, in the next turn.
     ///
     /// # Examples
     /// ```
@@ -96,7 +97,7 @@ impl Looper {
         self.post_when(Stamp::new(When::At(self.clock().moment(when))), callback)
     }
 
-    /// Posts `callback` to run before everything else that is pending, also what was posted at the front before.
+    /// Posts `callback` to run before everything that is pending, earlier posts at the front included.
     ///
     /// # Errors
     /// Gives the closure back if the looper has quit.

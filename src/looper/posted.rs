@@ -18,7 +18,7 @@ use crate::{
     time::Moment,
 };
 
-/// Something that was posted: a closure, or a message of type `M` that was sent to a handler.
+/// A posted closure, or a message of type `M` that was sent to a handler: cancels and reschedules it.
 ///
 /// Dropping it does nothing: it stays posted. [`guard`](Posted::guard) turns it into one that cancels when dropped. It
 /// does not keep a handler alive.
@@ -100,7 +100,7 @@ impl<M: 'static> Posted<M> {
     /// turn. A message that a predicate on another thread looks at is dropped there after that.
     ///
     /// # Guarantees
-    /// After it has returned, the looper does not begin the message (R1). One that it has begun goes on, even if it has
+    /// After it has returned, the looper does not begin the message. One that it has begun goes on, even if it has
     /// not reached its first line yet.
     pub fn cancel(&self) -> bool {
         local::with_looper(self.looper, |shared| self.cancel_on(shared)).unwrap_or(false)
@@ -136,7 +136,7 @@ impl<M: 'static> Posted<M> {
     /// Callable from any thread; writes the eventfd only if the looper sleeps past the new time.
     ///
     /// # Guarantees
-    /// If it is `true`, the message has not begun, and does not before the new time (K1).
+    /// If it is `true`, the message has not begun, and does not before the new time.
     ///
     /// # Examples
     /// ```

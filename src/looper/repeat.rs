@@ -17,10 +17,10 @@ use crate::{
     time::Moment,
 };
 
-/// What becomes of the ticks that have come due while a repeating post ran, was held up, or was not awaited.
+/// What happens to ticks that were missed because a repeating post ran long or was held up, or nobody awaited it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MissedTicks {
-    /// They are skipped: the next tick is the first on the grid that is still to come (M13).
+    /// They are skipped: the next tick is the first on the grid that is still to come.
     #[default]
     Skip,
     /// They come at once, one after the other, until the grid is caught up with.

@@ -69,7 +69,7 @@ impl Turn {
         self.rebuilt |= next.rebuilt;
     }
 
-    /// What Android's `pollOnce` would return for this turn, for code that is ported from it.
+    /// Gives what Android's `pollOnce` would return for this turn, for ported code.
     ///
     /// An ident comes before [`PollCode::Callback`], that before [`PollCode::Wake`], that before [`PollCode::Timeout`].
     /// With several idents, Android returns them in calls of their own; here they all are in [`Turn::idents`].
@@ -90,7 +90,7 @@ impl Turn {
     }
 }
 
-/// A callback-less fd that was ready in a turn. See [`Looper::add_ident`](crate::Looper::add_ident).
+/// An fd without callback that was ready in a turn. See [`Looper::add_ident`](crate::Looper::add_ident).
 ///
 /// # Android
 /// The non-negative result of `ALooper_pollOnce`, with its `outEvents`.

@@ -13,11 +13,12 @@ use crate::{
     queue::account::MessageCounts,
 };
 
+/// **Running**, until it quits or something holds.
 impl Looper {
     /// Polls until the looper quits, and reports how all its messages have ended.
     ///
     /// A looper that has quit before returns at once, after running what `quit_safely` left to run. Nobody sees the
-    /// reports of its turns: an fd without callback that becomes ready is ignored, and logged once (F9).
+    /// reports of its turns: an fd without callback that becomes ready is ignored, and logged once.
     ///
     /// # Errors
     /// As [`poll_once`](Looper::poll_once).
@@ -35,8 +36,8 @@ impl Looper {
 
     /// Polls until `is_done` says so, or the looper quits; whether it was the former.
     ///
-    /// It is asked before each turn and after the last one. What makes it true has to end a turn: a message, an fd's
-    /// callback, or [`wake`](LooperHandle::wake). The looper does not quit, and may be run again.
+    /// It is asked before each turn and after the last one. The event that makes it true has to end a turn: a message,
+    /// an fd's callback, or [`wake`](LooperHandle::wake). The looper does not quit, and may be run again.
     ///
     /// # Errors
     /// As [`poll_once`](Looper::poll_once).
@@ -82,7 +83,7 @@ impl Looper {
     /// As [`poll_once`](Looper::poll_once).
     ///
     /// # Guarantees
-    /// It ends as soon as the last of these is gone, whichever thread has removed it (K4).
+    /// It ends as soon as the last of these is gone, whichever thread has removed it.
     ///
     /// # Examples
     /// ```

@@ -44,7 +44,7 @@ impl RunningKind {
     }
 }
 
-/// What a looper's thread runs at this moment: see [`LooperHandle::running`].
+/// What a looper's thread is running now: see [`LooperHandle::running`].
 ///
 /// Its [`Display`] is for people to read, and may change from version to version.
 #[derive(Clone, Debug)]
@@ -93,10 +93,10 @@ impl Display for Running {
 
 impl LooperHandle {
     /// Says what the looper runs at this moment: its kind, its place in the source, since when, and on which thread.
-    /// `None` if it waits in epoll, if nobody polls it, and in a forked child.
+    /// `None` if it waits in epoll, if no thread polls it, and in a forked child.
     ///
-    /// It may have changed before the caller looks at the answer, unless the looper is stuck. What a task is polled for
-    /// inside something else, such as an fd's callback, is named as that task.
+    /// It may have changed before the caller looks at the answer, unless the looper is stuck. A task that is polled
+    /// inside something else, such as an fd's callback, is named as the task.
     ///
     /// # Thread safety
     /// Callable from any thread, also while the looper is stuck. No user code runs.

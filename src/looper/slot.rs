@@ -19,12 +19,12 @@ use crate::{
     sys::process_mutex::ProcessMutex,
 };
 
-/// A place for one pending closure: a post replaces the one that is in it, in one exact step.
+/// A place for one pending closure: each post replaces the pending one, in one exact step.
 ///
 /// Made by [`LooperHandle::slot`]. Clones are the same slot. Dropping it does nothing: what is in it stays posted.
 ///
 /// # Examples
-/// A text is searched for when nobody has typed for a while:
+/// A search starts once the user has stopped typing for a while:
 ///
 /// ```
 /// # use alooper::Looper;
@@ -65,7 +65,7 @@ impl Slot {
     /// Gives the closure back if the looper has quit or was dropped; then nothing is replaced.
     ///
     /// # Guarantees
-    /// At no moment are two closures of one slot pending, and none that was replaced starts after this has returned (K1).
+    /// At no moment are two closures of one slot pending, and none that was replaced starts after this has returned.
     #[track_caller]
     pub fn post<F>(&self, callback: F) -> Result<(), Rejected<F>>
     where

@@ -4,12 +4,13 @@ use std::rc::Rc;
 
 use crate::looper::Looper;
 
+/// **Values that belong to the looper.**
 impl Looper {
     /// The value of type `T` that belongs to this looper, made by [`Default`] when it is first asked for.
     ///
-    /// A library that is called with a looper keeps there what it needs once per looper: a cache, a connection, a list of
-    /// what it watches. `T` need not be `Send`. To change it, put a `Cell` or `RefCell` into it; a type of your own is
-    /// shared with nobody else.
+    /// A library that is called with a looper keeps there what it needs once per looper: a cache, a connection, a list
+    /// of what it watches. `T` need not be `Send`. To change the value, put a `Cell` or `RefCell` into it. Use a type
+    /// of your own, so that no other code shares it.
     ///
     /// # Panics
     /// Goes on with a panic of `T`'s default; nothing is kept then.

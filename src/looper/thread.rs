@@ -304,7 +304,7 @@ impl Debug for HandlerThreadBuilder {
     }
 }
 
-/// Why joining a [`HandlerThread`] gave no exit report.
+/// Why joining a [`HandlerThread`] gave no [`MessageCounts`].
 ///
 /// Turns into an [`io::Error`] with `?`; after a panic, of kind `Other` with the `JoinError` inside.
 #[non_exhaustive]
@@ -344,7 +344,7 @@ impl From<JoinError> for io::Error {
     }
 }
 
-/// The panic of a thread: what [`thread::Result`] has, and `Sync` besides, so that an error can carry it.
+/// The panic of a thread: the payload of [`thread::Result`], but `Sync`, so that an error can carry it.
 pub struct Panic {
     text: Option<Box<str>>,
     /// The lock makes it `Sync` and is never taken.
@@ -358,7 +358,7 @@ impl Panic {
         Panic { text: text.map(Box::from), payload: Mutex::new(payload) }
     }
 
-    /// What the panic says, if it says something.
+    /// Gives the panic's text, if it has one.
     #[must_use]
     pub fn text(&self) -> Option<&str> {
         self.text.as_deref()

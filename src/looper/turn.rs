@@ -36,12 +36,13 @@ use crate::{
 /// A deadline that has passed, whatever the time is.
 pub(super) const PASSED: Moment = Moment::EARLIEST;
 
+/// **Polling**, turn by turn.
 impl Looper {
     /// Waits for something to happen, runs the callbacks for it, and reports it.
     ///
     /// `timeout` bounds the wait: zero does not wait, `None` waits until something happens, any other value, up to
-    /// `Duration::MAX`, is an upper bound in nanoseconds. What runs is at most the budget of messages that are due, and
-    /// then the callback of each fd that is ready, once.
+    /// `Duration::MAX`, is an upper bound in nanoseconds. It runs the messages that are due, at most a budget of them,
+    /// and then the callback of each ready fd, once.
     ///
     /// # Errors
     /// The kernel's; nothing is lost then, and polling again is possible. An error of kind `Deadlock` if it is called
@@ -53,8 +54,8 @@ impl Looper {
     /// stays as it was, and polling again works.
     ///
     /// # Guarantees
-    /// Returns only when the report names something or the timeout has passed (T14). Never runs a message early (T6).
-    /// An interrupting signal neither ends the wait nor moves its deadline (T12).
+    /// Returns only when the report names something or the timeout has passed. Never runs a message early.
+    /// An interrupting signal neither ends the wait nor moves its deadline.
     ///
     /// # Android
     /// `ALooper_pollOnce`. Its code for this turn is [`Turn::code`].
@@ -68,8 +69,8 @@ impl Looper {
         Ok(turn)
     }
 
-    /// Polls again and again until nothing is due and no fd is ready, an ident is, somebody wakes the looper, or
-    /// `timeout` has passed, and reports the sum.
+    /// Polls until there is nothing left to do, an ident is ready, the looper is woken, or `timeout` has passed, and
+    /// reports the sum.
     ///
     /// Like [`poll_once`](Looper::poll_once), it waits at most `timeout` for the first thing to happen. It stops at an
     /// ident, so that the caller can serve that fd, and after the turn that saw a wake. With a timeout of zero it is one
@@ -84,7 +85,7 @@ impl Looper {
     ///
     /// # Guarantees
     /// A message that posts itself again, an fd that stays ready or a thread that posts without end cannot make it go on
-    /// after `timeout`, or after a [`wake`](crate::LooperHandle::wake) (T11). `None` sets no such bound.
+    /// after `timeout`, or after a [`wake`](crate::LooperHandle::wake). `None` sets no such bound.
     ///
     /// # Android
     /// `ALooper_pollAll`, which waits out its timeout even when everything has been done, and for which a timeout of

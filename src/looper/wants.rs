@@ -11,8 +11,8 @@ use crate::looper::running::RunningKind;
 bitflags::bitflags! {
     /// What an [`Observer`](crate::Observer) wants to be told: see [`Observer::wants`](crate::Observer::wants).
     ///
-    /// What nobody wants costs nothing. The two that read the clock, [`TIMES`](Wants::TIMES) and
-    /// [`POSTS`](Wants::POSTS), cost most.
+    /// Anything else costs nothing. The two that read the clock, [`TIMES`](Wants::TIMES) and [`POSTS`](Wants::POSTS),
+    /// cost most.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
     pub struct Wants: u16 {
         /// Each message before and after it runs: `started`, `finished`, `panicked`.

@@ -17,13 +17,14 @@ use crate::{
     sys::interest::{Events, Interest},
 };
 
+/// **Watching fds.**
 impl Looper {
     /// Watches `source`, which the looper owns from now on, and calls `callback` with it when it is ready.
     ///
     /// The callback receives the looper, the source and what it is ready for, and says what becomes of the
     /// registration. It runs once per turn for as long as the source is ready (level-triggered), after the messages of
-    /// that turn. A callback that keeps an `Rc` of its own looper keeps both alive, with the source: use the looper
-    /// that it is lent, or keep a [`LooperHandle`](crate::LooperHandle).
+    /// that turn. A callback that keeps an `Rc` of its own looper keeps both alive, with the source: use its `&Looper`
+    /// argument, or keep a [`LooperHandle`](crate::LooperHandle).
     ///
     /// # Errors
     /// Gives the source back with the kernel's error: `EPERM` for a regular file or directory, `EEXIST` for an fd that
@@ -31,9 +32,9 @@ impl Looper {
     /// quit. Nothing is registered then.
     ///
     /// # Guarantees
-    /// Errors and hang-ups are always reported, and truthfully (F3). After removal the callback is not called again,
-    /// not even for an event that was already taken from the kernel (F4). An fd that hangs up for ever does not
-    /// spin for ever (F8).
+    /// Errors and hang-ups are always reported, and truthfully. After removal the callback is not called again,
+    /// not even for an event that was already taken from the kernel. An fd that hangs up for ever does not
+    /// spin for ever.
     ///
     /// # Examples
     /// ```
@@ -96,7 +97,7 @@ impl Looper {
     /// As [`add_fd`](Looper::add_fd).
     ///
     /// # Guarantees
-    /// An ident is reported in the turn that saw it, never later, and not after its registration ended (F9).
+    /// An ident is reported in the turn that saw it, never later, and not after its registration ended.
     ///
     /// # Android
     /// `ALooper_addFd` with a non-negative ident and no callback, on a looper that allows this.

@@ -5,7 +5,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-/// A mark by which messages are found again: those that were sent with it.
+/// A unique label by which messages are found again.
 ///
 /// Each call of [`Token::new`] makes another one.
 ///
@@ -25,7 +25,7 @@ impl Token {
     }
 }
 
-/// Which of a handler's messages are meant: all, or those that carry a label.
+/// Selects a handler's messages: all, or those with a label.
 ///
 /// A number stands for [`What`](MessageFilter::What), a [`Token`] for itself, and a pair for both.
 ///

@@ -64,6 +64,7 @@ impl AsFd for Hub {
     }
 }
 
+/// **Signals**, with the feature `signals`.
 impl Looper {
     /// Calls `callback` for each of these signals that arrives, as ordinary code: it may allocate, lock and print.
     ///
@@ -75,7 +76,7 @@ impl Looper {
     /// does not block one any more; with the kernel's error; or with one of kind `BrokenPipe` if the looper has quit.
     ///
     /// # Guarantees
-    /// A signal can be read only once in a process, so that it is watched on one looper at a time (G1). A panic of the
+    /// A signal can be read only once in a process, so that it is watched on one looper at a time. A panic of the
     /// callback ends this watcher; the others are called all the same, before the panic goes on. After a quit none is
     /// called.
     ///

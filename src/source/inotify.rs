@@ -24,7 +24,7 @@ use crate::{
 };
 
 bitflags! {
-    /// What may happen to a path, or to what is in a folder.
+    /// Changes of a path, or of the entries of a folder.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
     pub struct PathChanges: u32 {
         /// A file was written to. Comes for each write, in the middle of what somebody does.
@@ -94,6 +94,7 @@ impl PathEvent {
     }
 }
 
+/// **Changes of files**, with the feature `inotify`.
 impl Looper {
     /// Watches `path`, a file or a folder but not what is in its folders, and calls `callback` for each change that is
     /// among `changes`.
@@ -107,7 +108,7 @@ impl Looper {
     ///
     /// # Guarantees
     /// An [overflow](PathEvent::is_overflow) and [the end](PathEvent::is_gone) of the path are told, whatever `changes`
-    /// says (G4). With the end, the watching ends. A panic of the callback ends it, too.
+    /// says. With the end, the watching ends. A panic of the callback ends it, too.
     ///
     /// # Examples
     /// ```

@@ -26,6 +26,7 @@ use crate::{
 /// A piece of work for a pool of threads.
 type Job = Box<dyn FnOnce() + Send>;
 
+/// **Work on other threads**, with the feature `offload`.
 impl Looper {
     /// Runs `work` on another thread, and then `then` with what comes of it on this one.
     ///
@@ -40,8 +41,8 @@ impl Looper {
     /// Gives `work` and `then` back if the looper has quit.
     ///
     /// # Guarantees
-    /// `then` runs once or not at all, and is dropped on this thread: not later than with the looper. If the looper quits
-    /// meanwhile, `work` goes on, nobody waits for it, and what comes of it is dropped on its thread (G5).
+    /// `then` runs once or not at all, and is dropped on this thread: not later than with the looper. If the looper
+    /// quits meanwhile, `work` goes on without anybody waiting, and its result is dropped on its thread.
     ///
     /// # Examples
     /// ```

@@ -29,11 +29,12 @@ const TERM: i32 = nix::libc::SIGTERM;
 /// What came in, and why it goes back.
 type Unwatched<F> = Box<(io::Error, (Child, F))>;
 
+/// **Child processes**, with the feature `process`.
 impl Looper {
     /// Starts a child process, and calls `callback` with its status when it has ended.
     ///
-    /// What the child's pipes are, `command` says; they are taken from the [`ChildProcess`]. The child is waited for, so
-    /// that none stays a zombie, with neither a handler of SIGCHLD nor a thread. The status comes in the turn's phase of
+    /// `command` says which pipes the child has; take them from the [`ChildProcess`]. The child is waited for, so that
+    /// none stays a zombie, with neither a handler of SIGCHLD nor a thread. The status comes in the turn's phase of
     /// fds, perhaps before the child's output was read to its end.
     ///
     /// # Errors
@@ -44,7 +45,7 @@ impl Looper {
     /// SIGCHLD is ignored.
     ///
     /// # Guarantees
-    /// The looper owns the child. One that still runs when the looper is dropped is killed and waited for (G2); to keep
+    /// The looper owns the child. One that still runs when the looper is dropped is killed and waited for; to keep
     /// it, [detach](ChildProcess::detach) it.
     ///
     /// # Examples
@@ -187,14 +188,14 @@ impl Drop for Running {
 
 /// A child process that a looper watches, on the looper's thread. Made by [`Looper::spawn_process`].
 ///
-/// Dropping it closes those of its pipes that nobody has taken, and does nothing else: the child goes on, and the
-/// callback is called when it ends. [`guard`](ChildProcess::guard) turns it into one that kills when dropped.
+/// Dropping it closes the pipes that were not taken, and does nothing else: the child goes on, and the callback is
+/// called when it ends. [`guard`](ChildProcess::guard) turns it into one that kills when dropped.
 pub struct ChildProcess {
-    /// What the child reads, if its `Command` said `Stdio::piped`.
+    /// The child's stdin, if its `Command` said `Stdio::piped`.
     pub stdin: Option<ChildStdin>,
-    /// What the child writes, if its `Command` said `Stdio::piped`. An fd for [`Looper::add_fd`].
+    /// The child's stdout, if its `Command` said `Stdio::piped`. An fd for [`Looper::add_fd`].
     pub stdout: Option<ChildStdout>,
-    /// What the child complains of, if its `Command` said `Stdio::piped`.
+    /// The child's stderr, if its `Command` said `Stdio::piped`.
     pub stderr: Option<ChildStderr>,
     id: u32,
     /// `None` only until it is registered.
@@ -259,8 +260,8 @@ impl ChildProcess {
         sent.unwrap_or(Ok(false))
     }
 
-    /// Ends the watching and gives the child back, with those of its pipes that nobody has taken. The callback is
-    /// dropped. `None` if the child has ended, or if its looper is gone, which has killed it.
+    /// Ends the watching and gives the child back, with the pipes that were not taken. The callback is dropped. `None`
+    /// if the child has ended, or if its looper is gone, which has killed it.
     #[must_use = "a child that is dropped goes on, and stays a zombie when it has ended"]
     pub fn detach(mut self) -> Option<Child> {
         let child = self.source.take()?.remove()?.into_child()?;

@@ -34,6 +34,7 @@ use crate::{
     time::{Moment, wall::LeapTime},
 };
 
+/// **The wall clock**, with the feature `wall-clock`.
 impl Looper {
     /// The time on the wall clock that the looper goes by: the system's, or a test's.
     #[must_use]
@@ -51,7 +52,7 @@ impl Looper {
     /// kind `BrokenPipe` if the looper has quit.
     ///
     /// # Guarantees
-    /// It is an ordinary message, and does not begin while the clock shows an earlier time (G3). Once the clock has shown
+    /// It is an ordinary message, and does not begin while the clock shows an earlier time. Once the clock has shown
     /// `when` it may run, also if the clock is set back at that moment. A machine that is suspended is not woken.
     ///
     /// # Examples

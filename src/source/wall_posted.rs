@@ -64,7 +64,7 @@ impl WallPosted {
     /// Callable from any thread; drops the closure as [`Posted::cancel`](crate::Posted::cancel) does.
     ///
     /// # Guarantees
-    /// After it has returned, the looper does not begin the closure (R1).
+    /// After it has returned, the looper does not begin the closure.
     pub fn cancel(&self) -> bool {
         let cancel = |shared: &Shared| {
             let (taken, kept) = self.timer.repetition.cancel(shared);

@@ -73,7 +73,8 @@ impl TestClock {
         Clock::Virtual(self.clock.clone()).wall_time()
     }
 
-    /// Sets the wall clock, forward or back, as an administrator may at any time. What waits for it moves with it.
+    /// Sets the wall clock, forward or back, as an administrator may at any time. Messages that wait for the wall clock
+    /// move with it.
     ///
     /// Runs nothing. Callable from inside a callback.
     #[cfg(feature = "wall-clock")]
@@ -105,8 +106,8 @@ impl TestClock {
         self.next_stop().map(Moment::to_instant)
     }
 
-    /// Lets all loopers do what is due now, until there is nothing more; gives how many messages ran. What else the
-    /// turns report, wakes and ready idents, is nobody's: poll for that.
+    /// Lets all loopers do what is due now, until there is nothing more; gives how many messages ran. It does not give
+    /// wakes and ready idents; poll if you need those.
     ///
     /// # Panics
     /// If they do not come to rest, since something is posted again and again or an fd stays ready; if it is called

@@ -22,7 +22,7 @@ use crate::{
 /// See [the module](crate::testing) for an example.
 ///
 /// # Panics
-/// When it is dropped with messages pending, it panics with a list of them and of where they were posted (V2), unless
+/// When it is dropped with messages pending, it panics with a list of them and of where they were posted, unless
 /// something panics already, it has quit, or [`allow_leftovers`](TestLooper::allow_leftovers) was called.
 ///
 /// # Android
@@ -156,8 +156,8 @@ impl TestLooper {
     /// Waits in real time, without moving the clock, until another thread posts to the looper or wakes it, or an fd is
     /// ready, and serves it; with something to do already, does that. Gives the report of this one turn.
     ///
-    /// For code under test that other threads have a part in. What it waits for may take real time, while a timeout of
-    /// the code under test is pending on the clock that stands still.
+    /// For code under test that other threads have a part in. The wait may take real time, while timeouts of the code
+    /// under test stay pending, because the clock stands still.
     ///
     /// ```
     /// use alooper::testing::TestLooper;

@@ -1,8 +1,8 @@
 //! Virtual time for tests: loopers on a clock that moves only when told.
 //!
-//! With the feature `testing`. A [`TestLooper`] is a [`Looper`] like any other, but for its clock: the code under test
-//! is the same, given that it asks the looper for the time ([`Looper::now`]) and not the system. Nothing sleeps, and a
-//! test that takes a day of looper time takes microseconds.
+//! A [`TestLooper`] derefs to a real [`Looper`] with real fds; only its clock is virtual. Nothing sleeps: a test of a day
+//! takes microseconds. The code under test needs no change, as long as it asks the looper for the time ([`Looper::now`]).
+//! Add the feature for your tests only, with `cargo add --dev alooper --features testing`.
 //!
 //! ```
 //! use alooper::testing::TestLooper;
@@ -24,12 +24,21 @@
 //! # }
 //! ```
 //!
-//! A looper on this clock that is told to wait, by [`Looper::run`] or a [`Looper::poll_once`] with a timeout, does not
-//! sleep either: with nothing to do, it moves the clock to its next deadline. Only when there is none does it wait, for
-//! an fd or another thread.
+//! | a test wants to | method |
+//! |---|---|
+//! | let time pass | [`TestLooper::advance`] |
+//! | run what is due now | [`TestLooper::run_until_idle`] |
+//! | run the next message, whenever it is due | [`TestLooper::run_one`] |
+//! | run everything that is pending | [`TestLooper::run_to_end`] |
+//! | wait for another thread or an fd | [`TestLooper::wait_for_others`] |
+//! | see what is queued | [`TestLooper::pending`], [`TestLooper::next_deadline`] |
+//! | drive several loopers by one clock | [`TestClock::build`] |
+//! | give code the thread's own looper | [`TestLooper::prepare`] |
 //!
-//! So a deadline that is pending comes before whatever a real thread takes its time for. A test that is about such a
-//! thread waits for it by [`TestLooper::wait_for_others`], which leaves the clock where it is.
+//! [`Looper::run`] and [`Looper::poll_once`] do not sleep on this clock either: when there is nothing to do, they move it to
+//! the next deadline. Without a deadline they wait for an fd or another thread. A pending deadline therefore comes before
+//! anything that a real thread takes time for; wait for such a thread by [`TestLooper::wait_for_others`], which leaves the
+//! clock where it is.
 
 #[cfg(alooper_fuzz)]
 #[doc(hidden)]

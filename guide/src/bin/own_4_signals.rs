@@ -20,7 +20,7 @@ use crate::{runner::Event, shell::Shell};
 const SLOTS: usize = 2;
 
 fn main() -> io::Result<()> {
-    // Before any thread is started: threads inherit what is blocked.
+    // Before any thread is started: threads inherit which signals are blocked.
     let signals = Signals::block(&[Signal::INT, Signal::TERM])?;
 
     let looper = Looper::prepare()?;
