@@ -185,8 +185,7 @@ mod handler;
 pub mod task;
 #[cfg(any(feature = "inotify", feature = "offload", feature = "process", feature = "signals", feature = "wall-clock"))]
 pub mod source;
-#[cfg(feature = "trace")]
-pub mod trace;
+mod observe;
 #[cfg(feature = "testing")]
 pub mod testing;
 
@@ -200,6 +199,8 @@ mod models;
 #[cfg(all(test, not(alooper_loom)))]
 mod tests;
 
+#[cfg(feature = "trace")]
+pub use self::observe::trace;
 #[cfg(all(alooper_fuzz, feature = "testing"))]
 #[doc(hidden)]
 pub use self::testing::fuzzing;
@@ -233,8 +234,8 @@ pub use self::{
         slot::Slot,
         thread::{HandlerThread, HandlerThreadBuilder, JoinError, Panic},
         wants::{RunInfo, WaitInfo, Wants},
-        watchdog::{Stuck, Watchdog, WatchdogBuilder},
     },
+    observe::watchdog::{Stuck, Watchdog, WatchdogBuilder},
     queue::{
         account::{MessageCounts, Stats},
         histogram::Histogram,

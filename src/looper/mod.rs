@@ -30,7 +30,6 @@ pub(crate) mod thread;
 mod turn;
 pub(crate) mod wants;
 mod watch;
-pub(crate) mod watchdog;
 
 use std::{
     cell::{Cell, OnceCell, RefCell},
