@@ -132,6 +132,7 @@
 //! | `futures-io` | `AsyncRead` and `AsyncWrite` for `AsyncFd` | futures-io |
 //! | `wall-clock` | posts at a time of day, which follow a clock that is set: the module [`source`](source/index.html) | |
 //! | `testing` | loopers on a clock that a test moves: the module [`testing`](testing/index.html) | |
+//! | `inspect` | a socket by which `looptop` shows what loopers do, live: the module [`inspect`](inspect/index.html) | serde_json |
 //! | `trace` | what loopers do, as a picture: the module [`trace`](trace/index.html) | |
 //!
 //! What a looper notices itself, such as a forgotten barrier, is logged by the crate `log`, and told to an [`Observer`].
@@ -199,6 +200,8 @@ mod models;
 #[cfg(all(test, not(alooper_loom)))]
 mod tests;
 
+#[cfg(feature = "inspect")]
+pub use self::observe::inspect;
 #[cfg(feature = "trace")]
 pub use self::observe::trace;
 #[cfg(all(alooper_fuzz, feature = "testing"))]

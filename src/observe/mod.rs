@@ -1,5 +1,7 @@
 //! Seeing loopers from outside: who is stuck, and what they all do.
 
+#[cfg(feature = "inspect")]
+pub mod inspect;
 #[cfg(feature = "trace")]
 pub mod trace;
 pub(crate) mod watchdog;

@@ -183,6 +183,8 @@ mod watch {
     mod dump;
     mod errors;
     mod histograms;
+    #[cfg(feature = "inspect")]
+    mod inspect;
     mod notices;
     mod observer;
     mod observers_act;
