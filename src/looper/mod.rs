@@ -8,7 +8,7 @@ pub(crate) mod barrier;
 pub(crate) mod builder;
 pub(crate) mod call;
 pub(crate) mod current;
-mod dispatch;
+pub(crate) mod dispatch;
 pub(crate) mod dump;
 pub(crate) mod fd_source;
 pub(crate) mod handle;

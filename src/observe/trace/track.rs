@@ -17,6 +17,7 @@ use crate::{
     fd::notice::Notice,
     looper::{
         Looper,
+        dispatch::ObserverSeat,
         handle::LooperHandle,
         observer::{DispatchInfo, Observer},
         running::RunningKind,
@@ -111,6 +112,7 @@ fn nanos(duration: Duration) -> u64 {
 /// Notes all that a looper does, and tells the observer that there was what that one wants.
 pub(super) struct Tracer {
     track: Arc<Track>,
+    seat: ObserverSeat,
     inner: Option<Rc<dyn Observer>>,
     inner_wants: Wants,
 }
@@ -118,7 +120,7 @@ pub(super) struct Tracer {
 impl Tracer {
     pub(super) fn new(sink: &SinkRef, looper: &Looper) -> Tracer {
         let (inner, inner_wants) = looper.observer();
-        Tracer { track: Track::new(sink, looper), inner, inner_wants }
+        Tracer { track: Track::new(sink, looper), seat: looper.observer_seat(), inner, inner_wants }
     }
 
     /// The former observer, if it wants to know of what `wants` is for.
@@ -129,12 +131,21 @@ impl Tracer {
     fn note(&self, slice: impl FnOnce(&Track) -> Slice, is_begin: bool) {
         if self.track.sink.takes() {
             self.track.note(slice(&self.track), is_begin);
+        } else {
+            self.end_with_trace();
         }
     }
 
     fn close(&self, took: Duration, panicked: bool) {
         if self.track.sink.is_open() {
             self.track.close(took, panicked);
+        }
+    }
+
+    /// Once the trace has ended, gives its place back to the observer that there was: the next message costs nothing more.
+    fn end_with_trace(&self) {
+        if self.track.sink.has_ended() {
+            self.seat.give_back((&raw const *self).cast(), self.inner.clone(), self.inner_wants);
         }
     }
 }
@@ -154,8 +165,9 @@ impl Observer for Tracer {
     }
 
     fn started(&self, dispatch: &DispatchInfo) {
-        self.note(|track| Slice::of_message(dispatch, track), true);
+        // First the other one: if that panics, nothing is told of an end.
         self.inner(Wants::MESSAGES).inspect(|inner| inner.started(dispatch));
+        self.note(|track| Slice::of_message(dispatch, track), true);
     }
 
     fn finished(&self, dispatch: &DispatchInfo, took: Duration) {
@@ -169,7 +181,7 @@ impl Observer for Tracer {
     }
 
     fn began(&self, run: &RunInfo) {
-        // First the other one: if that panics, nothing is told of an end.
+        // As above.
         self.inner(Wants::of(run.kind)).inspect(|inner| inner.began(run));
         self.note(|track| Slice::of_run(run, track), true);
     }

@@ -3,6 +3,7 @@
 //! Holds W8, W5, X1, X2, M9.
 
 use std::{
+    cell::{Cell, RefCell},
     collections::HashMap,
     env, fs, io,
     ops::ControlFlow,
@@ -16,7 +17,7 @@ use std::{
 };
 
 use alooper::{
-    FdNext, Handler, HandlerThread, Interest, Looper,
+    DispatchInfo, FdNext, Handler, HandlerThread, Interest, Looper, Observer, Wants,
     testing::{TestClock, TestLooper},
     trace::{Trace, TraceSummary},
 };
@@ -25,7 +26,7 @@ use serde_json::Value;
 use crate::support::{
     fds::{poll_now, ready_stream},
     forks::{assert_echild, end, split},
-    ms,
+    ms, panic_of,
     recorder::Recorder,
 };
 
@@ -300,6 +301,108 @@ fn w8_the_observer_that_there_was_is_told_as_before() {
 
     assert_eq!(events.slices("message").len(), 1);
     assert_eq!(recorder.take("finished").len(), 2);
+}
+
+/// Notes of each message whether the clock was read for it, which it does not want itself.
+#[derive(Default)]
+struct Untimed(RefCell<Vec<bool>>);
+
+impl Observer for Untimed {
+    fn wants(&self) -> Wants {
+        Wants::MESSAGES
+    }
+
+    fn started(&self, dispatch: &DispatchInfo) {
+        self.0.borrow_mut().push(dispatch.started.is_some());
+    }
+}
+
+/// W8, W5: a trace that has ended costs nothing from the next message on. It stayed where it was, and read the clock.
+#[test]
+fn w8_a_finished_trace_gives_its_place_back_to_the_observer_that_there_was() {
+    let mut traced = Traced::new("detached");
+    let looper = TestLooper::new().unwrap();
+    let untimed = Rc::new(Untimed::default());
+    looper.set_observer(Some(untimed.clone()));
+    let run = || {
+        looper.post(|_| ()).unwrap();
+        poll_now(&looper);
+    };
+
+    traced.attach(&looper);
+    run();
+    traced.finish();
+    run();
+    run();
+
+    // The wait before the second message is what the trace has seen last.
+    assert_eq!(untimed.0.take(), [true, false, false]);
+    let mut again = Traced::new("detached-again");
+    again.attach(&looper);
+    run();
+    assert_eq!(again.finish().1.slices("message").len(), 1);
+}
+
+/// W8: of two traces of a looper, each may end first.
+#[test]
+fn w8_two_traces_of_a_looper_end_in_any_order() {
+    for is_first_one_first in [true, false] {
+        let (mut one, mut other) = (Traced::new("one"), Traced::new("other"));
+        let looper = TestLooper::new().unwrap();
+        let recorder = Recorder::watch(&looper);
+        one.attach(&looper);
+        other.attach(&looper);
+        let run = || {
+            looper.post(|_| ()).unwrap();
+            poll_now(&looper);
+        };
+        run();
+        let (earlier, later) = if is_first_one_first { (&mut one, &mut other) } else { (&mut other, &mut one) };
+        assert_eq!(earlier.finish().1.slices("message").len(), 1);
+        run();
+        assert_eq!(later.finish().1.slices("message").len(), 2);
+        run();
+        run();
+
+        assert_eq!(recorder.take("finished").len(), 4);
+        assert_eq!(Rc::strong_count(&recorder), 2, "only the looper has it");
+    }
+}
+
+/// Panics when a message begins, once.
+struct Panicking(Cell<bool>);
+
+impl Observer for Panicking {
+    fn started(&self, _: &DispatchInfo) {
+        if !self.0.replace(true) {
+            panic!("an observer's");
+        }
+    }
+}
+
+/// A message of which an observer says by a panic that it does not begin stayed open for ever, and the trace kept all that came after
+/// it until its end.
+#[test]
+fn w8_an_observer_that_panics_at_a_begin_leaves_nothing_open() {
+    let mut traced = Traced::new("panicking");
+    let looper = TestLooper::new().unwrap();
+    looper.set_observer(Some(Rc::new(Panicking(Cell::new(false)))));
+    traced.attach(&looper);
+
+    looper.post(|_| ()).unwrap();
+    assert_eq!(panic_of(|| poll_now(&looper)), "an observer's");
+    for _ in 0..3 {
+        (0..1000).for_each(|_| _ = looper.post(|_| ()).unwrap());
+        while looper.poll_once(Duration::ZERO).unwrap().messages > 0 {}
+    }
+
+    // The thread that writes has some of them before the end.
+    while traced.trace.as_ref().unwrap().summary().slices == 0 {
+        thread::yield_now();
+    }
+    let (_, events) = traced.finish();
+    assert_eq!(events.slices("message").len(), 3000);
+    assert!(events.slices("message").iter().all(|slice| slice["args"]["cut_off"].is_null()));
 }
 
 /// W8, X2: a forked child leaves its parent's file alone.
