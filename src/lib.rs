@@ -133,6 +133,7 @@
 //! | `wall-clock` | posts at a time of day, which follow a clock that is set: the module [`source`](source/index.html) | |
 //! | `testing` | loopers on a clock that a test moves: the module [`testing`](testing/index.html) | |
 //! | `inspect` | a socket by which `looptop` shows what loopers do, live: the module [`inspect`](inspect/index.html) | serde_json |
+//! | `tracing` | spans and events for subscribers of the crate `tracing`: the module [`spans`](spans/index.html) | tracing |
 //! | `trace` | what loopers do, as a picture: the module [`trace`](trace/index.html) | |
 //!
 //! What a looper notices itself, such as a forgotten barrier, is logged by the crate `log`, and told to an [`Observer`].
@@ -202,6 +203,8 @@ mod tests;
 
 #[cfg(feature = "inspect")]
 pub use self::observe::inspect;
+#[cfg(feature = "tracing")]
+pub use self::observe::spans;
 #[cfg(feature = "trace")]
 pub use self::observe::trace;
 #[cfg(all(alooper_fuzz, feature = "testing"))]

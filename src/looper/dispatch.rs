@@ -73,9 +73,15 @@ impl Looper {
     }
 
     /// Its observer, and what that wants.
-    #[cfg(feature = "trace")]
+    #[cfg(any(feature = "trace", feature = "tracing"))]
     pub(crate) fn observer(&self) -> (Option<Rc<dyn Observer>>, Wants) {
         self.core.watching.observer()
+    }
+
+    /// From when on messages are slow to run, and slow to begin.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn slow_thresholds(&self) -> (Option<Duration>, Option<Duration>) {
+        self.core.watching.slow_thresholds()
     }
 
     /// Where its observer is, for one that ends itself.

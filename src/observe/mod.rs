@@ -5,3 +5,7 @@ pub mod inspect;
 #[cfg(feature = "trace")]
 pub mod trace;
 pub(crate) mod watchdog;
+#[cfg(any(feature = "trace", feature = "tracing"))]
+mod former;
+#[cfg(feature = "tracing")]
+pub mod spans;

@@ -190,6 +190,8 @@ mod watch {
     mod observers_act;
     mod running;
     mod slow;
+    #[cfg(feature = "tracing")]
+    mod spans;
     mod stats;
     #[cfg(feature = "trace")]
     mod trace;

@@ -2,13 +2,13 @@
 
 use std::{
     mem,
-    rc::Rc,
     sync::Arc,
     thread,
     time::{Duration, Instant},
 };
 
 use super::{
+    super::former::Former,
     format::{Kind, Post, Slice},
     sink::{Label, SinkRef},
 };
@@ -113,19 +113,12 @@ fn nanos(duration: Duration) -> u64 {
 pub(super) struct Tracer {
     track: Arc<Track>,
     seat: ObserverSeat,
-    inner: Option<Rc<dyn Observer>>,
-    inner_wants: Wants,
+    former: Former,
 }
 
 impl Tracer {
     pub(super) fn new(sink: &SinkRef, looper: &Looper) -> Tracer {
-        let (inner, inner_wants) = looper.observer();
-        Tracer { track: Track::new(sink, looper), seat: looper.observer_seat(), inner, inner_wants }
-    }
-
-    /// The former observer, if it wants to know of what `wants` is for.
-    fn inner(&self, wants: Wants) -> Option<&dyn Observer> {
-        self.inner.as_deref().filter(|_| self.inner_wants.intersects(wants))
+        Tracer { track: Track::new(sink, looper), seat: looper.observer_seat(), former: Former::of(looper) }
     }
 
     fn note(&self, slice: impl FnOnce(&Track) -> Slice, is_begin: bool) {
@@ -145,7 +138,7 @@ impl Tracer {
     /// Once the trace has ended, gives its place back to the observer that there was: the next message costs nothing more.
     fn end_with_trace(&self) {
         if self.track.sink.has_ended() {
-            self.seat.give_back((&raw const *self).cast(), self.inner.clone(), self.inner_wants);
+            self.seat.give_back((&raw const *self).cast(), self.former.observer.clone(), self.former.wants);
         }
     }
 }
@@ -160,44 +153,44 @@ impl Drop for Tracer {
 
 impl Observer for Tracer {
     fn wants(&self) -> Wants {
-        let notices = self.inner_wants & Wants::NOTICES;
+        let notices = self.former.wants & Wants::NOTICES;
         (Wants::all() - Wants::NOTICES) | notices
     }
 
     fn started(&self, dispatch: &DispatchInfo) {
         // First the other one: if that panics, nothing is told of an end.
-        self.inner(Wants::MESSAGES).inspect(|inner| inner.started(dispatch));
+        self.former.told(Wants::MESSAGES).inspect(|former| former.started(dispatch));
         self.note(|track| Slice::of_message(dispatch, track), true);
     }
 
     fn finished(&self, dispatch: &DispatchInfo, took: Duration) {
         self.close(took, false);
-        self.inner(Wants::MESSAGES).inspect(|inner| inner.finished(dispatch, took));
+        self.former.told(Wants::MESSAGES).inspect(|former| former.finished(dispatch, took));
     }
 
     fn panicked(&self, dispatch: &DispatchInfo, took: Duration) {
         self.close(took, true);
-        self.inner(Wants::MESSAGES).inspect(|inner| inner.panicked(dispatch, took));
+        self.former.told(Wants::MESSAGES).inspect(|former| former.panicked(dispatch, took));
     }
 
     fn began(&self, run: &RunInfo) {
         // As above.
-        self.inner(Wants::of(run.kind)).inspect(|inner| inner.began(run));
+        self.former.told(Wants::of(run.kind)).inspect(|former| former.began(run));
         self.note(|track| Slice::of_run(run, track), true);
     }
 
     fn ended(&self, run: &RunInfo, took: Duration, panicked: bool) {
         self.close(took, panicked);
-        self.inner(Wants::of(run.kind)).inspect(|inner| inner.ended(run, took, panicked));
+        self.former.told(Wants::of(run.kind)).inspect(|former| former.ended(run, took, panicked));
     }
 
     fn waited(&self, wait: &WaitInfo) {
         self.note(|track| Slice::of_wait(wait, track), false);
-        self.inner(Wants::WAITS).inspect(|inner| inner.waited(wait));
+        self.former.told(Wants::WAITS).inspect(|former| former.waited(wait));
     }
 
     fn noticed(&self, notice: &Notice) {
-        self.inner(Wants::NOTICES).inspect(|inner| inner.noticed(notice));
+        self.former.told(Wants::NOTICES).inspect(|former| former.noticed(notice));
     }
 }
 
