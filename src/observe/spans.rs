@@ -7,12 +7,13 @@
 //! |---|---|---|
 //! | span `message` | TRACE | `looper`, `place` where it was posted, `handler`, `what` |
 //! | spans `fd`, `idle`, `hook`, `task` | TRACE | `looper`, `place` where it was added or spawned, `fd` |
-//! | event `slow` | WARN | `took_ns`, inside the span of what was slow |
-//! | event `late` | WARN | `late_ns`, inside the span of the message |
-//! | event `panicked` | ERROR | inside the span |
+//! | event `slow` | WARN | `looper`, `place`, `took_ns`; inside the span of what was slow |
+//! | event `late` | WARN | `looper`, `place`, `late_ns`; inside the span of the message |
+//! | event `panicked` | ERROR | `looper`, `place`; inside the span |
 //! | event `noticed` | WARN | `looper`, `notice`: what the looper has noticed itself, see [`Notice`](crate::Notice) |
 //!
-//! The target of all is `alooper`. A filter such as `alooper=warn` keeps the events and disables the spans.
+//! The target of all is `alooper`. A filter such as `alooper=warn`, or none that goes down to TRACE, disables the spans
+//! and keeps the events, which have their places themselves.
 
 use std::{cell::RefCell, rc::Rc, time::Duration};
 
@@ -27,6 +28,7 @@ use crate::{
         running::RunningKind,
         wants::{RunInfo, WaitInfo, Wants},
     },
+    queue::message::Origin,
 };
 
 const TARGET: &str = "alooper";
@@ -81,14 +83,14 @@ impl Spans {
     }
 
     /// Leaves the span of what has ended.
-    fn leave(&self, took: Duration, panicked: bool) {
+    fn leave(&self, place: Origin, took: Duration, panicked: bool) {
         let entered = self.entered.borrow_mut().pop();
         // The subscriber is told of the end also if it panics at one of these.
         if panicked {
-            event!(target: TARGET, Level::ERROR, "panicked");
+            event!(target: TARGET, Level::ERROR, looper = self.name, place = %place, "panicked");
         }
         if self.slow.is_some_and(|threshold| took >= threshold) {
-            event!(target: TARGET, Level::WARN, took_ns = nanos(took), "slow");
+            event!(target: TARGET, Level::WARN, looper = self.name, place = %place, took_ns = nanos(took), "slow");
         }
         drop(entered);
     }
@@ -122,18 +124,18 @@ impl Observer for Spans {
         let entered = self.message_span(dispatch).entered();
         let late = dispatch.lateness().filter(|lateness| self.late.is_some_and(|threshold| *lateness >= threshold));
         if let Some(late) = late {
-            event!(target: TARGET, Level::WARN, late_ns = nanos(late), "late");
+            event!(target: TARGET, Level::WARN, looper = self.name, place = %dispatch.place, late_ns = nanos(late), "late");
         }
         self.keep(entered);
     }
 
     fn finished(&self, dispatch: &DispatchInfo, took: Duration) {
-        self.leave(took, false);
+        self.leave(dispatch.place, took, false);
         self.former.told(Wants::MESSAGES).inspect(|former| former.finished(dispatch, took));
     }
 
     fn panicked(&self, dispatch: &DispatchInfo, took: Duration) {
-        self.leave(took, true);
+        self.leave(dispatch.place, took, true);
         self.former.told(Wants::MESSAGES).inspect(|former| former.panicked(dispatch, took));
     }
 
@@ -144,7 +146,7 @@ impl Observer for Spans {
     }
 
     fn ended(&self, run: &RunInfo, took: Duration, panicked: bool) {
-        self.leave(took, panicked);
+        self.leave(run.place, took, panicked);
         self.former.told(Wants::of(run.kind)).inspect(|former| former.ended(run, took, panicked));
     }
 

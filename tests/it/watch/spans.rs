@@ -156,10 +156,10 @@ fn w9_what_is_slow_late_or_panics_is_an_event_inside_of_its_span() {
 
     let expected = [
         "message looper=\"ui\"",
-        "  WARN message=slow took_ns",
+        "  WARN message=slow looper=\"ui\" took_ns",
         "message looper=\"ui\"",
-        "  WARN message=late late_ns",
-        "  ERROR message=panicked",
+        "  WARN message=late looper=\"ui\" late_ns",
+        "  ERROR message=panicked looper=\"ui\"",
         "message looper=\"ui\"",
     ];
     assert_eq!(log.take(), expected);

@@ -5,7 +5,8 @@
 use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
-    env, fs, io,
+    env, fs,
+    io::{self, BufRead},
     ops::ControlFlow,
     panic::{self, AssertUnwindSafe},
     path::PathBuf,
@@ -257,6 +258,42 @@ fn w8_a_message_that_panics_is_marked() {
 
     assert!(panic.is_err());
     assert_eq!(events.slices("message")[0]["args"]["panicked"], true);
+}
+
+/// W8: as many as a program runs in a second. It takes long, and 600 MB of disk: CI runs it by its name.
+#[test]
+#[ignore = "it takes a minute, and room on the disk"]
+fn w8_a_million_messages_are_all_in_the_file_in_their_order() {
+    const COUNT: u64 = 1_000_000;
+    let path = env::temp_dir().join(format!("alooper-trace-{}-million.json", process::id()));
+    let trace = Trace::to_file(&path).unwrap();
+    let looper = Looper::new().unwrap();
+    trace.attach(&looper);
+
+    for ran in (1000..=COUNT).step_by(1000) {
+        (0..1000).for_each(|_| _ = looper.post(|_| ()).unwrap());
+        while looper.poll_once(Duration::ZERO).unwrap().messages > 0 {}
+        // What the thread that writes cannot keep up with would be lost, as is promised.
+        while ran > trace.summary().slices + 300_000 {
+            thread::yield_now();
+        }
+    }
+    let summary = trace.finish().unwrap();
+
+    // Line by line: as one value it would take gigabytes.
+    let (mut messages, mut arrows, mut latest) = (0, 0, 0);
+    for line in io::BufReader::new(fs::File::open(&path).unwrap()).lines() {
+        let line = line.unwrap();
+        arrows += u64::from(line.starts_with("{\"ph\":\"f\""));
+        if line.contains("\"cat\":\"message\"") {
+            let slice: Value = line.trim_end_matches(',').parse().unwrap();
+            let start = nanos(&slice["ts"]);
+            assert!(start >= latest, "{line} begins before the message before it");
+            (messages, latest) = (messages + 1, start + nanos(&slice["dur"]));
+        }
+    }
+    fs::remove_file(&path).unwrap();
+    assert_eq!((messages, arrows, summary.lost), (COUNT, COUNT, 0));
 }
 
 /// W8: the trace is finished by the message itself, or while a looper is stuck: what runs is cut off.
