@@ -10,7 +10,7 @@
 //! | event `slow` | WARN | `looper`, `place`, `took_ns`; inside the span of what was slow |
 //! | event `late` | WARN | `looper`, `place`, `late_ns`; inside the span of the message |
 //! | event `panicked` | ERROR | `looper`, `place`; inside the span |
-//! | event `noticed` | WARN | `looper`, `notice`: what the looper has noticed itself, see [`Notice`](crate::Notice) |
+//! | event `noticed` | WARN | `looper`, `notice`: what the looper has noticed itself, see [`Notice`] |
 //!
 //! The target of all is `alooper`. A filter such as `alooper=warn`, or none that goes down to TRACE, disables the spans
 //! and keeps the events, which have their places themselves.
