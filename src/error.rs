@@ -87,6 +87,9 @@ pub(crate) fn advice(operation: &str, errno: i32) -> &'static str {
         ("inotify_add_watch", EACCES) => {
             "this user may not read the path: give it the permission, or watch another one"
         }
+        ("bind", EADDRINUSE) => "somebody listens at this path, or it is no socket: choose another path",
+        ("bind", ENOENT) => "there is no such folder: make it first, or choose another path",
+        ("bind", EACCES | EROFS) => "this user may not make a file in that folder: choose another path",
         (_, EMFILE) => "this process has too many files open: close some, or raise its limit (`ulimit -n`)",
         (_, ENFILE) => "the machine has too many files open: close some, or raise the sysctl fs.file-max",
         (_, ENOMEM) => "the kernel is out of memory for this: free some and try again",

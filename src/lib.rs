@@ -150,6 +150,8 @@
 //! | `wall-clock` | posts at a time of day, which follow a clock that is set | |
 //! | `testing` | loopers on a clock that a test moves; the module [`testing`](testing/index.html) | |
 //! | `trace` | a trace file for Perfetto; the module [`trace`](trace/index.html) | |
+//! | `inspect` | a socket by which `looptop` shows what loopers do, live; the module [`inspect`](inspect/index.html) | serde_json |
+//! | `tracing` | spans and events for subscribers of the crate `tracing`; the module [`spans`](spans/index.html) | tracing |
 //!
 //! None is on by default. Loopers log what would otherwise be silent faults, such as a forgotten barrier, by the crate
 //! `log`; to see it, set up any logger. An [`Observer`] is told the same.
@@ -200,8 +202,7 @@ mod handler;
 pub mod task;
 #[cfg(any(feature = "inotify", feature = "offload", feature = "process", feature = "signals", feature = "wall-clock"))]
 pub mod source;
-#[cfg(feature = "trace")]
-pub mod trace;
+mod observe;
 #[cfg(feature = "testing")]
 pub mod testing;
 
@@ -215,6 +216,12 @@ mod models;
 #[cfg(all(test, not(alooper_loom)))]
 mod tests;
 
+#[cfg(feature = "inspect")]
+pub use self::observe::inspect;
+#[cfg(feature = "tracing")]
+pub use self::observe::spans;
+#[cfg(feature = "trace")]
+pub use self::observe::trace;
 #[cfg(all(alooper_fuzz, feature = "testing"))]
 #[doc(hidden)]
 pub use self::testing::fuzzing;
@@ -248,8 +255,8 @@ pub use self::{
         slot::Slot,
         thread::{HandlerThread, HandlerThreadBuilder, JoinError, Panic},
         wants::{RunInfo, WaitInfo, Wants},
-        watchdog::{Stuck, Watchdog, WatchdogBuilder},
     },
+    observe::watchdog::{Stuck, Watchdog, WatchdogBuilder},
     queue::{
         account::{MessageCounts, Stats},
         histogram::Histogram,

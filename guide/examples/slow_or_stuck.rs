@@ -3,11 +3,14 @@
 //! docs/guide/how-to/slow-or-stuck.md: a program whose loop is slow, and then stuck, and what names the place. In virtual
 //! time, so that it prints the same each time.
 
-use std::{cell::RefCell, collections::BTreeMap, io, ops::ControlFlow, rc::Rc, time::Duration};
+use std::{
+    cell::RefCell, collections::BTreeMap, env, fs, io, ops::ControlFlow, path::Path, process, rc::Rc, time::Duration,
+};
 
 use alooper::{
     DispatchInfo, Looper, LooperHandle, Observer, Wants, Watchdog,
     testing::{TestClock, TestLooper},
+    trace::Trace,
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -50,7 +53,16 @@ fn main() -> io::Result<()> {
     println!("How long do callbacks take, and how late are they?");
     graph(&looper.handle());
     println!("What is it stuck in?");
-    get_stuck(&looper, &watchdogs)
+    get_stuck(&looper, &watchdogs)?;
+    println!("What does it run now?");
+    ask(&looper)?;
+    println!("Which message was slow, for a subscriber?");
+    let subscriber = tracing_subscriber::fmt().with_writer(io::stdout).without_time().with_ansi(false).finish();
+    tracing::subscriber::with_default(subscriber, || attach_spans(&looper, &watchdogs))?;
+    println!("What has run, as a file?");
+    let path = env::temp_dir().join(format!("slow-or-stuck-{}.json", process::id()));
+    write_trace(&looper, &path)?;
+    fs::remove_file(path)
 }
 
 fn profile(looper: &TestLooper, watchdogs: &Rc<TestLooper>) -> io::Result<()> {
@@ -102,3 +114,43 @@ fn get_stuck(looper: &TestLooper, watchdogs: &Rc<TestLooper>) -> io::Result<()> 
     Ok(())
 }
 // [/stuck]
+
+// [ask]
+fn ask(looper: &Looper) -> io::Result<()> {
+    let handle = looper.handle();
+    looper.post(move |_| {
+        // Any thread may ask, at any time, on a signal for instance.
+        if let Some(running) = handle.running() {
+            println!("  {running}");
+        }
+    })?;
+    looper.poll_once(None)?;
+    Ok(())
+}
+// [/ask]
+
+// [spans]
+fn attach_spans(looper: &TestLooper, watchdogs: &Rc<TestLooper>) -> io::Result<()> {
+    looper.set_slow_thresholds(Some(100 * MS), None);
+    alooper::spans::attach(looper);
+    let waits = watchdogs.clone();
+    looper.post(move |_| work(&waits, 250 * MS))?;
+    looper.poll_once(None)?;
+    Ok(())
+}
+// [/spans]
+
+// [trace]
+fn write_trace(looper: &Looper, path: &Path) -> io::Result<()> {
+    let trace = Trace::to_file(path)?;
+    trace.attach(looper);
+
+    looper.post(|_| ())?;
+    looper.post(|_| ())?;
+    looper.poll_once(None)?;
+
+    let summary = trace.finish()?;
+    println!("  {} slices, {} lost", summary.slices, summary.lost);
+    Ok(())
+}
+// [/trace]

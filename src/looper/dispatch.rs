@@ -8,7 +8,11 @@ use std::{
     rc::Rc,
     time::Duration,
 };
+#[cfg(feature = "trace")]
+use std::{ptr, rc::Weak};
 
+#[cfg(feature = "trace")]
+use crate::looper::Core;
 use crate::{
     core::{
         activity::Phase,
@@ -28,6 +32,26 @@ use crate::{
     queue::{Details, Next, Queue},
     time::Moment,
 };
+
+/// Where the observer of a looper is.
+#[cfg(feature = "trace")]
+pub(crate) struct ObserverSeat(Weak<Core>);
+
+#[cfg(feature = "trace")]
+impl ObserverSeat {
+    /// Puts `former`, which `wants` something, in the place of `present` if that is there.
+    pub(crate) fn give_back(&self, present: *const (), former: Option<Rc<dyn Observer>>, wants: Wants) {
+        let Some(core) = self.0.upgrade().filter(|core| !core.has_ended.get()) else {
+            return;
+        };
+        let (seated, _) = core.watching.observer();
+        if seated.is_some_and(|seated| ptr::addr_eq(Rc::as_ptr(&seated), present)) {
+            let left = core.watching.set_observer(former, wants);
+            core.local.shared.set_watched(core.watching.wants_posts());
+            drop_each(left);
+        }
+    }
+}
 
 /// **Observing.**
 impl Looper {
@@ -50,9 +74,21 @@ impl Looper {
     }
 
     /// Its observer, and what that wants.
-    #[cfg(feature = "trace")]
+    #[cfg(any(feature = "trace", feature = "tracing"))]
     pub(crate) fn observer(&self) -> (Option<Rc<dyn Observer>>, Wants) {
         self.core.watching.observer()
+    }
+
+    /// From when on messages are slow to run, and slow to begin.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn slow_thresholds(&self) -> (Option<Duration>, Option<Duration>) {
+        self.core.watching.slow_thresholds()
+    }
+
+    /// Where its observer is, for one that ends itself.
+    #[cfg(feature = "trace")]
+    pub(crate) fn observer_seat(&self) -> ObserverSeat {
+        ObserverSeat(Rc::downgrade(&self.core))
     }
 
     /// Logs messages, fd callbacks, idle handlers and tasks that run at least for `dispatch`, and messages that start at least `delivery` late; `None` for never. See [`LooperBuilder::slow_dispatch`](crate::LooperBuilder::slow_dispatch) and

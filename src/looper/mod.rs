@@ -28,8 +28,7 @@ pub(crate) mod observer;
 pub(crate) mod wants;
 pub(crate) mod dump;
 pub(crate) mod running;
-pub(crate) mod watchdog;
-mod dispatch;
+pub(crate) mod dispatch;
 mod rebuild;
 mod seen;
 

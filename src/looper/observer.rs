@@ -269,9 +269,15 @@ impl Watching {
     }
 
     /// The observer, and what it wants.
-    #[cfg(feature = "trace")]
+    #[cfg(any(feature = "trace", feature = "tracing"))]
     pub(crate) fn observer(&self) -> (Option<Rc<dyn Observer>>, Wants) {
         (self.observer.borrow().clone(), self.wants.get())
+    }
+
+    /// From when on messages are slow to run, and slow to begin.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn slow_thresholds(&self) -> (Option<Duration>, Option<Duration>) {
+        (self.slow_dispatch.get(), self.slow_delivery.get())
     }
 
     /// Sets the observer, which `wants` something; gives the former one.

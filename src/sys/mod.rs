@@ -11,6 +11,7 @@
 //! - [`thread`]: what the kernel calls a thread.
 //! - [`lock`]: an ordinary lock, parking_lot's.
 //! - [`unread`]: how much there is to read; `nonblocking`: fds that do not block.
+//! - `unix_socket`: one that only its own user may connect to.
 //! - `signalfd`, `pidfd`, `inotify`, `clock_set`: what the sources of the room `source` are made of.
 //! - [`owner_cell`]: a cell that costs one thread little; [`fork`]: which process something was made in. Both have
 //!   `unsafe`.
@@ -45,6 +46,8 @@ pub(crate) mod signalfd;
 pub(crate) mod sync;
 pub(crate) mod thread;
 pub(crate) mod timerfd;
+#[cfg(feature = "inspect")]
+pub(crate) mod unix_socket;
 pub(crate) mod unread;
 pub(crate) mod waker;
 

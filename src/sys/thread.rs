@@ -1,6 +1,6 @@
 //! What the kernel calls a thread.
 
-#[cfg(feature = "trace")]
+#[cfg(any(feature = "inspect", feature = "trace"))]
 use std::fs;
 use std::{cell::Cell, num::NonZeroU32};
 
@@ -31,7 +31,7 @@ pub(crate) fn known_id() -> NonZeroU32 {
 }
 
 /// What the kernel calls the thread `id` of this process; `None` if it has ended.
-#[cfg(feature = "trace")]
+#[cfg(any(feature = "inspect", feature = "trace"))]
 pub(crate) fn name_of(id: i32) -> Option<String> {
     let name = fs::read(format!("/proc/self/task/{id}/comm")).ok()?;
     Some(String::from_utf8_lossy(&name).trim_end().to_owned())

@@ -184,11 +184,15 @@ mod watch {
     mod dump;
     mod errors;
     mod histograms;
+    #[cfg(feature = "inspect")]
+    mod inspect;
     mod notices;
     mod observer;
     mod observers_act;
     mod running;
     mod slow;
+    #[cfg(feature = "tracing")]
+    mod spans;
     mod stats;
     #[cfg(feature = "trace")]
     mod trace;

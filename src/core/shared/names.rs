@@ -27,6 +27,20 @@ impl LooperId {
         LOOPERS.get().lock().get(&self)?.upgrade()
     }
 
+    /// All loopers that live, in the order in which they were made.
+    #[cfg(feature = "inspect")]
+    pub(crate) fn all() -> Vec<Arc<Shared>> {
+        let mut all: Vec<_> = LOOPERS.get().lock().values().filter_map(Weak::upgrade).collect();
+        all.sort_unstable_by_key(|shared| shared.id);
+        all
+    }
+
+    /// The number that it is made of.
+    #[cfg(feature = "inspect")]
+    pub(crate) fn number(self) -> u64 {
+        self.0
+    }
+
     pub(super) fn next() -> LooperId {
         static LAST: AtomicU64 = AtomicU64::new(0);
         // Nobody counts to 2^64.

@@ -291,6 +291,27 @@ fn watchdog_names_what_the_ui_is_stuck_in_and_tells_its_end() {
     place("watchdog: it goes on; it was stuck in a message, posted at examples/watchdog.rs:");
 }
 
+// inspect
+
+/// W12: what it says of itself is what a client is told.
+#[test]
+fn inspect_sees_both_loopers_and_the_line_that_takes_the_time() {
+    let (status, lines) = Program::start("inspect", &[]).end();
+
+    assert!(status.success() && lines.len() == 2, "{lines:#?}");
+    let answer: serde_json::Value = lines[1].parse().unwrap();
+    let looper =
+        |name: &str| answer["loopers"].as_array().unwrap().iter().find(|looper| looper["name"] == name).cloned();
+    let worker = looper("worker").expect("the worker is told of");
+    assert!(looper("ui").is_some() && worker["run"].as_u64() > Some(0), "{answer:#}");
+    for place in worker["places"].as_array().unwrap() {
+        // What is between two messages has no place.
+        let is_known =
+            place["place"].as_str().map_or(place["kind"] == "other", |at| at.starts_with("examples/inspect.rs:"));
+        assert!(is_known, "{answer:#}");
+    }
+}
+
 // trace
 
 /// W8: what it says is in the file is there.

@@ -3,8 +3,10 @@
 //! Holds W8, W5, X1, X2, M9.
 
 use std::{
+    cell::{Cell, RefCell},
     collections::HashMap,
-    env, fs, io,
+    env, fs,
+    io::{self, BufRead},
     ops::ControlFlow,
     panic::{self, AssertUnwindSafe},
     path::PathBuf,
@@ -16,7 +18,7 @@ use std::{
 };
 
 use alooper::{
-    FdNext, Handler, HandlerThread, Interest, Looper,
+    DispatchInfo, FdNext, Handler, HandlerThread, Interest, Looper, Observer, Wants,
     testing::{TestClock, TestLooper},
     trace::{Trace, TraceSummary},
 };
@@ -25,7 +27,7 @@ use serde_json::Value;
 use crate::support::{
     fds::{poll_now, ready_stream},
     forks::{assert_echild, end, split},
-    ms,
+    ms, panic_of,
     recorder::Recorder,
 };
 
@@ -258,6 +260,42 @@ fn w8_a_message_that_panics_is_marked() {
     assert_eq!(events.slices("message")[0]["args"]["panicked"], true);
 }
 
+/// W8: as many as a program runs in a second. It takes long, and 600 MB of disk: CI runs it by its name.
+#[test]
+#[ignore = "it takes a minute, and room on the disk"]
+fn w8_a_million_messages_are_all_in_the_file_in_their_order() {
+    const COUNT: u64 = 1_000_000;
+    let path = env::temp_dir().join(format!("alooper-trace-{}-million.json", process::id()));
+    let trace = Trace::to_file(&path).unwrap();
+    let looper = Looper::new().unwrap();
+    trace.attach(&looper);
+
+    for ran in (1000..=COUNT).step_by(1000) {
+        (0..1000).for_each(|_| _ = looper.post(|_| ()).unwrap());
+        while looper.poll_once(Duration::ZERO).unwrap().messages > 0 {}
+        // What the thread that writes cannot keep up with would be lost, as is promised.
+        while ran > trace.summary().slices + 300_000 {
+            thread::yield_now();
+        }
+    }
+    let summary = trace.finish().unwrap();
+
+    // Line by line: as one value it would take gigabytes.
+    let (mut messages, mut arrows, mut latest) = (0, 0, 0);
+    for line in io::BufReader::new(fs::File::open(&path).unwrap()).lines() {
+        let line = line.unwrap();
+        arrows += u64::from(line.starts_with("{\"ph\":\"f\""));
+        if line.contains("\"cat\":\"message\"") {
+            let slice: Value = line.trim_end_matches(',').parse().unwrap();
+            let start = nanos(&slice["ts"]);
+            assert!(start >= latest, "{line} begins before the message before it");
+            (messages, latest) = (messages + 1, start + nanos(&slice["dur"]));
+        }
+    }
+    fs::remove_file(&path).unwrap();
+    assert_eq!((messages, arrows, summary.lost), (COUNT, COUNT, 0));
+}
+
 /// W8: the trace is finished by the message itself, or while a looper is stuck: what runs is cut off.
 #[test]
 fn w8_what_runs_at_the_end_is_cut_off() {
@@ -300,6 +338,108 @@ fn w8_the_observer_that_there_was_is_told_as_before() {
 
     assert_eq!(events.slices("message").len(), 1);
     assert_eq!(recorder.take("finished").len(), 2);
+}
+
+/// Notes of each message whether the clock was read for it, which it does not want itself.
+#[derive(Default)]
+struct Untimed(RefCell<Vec<bool>>);
+
+impl Observer for Untimed {
+    fn wants(&self) -> Wants {
+        Wants::MESSAGES
+    }
+
+    fn started(&self, dispatch: &DispatchInfo) {
+        self.0.borrow_mut().push(dispatch.started.is_some());
+    }
+}
+
+/// W8, W5: a trace that has ended costs nothing from the next message on. It stayed where it was, and read the clock.
+#[test]
+fn w8_a_finished_trace_gives_its_place_back_to_the_observer_that_there_was() {
+    let mut traced = Traced::new("detached");
+    let looper = TestLooper::new().unwrap();
+    let untimed = Rc::new(Untimed::default());
+    looper.set_observer(Some(untimed.clone()));
+    let run = || {
+        looper.post(|_| ()).unwrap();
+        poll_now(&looper);
+    };
+
+    traced.attach(&looper);
+    run();
+    traced.finish();
+    run();
+    run();
+
+    // The wait before the second message is what the trace has seen last.
+    assert_eq!(untimed.0.take(), [true, false, false]);
+    let mut again = Traced::new("detached-again");
+    again.attach(&looper);
+    run();
+    assert_eq!(again.finish().1.slices("message").len(), 1);
+}
+
+/// W8: of two traces of a looper, each may end first.
+#[test]
+fn w8_two_traces_of_a_looper_end_in_any_order() {
+    for is_first_one_first in [true, false] {
+        let (mut one, mut other) = (Traced::new("one"), Traced::new("other"));
+        let looper = TestLooper::new().unwrap();
+        let recorder = Recorder::watch(&looper);
+        one.attach(&looper);
+        other.attach(&looper);
+        let run = || {
+            looper.post(|_| ()).unwrap();
+            poll_now(&looper);
+        };
+        run();
+        let (earlier, later) = if is_first_one_first { (&mut one, &mut other) } else { (&mut other, &mut one) };
+        assert_eq!(earlier.finish().1.slices("message").len(), 1);
+        run();
+        assert_eq!(later.finish().1.slices("message").len(), 2);
+        run();
+        run();
+
+        assert_eq!(recorder.take("finished").len(), 4);
+        assert_eq!(Rc::strong_count(&recorder), 2, "only the looper has it");
+    }
+}
+
+/// Panics when a message begins, once.
+struct Panicking(Cell<bool>);
+
+impl Observer for Panicking {
+    fn started(&self, _: &DispatchInfo) {
+        if !self.0.replace(true) {
+            panic!("an observer's");
+        }
+    }
+}
+
+/// A message of which an observer says by a panic that it does not begin stayed open for ever, and the trace kept all that came after
+/// it until its end.
+#[test]
+fn w8_an_observer_that_panics_at_a_begin_leaves_nothing_open() {
+    let mut traced = Traced::new("panicking");
+    let looper = TestLooper::new().unwrap();
+    looper.set_observer(Some(Rc::new(Panicking(Cell::new(false)))));
+    traced.attach(&looper);
+
+    looper.post(|_| ()).unwrap();
+    assert_eq!(panic_of(|| poll_now(&looper)), "an observer's");
+    for _ in 0..3 {
+        (0..1000).for_each(|_| _ = looper.post(|_| ()).unwrap());
+        while looper.poll_once(Duration::ZERO).unwrap().messages > 0 {}
+    }
+
+    // The thread that writes has some of them before the end.
+    while traced.trace.as_ref().unwrap().summary().slices == 0 {
+        thread::yield_now();
+    }
+    let (_, events) = traced.finish();
+    assert_eq!(events.slices("message").len(), 3000);
+    assert!(events.slices("message").iter().all(|slice| slice["args"]["cut_off"].is_null()));
 }
 
 /// W8, X2: a forked child leaves its parent's file alone.

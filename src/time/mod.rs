@@ -1,7 +1,7 @@
 //! What time is it: the system's monotonic clock, or one that a test moves.
 //!
 //! Inside the library a time is a [`Moment`], nanoseconds on one axis for the whole process; users see `Instant` and
-//! `Duration`. This file is the only one that reads time, with `time/wall.rs` for the wall clock.
+//! `Duration`. This folder alone reads time: `wall` has the wall clock.
 
 #[cfg(feature = "wall-clock")]
 pub(crate) mod wall;

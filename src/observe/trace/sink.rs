@@ -91,6 +91,11 @@ impl Sink {
         self.counts.process.is_current() && !self.has_ended.load(Relaxed)
     }
 
+    /// Whether it has ended, in this process.
+    pub(super) fn has_ended(&self) -> bool {
+        self.counts.process.is_current() && self.has_ended.load(Relaxed)
+    }
+
     /// Whether what begins now may stand in the file. Counts it as lost if it should.
     pub(super) fn takes(&self) -> bool {
         if !self.is_open() {

@@ -2,13 +2,13 @@
 
 use std::{
     mem,
-    rc::Rc,
     sync::Arc,
     thread,
     time::{Duration, Instant},
 };
 
 use super::{
+    super::former::Former,
     format::{Kind, Post, Slice},
     sink::{Label, SinkRef},
 };
@@ -17,6 +17,7 @@ use crate::{
     fd::notice::Notice,
     looper::{
         Looper,
+        dispatch::ObserverSeat,
         handle::LooperHandle,
         observer::{DispatchInfo, Observer},
         running::RunningKind,
@@ -111,30 +112,33 @@ fn nanos(duration: Duration) -> u64 {
 /// Notes all that a looper does, and tells the observer that there was what that one wants.
 pub(super) struct Tracer {
     track: Arc<Track>,
-    inner: Option<Rc<dyn Observer>>,
-    inner_wants: Wants,
+    seat: ObserverSeat,
+    former: Former,
 }
 
 impl Tracer {
     pub(super) fn new(sink: &SinkRef, looper: &Looper) -> Tracer {
-        let (inner, inner_wants) = looper.observer();
-        Tracer { track: Track::new(sink, looper), inner, inner_wants }
-    }
-
-    /// The former observer, if it wants to know of what `wants` is for.
-    fn inner(&self, wants: Wants) -> Option<&dyn Observer> {
-        self.inner.as_deref().filter(|_| self.inner_wants.intersects(wants))
+        Tracer { track: Track::new(sink, looper), seat: looper.observer_seat(), former: Former::of(looper) }
     }
 
     fn note(&self, slice: impl FnOnce(&Track) -> Slice, is_begin: bool) {
         if self.track.sink.takes() {
             self.track.note(slice(&self.track), is_begin);
+        } else {
+            self.end_with_trace();
         }
     }
 
     fn close(&self, took: Duration, panicked: bool) {
         if self.track.sink.is_open() {
             self.track.close(took, panicked);
+        }
+    }
+
+    /// Once the trace has ended, gives its place back to the observer that there was: the next message costs nothing more.
+    fn end_with_trace(&self) {
+        if self.track.sink.has_ended() {
+            self.seat.give_back((&raw const *self).cast(), self.former.observer.clone(), self.former.wants);
         }
     }
 }
@@ -149,43 +153,44 @@ impl Drop for Tracer {
 
 impl Observer for Tracer {
     fn wants(&self) -> Wants {
-        let notices = self.inner_wants & Wants::NOTICES;
+        let notices = self.former.wants & Wants::NOTICES;
         (Wants::all() - Wants::NOTICES) | notices
     }
 
     fn started(&self, dispatch: &DispatchInfo) {
+        // First the other one: if that panics, nothing is told of an end.
+        self.former.told(Wants::MESSAGES).inspect(|former| former.started(dispatch));
         self.note(|track| Slice::of_message(dispatch, track), true);
-        self.inner(Wants::MESSAGES).inspect(|inner| inner.started(dispatch));
     }
 
     fn finished(&self, dispatch: &DispatchInfo, took: Duration) {
         self.close(took, false);
-        self.inner(Wants::MESSAGES).inspect(|inner| inner.finished(dispatch, took));
+        self.former.told(Wants::MESSAGES).inspect(|former| former.finished(dispatch, took));
     }
 
     fn panicked(&self, dispatch: &DispatchInfo, took: Duration) {
         self.close(took, true);
-        self.inner(Wants::MESSAGES).inspect(|inner| inner.panicked(dispatch, took));
+        self.former.told(Wants::MESSAGES).inspect(|former| former.panicked(dispatch, took));
     }
 
     fn began(&self, run: &RunInfo) {
-        // First the other one: if that panics, nothing is told of an end.
-        self.inner(Wants::of(run.kind)).inspect(|inner| inner.began(run));
+        // As above.
+        self.former.told(Wants::of(run.kind)).inspect(|former| former.began(run));
         self.note(|track| Slice::of_run(run, track), true);
     }
 
     fn ended(&self, run: &RunInfo, took: Duration, panicked: bool) {
         self.close(took, panicked);
-        self.inner(Wants::of(run.kind)).inspect(|inner| inner.ended(run, took, panicked));
+        self.former.told(Wants::of(run.kind)).inspect(|former| former.ended(run, took, panicked));
     }
 
     fn waited(&self, wait: &WaitInfo) {
         self.note(|track| Slice::of_wait(wait, track), false);
-        self.inner(Wants::WAITS).inspect(|inner| inner.waited(wait));
+        self.former.told(Wants::WAITS).inspect(|former| former.waited(wait));
     }
 
     fn noticed(&self, notice: &Notice) {
-        self.inner(Wants::NOTICES).inspect(|inner| inner.noticed(notice));
+        self.former.told(Wants::NOTICES).inspect(|former| former.noticed(notice));
     }
 }
 

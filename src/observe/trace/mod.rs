@@ -127,7 +127,8 @@ impl Trace {
 
     /// Ends the trace: waits until all is written, and closes the file. What runs at this moment is cut off there.
     ///
-    /// Waits for the disk: that takes as long as it takes. The loopers go on, untraced.
+    /// Waits for the disk: that takes as long as it takes. The loopers go on, untraced: each gives its former observer its
+    /// place back with the next message or other thing that it runs, and from then on pays nothing.
     ///
     /// # Errors
     /// The first one that there was in writing the file: what was written before it stands there. `ECHILD` in a forked

@@ -1,0 +1,23 @@
+//! The observer that a looper had before another one took its place, which tells it what it was told.
+
+use std::rc::Rc;
+
+use crate::looper::{Looper, observer::Observer, wants::Wants};
+
+pub(super) struct Former {
+    pub(super) observer: Option<Rc<dyn Observer>>,
+    pub(super) wants: Wants,
+}
+
+impl Former {
+    /// The present observer of `looper`.
+    pub(super) fn of(looper: &Looper) -> Former {
+        let (observer, wants) = looper.observer();
+        Former { observer, wants }
+    }
+
+    /// The observer, if it wants to know of what `wants` is for.
+    pub(super) fn told(&self, wants: Wants) -> Option<&dyn Observer> {
+        self.observer.as_deref().filter(|_| self.wants.intersects(wants))
+    }
+}
