@@ -2,11 +2,11 @@
 //!
 //! Chapter 13 of docs/guide: two workers run the jobs, and their results come back.
 
-// [main]
 use std::{env, io, process::Command};
 
 use alooper::{Handler, HandlerThread, Looper};
 
+// [main]
 fn main() -> io::Result<()> {
     let looper = Looper::prepare()?;
     let jobs: Vec<String> = env::args().skip(1).collect();

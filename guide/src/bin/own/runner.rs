@@ -27,7 +27,7 @@ pub enum Event {
 
 /// What the runner needs of the world outside it, which a test replaces.
 pub trait World {
-    /// Dropping it ends it.
+    /// To drop it ends it.
     type Process;
     /// Starts a job in a free slot. Its end is an [`Event::Done`].
     fn start(&mut self, slot: usize, id: usize, job: &str, runner: Handler<Event>) -> io::Result<Self::Process>;
