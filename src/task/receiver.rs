@@ -35,8 +35,6 @@ struct Received<M> {
     waker: Cell<Option<Waker>>,
     /// The handler has ended.
     has_ended: Cell<bool>,
-    /// The receiver was dropped.
-    is_abandoned: Cell<bool>,
 }
 
 /// The handler's end of it.
@@ -45,7 +43,8 @@ struct Sender<M>(Rc<Received<M>>);
 impl<M> Sender<M> {
     /// Hands a message over, and polls the task that waits for it.
     fn push(&self, looper: &Looper, message: M) {
-        if self.0.is_abandoned.get() {
+        let has_receiver = Rc::strong_count(&self.0) > 1;
+        if !has_receiver {
             return drop(message);
         }
         self.0.messages.borrow_mut().push_back(message);
@@ -99,7 +98,6 @@ impl<M: 'static> Stream for Receiver<M> {
 
 impl<M: 'static> Drop for Receiver<M> {
     fn drop(&mut self) {
-        self.received.is_abandoned.set(true);
         let unread = mem::take(&mut *self.received.messages.borrow_mut());
         let waker = self.received.waker.take();
         drop_each(unread);
@@ -149,12 +147,8 @@ impl Looper {
     /// Kotlin's `Channel` on a `HandlerDispatcher`.
     #[must_use]
     pub fn channel<M: 'static>(&self) -> (Handler<M>, Receiver<M>) {
-        let received = Rc::new(Received {
-            messages: RefCell::default(),
-            waker: Cell::default(),
-            has_ended: Cell::new(false),
-            is_abandoned: Cell::new(false),
-        });
+        let received =
+            Rc::new(Received { messages: RefCell::default(), waker: Cell::default(), has_ended: Cell::new(false) });
         let sender = Sender(received.clone());
         let handler = self.handler(move |looper: &Looper, message| sender.push(looper, message));
         (handler, Receiver { received })
