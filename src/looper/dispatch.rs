@@ -91,7 +91,9 @@ impl Looper {
         ObserverSeat(Rc::downgrade(&self.core))
     }
 
-    /// Logs messages, fd callbacks, idle handlers and tasks that run at least for `dispatch`, and messages that start at least `delivery` late; `None` for never. See [`LooperBuilder::slow_dispatch`](crate::LooperBuilder::slow_dispatch) and
+    /// Logs messages, fd callbacks, idle handlers and tasks that run at least for `dispatch`, and messages that start at
+    /// least `delivery` late; `None` for never. See
+    /// [`LooperBuilder::slow_dispatch`](crate::LooperBuilder::slow_dispatch) and
     /// [`LooperBuilder::slow_delivery`](crate::LooperBuilder::slow_delivery).
     ///
     /// # Android

@@ -1,5 +1,6 @@
-//! What a looper does, as spans and events of the crate [`tracing`](https://docs.rs/tracing): so it stands in one log or trace with
-//! what the program itself says, and what is logged inside of a callback names the message that it belongs to.
+//! What a looper does, as spans and events of the crate [`tracing`](https://docs.rs/tracing): so it stands in one log or
+//! trace with what the program itself says, and what is logged inside of a callback names the message that it belongs
+//! to.
 //!
 //! With the feature `tracing`.
 //!
@@ -35,15 +36,16 @@ const TARGET: &str = "alooper";
 
 /// Opens a span for each message, fd callback, idle handler, hook and poll of a task that `looper` runs from now on.
 ///
-/// Its observer stays, and is told what it wants. [`Looper::set_observer`] ends it. Called from inside a message, it takes effect
-/// with the next one. What is slow or late is told if the looper has a [threshold](crate::LooperBuilder::slow_dispatch)
-/// for that when this is called.
+/// Its observer stays, and is told what it wants. [`Looper::set_observer`] ends it. Called from inside a message, it
+/// takes effect with the next one. What is slow or late is told if the looper has a
+/// [threshold](crate::LooperBuilder::slow_dispatch) for that when this is called.
 ///
 /// The subscriber is the one of the looper's thread. It runs there with no lock held; a panic of it goes through the
 /// turn, as an observer's.
 ///
 /// # Guarantees
-/// Spans nest as the callbacks do, and each is closed when its callback has ended, also by a panic. No clock is read for them.
+/// Spans nest as the callbacks do, and each is closed when its callback has ended, also by a panic. No clock is
+/// read for them.
 ///
 /// # Examples
 /// ```
@@ -76,8 +78,8 @@ struct Spans {
 }
 
 impl Spans {
-    /// Keeps what was entered until [`leave`](Spans::leave). The subscriber has been told: it is a user's, and must not run
-    /// while this is borrowed.
+    /// Keeps what was entered until [`leave`](Spans::leave). The subscriber has been told: it is a user's, and must not
+    /// run while this is borrowed.
     fn keep(&self, entered: EnteredSpan) {
         self.entered.borrow_mut().push(entered);
     }

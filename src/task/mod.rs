@@ -35,11 +35,10 @@
 //!
 //! A wake is an ordinary message, in posting order among all others, held up by barriers unless the task was spawned by
 //! a handle that is [`asynchronous`](LooperHandle::asynchronous), counted in the turn's budget, and seen by observers
-//! with the place of its `spawn` (A1). Wakes that come before the poll begins are one (A2). What the looper itself waits
-//! for polls the task at once: a sleep's own message, an fd's callback (A3).
+//! with the place of its `spawn`. Wakes that come before the poll begins are one. What the looper itself waits
+//! for polls the task at once: a sleep's own message, an fd's callback.
 //!
-//! A looper that has quit polls nothing more. Its tasks are dropped on its thread, and whoever awaits one is told so
-//! (A4).
+//! A looper that has quit polls nothing more. Its tasks are dropped on its thread, and whoever awaits one is told so.
 //!
 //! # Inside a task
 //!
@@ -108,8 +107,8 @@ impl Looper {
     /// Gives the future back if the looper has quit.
     ///
     /// # Guarantees
-    /// Polled on this thread only, by messages in posting order among all others (A1), until it ends, is cancelled, or
-    /// the looper quits (A4). Takes two allocations: the future's, and what wakers share.
+    /// Polled on this thread only, by messages in posting order among all others, until it ends, is cancelled, or
+    /// the looper quits. Takes two allocations: the future's, and what wakers share.
     ///
     /// # Examples
     /// ```
@@ -181,7 +180,7 @@ impl Looper {
         }
     }
 
-    /// Wakes `waker`, for something that the looper has waited for: its own task is polled at once (A3).
+    /// Wakes `waker`, for something that the looper has waited for: its own task is polled at once.
     pub(crate) fn resume(&self, waker: Waker) {
         let (key, result) = context::directly(self.shared().id, || waker.wake());
         after(result, || _ = key.map(|key| self.poll_directly(key)));

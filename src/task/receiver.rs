@@ -115,7 +115,7 @@ impl Looper {
     /// Makes a handler and a [`Receiver`] of its messages, for a task that works through them one by one.
     ///
     /// The handler is like any other: it is sent to from any thread, now or later, and its messages can be removed until
-    /// they are handled, which here means received. A task that waits for one is polled in that message (A3).
+    /// they are handled, which here means received. A task that waits for one is polled in that message.
     ///
     /// # Guarantees
     /// Messages come in the order in which the handler would have handled them. None that was handled is lost while the

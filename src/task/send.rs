@@ -41,7 +41,7 @@ impl<M: 'static> BoundedHandler<M> {
     ///
     /// # Guarantees
     /// Those who wait, threads and tasks, get places in the order in which they came. One that is dropped hands its place
-    /// on (K2).
+    /// on.
     ///
     /// # Examples
     /// ```

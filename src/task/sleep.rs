@@ -27,7 +27,7 @@ use crate::{
 /// Ends when its time has come. Made by [`Looper::sleep`] and its like.
 ///
 /// It is a message that is posted when this is first polled, also if the time has passed by then: so a task that
-/// sleeps again and again lets all others run. In a task of the same looper, the message polls that task (A3); it is
+/// sleeps again and again lets all others run. In a task of the same looper, the message polls that task; it is
 /// asynchronous if the task is, and has the place of its `spawn`. Dropping this cancels the message.
 ///
 /// On a looper that has quit it does not end: the looper's own tasks are gone by then.
@@ -167,7 +167,7 @@ impl Looper {
     /// Sleeps for `duration` from now, on the looper's clock. See [`Sleep`].
     ///
     /// # Guarantees
-    /// It does not end early, to the nanosecond (T6). A duration that overflows the clock does not end.
+    /// It does not end early, to the nanosecond. A duration that overflows the clock does not end.
     #[track_caller]
     pub fn sleep(&self, duration: Duration) -> Sleep {
         Sleep::new(self.shared(), self.clock().now().after(duration), false, Location::caller())

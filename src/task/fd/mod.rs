@@ -46,10 +46,10 @@ use crate::{
 /// the traits `AsyncRead` and `AsyncWrite` of futures-io. Any number of tasks may wait for it, for the same thing, too.
 ///
 /// # Guarantees
-/// The task that waits is polled in the fd's callback (A3), which no barrier holds up. To wait, read and wait again makes
+/// The task that waits is polled in the fd's callback, which no barrier holds up. To wait, read and wait again makes
 /// no system call but the read. What is ready is reported in each turn for as long as it lasts (level-triggered): no task
-/// has to read until it would block. A turn serves each fd once (T9), so that a task that finds its fd always ready lets
-/// all others run (A6).
+/// has to read until it would block. A turn serves each fd once, so that a task that finds its fd always ready lets
+/// all others run.
 ///
 /// # Thread safety
 /// Bound to the looper's thread.
