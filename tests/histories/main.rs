@@ -119,6 +119,14 @@ fn q4_a_message_that_quit_gave_up_is_dropped_though_its_handler_had_not_arrived(
     assert_goes_as_the_rules_say([send(0, When::Now), renew_by_handle, send(0, When::Now), Op::Quit, RENEW, POLL]);
 }
 
+/// The model expected the handler to be dropped at once, though the quit had left the poll of a task to be tidied away.
+#[test]
+fn q4_a_handler_that_ends_after_a_quit_is_dropped_with_the_poll_that_it_gave_up() {
+    let spawn = Op::Spawn { by: By::Looper, polls: [Script::from([])].into() };
+
+    assert_goes_as_the_rules_say([spawn, Op::Quit, Op::Renew { slot: 1, by: By::Looper }, POLL]);
+}
+
 /// Half of the cases above. M5, M6, R1, R4, Q2, Q4, T6: a failure is not made smaller, since it may not
 /// come again.
 #[test]

@@ -127,6 +127,8 @@ pub(crate) struct Model {
     fds: Fds,
     /// What a quit gave up and no turn has dropped yet.
     given_up: BTreeSet<u32>,
+    /// A quit gave up the poll of a task, which is no value but is tidied away as one.
+    has_given_up_poll: bool,
     /// What ended before it arrived: the turn after this one drops it at the latest.
     given_up_late: BTreeSet<u32>,
 }
@@ -151,6 +153,7 @@ impl Model {
 
     /// A turn has ended: gives what has to be dropped by now.
     pub(crate) fn end_turn(&mut self) -> BTreeSet<u32> {
+        self.has_given_up_poll = false;
         mem::replace(&mut self.given_up, mem::take(&mut self.given_up_late))
     }
 

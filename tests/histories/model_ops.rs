@@ -295,7 +295,7 @@ impl Model {
                 self.handlers[index].is_dropped = true;
                 if is_arriving {
                     self.given_up_late.insert(number);
-                } else if self.given_up.is_empty() {
+                } else if self.given_up.is_empty() && !self.has_given_up_poll {
                     self.events.push(Event::Dropped(number));
                 } else {
                     self.given_up.insert(number);
@@ -314,6 +314,7 @@ impl Model {
             let Entry { due, body, .. } = &self.list[index];
             let is_barrier = matches!(body, Body::Barrier(_));
             if is_barrier || !may_run(*due) {
+                self.has_given_up_poll |= matches!(body, Body::Poll(_));
                 self.list.remove(index);
                 self.report.dropped += u64::from(!is_barrier);
                 self.given_up.extend(number);
