@@ -1,6 +1,6 @@
 //! What this process has: memory, fds, limits.
 
-use std::{env, fs, io, os::unix::process::CommandExt, process::Command};
+use std::{env, fs, io, os::unix::process::CommandExt, process::Command, sync::Mutex};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
@@ -18,14 +18,19 @@ pub fn tune() -> io::Result<()> {
     Err(Command::new(env::current_exe()?).args(env::args_os().skip(1)).env(name, value).exec())
 }
 
+/// Locked to read about memory or to count fds, so that the file that one thread reads is no fd that another counts.
+static ASKING: Mutex<()> = Mutex::new(());
+
 /// The memory that is in RAM: by the pages, since what is in `statm` may lag behind.
 pub fn resident_kib() -> u64 {
+    let _asking = ASKING.lock().unwrap();
     let rollup = fs::read_to_string("/proc/self/smaps_rollup").unwrap();
     let line = rollup.lines().find_map(|line| line.strip_prefix("Rss:")?.strip_suffix("kB"));
     line.unwrap().trim().parse().unwrap()
 }
 
 pub fn open_fds() -> usize {
+    let _asking = ASKING.lock().unwrap();
     fs::read_dir("/proc/self/fd").unwrap().count()
 }
 
