@@ -141,6 +141,35 @@ fn c44_what_a_burst_has_taken_goes_back() {
     });
 }
 
+/// One that is polled in a frame loop, with a timer pending or without.
+#[test]
+fn c44_a_looper_that_never_sleeps_gives_back_most_of_what_a_burst_has_taken() {
+    alone("c44_a_looper_that_never_sleeps_gives_back_most_of_what_a_burst_has_taken", || {
+        let bursts: [Named; 2] = [
+            ("from here", |looper| (0..10 * MANY).for_each(|_| drop(looper.post(|_| ()).unwrap()))),
+            ("from afar", |looper| {
+                afar(looper, |handle| (0..10 * MANY).for_each(|_| drop(handle.post(|_| ()).unwrap())));
+            }),
+        ];
+        for (name, burst) in bursts {
+            for has_timer in [false, true] {
+                let looper = Looper::new().unwrap();
+                let _timer = has_timer.then(|| looper.post_delayed(Duration::from_secs(3600), |_| ()).unwrap());
+                let before = live();
+                burst(&looper);
+                while looper.poll_once(Duration::ZERO).unwrap().messages > 0 {}
+                let kept = live() - before;
+
+                (0..20).for_each(|_| assert!(looper.poll_once(Duration::ZERO).unwrap().timed_out));
+
+                // 64 batches of 256 messages in the queue, and as many in the inbox.
+                let left = live() - before;
+                assert!(left < 4_000_000 && kept > 15_000_000, "{name}, timer {has_timer}: {left} of {kept}");
+            }
+        }
+    });
+}
+
 /// How often `action` allocates.
 #[cfg(feature = "async")]
 fn allocations(action: impl FnOnce()) -> usize {

@@ -11,7 +11,9 @@ use slab::Slab;
 
 use crate::{
     queue::{
-        COMMON_LENGTH, is_roomy,
+        COMMON_LENGTH,
+        batch::Spare,
+        is_roomy,
         message::{Lane, Message, MessageId, Place},
         more_room,
         ready::Ready,
@@ -231,9 +233,8 @@ impl<C> Line<C> {
             || is_roomy(self.front.len(), self.front.capacity())
     }
 
-    /// Gives back the room that a burst has left.
-    pub(crate) fn give_back_room(&mut self) {
-        self.ready.give_back_room();
+    /// Gives back the room that a burst has left; what lies in batches, to whoever calls.
+    pub(crate) fn take_room(&mut self) -> Spare<C> {
         if is_roomy(self.timed.len(), self.timed.capacity()) {
             self.timed.shrink_to(COMMON_LENGTH);
         }
@@ -243,6 +244,7 @@ impl<C> Line<C> {
         if is_roomy(self.front.len(), self.front.capacity()) {
             self.front.shrink_to(COMMON_LENGTH);
         }
+        self.ready.take_room()
     }
 
     /// When the first timed message is due, or an earlier time, since it may be stale.
@@ -345,7 +347,7 @@ mod tests {
 
             (0..10_000).for_each(|_| line.pop(lane));
             assert!(line.is_roomy(), "{lane:?}");
-            line.give_back_room();
+            drop(line.take_room());
 
             assert!(!line.is_roomy() && line.room() <= 3 * COMMON_LENGTH, "{lane:?}: {}", line.room());
         }

@@ -6,13 +6,14 @@
 
 pub(crate) mod account;
 mod barriers;
+pub(crate) mod batch;
 mod given_up;
 pub(crate) mod handlers;
 pub(crate) mod histogram;
 pub(crate) mod labels;
 mod line;
 pub(crate) mod message;
-pub(crate) mod ready;
+mod ready;
 pub(crate) mod slices;
 #[cfg(all(test, not(alooper_loom)))]
 mod tests;
@@ -30,11 +31,11 @@ use crate::{
     mem::{erased::Erased, slots::Key},
     queue::{
         account::{Account, MessageCounts},
+        batch::{Batches, Spare},
         handlers::Handlers,
         labels::Labels,
         line::{Head, Line, Others},
         message::{Extra, Lane, Message, MessageId, Origin, Place, Posting, Seq},
-        ready::Batches,
     },
     sys::sync::ThreadId,
     time::Moment,
@@ -353,28 +354,40 @@ impl<C> Queue<C> {
             && self.extras.is_empty();
     }
 
-    /// Gives back the room that a burst has left, before the looper sleeps.
+    /// Whether a burst has left more room than is kept over a sleep.
     #[inline]
-    pub(crate) fn give_back_room(&mut self) {
-        let is_roomy = self.synchronous.is_roomy()
+    pub(crate) fn is_roomy(&self) -> bool {
+        self.synchronous.is_roomy()
             || self.asynchronous.is_roomy()
             || is_roomy(self.others.len(), self.others.capacity())
-            || is_roomy(self.extras.len(), self.extras.capacity());
-        if is_roomy {
-            self.give_back_all_room();
-        }
+            || is_roomy(self.extras.len(), self.extras.capacity())
     }
 
-    #[cold]
-    fn give_back_all_room(&mut self) {
-        self.synchronous.give_back_room();
-        self.asynchronous.give_back_room();
+    /// Whether no plain message is there, and they have left more room than is kept then.
+    #[inline]
+    pub(crate) fn is_very_roomy(&self) -> bool {
+        self.synchronous.ready.is_very_roomy()
+    }
+
+    /// Takes out half of that room.
+    pub(crate) fn take_half_of_room(&mut self) -> [Spare<C>; 2] {
+        [self.synchronous.ready.take_half_of_room(), Spare::default()]
+    }
+
+    /// How many empty batches the inbox may keep.
+    pub(crate) fn lent(&self) -> usize {
+        self.synchronous.ready.lent()
+    }
+
+    /// Gives back the room that a burst has left, before the looper sleeps.
+    pub(crate) fn take_room(&mut self) -> [Spare<C>; 2] {
         self.extras.shrink_to(COMMON_LENGTH);
         // That looks at each slot, and ends at the last message: paid for by as many that went.
         if self.gone > self.others.capacity() / 2 {
             self.gone = 0;
             self.others.shrink_to_fit();
         }
+        [self.synchronous.take_room(), self.asynchronous.take_room()]
     }
 
     /// The place of the first message that may run; `None` when there is none.

@@ -6,17 +6,18 @@
 use std::collections::VecDeque;
 
 use crate::{
-    queue::message::{Message, Seq},
+    queue::{
+        batch::{BATCH, Batch, Batches, Spare},
+        message::{Message, Seq},
+    },
     time::Moment,
 };
 
-/// How many messages a batch has room for.
-pub(crate) const BATCH: usize = 256;
-
-/// How many empty batches are kept for the next messages, while the looper does not sleep.
+/// How many empty batches are kept with nothing to run. As long as there is something, all are: a burst that fetches its
+/// memory from the system again takes four times as long (W1a-cb with a million).
 const SPARE: usize = 64;
 
-/// How many of these are kept when it falls asleep.
+/// How many are kept over a sleep, and as many for the inbox.
 const SPARE_ASLEEP: usize = 4;
 
 /// A batch of so few messages is copied into the last one when it comes in, unless the queue has run dry: thousands of
@@ -25,96 +26,6 @@ const FEW: usize = BATCH / 8;
 
 /// How many emptied places are not worth a sweep.
 const COMMON_VACANT: usize = 32;
-
-/// Messages in posting order. It keeps the places of those that are gone, and fills them where they lie.
-#[derive(Debug)]
-pub(crate) struct Batch<C: 'static> {
-    messages: Vec<Message<C>>,
-    /// The first one that was not taken out.
-    head: usize,
-    /// The first place that is free.
-    tail: usize,
-    /// How many between these were emptied.
-    vacant: usize,
-    /// No message in it is due earlier: what was due by then was queued before the batch came in.
-    floor: Moment,
-}
-
-impl<C> Default for Batch<C> {
-    fn default() -> Self {
-        Batch { messages: Vec::new(), head: 0, tail: 0, vacant: 0, floor: Moment::EARLIEST }
-    }
-}
-
-impl<C> Batch<C> {
-    /// A place for one more message, if there is room.
-    #[inline(always)]
-    fn place(&mut self) -> Option<&mut Message<C>> {
-        if self.tail == self.messages.len() && !self.add_place() {
-            return None;
-        }
-        let place = self.messages.get_mut(self.tail);
-        self.tail += 1;
-        place
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn add_place(&mut self) -> bool {
-        let has_room = self.messages.len() < BATCH;
-        if has_room {
-            self.messages.push(Message::vacant());
-        }
-        has_room
-    }
-
-    fn clear(&mut self) {
-        (self.head, self.tail, self.vacant, self.floor) = (0, 0, 0, Moment::EARLIEST);
-    }
-
-    /// Those that were not taken out, also those that were emptied.
-    fn live(&self) -> &[Message<C>] {
-        &self.messages[self.head..self.tail]
-    }
-
-    /// How many places are in use, also those that were emptied.
-    fn places(&self) -> usize {
-        self.tail - self.head
-    }
-
-    fn is_all_vacant(&self) -> bool {
-        self.vacant == self.places()
-    }
-}
-
-/// Batches on their way into the queue, of other threads' messages.
-#[derive(Debug)]
-pub(crate) struct Batches<C: 'static> {
-    /// The last one is filled.
-    filled: VecDeque<Batch<C>>,
-    spare: Vec<Batch<C>>,
-}
-
-impl<C> Default for Batches<C> {
-    fn default() -> Self {
-        Batches { filled: VecDeque::new(), spare: Vec::new() }
-    }
-}
-
-impl<C> Batches<C> {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.filled.is_empty()
-    }
-
-    /// A place for one more message.
-    #[inline]
-    pub(crate) fn place(&mut self) -> &mut Message<C> {
-        if self.filled.back().is_none_or(|last| last.tail == BATCH) {
-            self.filled.push_back(self.spare.pop().unwrap_or_default());
-        }
-        self.filled.back_mut().and_then(Batch::place).expect("there is room now")
-    }
-}
 
 /// The plain messages of the queue.
 #[derive(Debug)]
@@ -127,7 +38,9 @@ pub(crate) struct Ready<C: 'static> {
     /// Those that are put in, behind all others, as long as there is such a batch: if not, they go into the first one.
     last: Batch<C>,
     has_last: bool,
-    spare: Vec<Batch<C>>,
+    spare: Spare<C>,
+    /// How many empty batches the inbox is given, if there are so many.
+    lent: usize,
     /// How many of all were emptied.
     vacant: usize,
 }
@@ -140,7 +53,8 @@ impl<C> Default for Ready<C> {
             rest_places: 0,
             last: Batch::default(),
             has_last: false,
-            spare: Vec::new(),
+            spare: Spare::default(),
+            lent: SPARE_ASLEEP,
             vacant: 0,
         }
     }
@@ -172,7 +86,7 @@ impl<C> Ready<C> {
     fn make_room(&mut self) {
         let behind = if self.has_last { &mut self.last } else { &mut self.first };
         if behind.tail == behind.messages.len() && !behind.add_place() {
-            let empty = self.spare.pop().unwrap_or_default();
+            let empty = self.spare.take();
             self.put_last(empty);
             self.make_room();
         }
@@ -230,31 +144,45 @@ impl<C> Ready<C> {
             None => return false,
         };
         let empty = std::mem::replace(&mut self.first, next);
-        self.keep(empty);
+        self.spare.keep(empty);
         if self.rest.is_empty() {
             self.rest.shrink_to(SPARE);
         }
         true
     }
 
-    /// Whether a burst has left more room than is kept over a sleep.
+    /// Whether a burst has left more room than is kept over a sleep, here or in the inbox.
     #[inline]
     pub(crate) fn is_roomy(&self) -> bool {
-        self.spare.len() > SPARE_ASLEEP
+        self.most_spare() > SPARE_ASLEEP
     }
 
-    /// Gives back the room that a burst has left.
-    #[cold]
-    pub(crate) fn give_back_room(&mut self) {
-        self.spare.truncate(SPARE_ASLEEP);
-        self.spare.shrink_to(SPARE_ASLEEP);
+    /// Whether there is nothing to run, and it has left more than is kept then.
+    #[inline]
+    pub(crate) fn is_very_roomy(&self) -> bool {
+        self.most_spare() > SPARE && self.is_empty()
     }
 
-    fn keep(&mut self, mut empty: Batch<C>) {
-        empty.clear();
-        if self.spare.len() < SPARE {
-            self.spare.push(empty);
-        }
+    fn most_spare(&self) -> usize {
+        self.spare.len().max(self.lent)
+    }
+
+    /// Takes out what is not kept over a sleep.
+    pub(crate) fn take_room(&mut self) -> Spare<C> {
+        self.lent = SPARE_ASLEEP;
+        self.spare.take_all_but(SPARE_ASLEEP)
+    }
+
+    /// Takes out half of it, but for what is kept with nothing to run.
+    pub(crate) fn take_half_of_room(&mut self) -> Spare<C> {
+        let kept = SPARE.max(self.most_spare() / 2);
+        self.lent = self.lent.min(kept);
+        self.spare.take_all_but(kept)
+    }
+
+    /// How many empty batches the inbox may keep.
+    pub(crate) fn lent(&self) -> usize {
+        self.lent
     }
 
     /// The first message, and when it is due.
@@ -281,9 +209,12 @@ impl<C> Ready<C> {
         true
     }
 
-    /// Takes over what has come through the inbox, behind all others, and gives it empty batches back. What is due at
-    /// `latest` is before it.
+    /// Takes over what has come through the inbox, behind all others. What is due at `latest` is before it.
+    ///
+    /// Gives the inbox empty batches, as many as have ever come at once: so who posts without end finds the room of what
+    /// has run.
     pub(crate) fn append(&mut self, batches: &mut Batches<C>, latest: Moment) {
+        self.lent = self.lent.max(batches.filled.len());
         for mut batch in batches.filled.drain(..) {
             batch.floor = latest;
             if batch.places() > FEW || self.is_empty() {
@@ -294,16 +225,10 @@ impl<C> Ready<C> {
                 message.when = message.when.max(latest);
                 *self.place() = message.take();
             }
-            batch.clear();
-            batches.spare.push(batch);
+            batches.spare.keep(batch);
         }
         batches.filled.shrink_to(SPARE);
-        batches.spare.truncate(SPARE_ASLEEP);
-        while batches.spare.len() < SPARE_ASLEEP
-            && let Some(empty) = self.spare.pop()
-        {
-            batches.spare.push(empty);
-        }
+        batches.spare.fill_up(self.lent, &mut self.spare);
     }
 
     /// The batch in which the message `seq` lies if it is pending: zero for the first one.
@@ -393,14 +318,14 @@ impl<C> Ready<C> {
         };
         if let Some(empty) = empty {
             self.vacant -= empty.vacant;
-            self.keep(empty);
+            self.spare.keep(empty);
         }
     }
 
     /// Moves those that are left together, in as many steps as were cancelled.
     #[cold]
     fn sweep(&mut self) {
-        let mut swept = Ready { spare: std::mem::take(&mut self.spare), ..Ready::default() };
+        let mut swept = Ready { spare: std::mem::take(&mut self.spare), lent: self.lent, ..Ready::default() };
         for mut batch in std::mem::take(self).into_batches() {
             let floor = batch.floor;
             for message in &mut batch.messages[batch.head..batch.tail] {
@@ -409,7 +334,7 @@ impl<C> Ready<C> {
                     *swept.place() = message.take();
                 }
             }
-            swept.keep(batch);
+            swept.spare.keep(batch);
         }
         *self = swept;
     }
@@ -442,7 +367,7 @@ impl<C> Ready<C> {
 
     /// For how many messages there is room.
     pub(crate) fn room(&self) -> usize {
-        self.batches().chain(&self.spare).map(|batch| batch.messages.capacity()).sum()
+        self.spare.room() + self.batches().map(|batch| batch.messages.capacity()).sum::<usize>()
     }
 }
 
@@ -489,15 +414,52 @@ mod tests {
         assert!(ready.into_messages().map(|message| message.seq).eq((1..=left).map(|order| Seq::remote(8 * order))));
     }
 
-    #[test]
-    fn m1_the_inbox_keeps_no_room_of_a_burst() {
-        let mut inbox = Batches::<()>::default();
-        for order in 1..=1000 * BATCH as i64 {
-            inbox.place().seq = Seq::remote(order);
-        }
+    /// Posts through the inbox, brings it in and takes it out.
+    fn pass(ready: &mut Ready<()>, inbox: &mut Batches<()>, batches: usize) {
+        (0..batches * BATCH).for_each(|_| inbox.place().address = Address::NOBODY);
+        ready.append(inbox, Moment::EARLIEST);
+        while ready.pop().is_some() {}
+    }
 
-        Ready::default().append(&mut inbox, Moment::EARLIEST);
+    #[test]
+    fn c44_the_inbox_keeps_no_room_of_a_burst_over_a_sleep() {
+        let (mut ready, mut inbox) = (Ready::default(), Batches::default());
+        pass(&mut ready, &mut inbox, 1000);
+        assert!(ready.is_roomy());
+
+        drop(ready.take_room());
+        drop(inbox.take_spare(ready.lent()));
 
         assert!(inbox.filled.capacity() <= 2 * SPARE, "room for {} batches", inbox.filled.capacity());
+        assert!(!ready.is_roomy() && inbox.spare.len() <= SPARE_ASLEEP, "{} batches", inbox.spare.len());
+    }
+
+    /// Whether the looper sleeps or not, and however the posts of others come together.
+    #[test]
+    fn c44_others_who_post_without_end_find_the_room_of_what_has_run() {
+        let (mut ready, mut inbox) = (Ready::default(), Batches::default());
+
+        for batches in (0..300).map(|round| [10, 100, 1, 70][round % 4]) {
+            pass(&mut ready, &mut inbox, batches);
+        }
+
+        let room = (ready.room() + inbox.spare.room()) / BATCH;
+        assert!(room <= 3 * 100, "room for {room} batches, where 100 came at most");
+    }
+
+    #[test]
+    fn c44_with_nothing_to_run_the_room_of_a_burst_goes_back_by_halves_until_little_is_left() {
+        let (mut ready, mut inbox) = (Ready::default(), Batches::default());
+        pass(&mut ready, &mut inbox, 10_000);
+
+        let halvings = (0..100).take_while(|_| {
+            let goes_on = ready.is_very_roomy();
+            drop(ready.take_half_of_room());
+            drop(inbox.take_spare(ready.lent()));
+            goes_on
+        });
+
+        assert!((5..15).contains(&halvings.count()));
+        assert!(ready.room() + inbox.spare.room() <= 3 * SPARE * BATCH);
     }
 }

@@ -289,7 +289,7 @@ fn c44_at_most_three_quarters_of_a_line_are_stale() {
             }
             let standing = queue.queue.synchronous.standing();
             // A batch counts as full.
-            assert!(standing <= 4 * queue.len() + 4 * ready::BATCH, "{lane:?}: {standing} of {}", queue.len());
+            assert!(standing <= 4 * queue.len() + 4 * batch::BATCH, "{lane:?}: {standing} of {}", queue.len());
         }
 
         assert_eq!(queue.run_all(t()).len(), 100);
@@ -304,7 +304,7 @@ fn c44_plain_messages_that_are_cancelled_in_a_row_leave_no_room_behind() {
 
     ids[3000..9000].iter().for_each(|id| _ = queue.cancel(*id));
 
-    assert!(queue.queue.synchronous.standing() <= 4000 + 3 * ready::BATCH);
+    assert!(queue.queue.synchronous.standing() <= 4000 + 3 * batch::BATCH);
     let expected: Vec<i32> = (0..3000).chain(9000..10_000).collect();
     assert_eq!(queue.run_all(t()), expected);
 }
@@ -321,7 +321,7 @@ fn c44_the_room_of_a_burst_is_given_back_at_its_end() {
         assert!(queue.queue.room() > 100_000);
 
         queue.run_all(t);
-        queue.queue.give_back_room();
+        drop(queue.queue.take_room());
 
         assert!(queue.queue.room() <= 8 * COMMON_LENGTH, "{lane:?}: {}", queue.queue.room());
     }
@@ -341,7 +341,7 @@ fn m1_m5_what_comes_from_the_inbox_runs_before_what_is_posted_after_it() {
     let t = t();
     let later = t.after(Duration::from_nanos(9));
     let mut queue = Numbered::default();
-    let mut batches = ready::Batches::default();
+    let mut batches = batch::Batches::default();
     let mut mail = |queue: &mut Numbered<&'static str>, order, when, text: &'static str| {
         queue.queue.account.remote.add(1);
         let message = batches.place();

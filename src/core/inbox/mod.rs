@@ -34,8 +34,8 @@ use crate::{
     error::RejectReason,
     queue::{
         account::{Account, Tally},
+        batch::{Batches, Spare},
         message::{Message, Seq},
-        ready::Batches,
     },
     sys::sync::{AtomicI64, AtomicU32, Mutex, MutexGuard},
     time::Moment,
@@ -311,6 +311,11 @@ impl<C> Inbox<C> {
         let Left { mail, latest, posted, .. } = &mut *left;
         take(mail, *latest, Seq::remote(*posted));
         self.state.fetch_and(!MAIL, AcqRel);
+    }
+
+    /// Takes out the empty batches but for `kept` of them.
+    pub(crate) fn take_spare(&self, kept: usize) -> Spare<C> {
+        self.left.lock().mail.take_spare(kept)
     }
 
     /// Takes what there is to tidy up, if there is anything.

@@ -1,6 +1,9 @@
 //! What the looper asks in each turn: what comes next, whether it may sleep, and until when.
 
+use std::ops::DerefMut;
+
 use super::{inherited::Ours, *};
+use crate::queue::batch::Spare;
 
 impl Shared {
     /// The place of the first message that may run.
@@ -27,6 +30,10 @@ impl Shared {
             let mut queue = self.queue.lock_here(here);
             if self.has_nothing_queued_in(&queue) {
                 queue.is_fresh = false;
+                // One that is polled without end but never sleeps gives it back, too.
+                if queue.is_very_roomy() {
+                    self.give_back_room(queue, Queue::take_half_of_room);
+                }
                 return (None, None);
             }
         }
@@ -40,7 +47,11 @@ impl Shared {
     fn next_stops_of_any(&self, ours: Ours) -> (Option<Place>, Option<Moment>) {
         let mut queue = self.queue_for_first(ours);
         queue.is_fresh = false;
-        (queue.next_place(), self.next_alarm(&queue))
+        let stops = (queue.next_place(), self.next_alarm(&queue));
+        if queue.is_very_roomy() {
+            self.give_back_room(queue, Queue::take_half_of_room);
+        }
+        stops
     }
 
     /// As [`is_idle`](Shared::is_idle), for idle handlers that have still to run: if it is a barrier that keeps them
@@ -72,8 +83,24 @@ impl Shared {
             return false;
         }
         self.inbox.set_timed_from(queue.timed_from());
-        queue.give_back_room();
+        if queue.is_roomy() {
+            self.give_back_room(queue, Queue::take_room);
+        }
         true
+    }
+
+    /// Gives back what `take` takes of the room that a burst has left, and as much of the inbox's.
+    #[cold]
+    fn give_back_room(
+        &self,
+        mut queue: impl DerefMut<Target = Queue<Looper>>,
+        take: impl FnOnce(&mut Queue<Looper>) -> [Spare<Looper>; 2],
+    ) {
+        let of_queue = take(&mut queue);
+        let of_inbox = self.inbox.take_spare(queue.lent());
+        // To free much takes milliseconds.
+        drop(queue);
+        drop((of_queue, of_inbox));
     }
 
     /// Takes the first message if it is due at `now`, to be run: moves what runs to `body`, in which there is nothing. A
