@@ -167,7 +167,8 @@
 //! # Fork
 //!
 //! A child of `fork` cannot disturb its parent's loopers. In the child, they refuse everything with
-//! [`RejectReason::Forked`], and [`Looper::prepare`] makes a new one. `docs/fork.md` has the details.
+//! [`RejectReason::Forked`], and [`Looper::prepare`] makes a new one. In the repository, `docs/guide/fork.md` has the
+//! details.
 //!
 //! ```
 //! use alooper::Looper;

@@ -1,4 +1,4 @@
-//! Random operations on a looper, each compared with a model of `docs/semantics.md`: see `docs/fuzzing.md`.
+//! Random operations on a looper, each compared with a model of `docs/semantics.md`: see `fuzz/README.md`.
 //!
 //! History, model and driver are those of `tests/histories/`, where random histories of another origin run as a test.
 

@@ -1,4 +1,4 @@
-//! A program that is looked into, by the protocol of docs/inspect.md.
+//! A program that is looked into, by the protocol of PROTOCOL.md.
 
 use std::{
     ffi::OsStr,

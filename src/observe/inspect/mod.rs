@@ -1,7 +1,7 @@
 //! A socket by which another program sees what the loopers of this one do, live: the program `looptop` shows it in a
 //! terminal.
 //!
-//! With the feature `inspect`. The page `docs/inspect.md` has the protocol, for other viewers.
+//! With the feature `inspect`. `PROTOCOL.md` of the crate `looptop` has the protocol, for other viewers.
 
 mod client;
 mod report;

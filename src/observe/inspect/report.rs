@@ -1,4 +1,4 @@
-//! What a client is told, as lines of JSON: see `docs/inspect.md`, which has each field.
+//! What a client is told, as lines of JSON: `crates/looptop/PROTOCOL.md` explains each field.
 
 use std::{cmp::Reverse, env, panic::Location, path::Path, process, sync::Arc, time::Duration};
 

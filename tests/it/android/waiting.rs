@@ -2,7 +2,7 @@
 //! of fds are in fds.rs.
 //!
 //! Where time matters, it is virtual: what a poll takes is exact. Where Android's expectation is a fault, the better
-//! promise is tested, and the comment says so. The page docs/android.md lists all cases with their tests.
+//! promise is tested, and the comment says so. README.md lists all cases with their tests.
 //!
 //! Holds T1, T4, T5, T6, M1, R1, R2.
 

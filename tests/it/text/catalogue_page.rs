@@ -1,4 +1,4 @@
-//! The page of what can go wrong: it is whole, and what docs/catalogue.md names exists and bears the number.
+//! The page of what can go wrong: it is whole, and what tests/catalogue.md names exists and bears the number.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -27,7 +27,7 @@ struct Row {
 
 /// The rows of the page's tables, in their order.
 fn rows() -> Vec<Row> {
-    let page = read("docs/catalogue.md");
+    let page = read("tests/catalogue.md");
     page.lines().filter_map(|line| line.strip_prefix("| C")?.strip_suffix(" |")).map(row).collect()
 }
 

@@ -1,4 +1,4 @@
-//! What the NDK's reference says of each function and constant, one fact a test. docs/ndk.md lists them.
+//! What the NDK's reference says of each function and constant, one fact a test. REFERENCE.md lists them.
 
 use std::{
     ffi::{c_int, c_void},
