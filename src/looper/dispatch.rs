@@ -29,7 +29,7 @@ use crate::{
         drop::{caught, drop_each},
         slots::Key,
     },
-    queue::{Details, Next, Queue},
+    queue::{Next, Queue, details::Details},
     time::Moment,
 };
 

@@ -6,6 +6,8 @@
 
 pub(crate) mod account;
 mod barriers;
+pub(crate) mod details;
+pub(crate) mod extras;
 mod given_up;
 pub(crate) mod handlers;
 pub(crate) mod histogram;
@@ -18,7 +20,7 @@ pub(crate) mod slices;
 mod tests;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     mem,
     panic::Location,
     sync::Arc,
@@ -30,10 +32,12 @@ use crate::{
     mem::{erased::Erased, slots::Key},
     queue::{
         account::{Account, MessageCounts},
+        details::Details,
+        extras::{Extra, Extras},
         handlers::Handlers,
         labels::Labels,
         line::{Head, Line, Others},
-        message::{Extra, Lane, Message, MessageId, Origin, Place, Posting, Seq},
+        message::{Lane, Message, MessageId, Origin, Place, Seq},
         ready::Batches,
     },
     sys::sync::ThreadId,
@@ -69,7 +73,7 @@ pub(crate) struct Queue<C: 'static> {
     /// How many of these have gone since their room was given back.
     gone: usize,
     /// What few messages have besides.
-    extras: HashMap<Seq, Extra>,
+    extras: Extras,
     /// While one stands, nothing behind it runs that is not asynchronous.
     barriers: BTreeMap<Place, Origin>,
     /// Those that were not reported.
@@ -122,22 +126,6 @@ pub(crate) enum Next {
     Nothing,
 }
 
-/// What those who watch want to know of a message.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Details {
-    pub(crate) origin: Origin,
-    pub(crate) when: Moment,
-    pub(crate) what: Option<i32>,
-    /// When it was posted, and by whom, if somebody watched then.
-    pub(crate) posted: Option<Posting>,
-}
-
-impl Details {
-    fn of<C>(message: &Message<C>, when: Moment, posted: Option<Posting>) -> Details {
-        Details { origin: message.origin, when, what: message.address.what(), posted }
-    }
-}
-
 /// What comes of the wish to look at a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Hold {
@@ -160,7 +148,7 @@ impl<C> Queue<C> {
             asynchronous: Line::default(),
             others: Others::new(),
             gone: 0,
-            extras: HashMap::new(),
+            extras: Extras::default(),
             barriers: BTreeMap::new(),
             unreported: BTreeSet::new(),
             held: BTreeMap::new(),
@@ -230,18 +218,18 @@ impl<C> Queue<C> {
         fill: impl FnOnce(&mut Message<C>),
     ) -> MessageId {
         let lane = seq.lane();
-        self.is_plain &= lane == Lane::Plain && !seq.is_asynchronous() && extra.is_empty();
-        if !extra.is_empty() {
-            self.extras.insert(seq, extra);
-        }
+        let is_plain = lane == Lane::Plain;
+        self.is_plain &= is_plain && !seq.is_asynchronous() && extra.token.is_none();
+        self.extras.keep(seq, if is_plain { Extra { posted: None, ..extra } } else { extra });
         let Queue { synchronous, asynchronous, .. } = self;
         let line = if seq.is_asynchronous() { asynchronous } else { synchronous };
-        if lane == Lane::Plain {
+        if is_plain {
             // Plain messages run in the order in which they came, whatever their posters' clocks said.
             self.latest = self.latest.max(when);
             let message = line.ready.place();
             (message.seq, message.when) = (seq, self.latest);
             fill(message);
+            extra.posted.inspect(|posted| message.set_poster(posted.by));
             return MessageId::plain(seq);
         }
         if let Some(more) = more_room(self.others.len(), self.others.capacity()) {
@@ -299,7 +287,7 @@ impl<C> Queue<C> {
         message.body.move_to(body);
         self.taken_last = message.origin;
         if let Some(details) = details {
-            *details = Some(Details::of(message, when, None));
+            *details = Some(Details::of(message, when, message.posting()));
         }
         self.account.begun.add(1);
         self.handlers.detach(message.address, || MessageId::plain(message.seq), None)
@@ -316,7 +304,7 @@ impl<C> Queue<C> {
         if lane == Lane::Timed && head.place.when > now {
             return Next::NotBefore(head.place.when);
         }
-        let extra = self.take_extra(seq);
+        let extra = self.extras.take(seq);
         let line = self.line(seq);
         let mut removed;
         let popped = if lane == Lane::Plain {
@@ -335,7 +323,8 @@ impl<C> Queue<C> {
         };
         message.body.move_to(body);
         if let Some(details) = details {
-            *details = Some(Details::of(message, when, extra.posted));
+            let posted = if lane == Lane::Plain { message.posting() } else { extra.posted };
+            *details = Some(Details::of(message, when, posted));
         }
         let address = message.address;
         self.taken_last = message.origin;
@@ -359,7 +348,7 @@ impl<C> Queue<C> {
         let is_roomy = self.synchronous.is_roomy()
             || self.asynchronous.is_roomy()
             || is_roomy(self.others.len(), self.others.capacity())
-            || is_roomy(self.extras.len(), self.extras.capacity());
+            || self.extras.is_roomy();
         if is_roomy {
             self.give_back_all_room();
         }
@@ -369,7 +358,7 @@ impl<C> Queue<C> {
     fn give_back_all_room(&mut self) {
         self.synchronous.give_back_room();
         self.asynchronous.give_back_room();
-        self.extras.shrink_to(COMMON_LENGTH);
+        self.extras.give_back_room();
         // That looks at each slot, and ends at the last message: paid for by as many that went.
         if self.gone > self.others.capacity() / 2 {
             self.gone = 0;
@@ -416,14 +405,6 @@ impl<C> Queue<C> {
         (!is_held).then_some(head)
     }
 
-    /// Removes and gives what a message has besides: its token, and when it was posted.
-    fn take_extra(&mut self, seq: Seq) -> Extra {
-        if self.extras.is_empty() {
-            return Extra::default();
-        }
-        self.extras.remove(&seq).unwrap_or_default()
-    }
-
     /// Takes out a message that does not run.
     fn take(&mut self, id: MessageId, is_in_line: bool) -> Option<Taken<C>> {
         let lane = id.seq.lane();
@@ -442,7 +423,7 @@ impl<C> Queue<C> {
             self.gone += 1;
             message
         };
-        let extra = self.take_extra(id.seq);
+        let extra = self.extras.take(id.seq);
         let taken = self.handlers.detach(message.address, || id, extra.token);
         let ends_target = matches!(taken, Next::LastMessage(_));
         Some(Taken { body: message.body, is_handlers: taken != Next::Closure, ends_target })

@@ -7,6 +7,7 @@ use crate::{
     mem::erased::{ANYWHERE, Of},
     queue::{
         account::{MessageCounts, Tally},
+        details::Posting,
         handlers::Selection,
         labels::{MessageFilter, Token},
         slices::Tour,
@@ -331,7 +332,7 @@ impl Queue<()> {
     /// For how many messages there is room, in all places together.
     fn room(&self) -> usize {
         let lines = self.synchronous.room() + self.asynchronous.room();
-        lines + self.others.capacity() + self.extras.capacity()
+        lines + self.others.capacity() + self.extras.room()
     }
 }
 

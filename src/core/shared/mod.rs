@@ -43,11 +43,13 @@ use crate::{
     looper::Looper,
     mem::{erased::ANYWHERE, log, slots::Key},
     queue::{
-        self, Details, Dropped, Hold, Next, Queue,
+        self, Dropped, Hold, Next, Queue,
         account::{Account, Counter, MessageCounts, Tally},
+        details::{Details, Posting},
+        extras::Extra,
         histogram::Recorder,
         labels::Token,
-        message::{Address, Extra, Lane, MessageId, Origin, Place},
+        message::{Address, Lane, MessageId, Origin, Place},
     },
     sys::{
         epoll::Epoll,

@@ -3,7 +3,7 @@
 use std::ops::DerefMut;
 
 use super::*;
-use crate::{queue::message::Posting, sys::thread};
+use crate::sys::thread;
 
 /// What is posted, but for its value: when and how, whom it is for, and its token.
 #[derive(Clone, Copy, Debug)]
