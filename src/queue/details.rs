@@ -1,6 +1,6 @@
 //! What those who watch are told of a message.
 
-use std::num::NonZeroU32;
+use std::{num::NonZeroU32, time::Duration};
 
 use crate::{
     queue::message::{Message, Origin},
@@ -29,5 +29,12 @@ impl Details {
     #[inline]
     pub(super) fn of<C>(message: &Message<C>, when: Moment, posted: Option<Posting>) -> Details {
         Details { origin: message.origin, when, what: message.address.what(), posted }
+    }
+
+    /// How late it starts at `now`: after it was due and, if that is known, was posted; `None` at the front.
+    #[inline]
+    pub(crate) fn lateness(&self, now: Moment) -> Option<Duration> {
+        let owed = self.posted.map_or(self.when, |posted| posted.at.max(self.when));
+        (self.when != Moment::FRONT).then(|| owed.until(now))
     }
 }

@@ -171,6 +171,18 @@ impl<C> Queue<C> {
         self.last
     }
 
+    /// Whether there are only plain messages without anything besides, and nothing holds one up.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        self.is_plain
+    }
+
+    /// Notes what time it is, for the next plain message.
+    #[inline]
+    pub(crate) fn note_time(&mut self, now: Moment) {
+        self.latest = self.latest.max(now);
+    }
+
     /// Whether the next plain message can be put in by [`insert_plain`](Queue::insert_plain).
     #[inline]
     pub(crate) fn is_plain_and_fresh(&self) -> bool {

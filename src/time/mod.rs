@@ -62,7 +62,13 @@ impl Moment {
 
     /// How long it is from this moment until `later`; zero when `later` has passed.
     pub(crate) fn until(self, later: Moment) -> Duration {
-        Duration::from_nanos(u64::try_from(i128::from(later.0) - i128::from(self.0)).unwrap_or(0))
+        Duration::from_nanos(later.nanos_since(self))
+    }
+
+    /// How many nanoseconds after `earlier` this moment is; zero if it is not.
+    #[inline]
+    pub(crate) fn nanos_since(self, earlier: Moment) -> u64 {
+        if self > earlier { self.0.abs_diff(earlier.0) } else { 0 }
     }
 
     /// The first moment that is a whole number of `period`s later, at least one, and is after `now`; `now` if the period
@@ -82,11 +88,17 @@ impl Moment {
     }
 
     /// The moment as users see it. What no `Instant` can say is the nearest that one can.
+    #[inline]
     pub(crate) fn to_instant(self) -> Instant {
-        let distance = Duration::from_nanos(self.0.unsigned_abs());
         let origin = *ORIGIN;
-        let instant = if self.0 < 0 { origin.checked_sub(distance) } else { origin.checked_add(distance) };
-        instant.unwrap_or(origin)
+        let later = u64::try_from(self.0).ok().and_then(|later| origin.checked_add(Duration::from_nanos(later)));
+        later.unwrap_or_else(|| self.to_instant_of_the_past(origin))
+    }
+
+    #[cold]
+    fn to_instant_of_the_past(self, origin: Instant) -> Instant {
+        let earlier = Duration::from_nanos(self.0.min(0).unsigned_abs());
+        origin.checked_sub(earlier).unwrap_or(origin)
     }
 
     fn from_instant(instant: Instant) -> Moment {
@@ -141,6 +153,17 @@ impl Clock {
             }),
             #[cfg(any(test, feature = "testing", alooper_fuzz))]
             Clock::Virtual(_) => (self.now(), self.now()),
+        }
+    }
+
+    /// Whether a tick of the coarse clock lies between `moment` and now, which takes a quarter of reading the clock. A
+    /// test's clock stands still otherwise.
+    #[inline]
+    pub(crate) fn has_ticked_since(&self, moment: Moment) -> bool {
+        match self {
+            Clock::System => Coarse::now().is_none_or(|(least, _)| least > moment),
+            #[cfg(any(test, feature = "testing", alooper_fuzz))]
+            Clock::Virtual(_) => self.now() != moment,
         }
     }
 
