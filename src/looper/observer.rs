@@ -31,7 +31,7 @@ pub trait Observer {
     /// What it wants to be told. Asked once, when it is set; what it does not want costs nothing.
     ///
     /// Messages with their times and notices, unless it says otherwise. One that wants messages without times costs
-    /// about as much again as to post and run a message does; each reading of the clock costs that, too.
+    /// about as much again as to post and run a message does; each reading of the clock costs that, too, or more.
     fn wants(&self) -> Wants {
         Wants::default()
     }
@@ -45,6 +45,9 @@ pub trait Observer {
     }
 
     /// A message has run for `took`, which is zero unless [`TIMES`](Wants::TIMES) are wanted.
+    ///
+    /// A message that follows in the same turn begins when this one has ended. What this method takes is not its time
+    /// if it is longer than a tick of the kernel's coarse clock, a few milliseconds; less may be.
     ///
     /// # Android
     /// `Observer.messageDispatched`.

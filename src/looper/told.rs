@@ -78,10 +78,15 @@ impl Looper {
         let Some(details) = details else {
             return self.run_other(next, body);
         };
-        let _end = self.end_of(next);
+        let end = self.end_of(next);
         self.core.local.idlers.note_work();
         series.begin(&self.core.watching);
         self.run_watched(next, &details, body, series);
+        if end.is_some() {
+            // It drops the handler's closure, which is a user's.
+            drop(end);
+            series.seen = None;
+        }
         Ok(())
     }
 

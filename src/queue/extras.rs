@@ -5,7 +5,12 @@ use std::{
     hash::{BuildHasherDefault, Hasher},
 };
 
-use crate::queue::{COMMON_LENGTH, details::Posting, is_roomy, labels::Token, message::Seq};
+use crate::queue::{
+    details::Posting,
+    labels::Token,
+    message::Seq,
+    room::{COMMON_LENGTH, is_roomy},
+};
 
 /// What a message may have besides.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -11,10 +11,9 @@ use slab::Slab;
 
 use crate::{
     queue::{
-        COMMON_LENGTH, is_roomy,
         message::{Lane, Message, MessageId, Place},
-        more_room,
         ready::Ready,
+        room::{COMMON_LENGTH, is_roomy, more_room},
     },
     time::Moment,
 };

@@ -15,6 +15,7 @@ pub(crate) mod labels;
 mod line;
 pub(crate) mod message;
 pub(crate) mod ready;
+mod room;
 pub(crate) mod slices;
 #[cfg(all(test, not(alooper_loom)))]
 mod tests;
@@ -39,24 +40,11 @@ use crate::{
         line::{Head, Line, Others},
         message::{Lane, Message, MessageId, Origin, Place, Seq},
         ready::Batches,
+        room::more_room,
     },
     sys::sync::ThreadId,
     time::Moment,
 };
-
-/// For how many messages of a kind there is still room after a burst.
-const COMMON_LENGTH: usize = 1024;
-
-/// How much more room to make for one more: an eighth, where a collection would double what may stand for long.
-fn more_room(length: usize, capacity: usize) -> Option<usize> {
-    (length == capacity && length >= COMMON_LENGTH).then_some(length / 8)
-}
-
-/// Whether there is much more room than is needed, and than is common.
-#[inline]
-fn is_roomy(length: usize, capacity: usize) -> bool {
-    capacity > 2 * COMMON_LENGTH && length < capacity / 4
-}
 
 /// The messages that are pending, in their order, and the account of all that ever were. `C` is what closures are lent.
 #[derive(Debug)]
@@ -352,30 +340,6 @@ impl<C> Queue<C> {
             && self.barriers.is_empty()
             && self.held.is_empty()
             && self.extras.is_empty();
-    }
-
-    /// Gives back the room that a burst has left, before the looper sleeps.
-    #[inline]
-    pub(crate) fn give_back_room(&mut self) {
-        let is_roomy = self.synchronous.is_roomy()
-            || self.asynchronous.is_roomy()
-            || is_roomy(self.others.len(), self.others.capacity())
-            || self.extras.is_roomy();
-        if is_roomy {
-            self.give_back_all_room();
-        }
-    }
-
-    #[cold]
-    fn give_back_all_room(&mut self) {
-        self.synchronous.give_back_room();
-        self.asynchronous.give_back_room();
-        self.extras.give_back_room();
-        // That looks at each slot, and ends at the last message: paid for by as many that went.
-        if self.gone > self.others.capacity() / 2 {
-            self.gone = 0;
-            self.others.shrink_to_fit();
-        }
     }
 
     /// The place of the first message that may run; `None` when there is none.

@@ -10,6 +10,7 @@ use crate::{
         details::Posting,
         handlers::Selection,
         labels::{MessageFilter, Token},
+        room::COMMON_LENGTH,
         slices::Tour,
     },
     time::Clock,

@@ -11,7 +11,7 @@ use std::{
 };
 
 use alooper::{
-    DispatchInfo, FdNext, Interest, Looper, Notice, Observer, RunInfo, RunningKind, WaitInfo, Wants,
+    DispatchInfo, FdNext, Handler, Interest, Looper, Notice, Observer, RunInfo, RunningKind, WaitInfo, Wants,
     testing::{TestClock, TestLooper},
 };
 
@@ -211,6 +211,31 @@ fn w5_a_message_after_unwatched_ones_begins_when_it_does() {
     let messages = told.messages.borrow();
     let times: Vec<_> = messages.iter().map(|(dispatch, took)| (dispatch.started.unwrap() - start, *took)).collect();
     assert_eq!(times, [(ms(0), ms(0)), (ms(5), ms(1))]);
+}
+
+/// W5, H2: the closure of a handler that has ended is dropped between two messages, and is the time of neither.
+#[test]
+fn w5_what_a_handlers_end_takes_is_no_time_of_the_next_message() {
+    struct Slow(Rc<TestLooper>);
+    impl Drop for Slow {
+        fn drop(&mut self) {
+            assert!(self.0.poll_once(ms(7)).unwrap().timed_out);
+        }
+    }
+    let timed = Timed::new();
+    timed.looper.set_slow_thresholds(Some(ms(5)), None);
+    let slow = Slow(timed.second.clone());
+    assert_not_warned();
+
+    let handler = Handler::new(&timed.looper, move |_, ()| _ = &slow);
+    handler.send(()).unwrap();
+    drop(handler);
+    timed.looper.post(|_| ()).unwrap();
+    let start = timed.looper.now();
+    poll_now(&timed.looper);
+
+    assert_eq!(timed.looper.now() - start, ms(7));
+    assert_not_warned();
 }
 
 #[test]
