@@ -30,6 +30,11 @@ const WORKLOADS: &[(&str, usize)] = &[
     ("W5", 100),
     ("W6", 1_000),
     ("X2", 20_000),
+    ("W19-messages", 10_000),
+    ("W19-times", 10_000),
+    ("W19-posts", 10_000),
+    ("W19-default", 10_000),
+    ("W19-trace", 10_000),
 ];
 
 /// Compares with the table, or replaces it. Whether nothing has become too dear.

@@ -51,6 +51,22 @@ pub enum Kind {
     BusyChain,
     BusyBurst,
     BusyRemote,
+    /// As `BurstCallbacks`, watched.
+    Watched(Watched),
+}
+
+/// Who watches a loop, and what for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watched {
+    Not,
+    Messages,
+    /// Messages, and when they begin and end; or when they were posted.
+    Times,
+    Posts,
+    /// All that an observer is told unless it says otherwise.
+    Default,
+    /// A trace, which is written to /dev/null.
+    Trace,
 }
 
 /// What is measured of a loop that is flooded.
@@ -163,6 +179,18 @@ pub const ALL: &[Workload] = &[
         size: "-", sizes: &[1], quick: &[1], unit: Bytes, target: |_| OfBest(1.0) },
     Workload { id: "W18", kind: ColdCallbacks, title: "as W1a-cb, the first time in a fresh process; per closure",
         size: "N", sizes: &[1_000], quick: &[1_000], unit: Nanoseconds, target: |_| Of("tokio", 1.0) },
+    Workload { id: "W19-none", kind: Watched(Watched::Not), title: "as W1a-cb, and nobody watches; per closure",
+        size: "N", sizes: &[1_000], quick: &[1_000], unit: Nanoseconds, target: |_| Target::None },
+    Workload { id: "W19-messages", kind: Watched(Watched::Messages), title: "as W19-none, with an observer that wants messages",
+        size: "N", sizes: &[1_000], quick: &[1_000], unit: Nanoseconds, target: |_| Value(58.0) },
+    Workload { id: "W19-times", kind: Watched(Watched::Times), title: "as W19-none, with an observer that wants messages and times",
+        size: "N", sizes: &[1_000], quick: &[1_000], unit: Nanoseconds, target: |_| Target::None },
+    Workload { id: "W19-posts", kind: Watched(Watched::Posts), title: "as W19-none, with an observer that wants messages and posts",
+        size: "N", sizes: &[1_000], quick: &[1_000], unit: Nanoseconds, target: |_| Target::None },
+    Workload { id: "W19-default", kind: Watched(Watched::Default), title: "as W19-none, with an observer that says nothing of what it wants",
+        size: "N", sizes: &[1_000], quick: &[1_000], unit: Nanoseconds, target: |_| Target::None },
+    Workload { id: "W19-trace", kind: Watched(Watched::Trace), title: "as W19-none, with a trace to /dev/null",
+        size: "N", sizes: &[1_000], quick: &[1_000], unit: Nanoseconds, target: |_| Value(87.0) },
     Workload { id: "X1", kind: LargeCallbacks, title: "as W1a-cb, with closures that capture 104 bytes; per closure",
         size: "N", sizes: &[50_000], quick: &[50_000], unit: Nanoseconds, target: |_| Target::None },
     Workload { id: "X2", kind: ManyHandlers, title: "messages to 10,000 handlers in turn; per message",

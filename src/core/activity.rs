@@ -7,7 +7,10 @@
 
 #[cfg(feature = "async")]
 use std::sync::atomic::AtomicBool;
-use std::sync::atomic::{AtomicI64, AtomicU8, Ordering::Relaxed};
+use std::{
+    num::NonZeroU32,
+    sync::atomic::{AtomicI64, AtomicU8, Ordering::Relaxed},
+};
 
 use crate::{
     core::shared::Shared,
@@ -78,8 +81,9 @@ pub(crate) struct Activity {
     entered: Counter,
     /// What somebody has seen going on last, and when that was first seen.
     seen: Mutex<Option<(Progress, Moment)>>,
-    /// The thread, as the kernel calls it.
+    /// The thread, as the kernel calls it; and the same for what it posts.
     pub(crate) thread_id: i32,
+    pub(crate) poster: NonZeroU32,
 }
 
 /// Changes whenever the looper's thread goes on to something else.
@@ -111,6 +115,7 @@ impl Activity {
             entered: Counter::default(),
             seen: Mutex::new(None),
             thread_id: thread::kernel_id(),
+            poster: thread::known_id(),
         }
     }
 

@@ -211,8 +211,16 @@ fn send_small<M: 'static>(recipient: &Recipient<M>, stamp: Stamp, message: M) ->
 /// As [`send_small`], off the fast path.
 #[inline(never)]
 fn send_off_path<M: 'static>(recipient: &Recipient<M>, stamp: Stamp, message: M) -> Result<MessageId, Refused<M>> {
+    let shared = &recipient.shared;
     let post = post(recipient, stamp, message::labels_of(&message));
-    recipient.shared.post(post, message, |body, message, thread| body.fill_message(message, thread))
+    let sent = match shared.owner.here() {
+        Some(here) if post.is_plain() => {
+            let fill = |body: &mut Body, message| body.fill_message(message, here.number().get());
+            shared.post_plain_watched(here, stamp.origin, post.to, message, fill)
+        }
+        _ => Err(message),
+    };
+    sent.or_else(|message| shared.post(post, message, |body, message, thread| body.fill_message(message, thread)))
 }
 
 #[inline]

@@ -140,7 +140,7 @@ impl LooperBuilder {
 
     /// Sets whether each message, fd callback and idle handler is measured: for the histograms of
     /// [`Stats`](crate::Stats), and for since when something [runs](crate::Running::since). Off unless set: it reads the
-    /// clock three times a message.
+    /// clock twice a message, when it is posted and when it has ended.
     pub fn timed(mut self, timed: bool) -> LooperBuilder {
         self.watch.timed = timed;
         self

@@ -2,34 +2,17 @@
 
 #[cfg(feature = "testing")]
 use std::io;
-use std::{
-    mem,
-    panic::{self, AssertUnwindSafe},
-    rc::Rc,
-    time::Duration,
-};
+use std::{mem, rc::Rc, time::Duration};
 #[cfg(feature = "trace")]
 use std::{ptr, rc::Weak};
 
 #[cfg(feature = "trace")]
 use crate::looper::Core;
 use crate::{
-    core::{
-        activity::Phase,
-        cancelled::EndTargets,
-        item::{Body, HandlerFn},
-    },
-    looper::{
-        Looper,
-        observer::{DispatchInfo, Observer},
-        turn::PASSED,
-        wants::Wants,
-    },
-    mem::{
-        drop::{caught, drop_each},
-        slots::Key,
-    },
-    queue::{Details, Next, Queue},
+    core::{activity::Phase, cancelled::EndTargets, item::Body},
+    looper::{Looper, observer::Observer, told::Series, turn::PASSED, wants::Wants},
+    mem::{drop::drop_each, slots::Key},
+    queue::{Next, Queue},
     time::Moment,
 };
 
@@ -122,12 +105,13 @@ impl Looper {
         let mut now = PASSED;
         // Made once: to hand a body out for each message would cost more than to find it.
         let mut body = Body::default();
+        let mut series = Series::new(&self.core.watching);
         let mut ran = 0;
         // One that panicked may have left it.
         self.core.skipped.set(0);
         while ran < most {
             let outcome = if self.core.watching.is_on() {
-                self.run_next_watched(now, &mut body)
+                self.run_next_watched(now, &mut body, &mut series)
             } else {
                 self.run_next(now, &mut body)
             };
@@ -135,6 +119,7 @@ impl Looper {
                 Ok(()) => ran += 1,
                 Err(Some(due)) => {
                     now = self.clock().now();
+                    series.look(now);
                     if due > now {
                         break;
                     }
@@ -174,42 +159,9 @@ impl Looper {
         self.run_other(next, body)
     }
 
-    /// As [`run_next`](Looper::run_next), seen by those who watch.
-    #[cold]
-    #[inline(never)]
-    fn run_next_watched(&self, now: Moment, body: &mut Body) -> Result<(), Option<Moment>> {
-        let mut details = None;
-        let next = self.shared().next_message(self.core.here, now, body, Some(&mut details));
-        let _end = self.end_of(next);
-        match details {
-            Some(details) => {
-                self.core.local.idlers.note_work();
-                self.run_watched(next, details, body);
-                Ok(())
-            }
-            None => self.run_other(next, body),
-        }
-    }
-
-    fn run_watched(&self, next: Next, details: Details, body: &mut Body) {
-        let drop_it = |body: &mut Body| drop(mem::take(body));
-        match next {
-            Next::Closure => self.run_seen(details, None, body, |body| body.call(self.core.here, self)),
-            Next::Message(target) | Next::LastMessage(target) => {
-                let run = |target: &dyn HandlerFn| {
-                    self.run_seen(details, Some(target.name()), body, |body| target.run(self, body));
-                };
-                if self.core.local.with_target(target, run).is_none() {
-                    self.run_seen(details, None, body, drop_it);
-                }
-            }
-            Next::Orphan | Next::NotBefore(_) | Next::Nothing => self.run_seen(details, None, body, drop_it),
-        }
-    }
-
     /// Runs the last message of a handler, and drops that of one that is gone; or tells when the next message is due.
     #[inline(never)]
-    fn run_other(&self, next: Next, body: &mut Body) -> Result<(), Option<Moment>> {
+    pub(super) fn run_other(&self, next: Next, body: &mut Body) -> Result<(), Option<Moment>> {
         let _end = self.end_of(next);
         match next {
             Next::Nothing => return Err(None),
@@ -227,7 +179,7 @@ impl Looper {
     }
 
     /// Ends the handler of a message that is its last one, after that has run, also if it panics.
-    fn end_of(&self, next: Next) -> Option<EndTargets<'_>> {
+    pub(super) fn end_of(&self, next: Next) -> Option<EndTargets<'_>> {
         matches!(next, Next::LastMessage(_)).then(|| EndTargets(self.shared()))
     }
 
@@ -235,69 +187,6 @@ impl Looper {
     fn run_handlers(&self, target: Key, body: &mut Body) {
         if self.core.local.with_target(target, |target| target.run(self, body)).is_none() {
             drop(mem::take(body));
-        }
-    }
-
-    /// Runs a message, of a handler whose type is called `handler` or of nobody, by `run`, and tells who watches.
-    #[inline]
-    fn run_seen(&self, details: Details, handler: Option<&'static str>, body: &mut Body, run: impl FnOnce(&mut Body)) {
-        let Details { origin, when, what, posted } = details;
-        let untimed = DispatchInfo {
-            handler,
-            what,
-            due: None,
-            posted: posted.map(|posting| posting.at.to_instant()),
-            poster: posted.map(|posting| posting.by.get().cast_signed()),
-            started: None,
-            place: origin,
-        };
-        if self.core.watching.needs_times() {
-            self.run_timed(untimed, when, body, run)
-        } else {
-            self.run_told(&untimed, body, run)
-        }
-    }
-
-    /// As [`run_seen`](Looper::run_seen), and measures it for the log, the counts, and whoever asks what runs.
-    fn run_timed(&self, untimed: DispatchInfo, when: Moment, body: &mut Body, run: impl FnOnce(&mut Body)) {
-        let started = self.clock().now();
-        let _measured = self.shared().activity.measured(started);
-        let due = (when != Moment::FRONT).then(|| when.to_instant());
-        let dispatch = DispatchInfo { due, started: Some(started.to_instant()), ..untimed };
-        self.count_begin(&dispatch);
-        self.run_told(&dispatch, body, run);
-    }
-
-    /// Runs a message between what an observer is told of its begin and of its end.
-    #[inline]
-    fn run_told(&self, dispatch: &DispatchInfo, body: &mut Body, run: impl FnOnce(&mut Body)) {
-        // One and the same from beginning to end, also if the message sets another. It may be the last of it then.
-        let kept = self.core.watching.observer_of(Wants::MESSAGES);
-        let observer = kept.get();
-        let mut has_begun = false;
-        let result = panic::catch_unwind(AssertUnwindSafe(|| {
-            self.look_at_delivery(dispatch);
-            observer.inspect(|observer| observer.started(dispatch));
-            has_begun = true;
-            run(body);
-        }));
-        if !has_begun {
-            // The message is consumed by this panic as by its own.
-            caught(|| drop(mem::take(body)));
-        }
-        if !has_begun || self.shared().is_inherited() {
-            // The message has forked: it is the parent's that ends there. A log may be locked for ever here.
-            return result.unwrap_or_else(|panic| panic::resume_unwind(panic));
-        }
-        let took = self.took(dispatch);
-        match (result, observer) {
-            (Ok(()), None) => {}
-            (Ok(()), Some(observer)) => observer.finished(dispatch, took),
-            (Err(panic), observer) => {
-                // A second panic must not hide the first.
-                caught(|| observer.map(|observer| observer.panicked(dispatch, took)));
-                panic::resume_unwind(panic);
-            }
         }
     }
 }

@@ -24,6 +24,7 @@ pub(crate) mod barrier;
 pub(crate) mod hooks;
 mod storage;
 pub(crate) mod thread;
+mod told;
 pub(crate) mod observer;
 pub(crate) mod wants;
 pub(crate) mod dump;

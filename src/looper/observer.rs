@@ -13,6 +13,8 @@ use crate::{
     fd::notice::Notice,
     looper::wants::{RunInfo, WaitInfo, Wants},
     mem::{drop::Shielded, log},
+    queue::details::Details,
+    time::Moment,
 };
 
 /// Below this lateness slow deliveries are reported again: Android's figure.
@@ -29,7 +31,7 @@ pub trait Observer {
     /// What it wants to be told. Asked once, when it is set; what it does not want costs nothing.
     ///
     /// Messages with their times and notices, unless it says otherwise. One that wants messages without times costs
-    /// about as much again as to post and run a message does; each reading of the clock costs that, too.
+    /// about as much again as to post and run a message does; each reading of the clock costs that, too, or more.
     fn wants(&self) -> Wants {
         Wants::default()
     }
@@ -43,6 +45,9 @@ pub trait Observer {
     }
 
     /// A message has run for `took`, which is zero unless [`TIMES`](Wants::TIMES) are wanted.
+    ///
+    /// A message that follows in the same turn begins when this one has ended. What this method takes is not its time
+    /// if it is longer than a tick of the kernel's coarse clock, a few milliseconds; less may be.
     ///
     /// # Android
     /// `Observer.messageDispatched`.
@@ -135,9 +140,57 @@ pub struct DispatchInfo {
     pub started: Option<Instant>,
     /// Where it was posted, in the source.
     pub place: &'static Location<'static>,
+    /// What is measured of it, if anything is.
+    pub(crate) times: Option<Times>,
+}
+
+/// What is measured of a message that runs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times {
+    pub(crate) started: Moment,
+    pub(crate) posted: Option<Moment>,
+    /// By how much it starts after it was due and, if that is known, was posted; `None` if it was posted at the front.
+    pub(crate) late: Option<Duration>,
+    /// How many messages are behind it.
+    pub(crate) pending: usize,
 }
 
 impl DispatchInfo {
+    /// A message of a handler whose type is called `handler`, or of nobody, that nobody measures.
+    #[inline(always)]
+    pub(crate) fn untimed(details: &Details, handler: Option<&'static str>) -> DispatchInfo {
+        let Details { origin, what, posted, .. } = *details;
+        DispatchInfo {
+            handler,
+            what,
+            due: None,
+            posted: posted.map(|posted| posted.at.to_instant()),
+            poster: posted.map(|posted| posted.by.get().cast_signed()),
+            started: None,
+            place: origin,
+            times: None,
+        }
+    }
+
+    /// As [`untimed`](DispatchInfo::untimed), with what is measured.
+    #[inline]
+    pub(crate) fn timed(details: &Details, handler: Option<&'static str>, times: Times) -> DispatchInfo {
+        let Details { origin, when, what, posted } = *details;
+        let due = (when != Moment::FRONT).then(|| when.to_instant());
+        // What is plain is due when it is posted.
+        let instant_of = |at: Moment| due.filter(|_| at == when).unwrap_or_else(|| at.to_instant());
+        DispatchInfo {
+            handler,
+            what,
+            due,
+            posted: posted.map(|posted| instant_of(posted.at)),
+            poster: posted.map(|posted| posted.by.get().cast_signed()),
+            started: Some(times.started.to_instant()),
+            place: origin,
+            times: Some(times),
+        }
+    }
+
     /// What the log calls it.
     fn label(&self) -> String {
         let what = self.what.map_or(String::new(), |what| format!(", what {what}"));
@@ -147,9 +200,7 @@ impl DispatchInfo {
 
     /// How late it starts: after it was due and, if that is known, was posted.
     pub(crate) fn lateness(&self) -> Option<Duration> {
-        let due = self.due?;
-        let owed = self.posted.map_or(due, |posted| posted.max(due));
-        Some(self.started?.saturating_duration_since(owed))
+        self.times?.late
     }
 }
 
@@ -174,6 +225,7 @@ impl Debug for Watch {
 }
 
 /// The observer, while it is told something: it may be replaced meanwhile, so that this is the last of it.
+#[derive(Default)]
 pub(crate) struct Kept(Option<Rc<dyn Observer>>);
 
 impl Kept {
@@ -210,6 +262,8 @@ pub(crate) struct Watching {
     wait: Cell<Option<WaitInfo>>,
     /// Whether messages are watched: looked at for each of them.
     is_on: Cell<bool>,
+    /// How often any of this was set.
+    settings: Cell<u64>,
 }
 
 impl Watching {
@@ -225,6 +279,7 @@ impl Watching {
             needs: Cell::new(wants),
             wait: Cell::new(None),
             is_on: Cell::new(false),
+            settings: Cell::new(0),
         };
         watching.update();
         watching
@@ -234,6 +289,12 @@ impl Watching {
     #[inline]
     pub(crate) fn is_on(&self) -> bool {
         self.is_on.get()
+    }
+
+    /// Changes whenever anything is set.
+    #[inline]
+    pub(crate) fn settings(&self) -> u64 {
+        self.settings.get()
     }
 
     /// Whether somebody watches what `wants` is for.
@@ -266,6 +327,7 @@ impl Watching {
         }
         self.needs.set(needs);
         self.is_on.set(needs.contains(Wants::MESSAGES));
+        self.settings.set(self.settings.get() + 1);
     }
 
     /// The observer, and what it wants.
@@ -331,7 +393,7 @@ impl Watching {
 
     /// Reports a delivery that is slow, and when the looper has caught up.
     pub(crate) fn look_at_delivery(&self, label: &str, dispatch: &DispatchInfo) {
-        let (Some(threshold), Some(lateness)) = (self.slow_delivery.get(), dispatch.lateness()) else {
+        let Some((threshold, lateness)) = self.slow_delivery.get().zip(dispatch.lateness()) else {
             return;
         };
         if self.is_behind.get() {
@@ -348,11 +410,14 @@ impl Watching {
         }
     }
 
-    /// Reports a dispatch that was slow.
-    pub(crate) fn look_at_dispatch(&self, label: &str, dispatch: &DispatchInfo, took: Duration) {
-        if self.slow_dispatch.get().is_some_and(|threshold| took >= threshold) {
+    /// Reports a dispatch that was slow; whether it was.
+    #[inline]
+    pub(crate) fn look_at_dispatch(&self, label: &str, dispatch: &DispatchInfo, took: Duration) -> bool {
+        let is_slow = self.slow_dispatch.get().is_some_and(|threshold| took >= threshold);
+        if is_slow {
             log::warn!("{label} was held up for {took:?} by {}: move long work to another thread", dispatch.label());
         }
+        is_slow
     }
 
     /// Reports what was slow and is no message.

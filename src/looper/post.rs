@@ -149,6 +149,15 @@ impl Looper {
         P: FnOnce(&Looper) + 'static,
     {
         let (shared, here) = (self.shared(), self.core.here);
+        let fill = |body: &mut Body, callback| body.fill_local(callback, here);
+        let posted = match stamp.when {
+            When::Now => shared.post_plain_watched(here, stamp.origin, None, callback, fill),
+            When::At(_) | When::Front => Err(callback),
+        };
+        let callback = match posted {
+            Ok(id) => return Ok(id),
+            Err(callback) => callback,
+        };
         let fill = |body: &mut Body, callback, _| body.fill_local(callback, here);
         let (id, signal) = shared.leave_on(here, Post::closure(stamp), callback, fill)?;
         shared.signal_if(signal);

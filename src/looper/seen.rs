@@ -11,7 +11,7 @@ use crate::{
     core::activity::{Kind, Measured, Phase},
     looper::{
         Looper,
-        observer::{DispatchInfo, Kept},
+        observer::{Kept, Times},
         running::RunningKind,
         wants::{RunInfo, WaitInfo, Wants},
     },
@@ -110,31 +110,11 @@ impl Looper {
         }
     }
 
-    /// Counts what is known of a message that begins.
-    pub(super) fn count_begin(&self, dispatch: &DispatchInfo) {
-        let lateness = if dispatch.posted.is_some() { dispatch.lateness() } else { None };
-        lateness.inspect(|lateness| self.shared().counters.lateness.add(*lateness));
-        self.shared().note_high_water(1);
-    }
-
-    /// Logs a message that begins late, if that is to be logged.
-    #[inline]
-    pub(super) fn look_at_delivery(&self, dispatch: &DispatchInfo) {
-        if dispatch.started.is_some() {
-            self.core.watching.look_at_delivery(&self.shared().label, dispatch);
-        }
-    }
-
-    /// How long a message has run, for what counts and logs that; zero if it was not measured.
-    #[inline]
-    pub(super) fn took(&self, dispatch: &DispatchInfo) -> Duration {
-        let Some(started) = dispatch.started else {
-            return Duration::ZERO;
-        };
-        let took = self.clock().instant().saturating_duration_since(started);
-        self.shared().counters.run_times.add(took);
-        self.core.watching.look_at_dispatch(&self.shared().label, dispatch, took);
-        took
+    /// Counts what is known of a message that begins; how late it is if it is known when it was posted.
+    pub(super) fn count_begin(&self, times: &Times) {
+        let counters = &self.shared().counters;
+        times.late.filter(|_| times.posted.is_some()).inspect(|late| counters.lateness.add(*late));
+        self.shared().note_high_water(times.pending as u64 + 1);
     }
 
     /// Counts how long something ran, and logs that if it was slow. What a task takes that a message polls is that

@@ -12,12 +12,13 @@ bitflags::bitflags! {
     /// What an [`Observer`](crate::Observer) wants to be told: see [`Observer::wants`](crate::Observer::wants).
     ///
     /// Anything else costs nothing. The two that read the clock, [`TIMES`](Wants::TIMES) and [`POSTS`](Wants::POSTS),
-    /// cost most.
+    /// cost most: a reading takes longer than to post and run a message that nobody watches.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
     pub struct Wants: u16 {
         /// Each message before and after it runs: `started`, `finished`, `panicked`.
         const MESSAGES = 1;
-        /// When each of what is told was due and began, and how long it took: two readings of the clock.
+        /// When each of what is told was due and began, and how long it took: two readings of the clock; one for a message
+        /// that runs right after another one, since it begins when that has ended.
         const TIMES = 1 << 1;
         /// When each message was posted: a reading of the clock for each post.
         const POSTS = 1 << 2;

@@ -34,9 +34,13 @@ pub(crate) struct Erased<C: ?Sized + 'static> {
     /// `None` if there is nothing in it.
     methods: Option<&'static Methods<C>>,
     room: Room,
-    /// The number of the only thread that may call or drop it; [`ANYWHERE`] if all may.
-    thread: u32,
+    /// In the lower half the number of the only thread that may call or drop it, [`ANYWHERE`] if all may. In the upper
+    /// half what is noted with it. One word, so that to keep a value clears the note with the store of the thread.
+    marks: u64,
 }
+
+/// How far up the note stands.
+const NOTE_SHIFT: u32 = 32;
 
 struct Methods<C: ?Sized> {
     /// What is in the room.
@@ -65,8 +69,8 @@ impl<M> Clone for Of<M> {
 
 impl<M> Copy for Of<M> {}
 
-// SAFETY: what is not `Send` is only ever moved with the bytes around it on other threads than its own: `thread` keeps them
-// from calling and dropping it, and `Of`, which is not `Send` then either, from opening it.
+// SAFETY: what is not `Send` is only ever moved with the bytes around it on other threads than its own: the thread in `marks` keeps
+// them from calling and dropping it, and `Of`, which is not `Send` then either, from opening it.
 #[allow(unsafe_code, reason = "values of any type without a box: see docs/performance.md")]
 unsafe impl<C: ?Sized + 'static> Send for Erased<C> {}
 
@@ -74,7 +78,7 @@ impl<C: ?Sized + 'static> Default for Erased<C> {
     /// Keeps nothing.
     #[inline]
     fn default() -> Self {
-        Erased { methods: None, room: Room::uninit(), thread: ANYWHERE }
+        Erased { methods: None, room: Room::uninit(), marks: ANYWHERE as u64 }
     }
 }
 
@@ -129,13 +133,30 @@ impl<C: ?Sized + 'static> Erased<C> {
             self.room.as_mut_ptr().cast::<V>().write(value);
         }
         self.methods = Some(methods);
-        self.thread = thread;
+        self.marks = u64::from(thread);
+    }
+
+    #[inline(always)]
+    fn thread(&self) -> u32 {
+        self.marks as u32
+    }
+
+    /// What was noted with what is in it; zero if nothing was.
+    #[inline]
+    pub(crate) fn note(&self) -> u32 {
+        (self.marks >> NOTE_SHIFT) as u32
+    }
+
+    /// Notes something with what is in it, in place of what was noted.
+    #[inline]
+    pub(crate) fn set_note(&mut self, note: u32) {
+        self.marks = u64::from(note) << NOTE_SHIFT | u64::from(self.thread());
     }
 
     /// Lets only `thread` call or drop it, or all if that is [`ANYWHERE`].
     #[inline]
     pub(crate) fn set_thread(&mut self, thread: u32) {
-        self.thread = thread;
+        self.marks = self.marks >> NOTE_SHIFT << NOTE_SHIFT | u64::from(thread);
     }
 
     /// Moves what is in it to `other`, which has nothing in it.
@@ -146,14 +167,14 @@ impl<C: ?Sized + 'static> Erased<C> {
     pub(crate) fn move_to(&mut self, other: &mut Erased<C>) {
         debug_assert!(other.methods.is_none(), "there is nothing in it");
         other.room = self.room;
-        other.thread = self.thread;
+        other.marks = self.marks;
         other.methods = self.methods.take();
     }
 
     /// Whether the calling thread may call or drop it.
     #[inline]
     pub(crate) fn is_here(&self) -> bool {
-        self.thread == ANYWHERE || ThreadNumber::is(self.thread)
+        self.thread() == ANYWHERE || ThreadNumber::is(self.thread())
     }
 
     /// Takes the closure out and calls it; does nothing if it is out already.
@@ -162,7 +183,7 @@ impl<C: ?Sized + 'static> Erased<C> {
     /// If it stays on another thread.
     #[inline(always)]
     pub(crate) fn call(&mut self, here: Here, context: &C) {
-        let may_call = self.thread == ANYWHERE || self.thread == here.number().get();
+        let may_call = self.thread() == ANYWHERE || self.thread() == here.number().get();
         assert!(may_call, "a closure that is not Send is called on its thread");
         if let Some(methods) = self.methods.take() {
             // SAFETY: the methods are those of what is in the room, which is not used after this, since there is

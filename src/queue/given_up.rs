@@ -9,7 +9,7 @@ pub(crate) struct GivenUp<C: 'static> {
     lines: [Line<C>; 2],
     others: Others<C>,
     /// Dropped with the rest.
-    _found_by: (HashMap<Seq, Extra>, Vec<Lists>),
+    _found_by: (Extras, Vec<Lists>),
 }
 
 impl<C> GivenUp<C> {

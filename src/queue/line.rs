@@ -11,12 +11,10 @@ use slab::Slab;
 
 use crate::{
     queue::{
-        COMMON_LENGTH,
         batch::Spare,
-        is_roomy,
         message::{Lane, Message, MessageId, Place},
-        more_room,
         ready::Ready,
+        room::{COMMON_LENGTH, is_roomy, more_room},
     },
     time::Moment,
 };

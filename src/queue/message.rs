@@ -2,7 +2,7 @@
 
 use std::{num::NonZeroU32, panic::Location};
 
-use crate::{mem::erased::Erased, queue::labels::Token, time::Moment};
+use crate::{mem::erased::Erased, queue::details::Posting, time::Moment};
 
 /// A place in the user's source: where something was posted or added.
 pub(crate) type Origin = &'static Location<'static>;
@@ -179,33 +179,22 @@ impl<C> Message<C> {
         self.address.target == VACANT
     }
 
+    /// Notes that it was posted at its time, which somebody watches, by the thread that the kernel calls `by`.
+    #[inline]
+    pub(crate) fn set_poster(&mut self, by: NonZeroU32) {
+        self.body.set_note(by.get());
+    }
+
+    /// When it was posted, and by whom, if that was noted: of a plain message, whose time is that of its post.
+    #[inline]
+    pub(crate) fn posting(&self) -> Option<Posting> {
+        NonZeroU32::new(self.body.note()).map(|by| Posting { at: self.when, by })
+    }
+
     /// Takes out what there is of it, and leaves a place for another one.
     pub(crate) fn take(&mut self) -> Message<C> {
         let vacant = Message { seq: self.seq, when: self.when, ..Message::vacant() };
         std::mem::replace(self, vacant)
-    }
-}
-
-/// What few messages have, and what therefore does not lie with them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Extra {
-    pub(crate) token: Option<Token>,
-    /// When it was posted, and by whom, if somebody watched.
-    pub(crate) posted: Option<Posting>,
-}
-
-/// A post, as those who watch are told of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Posting {
-    pub(crate) at: Moment,
-    /// The thread, as the kernel calls it: never zero, so that one more word is not needed to say that nobody watched.
-    pub(crate) by: NonZeroU32,
-}
-
-impl Extra {
-    #[inline]
-    pub(crate) fn is_empty(self) -> bool {
-        self.token.is_none() && self.posted.is_none()
     }
 }
 

@@ -7,6 +7,8 @@
 pub(crate) mod account;
 mod barriers;
 pub(crate) mod batch;
+pub(crate) mod details;
+pub(crate) mod extras;
 mod given_up;
 pub(crate) mod handlers;
 pub(crate) mod histogram;
@@ -14,12 +16,13 @@ pub(crate) mod labels;
 mod line;
 pub(crate) mod message;
 mod ready;
+mod room;
 pub(crate) mod slices;
 #[cfg(all(test, not(alooper_loom)))]
 mod tests;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     mem,
     panic::Location,
     sync::Arc,
@@ -31,29 +34,18 @@ use crate::{
     mem::{erased::Erased, slots::Key},
     queue::{
         account::{Account, MessageCounts},
-        batch::{Batches, Spare},
+        batch::Batches,
+        details::Details,
+        extras::{Extra, Extras},
         handlers::Handlers,
         labels::Labels,
         line::{Head, Line, Others},
-        message::{Extra, Lane, Message, MessageId, Origin, Place, Posting, Seq},
+        message::{Lane, Message, MessageId, Origin, Place, Seq},
+        room::more_room,
     },
     sys::sync::ThreadId,
     time::Moment,
 };
-
-/// For how many messages of a kind there is still room after a burst.
-const COMMON_LENGTH: usize = 1024;
-
-/// How much more room to make for one more: an eighth, where a collection would double what may stand for long.
-fn more_room(length: usize, capacity: usize) -> Option<usize> {
-    (length == capacity && length >= COMMON_LENGTH).then_some(length / 8)
-}
-
-/// Whether there is much more room than is needed, and than is common.
-#[inline]
-fn is_roomy(length: usize, capacity: usize) -> bool {
-    capacity > 2 * COMMON_LENGTH && length < capacity / 4
-}
 
 /// The messages that are pending, in their order, and the account of all that ever were. `C` is what closures are lent.
 #[derive(Debug)]
@@ -70,7 +62,7 @@ pub(crate) struct Queue<C: 'static> {
     /// How many of these have gone since their room was given back.
     gone: usize,
     /// What few messages have besides.
-    extras: HashMap<Seq, Extra>,
+    extras: Extras,
     /// While one stands, nothing behind it runs that is not asynchronous.
     barriers: BTreeMap<Place, Origin>,
     /// Those that were not reported.
@@ -123,22 +115,6 @@ pub(crate) enum Next {
     Nothing,
 }
 
-/// What those who watch want to know of a message.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Details {
-    pub(crate) origin: Origin,
-    pub(crate) when: Moment,
-    pub(crate) what: Option<i32>,
-    /// When it was posted, and by whom, if somebody watched then.
-    pub(crate) posted: Option<Posting>,
-}
-
-impl Details {
-    fn of<C>(message: &Message<C>, when: Moment, posted: Option<Posting>) -> Details {
-        Details { origin: message.origin, when, what: message.address.what(), posted }
-    }
-}
-
 /// What comes of the wish to look at a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Hold {
@@ -161,7 +137,7 @@ impl<C> Queue<C> {
             asynchronous: Line::default(),
             others: Others::new(),
             gone: 0,
-            extras: HashMap::new(),
+            extras: Extras::default(),
             barriers: BTreeMap::new(),
             unreported: BTreeSet::new(),
             held: BTreeMap::new(),
@@ -182,6 +158,18 @@ impl<C> Queue<C> {
     pub(crate) fn next_seq(&mut self, lane: Lane, asynchronous: bool) -> Seq {
         self.last = self.last.next(lane, asynchronous);
         self.last
+    }
+
+    /// Whether there are only plain messages without anything besides, and nothing holds one up.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        self.is_plain
+    }
+
+    /// Notes what time it is, for the next plain message.
+    #[inline]
+    pub(crate) fn note_time(&mut self, now: Moment) {
+        self.latest = self.latest.max(now);
     }
 
     /// Whether the next plain message can be put in by [`insert_plain`](Queue::insert_plain).
@@ -231,18 +219,18 @@ impl<C> Queue<C> {
         fill: impl FnOnce(&mut Message<C>),
     ) -> MessageId {
         let lane = seq.lane();
-        self.is_plain &= lane == Lane::Plain && !seq.is_asynchronous() && extra.is_empty();
-        if !extra.is_empty() {
-            self.extras.insert(seq, extra);
-        }
+        let is_plain = lane == Lane::Plain;
+        self.is_plain &= is_plain && !seq.is_asynchronous() && extra.token.is_none();
+        self.extras.keep(seq, if is_plain { Extra { posted: None, ..extra } } else { extra });
         let Queue { synchronous, asynchronous, .. } = self;
         let line = if seq.is_asynchronous() { asynchronous } else { synchronous };
-        if lane == Lane::Plain {
+        if is_plain {
             // Plain messages run in the order in which they came, whatever their posters' clocks said.
             self.latest = self.latest.max(when);
             let message = line.ready.place();
             (message.seq, message.when) = (seq, self.latest);
             fill(message);
+            extra.posted.inspect(|posted| message.set_poster(posted.by));
             return MessageId::plain(seq);
         }
         if let Some(more) = more_room(self.others.len(), self.others.capacity()) {
@@ -300,7 +288,7 @@ impl<C> Queue<C> {
         message.body.move_to(body);
         self.taken_last = message.origin;
         if let Some(details) = details {
-            *details = Some(Details::of(message, when, None));
+            *details = Some(Details::of(message, when, message.posting()));
         }
         self.account.begun.add(1);
         self.handlers.detach(message.address, || MessageId::plain(message.seq), None)
@@ -317,7 +305,7 @@ impl<C> Queue<C> {
         if lane == Lane::Timed && head.place.when > now {
             return Next::NotBefore(head.place.when);
         }
-        let extra = self.take_extra(seq);
+        let extra = self.extras.take(seq);
         let line = self.line(seq);
         let mut removed;
         let popped = if lane == Lane::Plain {
@@ -336,7 +324,8 @@ impl<C> Queue<C> {
         };
         message.body.move_to(body);
         if let Some(details) = details {
-            *details = Some(Details::of(message, when, extra.posted));
+            let posted = if lane == Lane::Plain { message.posting() } else { extra.posted };
+            *details = Some(Details::of(message, when, posted));
         }
         let address = message.address;
         self.taken_last = message.origin;
@@ -352,42 +341,6 @@ impl<C> Queue<C> {
             && self.barriers.is_empty()
             && self.held.is_empty()
             && self.extras.is_empty();
-    }
-
-    /// Whether a burst has left more room than is kept over a sleep.
-    #[inline]
-    pub(crate) fn is_roomy(&self) -> bool {
-        self.synchronous.is_roomy()
-            || self.asynchronous.is_roomy()
-            || is_roomy(self.others.len(), self.others.capacity())
-            || is_roomy(self.extras.len(), self.extras.capacity())
-    }
-
-    /// Whether no plain message is there, and they have left more room than is kept then.
-    #[inline]
-    pub(crate) fn is_very_roomy(&self) -> bool {
-        self.synchronous.ready.is_very_roomy()
-    }
-
-    /// Takes out half of that room.
-    pub(crate) fn take_half_of_room(&mut self) -> [Spare<C>; 2] {
-        [self.synchronous.ready.take_half_of_room(), Spare::default()]
-    }
-
-    /// How many empty batches the inbox may keep.
-    pub(crate) fn lent(&self) -> usize {
-        self.synchronous.ready.lent()
-    }
-
-    /// Gives back the room that a burst has left, before the looper sleeps.
-    pub(crate) fn take_room(&mut self) -> [Spare<C>; 2] {
-        self.extras.shrink_to(COMMON_LENGTH);
-        // That looks at each slot, and ends at the last message: paid for by as many that went.
-        if self.gone > self.others.capacity() / 2 {
-            self.gone = 0;
-            self.others.shrink_to_fit();
-        }
-        [self.synchronous.take_room(), self.asynchronous.take_room()]
     }
 
     /// The place of the first message that may run; `None` when there is none.
@@ -429,14 +382,6 @@ impl<C> Queue<C> {
         (!is_held).then_some(head)
     }
 
-    /// Removes and gives what a message has besides: its token, and when it was posted.
-    fn take_extra(&mut self, seq: Seq) -> Extra {
-        if self.extras.is_empty() {
-            return Extra::default();
-        }
-        self.extras.remove(&seq).unwrap_or_default()
-    }
-
     /// Takes out a message that does not run.
     fn take(&mut self, id: MessageId, is_in_line: bool) -> Option<Taken<C>> {
         let lane = id.seq.lane();
@@ -455,7 +400,7 @@ impl<C> Queue<C> {
             self.gone += 1;
             message
         };
-        let extra = self.take_extra(id.seq);
+        let extra = self.extras.take(id.seq);
         let taken = self.handlers.detach(message.address, || id, extra.token);
         let ends_target = matches!(taken, Next::LastMessage(_));
         Some(Taken { body: message.body, is_handlers: taken != Next::Closure, ends_target })

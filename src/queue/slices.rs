@@ -65,14 +65,13 @@ impl<C> Queue<C> {
                 Lane::Timed | Lane::Front => others.get(id.slot as usize),
             };
             let what = message.and_then(|message| message.address.what());
-            Labels { what, token: extras.get(&id.seq).and_then(|extra| extra.token) }
+            Labels { what, token: extras.token_of(id.seq) }
         };
         self.handlers.list_by_kind(target, filter, steps, labels_of)
     }
 
     fn list_some_of_all(&mut self, steps: &mut usize) -> bool {
         let Queue { synchronous, asynchronous, others, extras, handlers, .. } = self;
-        let token_of = |seq: Seq| extras.get(&seq).and_then(|extra| extra.token);
         let mut listing =
             handlers.listing.take().unwrap_or_else(|| Listing { plain: [None; 2], slots: others.capacity() });
         while *steps > 0 && listing.slots > 0 {
@@ -84,7 +83,7 @@ impl<C> Queue<C> {
                 && !message.address.is_listed()
             {
                 message.address.set_listed();
-                let labels = Labels { what: message.address.what(), token: token_of(message.seq) };
+                let labels = Labels { what: message.address.what(), token: extras.token_of(message.seq) };
                 handlers.list(MessageId { seq: message.seq, slot: slot as u32 }, target, labels);
             }
         }
@@ -100,7 +99,7 @@ impl<C> Queue<C> {
                     && let Some(message) = line.ready.get_mut(seq)
                 {
                     message.address.set_listed();
-                    let labels = Labels { what: message.address.what(), token: token_of(seq) };
+                    let labels = Labels { what: message.address.what(), token: extras.token_of(seq) };
                     handlers.list(MessageId::plain(seq), target, labels);
                 }
             }

@@ -7,8 +7,10 @@ use crate::{
     mem::erased::{ANYWHERE, Of},
     queue::{
         account::{MessageCounts, Tally},
+        details::Posting,
         handlers::Selection,
         labels::{MessageFilter, Token},
+        room::COMMON_LENGTH,
         slices::Tour,
     },
     time::Clock,
@@ -331,7 +333,7 @@ impl Queue<()> {
     /// For how many messages there is room, in all places together.
     fn room(&self) -> usize {
         let lines = self.synchronous.room() + self.asynchronous.room();
-        lines + self.others.capacity() + self.extras.capacity()
+        lines + self.others.capacity() + self.extras.room()
     }
 }
 

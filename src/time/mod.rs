@@ -24,9 +24,10 @@ use nix::{
 /// Where the axis of all moments has its zero: the first use of the clock in this process.
 static ORIGIN: LazyLock<Instant> = LazyLock::new(read_system_clock);
 
-/// Begins the axis, and finds out whether there is a coarse clock, unless that was done.
+/// Begins the axis, and finds out how the clocks are read, unless that was done.
 pub(crate) fn begin() {
     LazyLock::force(&ORIGIN);
+    LazyLock::force(&ZERO);
     LazyLock::force(&COARSE);
 }
 
@@ -61,7 +62,13 @@ impl Moment {
 
     /// How long it is from this moment until `later`; zero when `later` has passed.
     pub(crate) fn until(self, later: Moment) -> Duration {
-        Duration::from_nanos(u64::try_from(i128::from(later.0) - i128::from(self.0)).unwrap_or(0))
+        Duration::from_nanos(later.nanos_since(self))
+    }
+
+    /// How many nanoseconds after `earlier` this moment is; zero if it is not.
+    #[inline]
+    pub(crate) fn nanos_since(self, earlier: Moment) -> u64 {
+        if self > earlier { self.0.abs_diff(earlier.0) } else { 0 }
     }
 
     /// The first moment that is a whole number of `period`s later, at least one, and is after `now`; `now` if the period
@@ -81,11 +88,17 @@ impl Moment {
     }
 
     /// The moment as users see it. What no `Instant` can say is the nearest that one can.
+    #[inline]
     pub(crate) fn to_instant(self) -> Instant {
-        let distance = Duration::from_nanos(self.0.unsigned_abs());
         let origin = *ORIGIN;
-        let instant = if self.0 < 0 { origin.checked_sub(distance) } else { origin.checked_add(distance) };
-        instant.unwrap_or(origin)
+        let later = u64::try_from(self.0).ok().and_then(|later| origin.checked_add(Duration::from_nanos(later)));
+        later.unwrap_or_else(|| self.to_instant_of_the_past(origin))
+    }
+
+    #[cold]
+    fn to_instant_of_the_past(self, origin: Instant) -> Instant {
+        let earlier = Duration::from_nanos(self.0.min(0).unsigned_abs());
+        origin.checked_sub(earlier).unwrap_or(origin)
     }
 
     fn from_instant(instant: Instant) -> Moment {
@@ -115,11 +128,7 @@ impl Clock {
     #[inline]
     pub(crate) fn now(&self) -> Moment {
         match self {
-            Clock::System => {
-                // Before the clock is read, so that what it shows is not earlier.
-                let origin = *ORIGIN;
-                Moment(0).after(read_system_clock().saturating_duration_since(origin))
-            }
+            Clock::System => precise_now(),
             #[cfg(any(test, feature = "testing", alooper_fuzz))]
             Clock::Virtual(_) => Moment::from_instant(self.instant()),
         }
@@ -144,6 +153,17 @@ impl Clock {
             }),
             #[cfg(any(test, feature = "testing", alooper_fuzz))]
             Clock::Virtual(_) => (self.now(), self.now()),
+        }
+    }
+
+    /// Whether a tick of the coarse clock lies between `moment` and now, which takes a quarter of reading the clock. A
+    /// test's clock stands still otherwise.
+    #[inline]
+    pub(crate) fn has_ticked_since(&self, moment: Moment) -> bool {
+        match self {
+            Clock::System => Coarse::now().is_none_or(|(least, _)| least > moment),
+            #[cfg(any(test, feature = "testing", alooper_fuzz))]
+            Clock::Virtual(_) => self.now() != moment,
         }
     }
 
@@ -185,6 +205,51 @@ impl Clock {
 #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
 fn read_system_clock() -> Instant {
     Instant::now()
+}
+
+/// What the system's clock shows now.
+#[inline]
+fn precise_now() -> Moment {
+    if let Some(zero) = *ZERO
+        && let Ok(shown) = time::clock_gettime(ClockId::CLOCK_MONOTONIC)
+        && let Some(shown) = nanos_of(shown)
+    {
+        return Moment(shown - zero);
+    }
+    // Before the clock is read, so that what it shows is not earlier.
+    let origin = *ORIGIN;
+    Moment(0).after(read_system_clock().saturating_duration_since(origin))
+}
+
+/// What `CLOCK_MONOTONIC` shows at [`ORIGIN`], to the nanosecond: with it, the clock is read without an `Instant`, whose
+/// arithmetic takes longer than the kernel's look at the clock. `None` if an `Instant` is something else on this system.
+static ZERO: LazyLock<Option<i64>> = LazyLock::new(|| {
+    let before = nanos_of(time::clock_gettime(ClockId::CLOCK_MONOTONIC).ok()?)?;
+    let instant = read_system_clock();
+    let after = nanos_of(time::clock_gettime(ClockId::CLOCK_MONOTONIC).ok()?)?;
+    Some(shown_at(instant, before, after)? - Moment::from_instant(instant).0)
+});
+
+/// What the clock showed at `instant`, which lies between what it showed `before` and `after`; `None` if that is not
+/// so.
+///
+/// An `Instant` does not say, but there are none that are later than the latest time that the kernel can show: so what
+/// it showed is what is missing to that. Of what is tried, only what is too small does not fit.
+fn shown_at(instant: Instant, before: i64, after: i64) -> Option<i64> {
+    let latest = Duration::new(i64::MAX.cast_unsigned(), 999_999_999);
+    let fits = |shown: i64| {
+        let missing = u64::try_from(shown).ok().map(|shown| latest - Duration::from_nanos(shown));
+        missing.is_some_and(|missing| instant.checked_add(missing).is_some())
+    };
+    let (mut low, mut high) = (before - 1, after);
+    if fits(low) || !fits(high) {
+        return None;
+    }
+    while high - low > 1 {
+        let middle = low + (high - low) / 2;
+        *(if fits(middle) { &mut high } else { &mut low }) = middle;
+    }
+    Some(high)
 }
 
 /// The system's coarse clock, which the kernel moves with its timer ticks, and which costs a quarter of the precise
@@ -333,6 +398,31 @@ mod tests {
         assert_eq!(start.next_on_grid(period, ms(40)), ms(50), "three were missed");
         assert_eq!(start.next_on_grid(Duration::ZERO, ms(3)), ms(3));
         assert_eq!(start.next_on_grid(Duration::MAX, ms(3)), Moment::NEVER);
+    }
+
+    /// W1, M2: what is told in `Instant`s and what is measured without them are of one clock.
+    #[test]
+    fn w1_the_clock_shows_what_instants_show_to_the_nanosecond() {
+        assert!(ZERO.is_some());
+        for _ in 0..1000 {
+            let before = Moment::from_instant(read_system_clock());
+            let now = Clock::System.now();
+            let after = Moment::from_instant(read_system_clock());
+
+            assert!(before <= now && now <= after, "{before:?} {now:?} {after:?}");
+        }
+    }
+
+    #[test]
+    fn what_an_instant_shows_is_found_or_nothing_is() {
+        let instant = read_system_clock();
+        let shown = shown_at(instant, 1, i64::MAX).unwrap();
+
+        assert_eq!(shown_at(instant, shown, shown), Some(shown));
+        assert_eq!(shown_at(instant, shown - 3, shown + 5), Some(shown));
+        assert_eq!(shown_at(instant + Duration::from_nanos(7), shown, shown + 9), Some(shown + 7));
+        assert_eq!(shown_at(instant, shown - 9, shown - 1), None);
+        assert_eq!(shown_at(instant, shown + 1, shown + 9), None);
     }
 
     /// M2: a post without a delay is spared the clock only if nothing can have become due.

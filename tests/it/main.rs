@@ -183,6 +183,8 @@ mod virtual_time {
 mod watch {
     mod dump;
     mod errors;
+    #[cfg(feature = "trace")]
+    mod full_disk;
     mod histograms;
     #[cfg(feature = "inspect")]
     mod inspect;

@@ -60,6 +60,7 @@ pub fn run(kind: Kind, meter: &Meter) -> Option<Sample> {
         Kind::Flooded { bounded, .. } => return super::flooded::alooper::run(kind, meter, bounded),
         Kind::RemoteQuestion | Kind::RemoteCancel => return super::asked::alooper::run(kind, meter),
         Kind::Made | Kind::IdleFds | Kind::IdleBytes => super::made::alooper(kind, meter),
+        Kind::Watched(watched) => super::observed::burst(watched, meter),
         Kind::ColdCallbacks => return run(Kind::BurstCallbacks, &meter.cold()),
         Kind::QuestionedChain => questioned_chain(meter),
         Kind::BurstHeap => burst_memory(meter, heap::growth),

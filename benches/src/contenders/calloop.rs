@@ -73,7 +73,7 @@ pub fn run(kind: Kind, meter: &Meter) -> Option<Sample> {
         Kind::RemoteQuestion | Kind::RemoteCancel => return None,
         Kind::Made | Kind::IdleFds | Kind::IdleBytes => super::made::calloop(kind, meter),
         Kind::ColdCallbacks => return run(Kind::BurstCallbacks, &meter.cold()),
-        Kind::QuestionedChain => return None,
+        Kind::QuestionedChain | Kind::Watched(_) => return None,
         Kind::BurstHeap => burst_memory(meter, heap::growth),
         Kind::BurstResident => burst_memory(meter, heap::resident_growth),
         Kind::TaskWakes | Kind::TaskSpawns | Kind::TaskPair => return super::tasks::calloop::run(kind, meter),

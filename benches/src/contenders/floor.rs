@@ -75,7 +75,7 @@ pub fn run(kind: Kind, meter: &Meter) -> Option<Sample> {
         Kind::QuestionedChain => questioned_chain(meter),
         Kind::BurstHeap => burst_memory(meter, heap::growth),
         Kind::BurstResident => burst_memory(meter, heap::resident_growth),
-        Kind::TaskWakes | Kind::TaskSpawns | Kind::TaskPair => return None,
+        Kind::TaskWakes | Kind::TaskSpawns | Kind::TaskPair | Kind::Watched(_) => return None,
         Kind::BusyChain => return run(Kind::ChainCallbacks, meter),
         Kind::BusyBurst => return run(Kind::BurstCallbacks, meter),
         Kind::BusyRemote => busy_remote(meter),

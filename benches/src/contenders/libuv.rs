@@ -57,7 +57,7 @@ pub fn run(kind: Kind, meter: &Meter) -> Option<Sample> {
         Kind::Lateness => lateness(meter),
         Kind::ManyHandlers => return None,
         Kind::Mix => mix(meter),
-        Kind::QuestionedChain => return None,
+        Kind::QuestionedChain | Kind::Watched(_) => return None,
         Kind::Flooded { bounded, .. } => return flooded(kind, meter, bounded),
         Kind::RemoteQuestion | Kind::RemoteCancel => return None,
         Kind::Made | Kind::IdleFds | Kind::IdleBytes => return super::made::libuv(kind, meter),

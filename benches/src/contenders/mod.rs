@@ -15,6 +15,7 @@ mod common;
 mod flooded;
 mod made;
 mod mixture;
+mod observed;
 mod tasks;
 
 use crate::{

@@ -69,7 +69,7 @@ pub fn run(kind: Kind, meter: &Meter) -> Option<Sample> {
         Kind::RemoteQuestion | Kind::RemoteCancel => return super::asked::tokio::run(kind, meter),
         Kind::Made | Kind::IdleFds | Kind::IdleBytes => super::made::tokio(kind, meter),
         Kind::ColdCallbacks => return run(Kind::BurstCallbacks, &meter.cold()),
-        Kind::QuestionedChain => return None,
+        Kind::QuestionedChain | Kind::Watched(_) => return None,
         Kind::BurstHeap => burst_memory(meter, heap::growth),
         Kind::BurstResident => burst_memory(meter, heap::resident_growth),
         Kind::TaskWakes | Kind::TaskSpawns | Kind::TaskPair => return super::tasks::tokio::run(kind, meter),

@@ -91,6 +91,40 @@ fn once_prints_what_holds_a_looper_up_and_by_which_line() {
     assert!(idle[6].parse::<u32>().unwrap() > 0, "it has run messages: {text}");
 }
 
+/// What a page shows of the load, and what looptop prints of it, without what differs from run to run: one space stands
+/// between columns, a `#` for each number with its unit and for a lateness that there is not, and what `idle` runs at that
+/// moment is left out. The numbers of a line in the source stay.
+fn unvaried(text: &str) -> Vec<String> {
+    let is_number = |word: &str| word == "-" || word.starts_with(|first: char| first.is_ascii_digit());
+    let mask = |word: &str| match word {
+        word if is_number(word) && word.ends_with('%') => "#%".to_owned(),
+        word if is_number(word) && word.ends_with(',') => "#,".to_owned(),
+        word if is_number(word) => "#".to_owned(),
+        word => word.to_owned(),
+    };
+    let line = |line: &str| {
+        let words = line.split_whitespace().map(mask);
+        let columns = if line.starts_with("idle") { 8 } else { usize::MAX };
+        words.take(columns).collect::<Vec<_>>().join(" ")
+    };
+    let is_of_idle = |line: &str| line.split_whitespace().nth(2) == Some("idle") && line.contains("load.rs");
+    text.trim().lines().filter(|line| !is_of_idle(line) || line.starts_with("idle")).map(line).collect()
+}
+
+/// The how-to page shows what is printed, in its only block of plain text.
+#[test]
+fn the_page_shows_what_once_prints() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/guide/how-to/slow-or-stuck.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let (_, shown) = page.split_once("```text\n").unwrap();
+    let (shown, _) = shown.split_once("```").unwrap();
+    let load = Load::start();
+
+    let output = looptop().args(["--once", "--interval", "0.3"]).arg(&load.path).output().unwrap();
+
+    assert_eq!(unvaried(&text_of(&output).0), unvaried(shown));
+}
+
 #[test]
 fn in_a_terminal_the_load_is_shown_until_q_quits() {
     let load = Load::start();

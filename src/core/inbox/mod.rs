@@ -269,6 +269,12 @@ impl<C> Inbox<C> {
         self.state.load(Acquire) & (MAIL | CLOSED | ASLEEP | WATCHED) == 0
     }
 
+    /// Likewise, and somebody watches.
+    #[inline]
+    pub(crate) fn allows_fast_watched_post(&self) -> bool {
+        self.state.load(Acquire) & (MAIL | CLOSED | ASLEEP | WATCHED) == WATCHED
+    }
+
     #[inline]
     pub(crate) fn is_watched(&self) -> bool {
         self.state.load(Relaxed) & WATCHED != 0

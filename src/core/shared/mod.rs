@@ -43,11 +43,13 @@ use crate::{
     looper::Looper,
     mem::{erased::ANYWHERE, log, slots::Key},
     queue::{
-        self, Details, Dropped, Hold, Next, Queue,
+        self, Dropped, Hold, Next, Queue,
         account::{Account, Counter, MessageCounts, Tally},
+        details::{Details, Posting},
+        extras::Extra,
         histogram::Recorder,
         labels::Token,
-        message::{Address, Extra, Lane, MessageId, Origin, Place},
+        message::{Address, Lane, MessageId, Origin, Place},
     },
     sys::{
         epoll::Epoll,
@@ -175,11 +177,13 @@ impl Shared {
         self.activity.phase() == Phase::Waiting && !self.is_inherited()
     }
 
-    /// Notes how many messages there are, if that is more than ever before; `running` of them are not pending.
-    pub(crate) fn note_high_water(&self, running: u64) {
-        let count = self.len() as u64 + running;
+    /// Notes that there are `count` messages, if that is more than ever before.
+    #[inline]
+    pub(crate) fn note_high_water(&self, count: u64) {
         let before = self.counters.queue_high_water.get();
-        self.counters.queue_high_water.add(count.saturating_sub(before));
+        if count > before {
+            self.counters.queue_high_water.add(count - before);
+        }
     }
 
     /// How many messages were taken out to be run.

@@ -3,7 +3,7 @@
 use std::ops::DerefMut;
 
 use super::*;
-use crate::{queue::message::Posting, sys::thread};
+use crate::sys::thread;
 
 /// What is posted, but for its value: when and how, whom it is for, and its token.
 #[derive(Clone, Copy, Debug)]
@@ -31,7 +31,7 @@ impl Post<'_> {
 
     /// Whether it may go through the inbox.
     #[inline(always)]
-    fn is_plain(&self) -> bool {
+    pub(crate) fn is_plain(&self) -> bool {
         self.stamp.when == When::Now && !self.stamp.asynchronous && self.token.is_none()
     }
 }
@@ -85,6 +85,36 @@ impl Shared {
         Ok(queue.insert_plain(|message| {
             (message.origin, message.address) = (origin, to.map_or(Address::NOBODY, |to| to.address));
             fill(&mut message.body, value);
+        }))
+    }
+
+    /// As [`post_plain`](Shared::post_plain), if all that is in its way is that somebody watches.
+    #[inline]
+    pub(crate) fn post_plain_watched<T>(
+        &self,
+        here: Here,
+        origin: Origin,
+        to: Option<To<'_>>,
+        value: T,
+        fill: impl FnOnce(&mut Body, T),
+    ) -> Result<MessageId, T> {
+        if self.is_inherited() || !self.is_watched() {
+            return Err(value);
+        }
+        let mut queue = self.queue.lock_here(here);
+        if !queue.is_plain() || !self.inbox.allows_fast_watched_post() {
+            return Err(value);
+        }
+        let now = self.clock.now();
+        self.account.own.add(1);
+        if let Some(to) = to {
+            to.tally.own.add(1);
+        }
+        queue.note_time(now);
+        Ok(queue.insert_plain(|message| {
+            (message.origin, message.address) = (origin, to.map_or(Address::NOBODY, |to| to.address));
+            fill(&mut message.body, value);
+            message.set_poster(self.activity.poster);
         }))
     }
 

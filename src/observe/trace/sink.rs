@@ -8,13 +8,13 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
         mpsc::{self, Receiver, Sender},
     },
-    time::Instant,
 };
 
 use super::{TraceSummary, format::Slice, track::Track};
 use crate::{
     core::shared::{LooperId, Shared},
     sys::{fork::Process, sync::Mutex},
+    time::Moment,
 };
 
 /// How many slices may wait for the thread that writes: about 64 MiB of them.
@@ -48,9 +48,23 @@ pub(super) struct Counts {
     behind: AtomicU64,
     /// The file takes nothing more. Written by the thread that writes.
     has_failed: AtomicBool,
+    /// What slices were handed over in, empty again: so that the loopers' threads find memory that they know.
+    spares: Mutex<Vec<Vec<Slice>>>,
 }
 
+/// How many spares are kept.
+const SPARES: usize = 8;
+
 impl Counts {
+    /// Keeps what slices were handed over in.
+    pub(super) fn keep(&self, mut slices: Vec<Slice>) {
+        slices.clear();
+        let mut spares = self.spares.lock();
+        if spares.len() < SPARES {
+            spares.push(slices);
+        }
+    }
+
     pub(super) fn summary(&self) -> TraceSummary {
         TraceSummary { slices: self.slices.load(Relaxed), lost: self.lost.load(Relaxed) }
     }
@@ -77,7 +91,7 @@ impl Counts {
 pub(super) struct Sink {
     pub(super) counts: Arc<Counts>,
     /// The time that is zero in the file.
-    origin: OnceLock<Instant>,
+    origin: OnceLock<Moment>,
     /// `None` once the trace has ended.
     parcels: Mutex<Option<Sender<Parcel>>>,
     tracks: Mutex<Vec<Weak<Track>>>,
@@ -108,14 +122,15 @@ impl Sink {
         !has_failed
     }
 
-    pub(super) fn begin_at(&self, now: Instant) {
+    pub(super) fn begin_at(&self, now: Moment) {
         self.origin.get_or_init(|| now);
     }
 
-    /// The nanoseconds from the begin of the trace until `instant`.
-    pub(super) fn nanos(&self, instant: Instant) -> u64 {
-        let origin = self.origin.get().copied().unwrap_or(instant);
-        u64::try_from(instant.saturating_duration_since(origin).as_nanos()).unwrap_or(u64::MAX)
+    /// The nanoseconds from the begin of the trace until `moment`.
+    #[inline]
+    pub(super) fn nanos(&self, moment: Moment) -> u64 {
+        let origin = self.origin.get().copied().unwrap_or(moment);
+        moment.nanos_since(origin)
     }
 
     pub(super) fn has_track_of(&self, shared: &Arc<Shared>) -> bool {
@@ -146,6 +161,11 @@ impl Sink {
         }
     }
 
+    /// Room for slices that was used before.
+    pub(super) fn spare(&self) -> Option<Vec<Slice>> {
+        self.counts.spares.lock().pop()
+    }
+
     fn hand_over(&self, parcel: Parcel) -> bool {
         self.parcels.lock().as_ref().is_some_and(|parcels| parcels.send(parcel).is_ok())
     }
@@ -174,6 +194,7 @@ impl SinkRef {
             lost: AtomicU64::new(0),
             behind: AtomicU64::new(0),
             has_failed: AtomicBool::new(false),
+            spares: Mutex::new(Vec::new()),
         };
         let sink = Sink {
             counts: Arc::new(counts),

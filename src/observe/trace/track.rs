@@ -18,12 +18,12 @@ use crate::{
     looper::{
         Looper,
         dispatch::ObserverSeat,
-        handle::LooperHandle,
         observer::{DispatchInfo, Observer},
         running::RunningKind,
         wants::{RunInfo, WaitInfo, Wants},
     },
-    sys::sync::Mutex,
+    sys::sync::OwnerCell,
+    time::Clock,
 };
 
 /// How many slices are handed over at once: rarely enough that it costs next to nothing.
@@ -34,9 +34,9 @@ const BATCH: usize = 1024;
 pub(super) struct Track {
     pub(super) label: Arc<Label>,
     sink: SinkRef,
-    looper: LooperHandle,
-    /// Locked for a moment by the looper's thread, and by the one that finishes the trace.
-    noted: Mutex<Noted>,
+    clock: Clock,
+    /// Entered for a moment by the looper's thread, and by the one that finishes the trace.
+    noted: OwnerCell<Noted>,
 }
 
 #[derive(Debug, Default)]
@@ -52,9 +52,9 @@ impl Track {
         let name = looper.name().map(str::to_owned).or_else(own).unwrap_or_else(|| "looper".to_owned());
         let thread_id = looper.shared().activity.thread_id;
         let label = Arc::new(Label { name, looper: looper.shared().id, thread_id });
-        sink.begin_at(looper.now());
-        let noted = Mutex::new(Noted::default());
-        let track = Arc::new(Track { label, sink: sink.clone(), looper: looper.handle(), noted });
+        sink.begin_at(looper.clock().now());
+        let noted = OwnerCell::new(looper.shared().owner, Noted::default());
+        let track = Arc::new(Track { label, sink: sink.clone(), clock: looper.clock().clone(), noted });
         sink.add_track(&track);
         track
     }
@@ -83,15 +83,24 @@ impl Track {
             (slice.took, slice.panicked) = (nanos(took), panicked);
         }
         if noted.open.is_empty() && noted.slices.len() >= BATCH {
-            let full = mem::replace(&mut noted.slices, Vec::with_capacity(BATCH + BATCH / 8));
+            let full = mem::take(&mut noted.slices);
             drop(noted);
-            self.sink.hand_over_slices(&self.label, full);
+            self.hand_over(full);
         }
+    }
+
+    #[cold]
+    fn hand_over(&self, full: Vec<Slice>) {
+        self.sink.hand_over_slices(&self.label, full);
+        let empty = self.sink.spare().unwrap_or_else(|| Vec::with_capacity(BATCH + BATCH / 8));
+        let mut noted = self.noted.lock();
+        // Another thread may have finished the trace, but nobody has noted anything.
+        noted.slices = empty;
     }
 
     /// Hands over all that there is. What still runs ends here.
     pub(super) fn cut_off(&self) {
-        let now = self.sink.nanos(self.looper.now());
+        let now = self.sink.nanos(self.clock.now());
         let Noted { mut slices, open } = mem::take(&mut *self.noted.lock());
         for index in open {
             let slice = &mut slices[index];
@@ -101,7 +110,7 @@ impl Track {
     }
 
     fn start(&self, instant: Option<Instant>) -> u64 {
-        instant.map_or(0, |instant| self.sink.nanos(instant))
+        instant.map_or(0, |instant| self.sink.nanos(self.clock.moment(instant)))
     }
 }
 
@@ -196,10 +205,14 @@ impl Observer for Tracer {
 
 impl Slice {
     fn of_message(dispatch: &DispatchInfo, track: &Track) -> Slice {
-        let posted = dispatch.posted.zip(dispatch.poster);
-        let post = posted.map(|(at, by)| Post { at: track.sink.nanos(at), by });
-        let kind = Kind::Message { handler: dispatch.handler, what: dispatch.what, pending: track.looper.len(), post };
-        Slice { place: Some(dispatch.place), ..Slice::new(track.start(dispatch.started), kind) }
+        let DispatchInfo { handler, what, place, .. } = *dispatch;
+        // It wants times, so they are there.
+        let (start, pending, at) = match dispatch.times {
+            Some(times) => (track.sink.nanos(times.started), times.pending, times.posted),
+            None => (0, 0, None),
+        };
+        let post = at.zip(dispatch.poster).map(|(at, by)| Post { at: track.sink.nanos(at), by });
+        Slice { place: Some(place), ..Slice::new(start, Kind::Message { handler, what, pending, post }) }
     }
 
     fn of_run(run: &RunInfo, track: &Track) -> Slice {

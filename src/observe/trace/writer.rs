@@ -76,7 +76,10 @@ impl Writer {
     fn take(&mut self, parcel: Parcel) -> io::Result<()> {
         match parcel {
             Parcel::Track(label) => self.name(&label),
-            Parcel::Slices(label, slices) => slices.iter().for_each(|slice| self.write_slice(&label, slice)),
+            Parcel::Slices(label, slices) => {
+                slices.iter().for_each(|slice| self.write_slice(&label, slice));
+                self.counts.keep(slices);
+            }
         }
         let text = mem::take(&mut self.text);
         self.file.write_all(text.as_bytes())?;

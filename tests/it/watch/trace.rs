@@ -222,29 +222,6 @@ fn w8_a_hundred_thousand_messages_of_two_threads_are_all_in_the_file() {
     events.assert_nested();
 }
 
-/// W8: the loop goes on without the file, and what is not in it is counted.
-#[test]
-fn w8_a_file_that_cannot_be_written_ends_the_trace_and_not_the_loop() {
-    let trace = Trace::to_file("/dev/full").unwrap();
-    let looper = TestLooper::new().unwrap();
-    trace.attach(&looper);
-
-    (0..5000).for_each(|_| _ = looper.post(|_| ()).unwrap());
-    let mut ran = 0;
-    while ran < 5000 {
-        ran += looper.poll_once(Duration::ZERO).unwrap().messages;
-    }
-    looper.set_observer(None);
-
-    // The thread that writes may still have some of them.
-    while trace.summary().lost < 5000 {
-        thread::yield_now();
-    }
-    assert_eq!(trace.summary().slices, 0);
-    assert_eq!(trace.finish().unwrap_err().kind(), io::ErrorKind::StorageFull);
-    assert!(Trace::to_file("/nowhere/at/all").is_err());
-}
-
 /// W8, X1: a panic is a slice, too.
 #[test]
 fn w8_a_message_that_panics_is_marked() {

@@ -11,7 +11,7 @@ use std::{
 };
 
 use alooper::{
-    DispatchInfo, FdNext, Interest, Looper, Notice, Observer, RunInfo, RunningKind, WaitInfo, Wants,
+    DispatchInfo, FdNext, Handler, Interest, Looper, Notice, Observer, RunInfo, RunningKind, WaitInfo, Wants,
     testing::{TestClock, TestLooper},
 };
 
@@ -19,7 +19,7 @@ use crate::support::{
     fds::{poll_now, ready_stream},
     ms, panic_of,
     rest::{assert_not_warned, assert_warned_once_of, warnings},
-    timed::line_of,
+    timed::{Timed, line_of},
 };
 
 /// Keeps a word for each thing that it is told, and panics or acts at one of them.
@@ -169,6 +169,73 @@ fn w5_without_times_nothing_is_timed_and_without_posts_no_post_is() {
     assert_eq!(run(Wants::MESSAGES), (None, None));
     assert_eq!(run(Wants::MESSAGES | Wants::TIMES), (now, None));
     assert_eq!(run(Wants::MESSAGES | Wants::POSTS), (None, now));
+}
+
+/// W5: one message begins when the one before has ended, but not while an observer takes its time in between.
+#[test]
+fn w5_what_an_observer_takes_after_a_message_is_no_time_of_the_next_one() {
+    let timed = Timed::new();
+    let told = Told::new(&timed.looper, Wants::MESSAGES | Wants::TIMES);
+    let (second, turn) = (timed.second.clone(), Cell::new(false));
+    *told.acts.borrow_mut() = Some(Box::new(move || {
+        if turn.replace(!turn.get()) {
+            assert!(second.poll_once(ms(7)).unwrap().timed_out, "it is told of an end");
+        }
+    }));
+    let start = timed.looper.now();
+
+    for length in [2, 3] {
+        timed.looper.post(timed.work(ms(length))).unwrap();
+    }
+    poll_now(&timed.looper);
+
+    let messages = told.messages.borrow();
+    let times: Vec<_> = messages.iter().map(|(dispatch, took)| (dispatch.started.unwrap() - start, *took)).collect();
+    assert_eq!(times, [(ms(0), ms(2)), (ms(2 + 7), ms(3))]);
+}
+
+/// W5: what ran unwatched in between is no time of the next one, either.
+#[test]
+fn w5_a_message_after_unwatched_ones_begins_when_it_does() {
+    let timed = Timed::new();
+    let told = Told::new(&timed.looper, Wants::MESSAGES | Wants::TIMES);
+    let start = timed.looper.now();
+
+    timed.looper.post(|looper| looper.set_observer(None)).unwrap();
+    timed.looper.post(timed.work(ms(5))).unwrap();
+    let again = told.clone();
+    timed.looper.post(move |looper| looper.set_observer(Some(again))).unwrap();
+    timed.looper.post(timed.work(ms(1))).unwrap();
+    poll_now(&timed.looper);
+
+    let messages = told.messages.borrow();
+    let times: Vec<_> = messages.iter().map(|(dispatch, took)| (dispatch.started.unwrap() - start, *took)).collect();
+    assert_eq!(times, [(ms(0), ms(0)), (ms(5), ms(1))]);
+}
+
+/// W5, H2: the closure of a handler that has ended is dropped between two messages, and is the time of neither.
+#[test]
+fn w5_what_a_handlers_end_takes_is_no_time_of_the_next_message() {
+    struct Slow(Rc<TestLooper>);
+    impl Drop for Slow {
+        fn drop(&mut self) {
+            assert!(self.0.poll_once(ms(7)).unwrap().timed_out);
+        }
+    }
+    let timed = Timed::new();
+    timed.looper.set_slow_thresholds(Some(ms(5)), None);
+    let slow = Slow(timed.second.clone());
+    assert_not_warned();
+
+    let handler = Handler::new(&timed.looper, move |_, ()| _ = &slow);
+    handler.send(()).unwrap();
+    drop(handler);
+    timed.looper.post(|_| ()).unwrap();
+    let start = timed.looper.now();
+    poll_now(&timed.looper);
+
+    assert_eq!(timed.looper.now() - start, ms(7));
+    assert_not_warned();
 }
 
 #[test]
