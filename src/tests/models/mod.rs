@@ -1,6 +1,6 @@
 //! The wake protocol in all interleavings, model-checked on the code itself.
 //!
-//! `RUSTFLAGS="--cfg alooper_loom" cargo test --profile models --all-features --lib models` runs them. Each model drives a whole looper on a
+//! `RUSTFLAGS="--cfg alooper_loom" cargo test --profile models --features async --lib models` runs them. Each model drives a whole looper on a
 //! fake kernel whose waits really wait, so that a lost wake is a deadlock, which the checker reports. That they can
 //! fail is shown by known bugs (`tests/controls/`), which they have to catch.
 //!
