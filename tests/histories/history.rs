@@ -132,6 +132,13 @@ pub(crate) enum Op {
     CancelTask {
         back: usize,
     },
+    /// Runs a future by `block_on`, which does what the script says in its first poll. After `time`, and each nanosecond
+    /// from then on, an asynchronous message lifts all barriers, so that something ends it.
+    Block {
+        awaits: Awaits,
+        time: i64,
+        script: Script,
+    },
     /// Opens a file, for which it gets a descriptor.
     Open,
     /// Gets another descriptor of the same file.
@@ -182,8 +189,19 @@ pub(crate) enum Op {
 impl Op {
     /// Whether callbacks may swap their sources meanwhile: not if it consists of turns whose reports nobody sees.
     pub(crate) fn lets_swap(&self) -> bool {
-        !matches!(self, Op::PollAll { .. } | Op::Advance { .. } | Op::RunOne)
+        !matches!(self, Op::PollAll { .. } | Op::Advance { .. } | Op::RunOne | Op::Block { .. })
     }
+}
+
+/// What a future that blocks the looper's thread waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Awaits {
+    /// The time of the block.
+    Sleep(By),
+    /// A task, which is cancelled after that time.
+    Task { back: usize },
+    /// A task, for that time at most.
+    Timeout { by: By, back: usize },
 }
 
 /// How an fd is added.
@@ -349,6 +367,7 @@ impl Display for Op {
             }
             Op::WakeTask { back } => write!(f, "wake the task, {back} back"),
             Op::CancelTask { back } => write!(f, "cancel the task, {back} back"),
+            Op::Block { awaits, time, script } => write!(f, "block for {time} ns on {awaits}{}", Then(script)),
             Op::Open => write!(f, "open a file"),
             Op::Dup { back } => write!(f, "duplicate the descriptor, {back} back"),
             Op::Close { back } => write!(f, "close the descriptor, {back} back"),
@@ -368,6 +387,16 @@ impl Display for Op {
                 swap.map_or(Ok(()), |swap| write!(f, ", swap it: {swap:?}"))?;
                 write!(f, "{}", Then(script))
             }
+        }
+    }
+}
+
+impl Display for Awaits {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Awaits::Sleep(by) => write!(f, "a sleep{by}"),
+            Awaits::Task { back } => write!(f, "the task, {back} back"),
+            Awaits::Timeout { by, back } => write!(f, "the task, {back} back, or a timeout{by}"),
         }
     }
 }

@@ -103,7 +103,7 @@ impl Model {
                 self.is_waking = true;
                 Outcome::Done
             }
-            Op::Poll { .. } | Op::PollAll { .. } if self.callbacks == 0 => Outcome::Nothing,
+            Op::Poll { .. } | Op::PollAll { .. } | Op::Block { .. } if self.callbacks == 0 => Outcome::Nothing,
             Op::Spawn { by, polls } => self.spawn(*by, polls),
             Op::WakeTask { back } => match back_from(*back, self.tasks.len()) {
                 Some(task) => self.wake_task(task),
@@ -115,6 +115,7 @@ impl Model {
             },
             // T10.
             Op::Poll { .. } | Op::PollAll { .. } => Outcome::Nested,
+            Op::Block { awaits, .. } => self.block_inside(*awaits),
             Op::Call { script } => self.call_at_once(script),
             Op::Advance { .. } | Op::Oversleep { .. } | Op::RunOne => unreachable!("only between turns"),
             _ => self.apply_to_fds(op),
@@ -242,7 +243,7 @@ impl Model {
 
     pub(super) fn number_at(&self, index: usize) -> Option<u32> {
         match self.list[index].body {
-            Body::Barrier(_) | Body::Poll(_) => None,
+            Body::Barrier(_) | Body::Poll(_) | Body::Root | Body::Alarm | Body::Rescue => None,
             Body::Closure { number, .. } | Body::Message { number, .. } => Some(number),
             Body::Tick(repeat) => Some(self.repeats[repeat].number),
         }
@@ -314,7 +315,7 @@ impl Model {
             let Entry { due, body, .. } = &self.list[index];
             let is_barrier = matches!(body, Body::Barrier(_));
             if is_barrier || !may_run(*due) {
-                self.has_given_up_poll |= matches!(body, Body::Poll(_));
+                self.has_given_up_poll |= !is_barrier && number.is_none();
                 self.list.remove(index);
                 self.report.dropped += u64::from(!is_barrier);
                 self.given_up.extend(number);

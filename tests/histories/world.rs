@@ -1,5 +1,7 @@
 //! What belongs to a looper under test: its handlers, what was posted, and what its callbacks do.
 
+#[path = "world_blocks.rs"]
+mod blocks;
 #[path = "world_fds.rs"]
 mod fds;
 #[path = "world_tasks.rs"]
@@ -47,6 +49,8 @@ pub(crate) struct World {
     pub(crate) barriers: Mutex<Vec<Option<Barrier>>>,
     pub(crate) idlers: Mutex<Vec<IdleHandler>>,
     tasks: Mutex<Vec<Spawned>>,
+    /// What lets a `block_on` end that is under way.
+    rescue: Mutex<Option<Posted>>,
     pub(crate) numbers: Mutex<u32>,
     pub(crate) events: Arc<Mutex<Vec<Event>>>,
     pub(crate) fds: Fds,
@@ -154,6 +158,7 @@ impl World {
             barriers: Mutex::default(),
             idlers: Mutex::default(),
             tasks: Mutex::default(),
+            rescue: Mutex::default(),
             numbers: Mutex::default(),
             events: Arc::default(),
             fds: Fds::new(kernel),
@@ -176,6 +181,7 @@ impl World {
         match *op {
             Op::Poll { timeout } => self.inside(|| looper.poll_once(nanos(timeout))).unwrap().into(),
             Op::PollAll { timeout } => self.inside(|| looper.poll_all(nanos(timeout))).unwrap().into(),
+            Op::Block { awaits, time, ref script } => self.block_on(looper, awaits, time, script),
             _ => self.apply(looper, op),
         }
     }
@@ -407,7 +413,10 @@ impl World {
                 Outcome::Done
             }
             // Allowed in a call outside of turns: that would be a step within a step.
-            Op::Poll { .. } | Op::PollAll { .. } if self.callbacks.load(Ordering::Relaxed) == 0 => Outcome::Nothing,
+            Op::Poll { .. } | Op::PollAll { .. } | Op::Block { .. } if self.callbacks.load(Ordering::Relaxed) == 0 => {
+                Outcome::Nothing
+            }
+            Op::Block { awaits, time, script } => self.block_inside(looper, *awaits, *time, script),
             Op::Poll { timeout } | Op::PollAll { timeout } => match looper.poll_once(nanos(*timeout)) {
                 Err(error) if error.kind() == ErrorKind::Deadlock => Outcome::Nested,
                 result => panic!("polled inside a callback: {result:?}"),
