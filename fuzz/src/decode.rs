@@ -128,7 +128,8 @@ impl Bytes<'_> {
     fn posting(&mut self, depth: u8) -> Op {
         match self.below(22) {
             0..6 => Op::Post { by: self.by(), when: self.when(), script: self.script(depth) },
-            6..14 => Op::Send {
+            6..8 => Op::SendBounded { asynchronous: self.one_in(4), waits: self.one_in(8), script: self.script(depth) },
+            8..14 => Op::Send {
                 to: self.below(HANDLERS),
                 labels: self.labels(),
                 passes: self.one_of(&[Passes::AsTheHandler, Passes::AsTheHandler, Passes::ByDraft, Passes::ByView]),
@@ -155,6 +156,7 @@ impl Bytes<'_> {
         match self.below(11) {
             0..3 => Op::Cancel { back: self.back() },
             3 => Op::CancelByGuard { back: self.back() },
+            4 if self.one_in(2) => Op::ClearBounded,
             4..7 => Op::Remove { from: self.below(HANDLERS), which: self.which() },
             7 => Op::Renew { slot: self.below(HANDLERS), by: self.by() },
             8 => Op::CancelTask { back: self.back() },

@@ -70,6 +70,7 @@ fn simpler(op: &Op) -> Vec<Op> {
     match op {
         Op::Post { script, .. }
         | Op::Send { script, .. }
+        | Op::SendBounded { script, .. }
         | Op::Every { script, .. }
         | Op::AddIdle { script, .. }
         | Op::Call { script }
@@ -77,6 +78,7 @@ fn simpler(op: &Op) -> Vec<Op> {
         | Op::Lend { script, .. } => of(script, &|op, new| match op {
             Op::Post { script, .. }
             | Op::Send { script, .. }
+            | Op::SendBounded { script, .. }
             | Op::Every { script, .. }
             | Op::AddIdle { script, .. }
             | Op::Call { script }

@@ -8,6 +8,8 @@ use std::{
 
 /// The handlers that a history sends to at any one time.
 pub(crate) const HANDLERS: usize = 3;
+/// The bounded handler has room for so many messages.
+pub(crate) const ROOM: usize = 2;
 /// Messages are labelled with a `what` below this one.
 pub(crate) const WHATS: i32 = 3;
 pub(crate) const TOKENS: usize = 2;
@@ -63,6 +65,13 @@ pub(crate) enum Op {
         when: When,
         script: Script,
     },
+    /// Sends to the bounded handler. One that waits for room is refused on the looper's own thread.
+    SendBounded {
+        asynchronous: bool,
+        waits: bool,
+        script: Script,
+    },
+    ClearBounded,
     Every {
         by: By,
         period: i64,
@@ -337,6 +346,12 @@ impl Display for Op {
             Op::Send { to, labels, passes, when, script } => {
                 write!(f, "send to handler {to} {when}{labels}{passes}{}", Then(script))
             }
+            Op::SendBounded { asynchronous, waits, script } => {
+                let how = if *waits { "" } else { "try to " };
+                let passes = if *asynchronous { ", asynchronous" } else { "" };
+                write!(f, "{how}send to the bounded handler{passes}{}", Then(script))
+            }
+            Op::ClearBounded => write!(f, "clear the bounded handler"),
             Op::Every { by, period, runs, script } => {
                 write!(f, "post every {period} ns{}{by}{}", Runs(*runs), Then(script))
             }

@@ -1,7 +1,7 @@
 //! Random histories: whatever is done to a looper, in whatever order, it behaves as a plain sorted list would.
 //!
-//! Holds A1, A2, A3, A4, A5, B1, B2, B3, B5, F1, F2, F3, F4, F5, F6, F7, F8, F9, F10, F12, H2, I1, I2, I3, L4, M1, M2,
-//! M3, M4, M5, M6, M7, M8, Q1, Q2, Q3, Q4, Q5, R1, R2, R3, R4, S1, T2, T3, T4, T6, T7, T8, T9, T10, T11, T14, V1.
+//! Holds A1, A2, A3, A4, A5, B1, B2, B3, B5, F1, F2, F3, F4, F5, F6, F7, F8, F9, F10, F12, H2, I1, I2, I3, K2, L4, M1,
+//! M2, M3, M4, M5, M6, M7, M8, Q1, Q2, Q3, Q4, Q5, R1, R2, R3, R4, S1, T2, T3, T4, T6, T7, T8, T9, T10, T11, T14, V1.
 
 #[path = "../it/support/elsewhere.rs"]
 mod elsewhere;

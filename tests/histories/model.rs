@@ -109,6 +109,8 @@ pub(crate) struct Model {
     repeats: Vec<Repeat>,
     handlers: Vec<Handler>,
     slots: [usize; HANDLERS],
+    /// The bounded handler, which stays.
+    bounded: usize,
     idlers: Vec<Idler>,
     tasks: Vec<Task>,
     /// The `block_on` that is under way.
@@ -152,6 +154,7 @@ impl Model {
         model.fds.spin_limit = history.spin_limit;
         model.fds.is_afar = history.is_afar;
         model.slots = [0; HANDLERS].map(|_| model.add_handler(By::Looper));
+        model.bounded = model.add_handler(By::Looper);
         model
     }
 
@@ -278,6 +281,7 @@ impl Model {
         Glance {
             len: self.len(),
             lens: self.slots.map(|handler| self.messages_of(handler).count()),
+            bounded_len: self.messages_of(self.bounded).count(),
             report: self.report,
             has_quit: self.has_quit,
             is_pending: self.tickets.last().map(|ticket| self.is_pending(ticket)),

@@ -6,7 +6,7 @@ use alooper::RejectReason;
 
 use super::{Body, Entry, Handler, Idler, Model, Repeat, Ticket, back_from};
 use crate::{
-    history::{By, Labels, Op, Passes, Script, When, Which},
+    history::{By, Labels, Op, Passes, ROOM, Script, When, Which},
     seen::{Due, Event, Outcome},
 };
 
@@ -25,6 +25,8 @@ impl Model {
                 let body = Body::Message { number, handler, labels: *labels, script: script.clone() };
                 self.post(number, *when, asynchronous, body, Ticket::Once(number))
             }
+            Op::SendBounded { asynchronous, waits, script } => self.send_bounded(*asynchronous, *waits, script),
+            Op::ClearBounded => self.remove(self.bounded, Which::All),
             Op::Every { by, period, runs, script } => {
                 let number = self.number();
                 let index = self.repeats.len();
@@ -133,6 +135,18 @@ impl Model {
         Outcome::Done
     }
 
+    /// K2: a message that runs takes no room.
+    fn send_bounded(&mut self, asynchronous: bool, waits: bool, script: &Script) -> Outcome {
+        let (number, handler) = (self.number(), self.bounded);
+        if !self.has_quit && self.messages_of(handler).count() == ROOM {
+            self.give_back(number);
+            return Outcome::Refused(if waits { RejectReason::OwnThread } else { RejectReason::Full });
+        }
+        let labels = Labels { what: None, token: None, mark: 0 };
+        let body = Body::Message { number, handler, labels, script: script.clone() };
+        self.post(number, When::Now, asynchronous, body, Ticket::Once(number))
+    }
+
     pub(super) fn number(&mut self) -> u32 {
         self.numbers += 1;
         self.numbers - 1
@@ -140,8 +154,12 @@ impl Model {
 
     /// Q2: the value comes back, and is dropped here.
     pub(super) fn refuse(&mut self, number: u32) -> Outcome {
-        self.events.extend([Event::GivenBack(number), Event::Dropped(number)]);
+        self.give_back(number);
         Outcome::Refused(RejectReason::Quit)
+    }
+
+    fn give_back(&mut self, number: u32) {
+        self.events.extend([Event::GivenBack(number), Event::Dropped(number)]);
     }
 
     /// M1, M2, M3, M4.

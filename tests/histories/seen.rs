@@ -97,6 +97,8 @@ pub(crate) enum Event {
 pub(crate) struct Glance {
     pub(crate) len: usize,
     pub(crate) lens: [usize; HANDLERS],
+    /// Of the bounded handler.
+    pub(crate) bounded_len: usize,
     pub(crate) report: Report,
     pub(crate) has_quit: bool,
     /// Of the one posted last.

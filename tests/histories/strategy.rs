@@ -87,6 +87,8 @@ fn anywhere(depth: u32) -> BoxedStrategy<Op> {
     let post = (by(), when(), script(depth)).prop_map(|(by, when, script)| Op::Post { by, when, script });
     let send = (0..HANDLERS, labels(), passes(), when(), script(depth))
         .prop_map(|(to, labels, passes, when, script)| Op::Send { to, labels, passes, when, script });
+    let bounded = (prop::bool::weighted(0.25), prop::bool::weighted(0.1), script(depth))
+        .prop_map(|(asynchronous, waits, script)| Op::SendBounded { asynchronous, waits, script });
     let every = (by(), 0..6_i64, 1..4_u8, script(depth)).prop_map(|(by, period, runs, script)| Op::Every {
         by,
         period,
@@ -106,6 +108,8 @@ fn anywhere(depth: u32) -> BoxedStrategy<Op> {
     Union::new_weighted(vec![
         (120, post.boxed()),
         (200, send.boxed()),
+        (60, bounded.boxed()),
+        (8, Just(Op::ClearBounded).boxed()),
         (20, every.boxed()),
         (8, ever.boxed()),
         (60, back().prop_map(|back| Op::Cancel { back }).boxed()),

@@ -20,13 +20,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use alooper::{Barrier, CallError, Handler, IdleHandler, Looper, LooperHandle, Posted, Rejected, Token};
+use alooper::{
+    Barrier, BoundedHandler, CallError, Handler, IdleHandler, Looper, LooperHandle, Posted, Rejected, Token,
+};
 
 use fds::Fds;
 use tasks::Spawned;
 
 use crate::{
-    history::{By, HANDLERS, History, Labels, Op, Passes, Script, TOKENS, When, Which},
+    history::{By, HANDLERS, History, Labels, Op, Passes, ROOM, Script, TOKENS, When, Which},
     kernel::Kernel,
     model::back_from,
     seen::{Due, Event, Glance, Outcome, Pending, View},
@@ -45,6 +47,7 @@ pub(crate) struct World {
     pub(crate) start: Instant,
     pub(crate) tokens: [Token; TOKENS],
     pub(crate) handlers: Mutex<Vec<Handler<Letter>>>,
+    bounded: Mutex<Option<BoundedHandler<Letter>>>,
     pub(crate) tickets: Mutex<Vec<Ticket>>,
     pub(crate) barriers: Mutex<Vec<Option<Barrier>>>,
     pub(crate) idlers: Mutex<Vec<IdleHandler>>,
@@ -154,6 +157,7 @@ impl World {
             start: looper.now(),
             tokens: [(); TOKENS].map(|()| Token::new()),
             handlers: Mutex::default(),
+            bounded: Mutex::default(),
             tickets: Mutex::default(),
             barriers: Mutex::default(),
             idlers: Mutex::default(),
@@ -168,6 +172,8 @@ impl World {
             let handler = Handler::new(looper, world.receiver(world.number()));
             world.handlers.lock().unwrap().push(handler);
         }
+        let bounded = looper.bounded_handler(ROOM, world.receiver(world.number()));
+        *world.bounded.lock().unwrap() = bounded.ok();
         world
     }
 
@@ -338,6 +344,8 @@ impl World {
                 self.accept(number, posted, Ticket::Closure)
             }
             Op::Send { .. } => self.send(op),
+            Op::SendBounded { asynchronous, waits, script } => self.send_bounded(*asynchronous, *waits, script),
+            Op::ClearBounded => Outcome::Removed(self.bounded().clear()),
             Op::Every { by, period, runs, script } => {
                 let number = self.number();
                 let closure = self.repeat(number, *runs, script);
@@ -436,6 +444,24 @@ impl World {
 
     fn handler(&self, slot: usize) -> Handler<Letter> {
         self.handlers.lock().unwrap()[slot].clone()
+    }
+
+    fn bounded(&self) -> BoundedHandler<Letter> {
+        self.bounded.lock().unwrap().clone().expect("it has room")
+    }
+
+    fn send_bounded(self: &Arc<World>, asynchronous: bool, waits: bool, script: &Script) -> Outcome {
+        let number = self.number();
+        let letter = Letter { payload: self.payload(number), mark: 0, script: script.clone() };
+        let mut handler = self.bounded();
+        if asynchronous {
+            handler = handler.asynchronous();
+        }
+        // Elsewhere, it would wait for ever.
+        if waits {
+            return self.accept(number, handler.send(letter), Ticket::Letter);
+        }
+        self.from(self.is_afar, || self.accept(number, handler.try_send(letter), Ticket::Letter))
     }
 
     fn ticket(&self, back: usize) -> Option<Ticket> {
@@ -564,6 +590,7 @@ impl World {
         Glance {
             len: self.handle.len(),
             lens,
+            bounded_len: self.bounded().len(),
             report: self.handle.message_counts().into(),
             has_quit: self.handle.has_quit(),
             is_pending: latest.map(|ticket| ticket.is_pending()),
