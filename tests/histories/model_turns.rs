@@ -127,7 +127,7 @@ impl Model {
             let turn = self.turn(self.now);
             self.is_woken = false;
             count += turn.messages;
-            if turn.messages == 0 && turn.fds == 0 && !turn.more {
+            if turn.messages == 0 && turn.fds == 0 && turn.idles == 0 && !turn.more {
                 return count;
             }
         }
