@@ -5,8 +5,8 @@
 use crate::{
     Kind,
     history::{
-        Answer, Answers, By, HANDLERS, History, How, Labels, MARKS, Op, Passes, Returns, Script, Swap, TOKENS, WHATS,
-        When, Which,
+        Answer, Answers, Awaits, By, HANDLERS, History, How, Labels, MARKS, Op, Passes, Returns, Script, Swap, TOKENS,
+        WHATS, When, Which,
     },
     kernel::CONDITIONS,
 };
@@ -96,8 +96,18 @@ impl Bytes<'_> {
             93..95 if self.kind == Kind::Real => Op::Advance { by: self.short() },
             95..97 if self.kind == Kind::Real => Op::RunOne,
             97 => Op::Wake,
-            _ => Op::Poll { timeout: 0 },
+            _ => self.block(DEPTH),
         }
+    }
+
+    /// Briefly: something may be due all the time.
+    fn block(&mut self, depth: u8) -> Op {
+        let awaits = match self.below(5) {
+            0 => Awaits::Sleep(self.by()),
+            1..3 => Awaits::Task { back: self.back() },
+            _ => Awaits::Timeout { by: self.by(), back: self.back() },
+        };
+        Op::Block { awaits, time: self.short(), script: self.script(depth) }
     }
 
     /// What may also be done from inside a callback.
@@ -118,7 +128,8 @@ impl Bytes<'_> {
     fn posting(&mut self, depth: u8) -> Op {
         match self.below(22) {
             0..6 => Op::Post { by: self.by(), when: self.when(), script: self.script(depth) },
-            6..14 => Op::Send {
+            6..8 => Op::SendBounded { asynchronous: self.one_in(4), waits: self.one_in(8), script: self.script(depth) },
+            8..14 => Op::Send {
                 to: self.below(HANDLERS),
                 labels: self.labels(),
                 passes: self.one_of(&[Passes::AsTheHandler, Passes::AsTheHandler, Passes::ByDraft, Passes::ByView]),
@@ -145,6 +156,7 @@ impl Bytes<'_> {
         match self.below(11) {
             0..3 => Op::Cancel { back: self.back() },
             3 => Op::CancelByGuard { back: self.back() },
+            4 if self.one_in(2) => Op::ClearBounded,
             4..7 => Op::Remove { from: self.below(HANDLERS), which: self.which() },
             7 => Op::Renew { slot: self.below(HANDLERS), by: self.by() },
             8 => Op::CancelTask { back: self.back() },
@@ -171,6 +183,7 @@ impl Bytes<'_> {
             0 | 1 if self.one_in(2) => Op::QuitSafely,
             2..6 => Op::Wake,
             // From inside a callback it is an error.
+            6 if self.one_in(2) => self.block(0),
             6 => Op::Poll { timeout: 0 },
             _ => Op::Call { script: self.script(depth) },
         }

@@ -70,15 +70,19 @@ fn simpler(op: &Op) -> Vec<Op> {
     match op {
         Op::Post { script, .. }
         | Op::Send { script, .. }
+        | Op::SendBounded { script, .. }
         | Op::Every { script, .. }
         | Op::AddIdle { script, .. }
         | Op::Call { script }
+        | Op::Block { script, .. }
         | Op::Lend { script, .. } => of(script, &|op, new| match op {
             Op::Post { script, .. }
             | Op::Send { script, .. }
+            | Op::SendBounded { script, .. }
             | Op::Every { script, .. }
             | Op::AddIdle { script, .. }
             | Op::Call { script }
+            | Op::Block { script, .. }
             | Op::Lend { script, .. } => *script = new,
             _ => {}
         }),

@@ -51,8 +51,8 @@ pub enum Notice {
         /// What has happened to it.
         why: String,
     },
-    /// An fd without callback is ready, and no code reads the report: [`run`](crate::Looper::run) ignores it, but for
-    /// changes.
+    /// An fd without callback is ready, and no code reads the report: [`run`](crate::Looper::run) and `block_on` ignore
+    /// it, but for changes.
     IgnoredIdent {
         /// Its number.
         fd: RawFd,
@@ -93,7 +93,7 @@ impl Display for Notice {
             Notice::IgnoredIdent { fd, ident, place } => write!(
                 f,
                 "ignores fd {fd} with ident {ident}, which was added at {place} without a callback: nobody sees the \
-                 reports of `run`; poll with `poll_once`, or add the fd with a callback"
+                 reports of `run` or `block_on`; poll with `poll_once`, or add the fd with a callback"
             ),
             Notice::OverdueBarrier { place, age } => write!(
                 f,

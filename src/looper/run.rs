@@ -111,8 +111,8 @@ impl Looper {
         Ok(self.message_counts())
     }
 
-    /// Polls once without a timeout; whether the looper has quit.
-    fn run_once(&self) -> io::Result<bool> {
+    /// Polls once without a timeout, with a report that nobody sees; whether the looper has quit.
+    pub(crate) fn run_once(&self) -> io::Result<bool> {
         let turn = self.poll_once(None)?;
         if !turn.quit && !turn.idents.is_empty() {
             self.ignore_idents(&turn.idents);

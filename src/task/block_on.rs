@@ -26,7 +26,7 @@ impl Looper {
     ///
     /// The future need not be `Send`, nor live for ever: it may borrow what the caller has. It is polled between turns,
     /// when a message of its wake has run; in the turns, all else goes on. As under [`run`](Looper::run), nobody sees
-    /// the reports of the turns.
+    /// the reports of the turns: an fd without callback that becomes ready is ignored, and logged once.
     ///
     /// # Errors
     /// One with [`TaskError::Quit`] if the looper quits before the future ends, which is dropped then; of kind
@@ -72,7 +72,7 @@ impl Looper {
                     return Ok(value);
                 }
             }
-            if self.poll_once(None)?.quit {
+            if self.run_once()? {
                 return Err(TaskError::Quit.into());
             }
         }

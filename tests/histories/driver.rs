@@ -8,7 +8,7 @@ use std::{
 use alooper::RejectReason;
 
 use crate::{
-    history::{History, Op},
+    history::History,
     model::Model,
     real::Real,
     seen::{Event, Outcome},
@@ -34,7 +34,7 @@ pub(crate) fn compare(history: &History) -> Result<u64, String> {
         let events = real.take_events();
         let expected = model.step(op, &events, &seen);
         let looks = (number + 1) % history.looks_each == 0;
-        compare_step(op, &mut model, looks.then_some(&real), &mut values, (&expected, &seen), events)
+        compare_step(&mut model, looks.then_some(&real), &mut values, (&expected, &seen), events)
             .map_err(|difference| format!("at step {number}, `{op}`, {difference}"))?;
     }
 
@@ -55,7 +55,6 @@ pub(crate) fn compare(history: &History) -> Result<u64, String> {
 }
 
 fn compare_step(
-    op: &Op,
     model: &mut Model,
     real: Option<&Real>,
     values: &mut Values,
@@ -91,8 +90,7 @@ fn compare_step(
         same("the sum", &report.posted, &(ended + view.glance.len as u64))?;
     }
     // A turn drops what was given up before it or in it.
-    let is_turn = matches!(op, Op::Poll { .. } | Op::PollAll { .. } | Op::Advance { .. });
-    let due = if is_turn { model.end_turn() } else { BTreeSet::new() };
+    let due = if model.has_turned() { model.end_turn() } else { BTreeSet::new() };
     if let Some(kept) = due.iter().find(|number| !values.dropped.contains(number)) {
         return Err(format!("{kept} was given up and is not dropped"));
     }

@@ -8,6 +8,8 @@ use std::{
 
 /// The handlers that a history sends to at any one time.
 pub(crate) const HANDLERS: usize = 3;
+/// The bounded handler has room for so many messages.
+pub(crate) const ROOM: usize = 2;
 /// Messages are labelled with a `what` below this one.
 pub(crate) const WHATS: i32 = 3;
 pub(crate) const TOKENS: usize = 2;
@@ -63,6 +65,13 @@ pub(crate) enum Op {
         when: When,
         script: Script,
     },
+    /// Sends to the bounded handler. One that waits for room is refused on the looper's own thread.
+    SendBounded {
+        asynchronous: bool,
+        waits: bool,
+        script: Script,
+    },
+    ClearBounded,
     Every {
         by: By,
         period: i64,
@@ -132,6 +141,13 @@ pub(crate) enum Op {
     CancelTask {
         back: usize,
     },
+    /// Runs a future by `block_on`, which does what the script says in its first poll. After `time`, and each nanosecond
+    /// from then on, an asynchronous message lifts all barriers, so that something ends it.
+    Block {
+        awaits: Awaits,
+        time: i64,
+        script: Script,
+    },
     /// Opens a file, for which it gets a descriptor.
     Open,
     /// Gets another descriptor of the same file.
@@ -182,8 +198,19 @@ pub(crate) enum Op {
 impl Op {
     /// Whether callbacks may swap their sources meanwhile: not if it consists of turns whose reports nobody sees.
     pub(crate) fn lets_swap(&self) -> bool {
-        !matches!(self, Op::PollAll { .. } | Op::Advance { .. } | Op::RunOne)
+        !matches!(self, Op::PollAll { .. } | Op::Advance { .. } | Op::RunOne | Op::Block { .. })
     }
+}
+
+/// What a future that blocks the looper's thread waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Awaits {
+    /// The time of the block.
+    Sleep(By),
+    /// A task, which is cancelled after that time.
+    Task { back: usize },
+    /// A task, for that time at most.
+    Timeout { by: By, back: usize },
 }
 
 /// How an fd is added.
@@ -319,6 +346,12 @@ impl Display for Op {
             Op::Send { to, labels, passes, when, script } => {
                 write!(f, "send to handler {to} {when}{labels}{passes}{}", Then(script))
             }
+            Op::SendBounded { asynchronous, waits, script } => {
+                let how = if *waits { "" } else { "try to " };
+                let passes = if *asynchronous { ", asynchronous" } else { "" };
+                write!(f, "{how}send to the bounded handler{passes}{}", Then(script))
+            }
+            Op::ClearBounded => write!(f, "clear the bounded handler"),
             Op::Every { by, period, runs, script } => {
                 write!(f, "post every {period} ns{}{by}{}", Runs(*runs), Then(script))
             }
@@ -349,6 +382,7 @@ impl Display for Op {
             }
             Op::WakeTask { back } => write!(f, "wake the task, {back} back"),
             Op::CancelTask { back } => write!(f, "cancel the task, {back} back"),
+            Op::Block { awaits, time, script } => write!(f, "block for {time} ns on {awaits}{}", Then(script)),
             Op::Open => write!(f, "open a file"),
             Op::Dup { back } => write!(f, "duplicate the descriptor, {back} back"),
             Op::Close { back } => write!(f, "close the descriptor, {back} back"),
@@ -368,6 +402,16 @@ impl Display for Op {
                 swap.map_or(Ok(()), |swap| write!(f, ", swap it: {swap:?}"))?;
                 write!(f, "{}", Then(script))
             }
+        }
+    }
+}
+
+impl Display for Awaits {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Awaits::Sleep(by) => write!(f, "a sleep{by}"),
+            Awaits::Task { back } => write!(f, "the task, {back} back"),
+            Awaits::Timeout { by, back } => write!(f, "the task, {back} back, or a timeout{by}"),
         }
     }
 }

@@ -5,6 +5,7 @@
 
 use std::{
     io::{ErrorKind, Read, Write},
+    mem,
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd},
         unix::net::UnixStream,
@@ -32,6 +33,8 @@ pub(crate) struct Fd(Arc<UnixStream>);
 pub(crate) struct File {
     far: Option<UnixStream>,
     is_full: bool,
+    /// Something lies unread. It is not written anew, since the kernel would tell of that as of a change.
+    has_input: bool,
 }
 
 impl Kernel {
@@ -40,7 +43,7 @@ impl Kernel {
         let (near, far) = UnixStream::pair().unwrap();
         near.set_nonblocking(true).unwrap();
         far.set_nonblocking(true).unwrap();
-        let (fd, mut file) = (Fd(Arc::new(near)), File { far: Some(far), is_full: false });
+        let (fd, mut file) = (Fd(Arc::new(near)), File { far: Some(far), is_full: false, has_input: false });
         file.set_ready(&fd, 0);
         (fd, file)
     }
@@ -63,8 +66,9 @@ impl Fd {
     }
 
     /// Reads all that there is.
-    pub(crate) fn drain(&self, _: &mut File) {
+    pub(crate) fn drain(&self, file: &mut File) {
         exhaust(&self.0);
+        file.has_input = false;
     }
 }
 
@@ -72,9 +76,12 @@ impl File {
     /// Makes it ready for `events`, by the descriptor `near`.
     pub(crate) fn set_ready(&mut self, near: &Fd, events: u8) {
         let events = Events::from_bits_truncate(events);
-        exhaust(&near.0);
+        let had_input = mem::replace(&mut self.has_input, events.contains(Events::INPUT));
+        if !self.has_input {
+            exhaust(&near.0);
+        }
         let Some(far) = &mut self.far else { return };
-        if events.contains(Events::INPUT) {
+        if self.has_input && !had_input {
             far.write_all(&[1]).unwrap();
         }
         let is_full = !events.contains(Events::OUTPUT);

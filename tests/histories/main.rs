@@ -1,7 +1,7 @@
 //! Random histories: whatever is done to a looper, in whatever order, it behaves as a plain sorted list would.
 //!
-//! Holds B1, B2, B3, B5, F1, F2, F3, F4, F5, F6, F7, F8, F9, F10, F12, H2, I1, I2, I3, L4, M1, M2, M3, M4, M5, M6, M7,
-//! M8, Q1, Q2, Q3, Q4, Q5, R1, R2, R3, R4, S1, T2, T3, T4, T6, T7, T8, T9, T10, T11, T14, V1.
+//! Holds A1, A2, A3, A4, A5, B1, B2, B3, B5, F1, F2, F3, F4, F5, F6, F7, F8, F9, F10, F12, H2, I1, I2, I3, K2, L4, M1,
+//! M2, M3, M4, M5, M6, M7, M8, Q1, Q2, Q3, Q4, Q5, R1, R2, R3, R4, S1, T2, T3, T4, T6, T7, T8, T9, T10, T11, T14, V1.
 
 #[path = "../it/support/elsewhere.rs"]
 mod elsewhere;
@@ -125,6 +125,22 @@ fn q4_a_handler_that_ends_after_a_quit_is_dropped_with_the_poll_that_it_gave_up(
     let spawn = Op::Spawn { by: By::Looper, polls: [Script::from([])].into() };
 
     assert_goes_as_the_rules_say([spawn, Op::Quit, Op::Renew { slot: 1, by: By::Looper }, POLL]);
+}
+
+/// The model took the looper to be at rest after a turn in which idle handlers alone had run.
+#[test]
+fn v1_i1_an_idle_handler_that_was_added_by_one_runs_before_the_clock_moves() {
+    let added = [Op::WakeTask { back: 2 }, Op::CancelTask { back: 2 }].into();
+    let added = Op::AddIdle { by: By::Looper, runs: Some(1), script: added };
+    let adding = Op::AddIdle { by: By::Looper, runs: Some(2), script: [added].into() };
+    let ever = Op::AddIdle { by: By::AsynchronousHandle, runs: None, script: Script::from([]) };
+    let remove = |back| Script::from([Op::RemoveIdle { back }]);
+    let spawn = Op::Spawn { by: By::Handle, polls: [remove(3), remove(1)].into() };
+    let steps = vec![ever, adding, spawn, Op::Advance { by: 5 }];
+
+    // Nothing is looked at, which would move the mail into the queue.
+    let history = History { budget: 256, is_afar: false, looks_each: 1000, spin_limit: 1000, is_hosted: false, steps };
+    watched(move || driver::compare(&history)).unwrap();
 }
 
 /// Half of the cases above. M5, M6, R1, R4, Q2, Q4, T6: a failure is not made smaller, since it may not

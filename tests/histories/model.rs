@@ -3,6 +3,8 @@
 //!
 //! Written from the rules alone, so that a fault of the library is not repeated here.
 
+#[path = "model_blocks.rs"]
+mod blocks;
 #[path = "model_fds.rs"]
 mod fds;
 #[path = "model_ops.rs"]
@@ -18,6 +20,7 @@ use crate::{
     history::{By, HANDLERS, History, Labels, MARKS, Op, Script, TOKENS, WHATS, Which},
     seen::{Due, Event, Glance, Outcome, Pending, Report, View},
 };
+use blocks::Block;
 use fds::Fds;
 use tasks::Task;
 use turns::{Turn, without_drops};
@@ -42,6 +45,12 @@ enum Body {
     Tick(usize),
     /// Of a task, by its place.
     Poll(usize),
+    /// Of the future that blocks the thread.
+    Root,
+    /// The sleep of that future.
+    Alarm,
+    /// What lets it end.
+    Rescue,
     Message {
         number: u32,
         handler: usize,
@@ -100,8 +109,12 @@ pub(crate) struct Model {
     repeats: Vec<Repeat>,
     handlers: Vec<Handler>,
     slots: [usize; HANDLERS],
+    /// The bounded handler, which stays.
+    bounded: usize,
     idlers: Vec<Idler>,
     tasks: Vec<Task>,
+    /// The `block_on` that is under way.
+    block: Option<Block>,
     tickets: Vec<Ticket>,
     orders: u64,
     barriers: usize,
@@ -110,6 +123,8 @@ pub(crate) struct Model {
     is_waking: bool,
     is_woken: bool,
     turns: u64,
+    /// How many there were before this step.
+    turns_before: u64,
     /// An idle handler runs at the end of a turn, and could as well run in the next one.
     is_vague: bool,
     report: Report,
@@ -127,7 +142,7 @@ pub(crate) struct Model {
     fds: Fds,
     /// What a quit gave up and no turn has dropped yet.
     given_up: BTreeSet<u32>,
-    /// A quit gave up the poll of a task, which is no value but is tidied away as one.
+    /// A quit gave up a message without a value, as the poll of a task, which is tidied away as others are.
     has_given_up_poll: bool,
     /// What ended before it arrived: the turn after this one drops it at the latest.
     given_up_late: BTreeSet<u32>,
@@ -139,6 +154,7 @@ impl Model {
         model.fds.spin_limit = history.spin_limit;
         model.fds.is_afar = history.is_afar;
         model.slots = [0; HANDLERS].map(|_| model.add_handler(By::Looper));
+        model.bounded = model.add_handler(By::Looper);
         model
     }
 
@@ -149,6 +165,11 @@ impl Model {
     /// What is dropped in one of the next turns, and may be before.
     pub(crate) fn given_up(&self) -> impl Iterator<Item = u32> {
         self.given_up.union(&self.given_up_late).copied()
+    }
+
+    /// Whether turns were part of this step.
+    pub(crate) fn has_turned(&self) -> bool {
+        self.turns > self.turns_before
     }
 
     /// A turn has ended: gives what has to be dropped by now.
@@ -173,8 +194,11 @@ impl Model {
         self.seen_outcome = Some(outcome.clone());
         self.fds.may_swap = op.lets_swap();
         self.operations += 1;
-        self.callbacks =
-            u32::from(matches!(op, Op::Poll { .. } | Op::PollAll { .. } | Op::Advance { .. } | Op::RunOne));
+        self.turns_before = self.turns;
+        self.callbacks = u32::from(matches!(
+            op,
+            Op::Poll { .. } | Op::PollAll { .. } | Op::Advance { .. } | Op::RunOne | Op::Block { .. }
+        ));
         match op {
             Op::Poll { timeout } => {
                 let turn = self.turn(self.now + timeout);
@@ -197,6 +221,7 @@ impl Model {
                     Outcome::Ran(turn.messages)
                 }
             },
+            Op::Block { awaits, time, script } => self.block_on(*awaits, *time, script),
             _ => self.apply(op),
         }
     }
@@ -206,6 +231,7 @@ impl Model {
     pub(crate) fn instead_of(&self, op: &Op) -> Op {
         match op {
             Op::PollAll { timeout } if self.fds.may_be_spoilt() => Op::Poll { timeout: *timeout },
+            Op::Block { time, .. } if self.fds.may_be_spoilt() => Op::Poll { timeout: *time },
             Op::Advance { .. } if self.fds.may_be_spoilt() => Op::Poll { timeout: 0 },
             op => op.clone(),
         }
@@ -255,6 +281,7 @@ impl Model {
         Glance {
             len: self.len(),
             lens: self.slots.map(|handler| self.messages_of(handler).count()),
+            bounded_len: self.messages_of(self.bounded).count(),
             report: self.report,
             has_quit: self.has_quit,
             is_pending: self.tickets.last().map(|ticket| self.is_pending(ticket)),

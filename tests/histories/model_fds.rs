@@ -82,6 +82,8 @@ enum Trigger {
     /// Likewise, and that has come.
     Awaited,
     Muted,
+    /// F9: nobody sees the reports of what has no callback.
+    Ignored,
 }
 
 pub(super) struct Registration {
@@ -306,7 +308,7 @@ impl Fds {
                 return false;
             }
             Trigger::Muted if is_hup_only => return false,
-            Trigger::Level => return false,
+            Trigger::Level | Trigger::Ignored => return false,
             Trigger::Trial | Trigger::Awaited | Trigger::Muted => {
                 registration.hup_only = 0;
                 Trigger::Level
@@ -339,6 +341,21 @@ impl Fds {
             Trigger::Trial => !is_suspect,
             Trigger::Awaited => true,
             Trigger::Muted => !is_hup_only,
+            Trigger::Ignored => false,
+        }
+    }
+
+    /// F9: nobody has seen that these were reported, so that only changes of them are from now on.
+    pub(super) fn ignore(&mut self, reported: &[(u32, u8)]) {
+        for index in 0..self.registrations.len() {
+            let Registration { number, ident, is_registered, trigger, .. } = self.registrations[index];
+            let is_reported = reported.iter().any(|(reported, _)| Some(*reported) == ident);
+            if is_registered && is_reported && trigger != Trigger::Ignored {
+                self.registrations[index].trigger = Trigger::Ignored;
+                if self.modify(number, self.registrations[index].asked(), index).is_err() {
+                    self.registrations[index].trigger = trigger;
+                }
+            }
         }
     }
 

@@ -6,7 +6,7 @@ use alooper::RejectReason;
 
 use super::{Body, Entry, Handler, Idler, Model, Repeat, Ticket, back_from};
 use crate::{
-    history::{By, Labels, Op, Passes, Script, When, Which},
+    history::{By, Labels, Op, Passes, ROOM, Script, When, Which},
     seen::{Due, Event, Outcome},
 };
 
@@ -25,6 +25,8 @@ impl Model {
                 let body = Body::Message { number, handler, labels: *labels, script: script.clone() };
                 self.post(number, *when, asynchronous, body, Ticket::Once(number))
             }
+            Op::SendBounded { asynchronous, waits, script } => self.send_bounded(*asynchronous, *waits, script),
+            Op::ClearBounded => self.remove(self.bounded, Which::All),
             Op::Every { by, period, runs, script } => {
                 let number = self.number();
                 let index = self.repeats.len();
@@ -103,7 +105,7 @@ impl Model {
                 self.is_waking = true;
                 Outcome::Done
             }
-            Op::Poll { .. } | Op::PollAll { .. } if self.callbacks == 0 => Outcome::Nothing,
+            Op::Poll { .. } | Op::PollAll { .. } | Op::Block { .. } if self.callbacks == 0 => Outcome::Nothing,
             Op::Spawn { by, polls } => self.spawn(*by, polls),
             Op::WakeTask { back } => match back_from(*back, self.tasks.len()) {
                 Some(task) => self.wake_task(task),
@@ -115,6 +117,7 @@ impl Model {
             },
             // T10.
             Op::Poll { .. } | Op::PollAll { .. } => Outcome::Nested,
+            Op::Block { awaits, .. } => self.block_inside(*awaits),
             Op::Call { script } => self.call_at_once(script),
             Op::Advance { .. } | Op::Oversleep { .. } | Op::RunOne => unreachable!("only between turns"),
             _ => self.apply_to_fds(op),
@@ -132,6 +135,18 @@ impl Model {
         Outcome::Done
     }
 
+    /// K2: a message that runs takes no room.
+    fn send_bounded(&mut self, asynchronous: bool, waits: bool, script: &Script) -> Outcome {
+        let (number, handler) = (self.number(), self.bounded);
+        if !self.has_quit && self.messages_of(handler).count() == ROOM {
+            self.give_back(number);
+            return Outcome::Refused(if waits { RejectReason::OwnThread } else { RejectReason::Full });
+        }
+        let labels = Labels { what: None, token: None, mark: 0 };
+        let body = Body::Message { number, handler, labels, script: script.clone() };
+        self.post(number, When::Now, asynchronous, body, Ticket::Once(number))
+    }
+
     pub(super) fn number(&mut self) -> u32 {
         self.numbers += 1;
         self.numbers - 1
@@ -139,8 +154,12 @@ impl Model {
 
     /// Q2: the value comes back, and is dropped here.
     pub(super) fn refuse(&mut self, number: u32) -> Outcome {
-        self.events.extend([Event::GivenBack(number), Event::Dropped(number)]);
+        self.give_back(number);
         Outcome::Refused(RejectReason::Quit)
+    }
+
+    fn give_back(&mut self, number: u32) {
+        self.events.extend([Event::GivenBack(number), Event::Dropped(number)]);
     }
 
     /// M1, M2, M3, M4.
@@ -242,7 +261,7 @@ impl Model {
 
     pub(super) fn number_at(&self, index: usize) -> Option<u32> {
         match self.list[index].body {
-            Body::Barrier(_) | Body::Poll(_) => None,
+            Body::Barrier(_) | Body::Poll(_) | Body::Root | Body::Alarm | Body::Rescue => None,
             Body::Closure { number, .. } | Body::Message { number, .. } => Some(number),
             Body::Tick(repeat) => Some(self.repeats[repeat].number),
         }
@@ -314,7 +333,7 @@ impl Model {
             let Entry { due, body, .. } = &self.list[index];
             let is_barrier = matches!(body, Body::Barrier(_));
             if is_barrier || !may_run(*due) {
-                self.has_given_up_poll |= matches!(body, Body::Poll(_));
+                self.has_given_up_poll |= !is_barrier && number.is_none();
                 self.list.remove(index);
                 self.report.dropped += u64::from(!is_barrier);
                 self.given_up.extend(number);

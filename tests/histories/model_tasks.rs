@@ -1,5 +1,7 @@
 //! The model's tasks.
 
+use alooper::task::TaskError;
+
 use super::{Body, Model};
 use crate::{
     history::{By, Polls},
@@ -18,6 +20,9 @@ pub(super) struct Task {
     is_scheduled: bool,
     is_running: bool,
     has_ended: bool,
+    is_cancelled: bool,
+    /// Whoever awaited it was told how it has ended.
+    is_told: bool,
     is_dropped: bool,
 }
 
@@ -37,6 +42,8 @@ impl Model {
             is_scheduled: false,
             is_running: false,
             has_ended: false,
+            is_cancelled: false,
+            is_told: false,
             is_dropped: false,
         });
         self.schedule(self.tasks.len() - 1);
@@ -71,7 +78,8 @@ impl Model {
         if has_ended {
             return Outcome::Cancelled(false);
         }
-        self.tasks[task].has_ended = true;
+        (self.tasks[task].has_ended, self.tasks[task].is_cancelled) = (true, true);
+        self.wake_block_on(task);
         if polled == 0 {
             self.list.retain(|entry| !matches!(entry.body, Body::Poll(other) if other == task));
             self.report.removed += 1;
@@ -99,7 +107,20 @@ impl Model {
         if task.has_ended {
             task.is_dropped = true;
             self.events.push(Event::Dropped(number));
+            self.wake_block_on(index);
         }
+    }
+
+    /// Whether nobody can await it any more.
+    pub(super) fn is_told(&self, task: usize) -> bool {
+        self.tasks[task].is_told
+    }
+
+    /// How it has ended, for whoever awaits it.
+    pub(super) fn tell(&mut self, task: usize) -> Option<Result<u32, TaskError>> {
+        let Task { number, has_ended, is_cancelled, is_told, .. } = &mut self.tasks[task];
+        *is_told = *has_ended;
+        has_ended.then_some(if *is_cancelled { Err(TaskError::Cancelled) } else { Ok(*number) })
     }
 
     /// Those that a quit has met on their way are given up with their messages.

@@ -15,7 +15,7 @@ pub(super) struct Turn {
     pub(super) idents: Vec<(u32, u8)>,
     idles: usize,
     more: bool,
-    quit: bool,
+    pub(super) quit: bool,
     pub(super) woken: bool,
     rebuilt: bool,
 }
@@ -127,7 +127,7 @@ impl Model {
             let turn = self.turn(self.now);
             self.is_woken = false;
             count += turn.messages;
-            if turn.messages == 0 && turn.fds == 0 && !turn.more {
+            if turn.messages == 0 && turn.fds == 0 && turn.idles == 0 && !turn.more {
                 return count;
             }
         }
@@ -192,6 +192,9 @@ impl Model {
             }
             Body::Tick(repeat) => self.tick(repeat, due, asynchronous),
             Body::Poll(task) => self.poll_task(task),
+            Body::Root => self.let_block_be_polled(),
+            Body::Alarm => self.resume_block(),
+            Body::Rescue => self.rescue_block(),
             Body::Message { number, handler, script, .. } => {
                 self.handlers[handler].is_running = true;
                 self.begin(number, Some(self.handlers[handler].number), &script);

@@ -2,7 +2,7 @@
 
 use std::io::ErrorKind;
 
-use alooper::{MessageCounts, RejectReason, Turn};
+use alooper::{MessageCounts, RejectReason, Turn, task::TaskError};
 
 use crate::history::HANDLERS;
 
@@ -40,6 +40,13 @@ pub(crate) enum Outcome {
     Nested,
     Ran(usize),
     Failed(ErrorKind),
+    Slept,
+    /// A task that was awaited: its value is its number.
+    Ended(Result<u32, TaskError>),
+    /// A timeout of so many nanoseconds.
+    Elapsed(i64),
+    /// `block_on` gave its future up.
+    GivenUp(TaskError),
     /// Whether a source could be looked at.
     Lent(bool),
 }
@@ -90,6 +97,8 @@ pub(crate) enum Event {
 pub(crate) struct Glance {
     pub(crate) len: usize,
     pub(crate) lens: [usize; HANDLERS],
+    /// Of the bounded handler.
+    pub(crate) bounded_len: usize,
     pub(crate) report: Report,
     pub(crate) has_quit: bool,
     /// Of the one posted last.

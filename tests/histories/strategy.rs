@@ -5,7 +5,7 @@ mod fds;
 
 use proptest::{collection::vec, option, prelude::*, strategy::Union};
 
-use crate::history::{By, HANDLERS, History, Labels, MARKS, Op, Passes, Script, TOKENS, WHATS, When, Which};
+use crate::history::{Awaits, By, HANDLERS, History, Labels, MARKS, Op, Passes, Script, TOKENS, WHATS, When, Which};
 
 /// How deep scripts post messages that have scripts.
 const DEPTH: u32 = 2;
@@ -69,7 +69,17 @@ fn step() -> impl Strategy<Value = Op> {
         4 => short().prop_map(|by| Op::Oversleep { by }),
         3 => Just(Op::RunOne),
         2 => Just(Op::Wake),
+        5 => block(DEPTH),
     ]
+}
+
+fn block(depth: u32) -> impl Strategy<Value = Op> {
+    let awaits = prop_oneof![
+        1 => by().prop_map(Awaits::Sleep),
+        2 => back().prop_map(|back| Awaits::Task { back }),
+        2 => (by(), back()).prop_map(|(by, back)| Awaits::Timeout { by, back }),
+    ];
+    (awaits, short(), script(depth)).prop_map(|(awaits, time, script)| Op::Block { awaits, time, script })
 }
 
 /// What may also be done from inside a callback.
@@ -77,6 +87,8 @@ fn anywhere(depth: u32) -> BoxedStrategy<Op> {
     let post = (by(), when(), script(depth)).prop_map(|(by, when, script)| Op::Post { by, when, script });
     let send = (0..HANDLERS, labels(), passes(), when(), script(depth))
         .prop_map(|(to, labels, passes, when, script)| Op::Send { to, labels, passes, when, script });
+    let bounded = (prop::bool::weighted(0.25), prop::bool::weighted(0.1), script(depth))
+        .prop_map(|(asynchronous, waits, script)| Op::SendBounded { asynchronous, waits, script });
     let every = (by(), 0..6_i64, 1..4_u8, script(depth)).prop_map(|(by, period, runs, script)| Op::Every {
         by,
         period,
@@ -96,6 +108,8 @@ fn anywhere(depth: u32) -> BoxedStrategy<Op> {
     Union::new_weighted(vec![
         (120, post.boxed()),
         (200, send.boxed()),
+        (60, bounded.boxed()),
+        (8, Just(Op::ClearBounded).boxed()),
         (20, every.boxed()),
         (8, ever.boxed()),
         (60, back().prop_map(|back| Op::Cancel { back }).boxed()),
@@ -118,6 +132,7 @@ fn anywhere(depth: u32) -> BoxedStrategy<Op> {
         (3, Just(Op::Wake).boxed()),
         // From inside a callback it is an error.
         (3, Just(Op::Poll { timeout: 0 }).boxed()),
+        (3, block(0).boxed()),
     ])
     .boxed()
 }

@@ -1,5 +1,7 @@
 //! What belongs to a looper under test: its handlers, what was posted, and what its callbacks do.
 
+#[path = "world_blocks.rs"]
+mod blocks;
 #[path = "world_fds.rs"]
 mod fds;
 #[path = "world_tasks.rs"]
@@ -18,13 +20,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use alooper::{Barrier, CallError, Handler, IdleHandler, Looper, LooperHandle, Posted, Rejected, Token};
+use alooper::{
+    Barrier, BoundedHandler, CallError, Handler, IdleHandler, Looper, LooperHandle, Posted, Rejected, Token,
+};
 
 use fds::Fds;
 use tasks::Spawned;
 
 use crate::{
-    history::{By, HANDLERS, History, Labels, Op, Passes, Script, TOKENS, When, Which},
+    history::{By, HANDLERS, History, Labels, Op, Passes, ROOM, Script, TOKENS, When, Which},
     kernel::Kernel,
     model::back_from,
     seen::{Due, Event, Glance, Outcome, Pending, View},
@@ -43,10 +47,13 @@ pub(crate) struct World {
     pub(crate) start: Instant,
     pub(crate) tokens: [Token; TOKENS],
     pub(crate) handlers: Mutex<Vec<Handler<Letter>>>,
+    bounded: Mutex<Option<BoundedHandler<Letter>>>,
     pub(crate) tickets: Mutex<Vec<Ticket>>,
     pub(crate) barriers: Mutex<Vec<Option<Barrier>>>,
     pub(crate) idlers: Mutex<Vec<IdleHandler>>,
     tasks: Mutex<Vec<Spawned>>,
+    /// What lets a `block_on` end that is under way.
+    rescue: Mutex<Option<Posted>>,
     pub(crate) numbers: Mutex<u32>,
     pub(crate) events: Arc<Mutex<Vec<Event>>>,
     pub(crate) fds: Fds,
@@ -150,10 +157,12 @@ impl World {
             start: looper.now(),
             tokens: [(); TOKENS].map(|()| Token::new()),
             handlers: Mutex::default(),
+            bounded: Mutex::default(),
             tickets: Mutex::default(),
             barriers: Mutex::default(),
             idlers: Mutex::default(),
             tasks: Mutex::default(),
+            rescue: Mutex::default(),
             numbers: Mutex::default(),
             events: Arc::default(),
             fds: Fds::new(kernel),
@@ -163,6 +172,8 @@ impl World {
             let handler = Handler::new(looper, world.receiver(world.number()));
             world.handlers.lock().unwrap().push(handler);
         }
+        let bounded = looper.bounded_handler(ROOM, world.receiver(world.number()));
+        *world.bounded.lock().unwrap() = bounded.ok();
         world
     }
 
@@ -176,6 +187,7 @@ impl World {
         match *op {
             Op::Poll { timeout } => self.inside(|| looper.poll_once(nanos(timeout))).unwrap().into(),
             Op::PollAll { timeout } => self.inside(|| looper.poll_all(nanos(timeout))).unwrap().into(),
+            Op::Block { awaits, time, ref script } => self.block_on(looper, awaits, time, script),
             _ => self.apply(looper, op),
         }
     }
@@ -332,6 +344,8 @@ impl World {
                 self.accept(number, posted, Ticket::Closure)
             }
             Op::Send { .. } => self.send(op),
+            Op::SendBounded { asynchronous, waits, script } => self.send_bounded(*asynchronous, *waits, script),
+            Op::ClearBounded => Outcome::Removed(self.bounded().clear()),
             Op::Every { by, period, runs, script } => {
                 let number = self.number();
                 let closure = self.repeat(number, *runs, script);
@@ -407,7 +421,10 @@ impl World {
                 Outcome::Done
             }
             // Allowed in a call outside of turns: that would be a step within a step.
-            Op::Poll { .. } | Op::PollAll { .. } if self.callbacks.load(Ordering::Relaxed) == 0 => Outcome::Nothing,
+            Op::Poll { .. } | Op::PollAll { .. } | Op::Block { .. } if self.callbacks.load(Ordering::Relaxed) == 0 => {
+                Outcome::Nothing
+            }
+            Op::Block { awaits, time, script } => self.block_inside(looper, *awaits, *time, script),
             Op::Poll { timeout } | Op::PollAll { timeout } => match looper.poll_once(nanos(*timeout)) {
                 Err(error) if error.kind() == ErrorKind::Deadlock => Outcome::Nested,
                 result => panic!("polled inside a callback: {result:?}"),
@@ -427,6 +444,24 @@ impl World {
 
     fn handler(&self, slot: usize) -> Handler<Letter> {
         self.handlers.lock().unwrap()[slot].clone()
+    }
+
+    fn bounded(&self) -> BoundedHandler<Letter> {
+        self.bounded.lock().unwrap().clone().expect("it has room")
+    }
+
+    fn send_bounded(self: &Arc<World>, asynchronous: bool, waits: bool, script: &Script) -> Outcome {
+        let number = self.number();
+        let letter = Letter { payload: self.payload(number), mark: 0, script: script.clone() };
+        let mut handler = self.bounded();
+        if asynchronous {
+            handler = handler.asynchronous();
+        }
+        // Elsewhere, it would wait for ever.
+        if waits {
+            return self.accept(number, handler.send(letter), Ticket::Letter);
+        }
+        self.from(self.is_afar, || self.accept(number, handler.try_send(letter), Ticket::Letter))
     }
 
     fn ticket(&self, back: usize) -> Option<Ticket> {
@@ -555,6 +590,7 @@ impl World {
         Glance {
             len: self.handle.len(),
             lens,
+            bounded_len: self.bounded().len(),
             report: self.handle.message_counts().into(),
             has_quit: self.handle.has_quit(),
             is_pending: latest.map(|ticket| ticket.is_pending()),

@@ -1,10 +1,18 @@
 //! Futures that the looper's thread runs to their end.
 //!
-//! Holds A1, A4, A5, T10, T4.
+//! Holds A1, A4, A5, F9, T10, T4.
 
-use std::{cell::Cell, future, io::ErrorKind, rc::Rc, thread, time::Duration};
+use std::{
+    cell::Cell,
+    future,
+    io::{ErrorKind, Write},
+    os::unix::net::UnixStream,
+    rc::Rc,
+    thread,
+    time::Duration,
+};
 
-use alooper::{Looper, task::TaskError, testing::TestLooper};
+use alooper::{Interest, Looper, task::TaskError, testing::TestLooper};
 
 use crate::support::{
     HOUR, ms, panic_of,
@@ -36,6 +44,23 @@ fn a5_t10_inside_a_callback_or_a_task_it_is_the_nested_polls_error() {
 
     assert_eq!(value.unwrap(), 7);
     assert_eq!(kinds.take(), [ErrorKind::Deadlock; 6]);
+}
+
+/// It stayed ready for ever, and the thread was busy until the future ended.
+#[test]
+fn f9_an_ident_that_is_ready_is_ignored_as_under_run() {
+    watched(|| {
+        let looper = TestLooper::new().unwrap();
+        let (near, mut far) = UnixStream::pair().unwrap();
+        looper.add_ident(near, Interest::INPUT, 7).unwrap();
+        far.write_all(b"x").unwrap();
+
+        looper.block_on(looper.sleep(ms(5))).unwrap();
+
+        let stats = looper.handle().stats();
+        assert_eq!(stats.ignored_idents, 1);
+        assert!(stats.turns < 10, "{stats:?}");
+    });
 }
 
 #[test]
