@@ -1,4 +1,4 @@
-//! What is due by a clock that can leap: told when it has, to be due at another moment.
+//! Timers on clocks that can jump: after a jump, each gets a new deadline.
 
 use std::{
     fmt::Debug,

@@ -37,9 +37,8 @@ impl<L> Default for Sources<L> {
 impl<L: 'static> Sources<L> {
     /// Keeps the source and callback of a registration. Gives what has to be dropped for that.
     ///
-    /// That is what the slot held before, if another thread has ended its registration and its departure is still to
-    /// come; or, if it is a late arrival whose registration was ended and whose slot was given away, the arrival
-    /// itself.
+    /// That is the slot's former entry if its removal is still queued, or `watched` itself if its registration has ended
+    /// and the slot has a new owner.
     #[must_use = "it has to be dropped, with nothing borrowed"]
     pub(crate) fn insert(&self, key: Key, watched: Box<dyn Watched<L>>) -> Option<Box<dyn Watched<L>>> {
         self.entries.borrow_mut().insert(key, Some(watched)).flatten()

@@ -88,7 +88,7 @@ impl Looper {
         }
     }
 
-    /// Takes the signals that brought the host to a looper that has quit, and that no wait will take any more.
+    /// After a quit, takes the events of eventfd and timerfd, so that the host's fd is not readable.
     pub(super) fn fall_silent(&self, turn: &mut Turn) {
         if self.core.host.get().is_some()
             && let Ok(mut unserved) = self.wait(false, turn)

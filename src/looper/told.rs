@@ -18,7 +18,7 @@ use crate::{
     time::{Clock, Moment},
 };
 
-/// Messages that run one after the other, and nothing else between them: what is known from one to the next.
+/// What messages that run back to back share: the observer, and the last look at the clock.
 pub(super) struct Series {
     /// When the clock was read last, if nothing of a user's has run since but what an observer was told.
     seen: Option<Moment>,

@@ -1,4 +1,4 @@
-//! What an observer wants to be told, and what it is told of all but messages.
+//! An observer's mask of events, and what its methods are given, except for messages.
 
 use std::{
     os::fd::RawFd,

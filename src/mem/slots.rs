@@ -160,8 +160,7 @@ impl<T> Slots<T> {
 
 /// Values that belong to the entries of a [`Slots`] and are kept elsewhere, by the same keys.
 ///
-/// What is told of the entries may come in another order than it happened in: an entry that is gone may still have a
-/// value here, and the value of one that is gone may come late.
+/// Updates may come out of order: it may still hold the value of an entry that was removed, or be given one too late.
 #[derive(Debug)]
 pub(crate) struct Annex<T> {
     entries: Vec<Option<(Key, T)>>,

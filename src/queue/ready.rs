@@ -211,8 +211,7 @@ impl<C> Ready<C> {
 
     /// Takes over what has come through the inbox, behind all others. What is due at `latest` is before it.
     ///
-    /// Gives the inbox empty batches, as many as have ever come at once: so who posts without end finds the room of what
-    /// has run.
+    /// Gives the inbox as many empty batches as ever came at once, so that heavy posters use memory again.
     pub(crate) fn append(&mut self, batches: &mut Batches<C>, latest: Moment) {
         self.lent = self.lent.max(batches.filled.len());
         for mut batch in batches.filled.drain(..) {

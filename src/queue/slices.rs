@@ -109,8 +109,7 @@ impl<C> Queue<C> {
         is_done
     }
 
-    /// Notes what `tell` says of some of the messages that a tour has still to come to, in no order. Whether there are
-    /// no more.
+    /// Visits some more messages, in no order, and collects what `tell` returns. `true` at the end of the tour.
     pub(crate) fn tell_some<R>(
         &self,
         tour: &mut Tour,

@@ -60,7 +60,7 @@ impl Events {
         !self.is_empty() && (Events::ERROR | Events::HANGUP).contains(self)
     }
 
-    /// Whether a callback that takes no byte has done nothing about it: what it has written is not to be seen.
+    /// Whether only reading can serve these events: the looper cannot see what a callback writes.
     pub(crate) fn may_be_fruitless(self) -> bool {
         !self.is_empty() && !self.intersects(Events::OUTPUT | Events::PRIORITY)
     }

@@ -112,7 +112,7 @@ impl Poller {
         self.take(block, ready)
     }
 
-    /// As a wait that nothing but the timer ends, or as one that finds something at once.
+    /// Polls without blocking. If nothing is ready, moves the clock to the deadline.
     fn skip(&mut self, ready: &mut Vec<Ready>) -> io::Result<Waited> {
         let waited = self.take(false, ready)?;
         if self.used == 0 {

@@ -233,8 +233,8 @@ static ZERO: LazyLock<Option<i64>> = LazyLock::new(|| {
 /// What the clock showed at `instant`, which lies between what it showed `before` and `after`; `None` if that is not
 /// so.
 ///
-/// An `Instant` does not say, but there are none that are later than the latest time that the kernel can show: so what
-/// it showed is what is missing to that. Of what is tried, only what is too small does not fit.
+/// An `Instant` hides its number. This searches for the longest span that `checked_add` accepts: the kernel's latest
+/// time without that span is the number.
 fn shown_at(instant: Instant, before: i64, after: i64) -> Option<i64> {
     let latest = Duration::new(i64::MAX.cast_unsigned(), 999_999_999);
     let fits = |shown: i64| {

@@ -373,7 +373,7 @@ impl<C> Inbox<C> {
         self.state.fetch_and(!(ASLEEP | WOKEN), AcqRel) & WOKEN != 0
     }
 
-    /// Publishes that the looper may sleep for ever, since the eventfd could not be written: the next one tries again.
+    /// Sets [`ASLEEP`] again, without a deadline, after the eventfd could not be written: so the next post tries again.
     ///
     /// If the looper has got up meanwhile, that costs somebody a needless write.
     pub(crate) fn sleep_on(&self) {

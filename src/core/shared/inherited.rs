@@ -77,9 +77,8 @@ impl Shared {
 impl Drop for Shared {
     /// In a forked child, forgets what other threads of the parent could reach behind locks, and closes the eventfd.
     ///
-    /// No thread of the parent's held a lock of this at the fork: it would still borrow it, so that this
-    /// would not run. All the same nothing is looked at, since it is the parent's to run and to
-    /// drop.
+    /// No thread of the parent held a lock here at the fork, or this would still be borrowed. The contents are skipped
+    /// all the same: they are the parent's.
     fn drop(&mut self) {
         if self.is_inherited() {
             mem::forget(mem::replace(self.queue.get_mut(), Queue::new(&self.account)));

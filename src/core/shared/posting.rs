@@ -14,7 +14,7 @@ pub(crate) struct Post<'a> {
     pub(crate) token: Option<Token>,
 }
 
-/// What was left in the queue or the inbox, with the signal that is still to be sent; or what was refused.
+/// The id of a queued message, and whether the caller has to write the eventfd; or the refused value.
 pub(super) type Left<T> = Result<(MessageId, Signal), Refused<T>>;
 
 impl Post<'_> {

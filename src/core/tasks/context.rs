@@ -24,8 +24,7 @@ enum Direct {
     Taken(Key),
 }
 
-/// Lets the next wake of a task of the looper `id` be done by the caller, while `wake` runs. Gives that task, and the
-/// panic of the user's waker, if there is one.
+/// Runs `wake`. Gives the first task of the looper `id` that it wakes, for the caller to poll, and its panic.
 #[inline]
 pub(crate) fn directly(id: LooperId, wake: impl FnOnce()) -> (Option<Key>, thread::Result<()>) {
     let before = DIRECT.replace(Direct::Open(id));
