@@ -3,14 +3,14 @@
 use crate::{
     core::{item::Body, local, shared::Shared},
     looper::Looper,
-    mem::{drop::drop_each, erased::Of},
+    mem::{drop::drop_each, erased::TypeToken},
     queue::Taken,
 };
 
 /// Drops messages that were taken out of the queue because they were cancelled; how many they are.
 pub(crate) fn drop_cancelled<M: 'static>(
     shared: &Shared,
-    of: Of<M>,
+    of: TypeToken<M>,
     taken: impl IntoIterator<Item = Taken<Looper>>,
 ) -> usize {
     let taken: Vec<Taken<Looper>> = taken.into_iter().collect();

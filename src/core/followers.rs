@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Weak},
 };
 
-use crate::{core::shared::Shared, sys::process_mutex::ProcessMutex};
+use crate::{core::shared::Shared, sys::fork_aware_mutex::ForkAwareMutex};
 
 /// Something that is due by a clock that can leap.
 pub(crate) trait Follower: Debug + Send + Sync {
@@ -16,7 +16,7 @@ pub(crate) trait Follower: Debug + Send + Sync {
 
 /// All that is due so on a looper. A forked child knows of none.
 #[derive(Debug)]
-pub(crate) struct Followers(ProcessMutex<State>);
+pub(crate) struct Followers(ForkAwareMutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -34,7 +34,7 @@ const LEAST: usize = 32;
 
 impl Default for Followers {
     fn default() -> Followers {
-        Followers(ProcessMutex::new(State::default()))
+        Followers(ForkAwareMutex::new(State::default()))
     }
 }
 

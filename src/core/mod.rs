@@ -15,7 +15,7 @@ pub(crate) mod item;
 pub(crate) mod local;
 pub(crate) mod predicate;
 pub(crate) mod refused;
-pub(crate) mod room;
+pub(crate) mod semaphore;
 pub(crate) mod shared;
 pub(crate) mod sticky;
 pub(crate) mod storage;

@@ -19,7 +19,7 @@ use crate::{
         slots::{Key, Slots},
     },
     sys::{
-        fork::Process,
+        fork::ForkGeneration,
         lock::{Mutex, MutexGuard},
     },
 };
@@ -106,13 +106,13 @@ struct Store {
 /// The values of a store whose handles were dropped on other threads.
 struct LeftBehind {
     /// A forked child does not lock it: a thread that it does not have may have it locked.
-    process: Process,
+    process: ForkGeneration,
     keys: Mutex<Vec<Key>>,
 }
 
 impl Default for LeftBehind {
     fn default() -> Self {
-        LeftBehind { process: Process::current(), keys: Mutex::default() }
+        LeftBehind { process: ForkGeneration::current(), keys: Mutex::default() }
     }
 }
 
@@ -185,7 +185,7 @@ mod tests {
     fn c71_what_a_parents_thread_left_behind_is_not_locked() {
         let (done, is_done) = mpsc::channel();
         thread::spawn(move || {
-            let list = Arc::new(LeftBehind { process: Process::parent(), keys: Mutex::default() });
+            let list = Arc::new(LeftBehind { process: ForkGeneration::parent(), keys: Mutex::default() });
             let left_behind = list.clone();
             STORE.with(|store| store.replace(Some(Store { values: Slots::default(), left_behind })));
             let _locked = list.keys.lock();

@@ -20,7 +20,7 @@ use crate::{
         registrations::{Added, Claim, Duplicate, Limits, Registrations, Reported, Verdict},
     },
     mem::slots::Key,
-    sys::{epoll::Epoll, interest::Interest, process_mutex::ProcessMutex, sync::MutexGuard},
+    sys::{epoll::Epoll, fork_aware_mutex::ForkAwareMutex, interest::Interest, sync::MutexGuard},
 };
 
 /// The source and callback of a registration that another thread has made.
@@ -29,7 +29,7 @@ pub(crate) type Arrival<L> = (Key, Box<dyn Watched<L> + Send>);
 #[derive(Debug)]
 pub(crate) struct FdTable<L: 'static> {
     /// A forked child neither locks it nor touches the epoll set, which is the parent's.
-    state: ProcessMutex<State<L>>,
+    state: ForkAwareMutex<State<L>>,
     /// How many registrations there are, for those who need no exact answer. Written under the lock.
     len: AtomicUsize,
     /// Whether the next wait ends the trial of some registration. Written under the lock, by the looper's thread.
@@ -57,7 +57,7 @@ impl<L> FdTable<L> {
         let registrations = Registrations::new(set);
         let state = State { registrations, arrivals: Vec::new(), departures: Vec::new() };
         FdTable {
-            state: ProcessMutex::new(state),
+            state: ForkAwareMutex::new(state),
             len: AtomicUsize::new(0),
             has_trials: AtomicBool::new(false),
             notices: notices.clone(),

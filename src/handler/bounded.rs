@@ -12,7 +12,7 @@ use crate::{
         item::{Body, Stamp, When},
         predicate,
         refused::{Refused, Rejected},
-        room::{Bounded, Permit, Room},
+        semaphore::{Bounded, Permit, Semaphore},
         shared::Shared,
     },
     error::RejectReason,
@@ -57,19 +57,19 @@ use crate::{
 /// There is none: a `MessageQueue` grows without end.
 pub struct BoundedHandler<M> {
     handler: Handler<Bounded<M>>,
-    noted: Arc<NotedRoom>,
+    noted: Arc<NotedSemaphore>,
 }
 
-/// The room, known to the looper until the last front is dropped.
-struct NotedRoom {
+/// The semaphore, known to the looper until the last front is dropped.
+struct NotedSemaphore {
     shared: Arc<Shared>,
-    room: Arc<Room>,
+    semaphore: Arc<Semaphore>,
     capacity: usize,
     /// `None` if the looper had quit.
     key: Option<Key>,
 }
 
-impl Drop for NotedRoom {
+impl Drop for NotedSemaphore {
     fn drop(&mut self) {
         if let Some(key) = self.key.filter(|_| !self.shared.is_inherited()) {
             self.shared.senders.forget(key);
@@ -77,10 +77,10 @@ impl Drop for NotedRoom {
     }
 }
 
-impl NotedRoom {
-    fn new(shared: &Arc<Shared>, capacity: usize) -> Arc<NotedRoom> {
-        let (room, key) = Room::new(shared, capacity);
-        Arc::new(NotedRoom { shared: shared.clone(), room, capacity, key })
+impl NotedSemaphore {
+    fn new(shared: &Arc<Shared>, capacity: usize) -> Arc<NotedSemaphore> {
+        let (semaphore, key) = Semaphore::new(shared, capacity);
+        Arc::new(NotedSemaphore { shared: shared.clone(), semaphore, capacity, key })
     }
 }
 
@@ -107,7 +107,7 @@ impl<M: 'static> BoundedHandler<M> {
     #[track_caller]
     pub fn try_send(&self, message: M) -> Result<Posted<M>, Rejected<M>> {
         let place = Location::caller();
-        match self.noted.room.try_acquire() {
+        match self.noted.semaphore.try_acquire() {
             Some(permit) => self.deliver(permit, message, place),
             None => Err(self.refuse(message, RejectReason::Full).stays(place)),
         }
@@ -125,8 +125,8 @@ impl<M: 'static> BoundedHandler<M> {
     #[track_caller]
     pub fn send(&self, message: M) -> Result<Posted<M>, Rejected<M>> {
         let place = Location::caller();
-        let room = &self.noted.room;
-        let permit = match room.try_acquire() {
+        let semaphore = &self.noted.semaphore;
+        let permit = match semaphore.try_acquire() {
             Some(permit) => Some(permit),
             None if self.noted.shared.is_current() => {
                 return Err(self.refuse(message, RejectReason::OwnThread).stays(place));
@@ -134,7 +134,7 @@ impl<M: 'static> BoundedHandler<M> {
             None if predicate::in_predicate() => {
                 return Err(self.refuse(message, RejectReason::InPredicate).stays(place));
             }
-            None => room.acquire(),
+            None => semaphore.acquire(),
         };
         match permit {
             Some(permit) => self.deliver(permit, message, place),
@@ -170,8 +170,8 @@ impl<M: 'static> BoundedHandler<M> {
     }
 
     #[cfg(feature = "async")]
-    pub(crate) fn room(&self) -> &Arc<Room> {
-        &self.noted.room
+    pub(crate) fn semaphore(&self) -> &Arc<Semaphore> {
+        &self.noted.semaphore
     }
 
     /// How many messages may be pending.
@@ -232,7 +232,7 @@ impl Looper {
         if capacity == 0 {
             return Err(Refused { value: callback, reason: RejectReason::ZeroCapacity }.stays(Location::caller()));
         }
-        let noted = NotedRoom::new(self.shared(), capacity);
+        let noted = NotedSemaphore::new(self.shared(), capacity);
         Ok(BoundedHandler { handler: self.handler(*unbounded(Box::new(callback))), noted })
     }
 }
@@ -252,7 +252,7 @@ impl LooperHandle {
         if capacity == 0 {
             return Err(Refused { value: callback, reason: RejectReason::ZeroCapacity }.comes(Location::caller()));
         }
-        let noted = NotedRoom::new(&self.shared, capacity);
+        let noted = NotedSemaphore::new(&self.shared, capacity);
         let handler = self.handler_of(callback, unbounded)?;
         Ok(BoundedHandler { handler, noted })
     }

@@ -31,7 +31,7 @@ use crate::{
     error::RejectReason,
     handler::recipient::Recipient,
     looper::{Looper, handle::LooperHandle},
-    mem::{drop::drop_each, erased::Of},
+    mem::{drop::drop_each, erased::TypeToken},
 };
 
 /// Sends messages of type `M` to a closure on a looper's thread.
@@ -111,7 +111,7 @@ impl<M> Drop for Front<M> {
 
 /// A handler on the looper's thread.
 struct Callee<M, F: 'static> {
-    of: Of<M>,
+    of: TypeToken<M>,
     /// Taken out while it runs. Dropped perhaps while a message's panic unwinds.
     callback: Cell<Option<Box<F>>>,
 }
@@ -134,7 +134,7 @@ impl<M: 'static, F: 'static> Callee<M, F> {
 }
 
 impl<M: 'static, F: FnMut(&Looper, M) + 'static> Callee<M, F> {
-    fn at_home(of: Of<M>, callback: Box<F>) -> HandlerRc {
+    fn at_home(of: TypeToken<M>, callback: Box<F>) -> HandlerRc {
         Rc::new(Box::new(Callee { of, callback: Cell::new(Some(callback)) }))
     }
 

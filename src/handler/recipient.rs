@@ -9,7 +9,7 @@ use std::{
 use crate::{
     core::{item::To, shared::Shared},
     looper::posted::Posted,
-    mem::{erased::Of, slots::Key},
+    mem::{erased::TypeToken, slots::Key},
     queue::{
         account::Tally,
         message::{Address, MessageId},
@@ -23,12 +23,12 @@ pub(crate) struct Recipient<M> {
     /// Counts its messages.
     pub(crate) tally: Arc<Tally>,
     /// Whoever has it may have an `M` on this thread.
-    pub(crate) of: Of<M>,
+    pub(crate) of: TypeToken<M>,
 }
 
 impl<M> Recipient<M> {
     pub(crate) fn new(shared: &Arc<Shared>, target: Key, tally: Arc<Tally>) -> Arc<Recipient<M>> {
-        Arc::new(Recipient { shared: shared.clone(), target, tally, of: Of::new() })
+        Arc::new(Recipient { shared: shared.clone(), target, tally, of: TypeToken::new() })
     }
 
     /// The handle of a message that was sent.

@@ -22,7 +22,7 @@ use crate::{
     mem::slots::Key,
     queue::{Queue, message::Origin},
     sys::{
-        fork::Process,
+        fork::ForkGeneration,
         sync::{Condvar, Mutex},
     },
     time::Clock,
@@ -88,7 +88,7 @@ impl<F> From<CallError<F>> for io::Error {
 /// What caller and looper share of a call.
 struct Call<F, R> {
     /// If the closure forks, the child does not lock this: the caller, whom it does not have, may have it locked.
-    process: Process,
+    process: ForkGeneration,
     state: Mutex<State<F, R>>,
     changed: Condvar,
 }
@@ -315,7 +315,7 @@ impl LooperHandle {
         // A time that the clock cannot say does not come.
         let deadline = timeout.and_then(|timeout| Clock::System.instant().checked_add(timeout));
         let call = Arc::new(Call {
-            process: Process::current(),
+            process: ForkGeneration::current(),
             state: Mutex::new(State::Waiting(callback)),
             changed: Condvar::new(),
         });
@@ -379,7 +379,7 @@ mod tests {
         let (done, is_done) = mpsc::channel();
         thread::spawn(move || {
             let state = Mutex::new(State::Waiting(|_: &Looper| ()));
-            let call = Arc::new(Call { process: Process::parent(), state, changed: Condvar::new() });
+            let call = Arc::new(Call { process: ForkGeneration::parent(), state, changed: Condvar::new() });
             let _locked = call.state.lock();
 
             drop(End { call: &call, value: Some(()) });

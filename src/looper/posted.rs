@@ -9,11 +9,11 @@ use std::{
 use crate::{
     core::{
         cancelled, local,
-        room::Bounded,
+        semaphore::Bounded,
         shared::{LooperId, Shared},
     },
     looper::repeat::Repetition,
-    mem::{drop::drop_each, erased::Of},
+    mem::{drop::drop_each, erased::TypeToken},
     queue::message::MessageId,
     time::Moment,
 };
@@ -38,9 +38,9 @@ pub struct Posted<M = ()> {
 enum PostedKind<M> {
     Once(MessageId),
     Repeating(Arc<Repetition>),
-    Sent(MessageId, Of<M>),
+    Sent(MessageId, TypeToken<M>),
     /// To a bounded handler.
-    Bounded(MessageId, Of<Bounded<M>>),
+    Bounded(MessageId, TypeToken<Bounded<M>>),
 }
 
 impl<M> Clone for PostedKind<M> {
@@ -67,11 +67,11 @@ impl Posted {
 
 impl<M> Posted<M> {
     #[inline]
-    pub(crate) fn sent(looper: LooperId, id: MessageId, of: Of<M>) -> Posted<M> {
+    pub(crate) fn sent(looper: LooperId, id: MessageId, of: TypeToken<M>) -> Posted<M> {
         Posted { looper, kind: PostedKind::Sent(id, of) }
     }
 
-    pub(crate) fn bounded(looper: LooperId, id: MessageId, of: Of<Bounded<M>>) -> Posted<M> {
+    pub(crate) fn bounded(looper: LooperId, id: MessageId, of: TypeToken<Bounded<M>>) -> Posted<M> {
         Posted { looper, kind: PostedKind::Bounded(id, of) }
     }
 

@@ -4,7 +4,7 @@ use std::{ops::ControlFlow, sync::Arc, time::Duration};
 
 use crate::{
     core::{
-        inbox::Signal,
+        inbox::Wakeup,
         item::{Stamp, When},
         refused::Refused,
         shared::Shared,
@@ -13,7 +13,7 @@ use crate::{
     looper::Looper,
     mem::drop::Shielded,
     queue::{Queue, Taken, message::MessageId},
-    sys::process_mutex::ProcessMutex,
+    sys::fork_aware_mutex::ForkAwareMutex,
     time::Moment,
 };
 
@@ -45,7 +45,7 @@ impl MissedTicks {
 #[derive(Debug)]
 pub(crate) struct Repetition {
     /// A forked child knows of no run.
-    state: ProcessMutex<State>,
+    state: ForkAwareMutex<State>,
     period: Duration,
     missed: MissedTicks,
 }
@@ -62,7 +62,7 @@ struct State {
 
 impl Repetition {
     pub(crate) fn new(due: Moment, period: Duration, missed: MissedTicks) -> Arc<Repetition> {
-        Arc::new(Repetition { state: ProcessMutex::new(State { next: None, due, over: false }), period, missed })
+        Arc::new(Repetition { state: ForkAwareMutex::new(State { next: None, due, over: false }), period, missed })
     }
 
     /// Lets there be no further run. Gives the pending one, to be dropped, and whether this call is what ended it.
@@ -105,7 +105,7 @@ impl Repetition {
         &self,
         shared: &Shared,
         value: T,
-        leave: impl FnOnce(T) -> Result<(MessageId, Signal), Refused<T>>,
+        leave: impl FnOnce(T) -> Result<(MessageId, Wakeup), Refused<T>>,
     ) -> Result<(), Refused<T>> {
         let Some(mut state) = self.state.lock() else {
             return Err(Refused { value, reason: RejectReason::Forked });

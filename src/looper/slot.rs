@@ -16,7 +16,7 @@ use crate::{
     looper::{Looper, handle::LooperHandle},
     mem::drop::drop_each,
     queue::message::MessageId,
-    sys::process_mutex::ProcessMutex,
+    sys::fork_aware_mutex::ForkAwareMutex,
 };
 
 /// A place for one pending closure: each post replaces the pending one, in one exact step.
@@ -55,7 +55,7 @@ pub struct Slot {
     shared: Arc<Shared>,
     asynchronous: bool,
     /// What was posted last.
-    latest: Arc<ProcessMutex<Option<MessageId>>>,
+    latest: Arc<ForkAwareMutex<Option<MessageId>>>,
 }
 
 impl Slot {
@@ -154,7 +154,7 @@ impl LooperHandle {
     /// holds up what is posted there.
     #[must_use]
     pub fn slot(&self) -> Slot {
-        let latest = Arc::new(ProcessMutex::new(None));
+        let latest = Arc::new(ForkAwareMutex::new(None));
         Slot { shared: self.shared.clone(), asynchronous: self.asynchronous, latest }
     }
 }

@@ -3,7 +3,7 @@
 //! A box costs an allocation for each post, which is most of what a post costs. An [`Erased`] has room for [`WORDS`]
 //! words in itself. What is larger is boxed by whoever posts it, before it is passed around (M12).
 //!
-//! A closure is called by its looper. A message is taken out by whoever has the [`Of`] of its handler, which may cross
+//! A closure is called by its looper. A message is taken out by whoever has the [`TypeToken`] of its handler, which may cross
 //! threads exactly if the message may: so a message that is not `Send` is opened where it was sent, or nowhere.
 //!
 //! The crate `smallbox` does a part of this, and as fast. What it does not have would need `unsafe` around it all the
@@ -53,24 +53,24 @@ struct Methods<C: ?Sized> {
 
 /// The right to open the messages of type `M` that one handler was sent. Whoever has it may have an `M` on this thread:
 /// it is `Send` and `Sync` exactly if `M` is `Send`.
-pub(crate) struct Of<M>(PhantomData<Mutex<M>>);
+pub(crate) struct TypeToken<M>(PhantomData<Mutex<M>>);
 
-impl<M> Of<M> {
-    pub(crate) const fn new() -> Of<M> {
-        Of(PhantomData)
+impl<M> TypeToken<M> {
+    pub(crate) const fn new() -> TypeToken<M> {
+        TypeToken(PhantomData)
     }
 }
 
-impl<M> Clone for Of<M> {
+impl<M> Clone for TypeToken<M> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<M> Copy for Of<M> {}
+impl<M> Copy for TypeToken<M> {}
 
 // SAFETY: what is not `Send` is only ever moved with the bytes around it on other threads than its own: the thread in `marks` keeps
-// them from calling and dropping it, and `Of`, which is not `Send` then either, from opening it.
+// them from calling and dropping it, and `TypeToken`, which is not `Send` then either, from opening it.
 #[allow(unsafe_code, reason = "values of any type without a box: see docs/performance.md")]
 unsafe impl<C: ?Sized + 'static> Send for Erased<C> {}
 
@@ -103,7 +103,7 @@ impl<C: ?Sized + 'static> Erased<C> {
     }
 
     /// Keeps `message` in place of nothing, in a box if it has no room without; for `thread` to drop, and for
-    /// whoever has an `Of<M>` to take out.
+    /// whoever has an `TypeToken<M>` to take out.
     #[inline(always)]
     pub(crate) fn fill_message<M: 'static>(&mut self, message: M, thread: u32) {
         if const { Self::has_room_for::<M>() } {
@@ -197,7 +197,7 @@ impl<C: ?Sized + 'static> Erased<C> {
 
     /// Takes the message out; `None` if it is out already, or of another type.
     #[inline(always)]
-    pub(crate) fn open<M: 'static>(&mut self, of: Of<M>) -> Option<M> {
+    pub(crate) fn open<M: 'static>(&mut self, of: TypeToken<M>) -> Option<M> {
         if const { Self::has_room_for::<M>() } {
             self.take::<M, M>(of)
         } else {
@@ -206,7 +206,7 @@ impl<C: ?Sized + 'static> Erased<C> {
     }
 
     /// As [`open`](Erased::open), in a box: without a copy on the stack if it lies in one.
-    pub(crate) fn open_boxed<M: 'static>(&mut self, of: Of<M>) -> Option<Box<M>> {
+    pub(crate) fn open_boxed<M: 'static>(&mut self, of: TypeToken<M>) -> Option<Box<M>> {
         if const { Self::has_room_for::<M>() } {
             self.take::<M, M>(of).map(Box::new)
         } else {
@@ -216,7 +216,7 @@ impl<C: ?Sized + 'static> Erased<C> {
 
     /// Takes out what lies in it: an `M`, or a box with one.
     #[inline(always)]
-    fn take<M: 'static, V: 'static>(&mut self, _: Of<M>) -> Option<V> {
+    fn take<M: 'static, V: 'static>(&mut self, _: TypeToken<M>) -> Option<V> {
         let methods = self.methods?;
         // The address says so in all but odd cases; the type, in any.
         if !ptr::eq(methods, Message::<V, C>::METHODS) && (methods.of)() != TypeId::of::<Message<V, C>>() {
@@ -224,7 +224,7 @@ impl<C: ?Sized + 'static> Erased<C> {
         }
         self.methods = None;
         // SAFETY: there is a `V` in the room, sent as a message; it is taken out once, since there is nothing in it
-        // now. An `Of<M>` is on this thread, so an `M` may be.
+        // now. An `TypeToken<M>` is on this thread, so an `M` may be.
         #[allow(unsafe_code, reason = "values of any type without a box: see docs/performance.md")]
         Some(unsafe { self.room.as_ptr().cast::<V>().read() })
     }
@@ -392,11 +392,11 @@ mod tests {
         let mut erased = Adding::default();
         erased.fill_message(message.clone(), ANYWHERE);
 
-        assert_eq!(erased.open(Of::<M>::new()), Some(message.clone()));
-        assert_eq!(erased.open(Of::<M>::new()), None, "it is out");
+        assert_eq!(erased.open(TypeToken::<M>::new()), Some(message.clone()));
+        assert_eq!(erased.open(TypeToken::<M>::new()), None, "it is out");
 
         erased.fill_boxed(Box::new(message.clone()), ANYWHERE);
-        assert_eq!(erased.open_boxed(Of::<M>::new()), Some(Box::new(message)));
+        assert_eq!(erased.open_boxed(TypeToken::<M>::new()), Some(Box::new(message)));
     }
 
     #[test]
@@ -416,14 +416,14 @@ mod tests {
         let mut erased = Adding::default();
         erased.fill_message(value.clone(), ANYWHERE);
 
-        assert_eq!(erased.open(Of::<Rc<()>>::new()), None);
-        assert_eq!(erased.open(Of::<Box<Arc<()>>>::new()), None);
-        assert_eq!(erased.open(Of::<Arc<()>>::new()), Some(value.clone()));
+        assert_eq!(erased.open(TypeToken::<Rc<()>>::new()), None);
+        assert_eq!(erased.open(TypeToken::<Box<Arc<()>>>::new()), None);
+        assert_eq!(erased.open(TypeToken::<Arc<()>>::new()), Some(value.clone()));
         assert_eq!(Arc::strong_count(&value), 1);
 
         fn closure(_: &Cell<u64>) {}
         let mut erased = kept(closure as fn(&Cell<u64>));
-        assert!(erased.open(Of::<fn(&Cell<u64>)>::new()).is_none());
+        assert!(erased.open(TypeToken::<fn(&Cell<u64>)>::new()).is_none());
     }
 
     #[test]

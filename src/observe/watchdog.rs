@@ -15,7 +15,7 @@ use crate::{
         Looper, dump::Pending, handle::LooperHandle, posted::PostedGuard, running::Running, thread::HandlerThread,
     },
     mem::{drop::caught, log},
-    sys::{fork::Process, sync::Mutex},
+    sys::{fork::ForkGeneration, sync::Mutex},
     time::Moment,
 };
 
@@ -78,7 +78,7 @@ pub struct Watchdog {
 
 /// The loopers that are watched, for all threads. A forked child has no thread that looks, and locks nothing.
 struct Watched {
-    process: Process,
+    process: ForkGeneration,
     entries: Mutex<Vec<Entry>>,
 }
 
@@ -254,7 +254,7 @@ impl Debug for WatchdogBuilder {
 
 impl Watched {
     fn new() -> Arc<Watched> {
-        Arc::new(Watched { process: Process::current(), entries: Mutex::new(Vec::new()) })
+        Arc::new(Watched { process: ForkGeneration::current(), entries: Mutex::new(Vec::new()) })
     }
 }
 

@@ -6,10 +6,10 @@ use std::{
 };
 
 use crate::queue::{
+    capacity::{COMMON_LENGTH, is_roomy},
     details::Posting,
     labels::Token,
     message::Seq,
-    room::{COMMON_LENGTH, is_roomy},
 };
 
 /// What a message may have besides.

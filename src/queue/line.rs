@@ -1,6 +1,6 @@
 //! Messages in the order in which they run, those that came in order apart from those that did not.
 //!
-//! Most messages are posted to run after all others that are due: they stand one behind the other ([`Ready`]) and need no
+//! Most messages are posted to run after all others that are due: they stand one behind the other ([`Fifo`]) and need no
 //! sorting. A heap sorts those with a delay or a time. Each of these is found again by its slot; what was taken out there,
 //! or is due at another time now, is *stale* here, passed over when it comes to the front, and swept out before it is three
 //! quarters.
@@ -12,9 +12,9 @@ use slab::Slab;
 use crate::{
     queue::{
         batch::Spare,
+        capacity::{COMMON_LENGTH, is_roomy, more_room},
+        fifo::Fifo,
         message::{Lane, Message, MessageId, Place},
-        ready::Ready,
-        room::{COMMON_LENGTH, is_roomy, more_room},
     },
     time::Moment,
 };
@@ -41,7 +41,7 @@ const SAMPLES: usize = 16;
 
 #[derive(Debug)]
 pub(crate) struct Line<C: 'static> {
-    pub(crate) ready: Ready<C>,
+    pub(crate) fifo: Fifo<C>,
     /// The last one is the first to run.
     front: Vec<MessageId>,
     timed: BinaryHeap<Reverse<Entry>>,
@@ -61,7 +61,7 @@ pub(crate) struct Line<C: 'static> {
 impl<C> Default for Line<C> {
     fn default() -> Self {
         Line {
-            ready: Ready::default(),
+            fifo: Fifo::default(),
             front: Vec::new(),
             timed: BinaryHeap::new(),
             due: Vec::new(),
@@ -166,7 +166,7 @@ impl<C> Line<C> {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.is_plain() && self.ready.is_empty()
+        self.is_plain() && self.fifo.is_empty()
     }
 
     /// The first message.
@@ -208,7 +208,7 @@ impl<C> Line<C> {
     /// The first plain message.
     #[inline]
     pub(crate) fn first_ready(&mut self) -> Option<Head> {
-        let (message, when) = self.ready.front()?;
+        let (message, when) = self.fifo.front()?;
         Some(Head { place: Place::new(when, message.seq), id: MessageId::plain(message.seq) })
     }
 
@@ -225,7 +225,7 @@ impl<C> Line<C> {
     /// Whether a burst has left room.
     #[inline]
     pub(crate) fn is_roomy(&self) -> bool {
-        self.ready.is_roomy()
+        self.fifo.is_roomy()
             || is_roomy(self.timed.len(), self.timed.capacity())
             || is_roomy(self.due.len(), self.due.capacity())
             || is_roomy(self.front.len(), self.front.capacity())
@@ -242,7 +242,7 @@ impl<C> Line<C> {
         if is_roomy(self.front.len(), self.front.capacity()) {
             self.front.shrink_to(COMMON_LENGTH);
         }
-        self.ready.take_room()
+        self.fifo.take_room()
     }
 
     /// When the first timed message is due, or an earlier time, since it may be stale.
@@ -282,9 +282,9 @@ impl<C> Line<C> {
     }
 
     /// All messages that are not plain, those at the front in their order, also those that are stale, and some twice; and the plain ones.
-    pub(crate) fn into_parts(self) -> (impl Iterator<Item = MessageId>, Ready<C>) {
+    pub(crate) fn into_parts(self) -> (impl Iterator<Item = MessageId>, Fifo<C>) {
         let timed = self.timed.into_iter().map(|Reverse(entry)| entry).chain(self.due).map(Entry::id);
-        (self.front.into_iter().rev().chain(timed), self.ready)
+        (self.front.into_iter().rev().chain(timed), self.fifo)
     }
 
     /// Takes out the messages that are due later than `now`, in no order.
@@ -310,12 +310,12 @@ mod tests {
     impl<C> Line<C> {
         /// How many messages stand in it, also those that are stale.
         pub(crate) fn standing(&self) -> usize {
-            self.front.len() + self.ready.standing() + self.timed.len() + self.due.len()
+            self.front.len() + self.fifo.standing() + self.timed.len() + self.due.len()
         }
 
         /// For how many there is room.
         pub(crate) fn room(&self) -> usize {
-            self.front.capacity() + self.ready.room() + self.timed.capacity() + self.due.capacity()
+            self.front.capacity() + self.fifo.room() + self.timed.capacity() + self.due.capacity()
         }
     }
 

@@ -1,22 +1,22 @@
 //! In which order and when messages run: pure data, no thread, no system call, no clock.
 //!
-//! Plain messages lie in posting order ([`ready`]), all others in slots, sorted by a heap ([`mod@line`]). There are two lines,
+//! Plain messages lie in posting order ([`fifo`]), all others in slots, sorted by a heap ([`mod@line`]). There are two lines,
 //! since barriers hold up one and let the other pass ([`barriers`]). Each handler's messages are counted, and listed if
 //! somebody wants to find them again ([`handlers`]).
 
 pub(crate) mod account;
 mod barriers;
 pub(crate) mod batch;
+mod capacity;
 pub(crate) mod details;
 pub(crate) mod extras;
+mod fifo;
 mod given_up;
 pub(crate) mod handlers;
 pub(crate) mod histogram;
 pub(crate) mod labels;
 mod line;
 pub(crate) mod message;
-mod ready;
-mod room;
 pub(crate) mod slices;
 #[cfg(all(test, not(alooper_loom)))]
 mod tests;
@@ -35,13 +35,13 @@ use crate::{
     queue::{
         account::{Account, MessageCounts},
         batch::Batches,
+        capacity::more_room,
         details::Details,
         extras::{Extra, Extras},
         handlers::Handlers,
         labels::Labels,
         line::{Head, Line, Others},
         message::{Lane, Message, MessageId, Origin, Place, Seq},
-        room::more_room,
     },
     sys::sync::ThreadId,
     time::Moment,
@@ -182,19 +182,19 @@ impl<C> Queue<C> {
     /// behind it.
     #[inline]
     pub(crate) fn begins_plain(&mut self) -> bool {
-        if self.is_plain { !self.synchronous.ready.is_empty() } else { self.begins_plain_among_others() }
+        if self.is_plain { !self.synchronous.fifo.is_empty() } else { self.begins_plain_among_others() }
     }
 
     #[inline(never)]
     fn begins_plain_among_others(&mut self) -> bool {
         let is_plain = |seq: Seq| seq.lane() == Lane::Plain && !seq.is_asynchronous();
-        !self.synchronous.ready.is_empty() && self.next_of_all().is_some_and(|head| is_plain(head.id.seq))
+        !self.synchronous.fifo.is_empty() && self.next_of_all().is_some_and(|head| is_plain(head.id.seq))
     }
 
     /// Whether there is nothing.
     #[inline]
     pub(crate) fn has_nothing_queued(&self) -> bool {
-        self.is_plain && self.synchronous.ready.is_empty()
+        self.is_plain && self.synchronous.fifo.is_empty()
     }
 
     /// As [`insert`](Queue::insert), for a plain message without anything besides that barriers hold up, in a queue
@@ -203,7 +203,7 @@ impl<C> Queue<C> {
     pub(crate) fn insert_plain(&mut self, fill: impl FnOnce(&mut Message<C>)) -> MessageId {
         debug_assert!(self.is_plain, "there is nothing but plain ones");
         let seq = self.next_seq(Lane::Plain, false);
-        let message = self.synchronous.ready.place();
+        let message = self.synchronous.fifo.place();
         (message.seq, message.when) = (seq, self.latest);
         fill(message);
         MessageId::plain(seq)
@@ -227,7 +227,7 @@ impl<C> Queue<C> {
         if is_plain {
             // Plain messages run in the order in which they came, whatever their posters' clocks said.
             self.latest = self.latest.max(when);
-            let message = line.ready.place();
+            let message = line.fifo.place();
             (message.seq, message.when) = (seq, self.latest);
             fill(message);
             extra.posted.inspect(|posted| message.set_poster(posted.by));
@@ -253,7 +253,7 @@ impl<C> Queue<C> {
     /// Takes over plain messages of other threads, as they lie: up to the one of the posting order `last`.
     pub(crate) fn append(&mut self, batches: &mut Batches<C>, latest: Moment, last: Seq) {
         self.last = self.last.max(last);
-        self.synchronous.ready.append(batches, self.latest);
+        self.synchronous.fifo.append(batches, self.latest);
         self.latest = self.latest.max(latest);
     }
 
@@ -282,7 +282,7 @@ impl<C> Queue<C> {
         if !self.is_plain {
             return self.pop_any(now, body, details);
         }
-        let Some((message, when)) = self.synchronous.ready.pop() else {
+        let Some((message, when)) = self.synchronous.fifo.pop() else {
             return Next::Nothing;
         };
         message.body.move_to(body);
@@ -309,7 +309,7 @@ impl<C> Queue<C> {
         let line = self.line(seq);
         let mut removed;
         let popped = if lane == Lane::Plain {
-            line.ready.pop()
+            line.fifo.pop()
         } else {
             if lane == Lane::Timed {
                 line.gather(now);
@@ -388,7 +388,7 @@ impl<C> Queue<C> {
         let Queue { synchronous, asynchronous, others, .. } = self;
         let line = if id.seq.is_asynchronous() { asynchronous } else { synchronous };
         let message = if lane == Lane::Plain {
-            line.ready.take(id.seq)?
+            line.fifo.take(id.seq)?
         } else {
             if !id.is_live(others) {
                 return None;
@@ -432,7 +432,7 @@ impl<C> Queue<C> {
     fn get(&self, id: MessageId) -> Option<(&Message<C>, Moment)> {
         if id.seq.lane() == Lane::Plain {
             let line = if id.seq.is_asynchronous() { &self.asynchronous } else { &self.synchronous };
-            return line.ready.get(id.seq);
+            return line.fifo.get(id.seq);
         }
         let message = self.others.get(id.slot as usize).filter(|_| id.is_live(&self.others))?;
         Some((message, message.when))
@@ -450,7 +450,7 @@ impl<C> Queue<C> {
 
     fn get_mut(&mut self, id: MessageId) -> Option<&mut Message<C>> {
         if id.seq.lane() == Lane::Plain {
-            return self.line(id.seq).ready.get_mut(id.seq);
+            return self.line(id.seq).fifo.get_mut(id.seq);
         }
         if id.is_live(&self.others) { self.others.get_mut(id.slot as usize) } else { None }
     }

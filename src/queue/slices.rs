@@ -60,8 +60,8 @@ impl<C> Queue<C> {
         let Queue { synchronous, asynchronous, others, extras, .. } = self;
         let labels_of = |id: MessageId| {
             let message = match id.seq.lane() {
-                Lane::Plain if id.seq.is_asynchronous() => asynchronous.ready.get(id.seq).map(|(message, _)| message),
-                Lane::Plain => synchronous.ready.get(id.seq).map(|(message, _)| message),
+                Lane::Plain if id.seq.is_asynchronous() => asynchronous.fifo.get(id.seq).map(|(message, _)| message),
+                Lane::Plain => synchronous.fifo.get(id.seq).map(|(message, _)| message),
                 Lane::Timed | Lane::Front => others.get(id.slot as usize),
             };
             let what = message.and_then(|message| message.address.what());
@@ -90,13 +90,13 @@ impl<C> Queue<C> {
         let mut is_done = listing.slots == 0;
         for (line, last) in [synchronous, asynchronous].into_iter().zip(&mut listing.plain) {
             while *steps > 0
-                && let Some((message, _)) = line.ready.after(*last)
+                && let Some((message, _)) = line.fifo.after(*last)
             {
                 *steps -= 1;
                 let seq = message.seq;
                 *last = Some(seq);
                 if let Some(target) = message.address.target()
-                    && let Some(message) = line.ready.get_mut(seq)
+                    && let Some(message) = line.fifo.get_mut(seq)
                 {
                     message.address.set_listed();
                     let labels = Labels { what: message.address.what(), token: extras.token_of(seq) };
@@ -119,7 +119,7 @@ impl<C> Queue<C> {
     ) -> bool {
         for (line, last) in [&self.synchronous, &self.asynchronous].into_iter().zip(&mut tour.plain) {
             while steps > 0
-                && let Some((message, when)) = line.ready.after(*last)
+                && let Some((message, when)) = line.fifo.after(*last)
             {
                 steps -= 1;
                 *last = Some(message.seq);

@@ -4,13 +4,13 @@ use std::num::NonZeroU32;
 
 use super::{message::Address, *};
 use crate::{
-    mem::erased::{ANYWHERE, Of},
+    mem::erased::{ANYWHERE, TypeToken},
     queue::{
         account::{MessageCounts, Tally},
+        capacity::COMMON_LENGTH,
         details::Posting,
         handlers::Selection,
         labels::{MessageFilter, Token},
-        room::COMMON_LENGTH,
         slices::Tour,
     },
     time::Clock,
@@ -19,12 +19,12 @@ use crate::{
 /// A queue that numbers what is put in, as who posts does.
 struct Numbered<T> {
     queue: Queue<()>,
-    of: Of<T>,
+    of: TypeToken<T>,
 }
 
 impl<T> Default for Numbered<T> {
     fn default() -> Self {
-        Numbered { queue: Queue::new(&Arc::default()), of: Of::new() }
+        Numbered { queue: Queue::new(&Arc::default()), of: TypeToken::new() }
     }
 }
 
@@ -413,7 +413,7 @@ impl Sending {
         while !is_over {
             let mut cancelled = Vec::new();
             is_over = self.queue.cancel_some(&mut selection, STEPS, &mut cancelled);
-            let of = Of::<usize>::new();
+            let of = TypeToken::<usize>::new();
             assert!(cancelled.iter_mut().all(|taken| taken.body.open(of).is_some_and(|order| order % 2 == 0)));
             slices.push(cancelled.len());
             meanwhile(self);
@@ -438,7 +438,7 @@ impl Sending {
     fn run(&mut self) -> Option<usize> {
         let mut body = Erased::default();
         self.queue.pop_due(Moment::EARLIEST, &mut body, None);
-        body.open(Of::new())
+        body.open(TypeToken::new())
     }
 }
 

@@ -23,7 +23,7 @@ use crate::{
     },
     queue::message::Origin,
     sys::{
-        fork::Process,
+        fork::ForkGeneration,
         interest::Interest,
         signalfd::{self, SignalBits, SignalFd},
     },
@@ -40,7 +40,7 @@ type Callback = Shielded<Box<dyn FnMut(&Looper, &SignalInfo)>>;
 
 /// What all watchers of a looper share. Its registration owns it; handles hold a `Weak`.
 pub(super) struct Hub {
-    process: Process,
+    process: ForkGeneration,
     fd: SignalFd,
     /// What the fd reads.
     bits: Cell<SignalBits>,
@@ -164,7 +164,7 @@ impl Looper {
 impl Hub {
     fn new() -> io::Result<Rc<Hub>> {
         Ok(Rc::new(Hub {
-            process: Process::current(),
+            process: ForkGeneration::current(),
             fd: SignalFd::new(SignalBits::default())?,
             bits: Cell::default(),
             watchers: RefCell::default(),

@@ -20,7 +20,7 @@ use crate::{
     handler::Handler,
     looper::{Looper, thread::Panic},
     mem::drop::{caught, drop_each},
-    sys::{fork::Process, lock::Mutex},
+    sys::{fork::ForkGeneration, lock::Mutex},
 };
 
 /// A piece of work for a pool of threads.
@@ -101,7 +101,7 @@ impl Looper {
             }
         });
         let is_cancelled = Arc::new(AtomicBool::new(false));
-        let offload = Offload { then, is_cancelled: is_cancelled.clone(), process: Process::current() };
+        let offload = Offload { then, is_cancelled: is_cancelled.clone(), process: ForkGeneration::current() };
         spawner(Box::new(move || {
             if !is_cancelled.load(Relaxed) {
                 let outcome = catch_unwind(AssertUnwindSafe(work)).map_err(Panic::new);
@@ -146,7 +146,7 @@ static POOL: AtomicU64 = AtomicU64::new(0);
 /// Runs `job` on the pool. A forked child has none of the threads that its parent's pool had, and cannot make new ones
 /// there: its jobs have a thread each.
 fn to_pool(job: Job) {
-    let own = Process::current().number();
+    let own = ForkGeneration::current().number();
     let (Ok(holder) | Err(holder)) = POOL.compare_exchange(0, own, Relaxed, Relaxed);
     if holder == 0 || holder == own {
         blocking::unblock(job).detach();
@@ -176,7 +176,7 @@ pub struct Offload {
     then: Rc<dyn Pending>,
     /// The work need not begin.
     is_cancelled: Arc<AtomicBool>,
-    process: Process,
+    process: ForkGeneration,
 }
 
 impl Offload {

@@ -16,7 +16,7 @@ use crate::{
     looper::{Looper, fd_source::FdSource},
     queue::message::Origin,
     sys::{
-        fork::Process,
+        fork::ForkGeneration,
         interest::Interest,
         pidfd::{ChildEnd, try_wait},
     },
@@ -140,12 +140,12 @@ struct Running {
     child: Option<Child>,
     end: ChildEnd,
     /// A forked child does not end its parent's children.
-    process: Process,
+    process: ForkGeneration,
 }
 
 impl Running {
     fn new(child: Child, end: ChildEnd) -> Running {
-        Running { child: Some(child), end, process: Process::current() }
+        Running { child: Some(child), end, process: ForkGeneration::current() }
     }
 
     fn into_child(mut self) -> Option<Child> {

@@ -3,7 +3,7 @@
 //! A child of `fork` has a copy of everything but the threads: of all loopers and all their locks, as they were at that
 //! moment, perhaps held by a thread that the child does not have. And it has the same epoll sets, eventfds and
 //! timerfds, not copies of them. So whatever is older than the process must be told from what is not before anything of
-//! it is locked or written: that is a [`Process`], one word to compare.
+//! it is locked or written: that is a [`ForkGeneration`], one word to compare.
 //!
 //! It is changed in the child by a handler of `pthread_atfork`, which every `fork` of libc runs before it returns. What
 //! starts a process without libc's `fork` is not noticed: `clone(2)`, `vfork(2)`, `_Fork(3)`.
@@ -31,18 +31,18 @@ static FORKS: AtomicU32 = AtomicU32::new(0);
 
 /// The process that something was made in, as a forked child tells it from itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Process(u32);
+pub(crate) struct ForkGeneration(u32);
 
-impl Process {
+impl ForkGeneration {
     /// This process.
-    pub(crate) fn current() -> Process {
-        Process(FORKS.load(Relaxed))
+    pub(crate) fn current() -> ForkGeneration {
+        ForkGeneration(FORKS.load(Relaxed))
     }
 
     /// The process that has forked this one, or one that might have.
     #[cfg(all(test, not(alooper_loom)))]
-    pub(crate) fn parent() -> Process {
-        Process(FORKS.load(Relaxed).wrapping_sub(1))
+    pub(crate) fn parent() -> ForkGeneration {
+        ForkGeneration(FORKS.load(Relaxed).wrapping_sub(1))
     }
 
     /// A number that no process of the same line of forks shares, and that is not zero.
@@ -58,7 +58,7 @@ impl Process {
     }
 }
 
-/// Notices forks from now on. To be called before anything is made that has a [`Process`].
+/// Notices forks from now on. To be called before anything is made that has a [`ForkGeneration`].
 ///
 /// Nobody waits here for another thread: one that does the same may be missing in the child of a fork.
 pub(crate) fn notice() -> io::Result<()> {
@@ -162,7 +162,7 @@ pub(crate) struct PerProcess<T: 'static> {
 }
 
 struct Made<T: 'static> {
-    by: Process,
+    by: ForkGeneration,
     value: T,
     /// The parent's: kept where a leak checker finds it.
     _before: *mut Made<T>,
@@ -187,7 +187,7 @@ impl<T: Default + Send + Sync + 'static> PerProcess<T> {
 
     #[cold]
     fn make(&'static self, before: *mut Made<T>) -> &'static T {
-        let made = Made { by: Process::current(), value: T::default(), _before: before };
+        let made = Made { by: ForkGeneration::current(), value: T::default(), _before: before };
         let made = Box::into_raw(Box::new(made));
         let newest = match self.newest.compare_exchange(before, made, AcqRel, Acquire) {
             Ok(_) => made,

@@ -29,6 +29,7 @@ pub(crate) mod eventfd;
 #[cfg(any(test, alooper_fuzz))]
 pub(crate) mod fake;
 pub(crate) mod fork;
+pub(crate) mod fork_aware_mutex;
 pub(crate) mod host;
 #[cfg(feature = "inotify")]
 pub(crate) mod inotify;
@@ -40,7 +41,6 @@ pub(crate) mod owner_cell;
 #[cfg(feature = "process")]
 pub(crate) mod pidfd;
 pub(crate) mod poller;
-pub(crate) mod process_mutex;
 #[cfg(feature = "signals")]
 pub(crate) mod signalfd;
 pub(crate) mod sync;

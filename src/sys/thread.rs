@@ -6,11 +6,11 @@ use std::{cell::Cell, num::NonZeroU32};
 
 use nix::unistd::gettid;
 
-use crate::sys::fork::Process;
+use crate::sys::fork::ForkGeneration;
 
 thread_local! {
     /// The number of this thread, and the process that it was asked in: in a forked child the thread has another one.
-    static KNOWN: Cell<Option<(Process, NonZeroU32)>> = const { Cell::new(None) };
+    static KNOWN: Cell<Option<(ForkGeneration, NonZeroU32)>> = const { Cell::new(None) };
 }
 
 /// The kernel's number of the calling thread, by which `top`, `gdb` and `/proc` name it.
@@ -24,7 +24,7 @@ pub(crate) fn known_id() -> NonZeroU32 {
         Some((process, id)) if process.is_current() => id,
         _ => {
             let id = NonZeroU32::new(kernel_id().unsigned_abs()).unwrap_or(NonZeroU32::MIN);
-            KNOWN.set(Some((Process::current(), id)));
+            KNOWN.set(Some((ForkGeneration::current(), id)));
             id
         }
     }

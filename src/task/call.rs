@@ -25,12 +25,12 @@ use crate::{
         Queue,
         message::{MessageId, Origin},
     },
-    sys::process_mutex::ProcessMutex,
+    sys::fork_aware_mutex::ForkAwareMutex,
 };
 
 /// What caller and looper share.
 struct Call<F, R> {
-    state: ProcessMutex<State<F, R>>,
+    state: ForkAwareMutex<State<F, R>>,
 }
 
 struct State<F, R> {
@@ -260,7 +260,7 @@ impl LooperHandle {
         let shared = self.shared.clone();
         let is_inherited = shared.is_inherited();
         let stage = if is_inherited { Stage::Dropped(callback) } else { Stage::Waiting(callback) };
-        let call = Arc::new(Call { state: ProcessMutex::new(State { stage, waker: None }) });
+        let call = Arc::new(Call { state: ForkAwareMutex::new(State { stage, waker: None }) });
         let noted = if is_inherited { None } else { shared.calls.note(&call) };
         let fill = |body: &mut Body, side: Side<F, R>, _| body.fill(move |looper: &Looper| side.run(looper));
         // One that is refused is dropped at once, and says so.

@@ -14,7 +14,7 @@ use crate::{
         tasks::header::{Answer, Ended, Header},
     },
     error::TaskError,
-    mem::{drop::drop_each, erased::Of, slots::Key},
+    mem::{drop::drop_each, erased::TypeToken, slots::Key},
     queue::message::MessageId,
 };
 
@@ -32,7 +32,7 @@ pub struct Task<T: 'static> {
     header: Arc<Header>,
     /// The message that polls it for the first time.
     first: MessageId,
-    of: Of<T>,
+    of: TypeToken<T>,
     /// The looper knows that somebody waits, to tell of a quit.
     noted: Option<Key>,
     /// It is cancelled when this is dropped.
@@ -43,7 +43,7 @@ pub struct Task<T: 'static> {
 impl<T> Unpin for Task<T> {}
 
 impl<T: 'static> Task<T> {
-    pub(super) fn new(header: Arc<Header>, first: MessageId, of: Of<T>) -> Task<T> {
+    pub(super) fn new(header: Arc<Header>, first: MessageId, of: TypeToken<T>) -> Task<T> {
         Task { header, first, of, noted: None, is_guarded: false }
     }
 

@@ -78,7 +78,7 @@ pub use crate::error::TaskError;
 use crate::{
     core::{
         activity::Kind,
-        inbox::Signal,
+        inbox::Wakeup,
         item::{Body, Stamp, When},
         local::Local,
         refused::{Refused, Rejected},
@@ -91,7 +91,7 @@ use crate::{
     looper::{Looper, handle::LooperHandle},
     mem::{
         drop::{Shielded, after, drop_each, drop_quietly},
-        erased::{ANYWHERE, Of},
+        erased::{ANYWHERE, TypeToken},
         slots::Key,
     },
     queue::{Queue, message::Origin},
@@ -144,14 +144,14 @@ impl Looper {
         let key = tasks.next_key();
         let plain = shared.post_plain(here, stamp.origin, None, (), |body, ()| body.fill(poll(key)));
         let posted = plain
-            .map(|id| (id, Signal::Saved))
+            .map(|id| (id, Wakeup::Saved))
             .or_else(|()| shared.leave_on(here, Post::closure(stamp), (), |body, (), _| body.fill(poll(key))));
         match posted {
             Ok((first, signal)) => {
                 let header = Header::new(shared, stamp, Some(key), shared.owner.get());
                 tasks.insert(Place::Task(Job::new(Box::into_pin(future), &header)));
                 shared.signal_if(signal);
-                Ok(Task::new(header, first, Of::new()))
+                Ok(Task::new(header, first, TypeToken::new()))
             }
             Err(Refused { reason, .. }) => Err(Refused { value: future, reason }.unboxed_stays(stamp.origin)),
         }
@@ -326,7 +326,7 @@ impl LooperHandle {
             body.fill(move |looper: &Looper| arriving.arrive(looper));
         };
         let first = shared.post(Post::closure(stamp), value, fill)?;
-        Ok(Task::new(header, first, Of::new()))
+        Ok(Task::new(header, first, TypeToken::new()))
     }
 
     /// Calls `look` with the looper, if this is its thread, and gives its result; `None` on any other thread, and when

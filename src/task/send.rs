@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    core::{refused::Rejected, room::PendingPermit},
+    core::{refused::Rejected, semaphore::PendingPermit},
     error::RejectReason,
     handler::bounded::BoundedHandler,
     looper::posted::Posted,
@@ -60,7 +60,7 @@ impl<M: 'static> BoundedHandler<M> {
     /// ```
     #[track_caller]
     pub fn send_async(&self, message: M) -> SendAsync<M> {
-        let permit = self.room().line_up();
+        let permit = self.semaphore().line_up();
         SendAsync { handler: self.clone(), message: Some(message), permit, place: Location::caller() }
     }
 }

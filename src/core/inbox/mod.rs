@@ -112,7 +112,7 @@ pub(crate) struct Cleanup {
 /// Whether the eventfd has to be written, by whoever holds this, after unlocking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "a looper that sleeps past this has to be signalled"]
-pub(crate) enum Signal {
+pub(crate) enum Wakeup {
     /// The looper sleeps past it.
     Needed,
     /// The looper is awake, is being woken, or sleeps no longer than that.
@@ -154,17 +154,17 @@ impl<C> Inbox<C> {
     }
 
     /// Notes a `wake()`.
-    pub(crate) fn wake(&self) -> Signal {
+    pub(crate) fn wake(&self) -> Wakeup {
         self.counted(self.set_flag(WOKEN, Moment::FRONT))
     }
 
     /// Notes that there is something to tidy up at home.
-    pub(crate) fn request_cleanup(&self) -> Signal {
+    pub(crate) fn request_cleanup(&self) -> Wakeup {
         self.counted(self.set_flag(CLEANUP, Moment::FRONT))
     }
 
     /// Leaves something that has to be dropped at home; gives it back if there is no home any more.
-    pub(crate) fn leave(&self, pending_drop: PendingDrop) -> Result<Signal, PendingDrop> {
+    pub(crate) fn leave(&self, pending_drop: PendingDrop) -> Result<Wakeup, PendingDrop> {
         let mut left = self.left.lock();
         if left.closed == Some(RejectReason::Dropped) {
             return Err(pending_drop);
@@ -174,14 +174,14 @@ impl<C> Inbox<C> {
     }
 
     /// Wakes the looper if it sleeps past `when`, for something that it finds when it looks.
-    pub(crate) fn wake_for(&self, when: Moment) -> Signal {
+    pub(crate) fn wake_for(&self, when: Moment) -> Wakeup {
         self.counted(self.wake_if_asleep_past(when))
     }
 
     /// As [`wake_for`](Inbox::wake_for), for a post straight into the queue.
-    pub(crate) fn wake_for_post(&self, when: Moment) -> Signal {
+    pub(crate) fn wake_for_post(&self, when: Moment) -> Wakeup {
         let signal = self.wake_if_asleep_past(when);
-        if signal == Signal::Needed {
+        if signal == Wakeup::Needed {
             self.wakes_sent.fetch_add(1, Relaxed);
             self.sent_for_posts.fetch_add(1, Relaxed);
         }
@@ -189,24 +189,24 @@ impl<C> Inbox<C> {
     }
 
     /// Sets `flag` for something that is due at `when`, and wakes the looper if it sleeps past that.
-    fn set_flag(&self, flag: u32, when: Moment) -> Signal {
+    fn set_flag(&self, flag: u32, when: Moment) -> Wakeup {
         let before = self.state.fetch_or(flag, AcqRel);
-        if before & ASLEEP == 0 { Signal::Saved } else { self.wake_if_asleep_past(when) }
+        if before & ASLEEP == 0 { Wakeup::Saved } else { self.wake_if_asleep_past(when) }
     }
 
-    fn wake_if_asleep_past(&self, when: Moment) -> Signal {
+    fn wake_if_asleep_past(&self, when: Moment) -> Wakeup {
         let is_asleep = self.state.load(Acquire) & ASLEEP != 0;
         if !is_asleep || when.as_nanos() >= self.asleep_until.load(Relaxed) {
-            return Signal::Saved;
+            return Wakeup::Saved;
         }
         // Of several who come here, one finds it set.
         let before = self.state.fetch_and(!ASLEEP, AcqRel);
-        if before & ASLEEP == 0 { Signal::Saved } else { Signal::Needed }
+        if before & ASLEEP == 0 { Wakeup::Saved } else { Wakeup::Needed }
     }
 
     /// Counts what became of a wish to wake the looper.
-    fn counted(&self, signal: Signal) -> Signal {
-        let count = if signal == Signal::Needed { &self.wakes_sent } else { &self.wakes_saved };
+    fn counted(&self, signal: Wakeup) -> Wakeup {
+        let count = if signal == Wakeup::Needed { &self.wakes_sent } else { &self.wakes_saved };
         count.fetch_add(1, Relaxed);
         signal
     }
@@ -243,7 +243,7 @@ impl<C> Inbox<C> {
     }
 
     /// Refuses messages from now on. `None` if the inbox was closed before.
-    pub(crate) fn close(&self, reason: RejectReason) -> Option<Signal> {
+    pub(crate) fn close(&self, reason: RejectReason) -> Option<Wakeup> {
         let mut left = self.left.lock();
         if left.closed.is_some() {
             return None;
@@ -383,10 +383,10 @@ impl<C> Inbox<C> {
 }
 
 impl<C> Left<C> {
-    fn count(&mut self, signal: Signal) {
+    fn count(&mut self, signal: Wakeup) {
         match signal {
-            Signal::Needed => self.wakes.sent += 1,
-            Signal::Saved => self.wakes.saved += 1,
+            Wakeup::Needed => self.wakes.sent += 1,
+            Wakeup::Saved => self.wakes.saved += 1,
         }
     }
 }
@@ -416,7 +416,7 @@ impl<C> Open<'_, C> {
         when: Moment,
         tally: Option<&Tally>,
         fill: impl FnOnce(&mut Message<C>),
-    ) -> (Seq, Signal) {
+    ) -> (Seq, Wakeup) {
         let left = &mut *self.left;
         left.posted += 1;
         left.latest = left.latest.max(when);
@@ -436,7 +436,7 @@ impl<C> Open<'_, C> {
     }
 
     /// Leaves something for the looper's thread to keep.
-    pub(crate) fn admit(mut self, arrival: Arrival) -> Signal {
+    pub(crate) fn admit(mut self, arrival: Arrival) -> Wakeup {
         self.left.arrivals.push(arrival);
         self.inbox.counted(self.inbox.set_flag(CLEANUP, Moment::FRONT))
     }
@@ -445,9 +445,9 @@ impl<C> Open<'_, C> {
 impl<C> Inbox<C> {
     /// Notes mail. To be called under the lock.
     #[inline]
-    fn set_mail(&self, due: Moment) -> Signal {
+    fn set_mail(&self, due: Moment) -> Wakeup {
         // The flag is cleared only under this lock, and the looper does not fall asleep while it is set. If both flags
         // are set, an earlier write of the eventfd failed: signal again.
-        if self.state.load(Acquire) & (MAIL | ASLEEP) == MAIL { Signal::Saved } else { self.set_flag(MAIL, due) }
+        if self.state.load(Acquire) & (MAIL | ASLEEP) == MAIL { Wakeup::Saved } else { self.set_flag(MAIL, due) }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::{queue::Queue, time::Clock};
 
-fn push(inbox: &Inbox<()>) -> Signal {
+fn push(inbox: &Inbox<()>) -> Wakeup {
     inbox.open().unwrap().push(Moment::EARLIEST, None, |_| ()).1
 }
 
@@ -61,10 +61,10 @@ fn c8_c9_a_wake_is_needed_only_for_what_is_due_before_the_looper_gets_up() {
     let inbox = emptied();
     assert!(inbox.prepare_sleep(until));
 
-    assert_eq!(inbox.wake_for(later), Signal::Saved);
-    assert_eq!(inbox.wake_for(until), Signal::Saved);
-    assert_eq!(inbox.wake_for(earlier), Signal::Needed);
-    assert_eq!(push(&inbox), Signal::Saved, "a wake is on its way");
+    assert_eq!(inbox.wake_for(later), Wakeup::Saved);
+    assert_eq!(inbox.wake_for(until), Wakeup::Saved);
+    assert_eq!(inbox.wake_for(earlier), Wakeup::Needed);
+    assert_eq!(push(&inbox), Wakeup::Saved, "a wake is on its way");
 }
 
 #[test]
@@ -72,8 +72,8 @@ fn c3_only_the_first_of_many_wakes_needs_the_eventfd() {
     let inbox = emptied();
     assert!(inbox.prepare_sleep(Moment::NEVER));
 
-    assert_eq!(inbox.wake(), Signal::Needed);
-    assert!((0..1_000_000).all(|_| inbox.wake() == Signal::Saved));
+    assert_eq!(inbox.wake(), Wakeup::Needed);
+    assert!((0..1_000_000).all(|_| inbox.wake() == Wakeup::Saved));
 
     assert!(inbox.awake());
     assert!(!inbox.awake());
@@ -82,13 +82,13 @@ fn c3_only_the_first_of_many_wakes_needs_the_eventfd() {
 #[test]
 fn c1_the_looper_does_not_settle_over_something_left() {
     let inbox = emptied();
-    assert_eq!(push(&inbox), Signal::Saved);
+    assert_eq!(push(&inbox), Wakeup::Saved);
     assert!(!inbox.prepare_sleep(Moment::NEVER));
     empty(&inbox);
-    assert_eq!(inbox.wake(), Signal::Saved);
+    assert_eq!(inbox.wake(), Wakeup::Saved);
     assert!(!inbox.prepare_sleep(Moment::NEVER));
     inbox.awake();
-    assert_eq!(inbox.request_cleanup(), Signal::Saved);
+    assert_eq!(inbox.request_cleanup(), Wakeup::Saved);
     assert!(!inbox.prepare_sleep(Moment::NEVER));
     assert!(inbox.take_cleanup().is_some());
     assert!(inbox.prepare_sleep(Moment::NEVER));
@@ -99,7 +99,7 @@ fn q2_a_closed_inbox_refuses_and_the_first_close_wins() {
     let inbox = emptied();
     assert!(inbox.prepare_sleep(Moment::NEVER));
 
-    assert_eq!(inbox.close(RejectReason::Quit), Some(Signal::Needed));
+    assert_eq!(inbox.close(RejectReason::Quit), Some(Wakeup::Needed));
 
     assert_eq!(inbox.close(RejectReason::Dropped), None);
     assert_eq!(inbox.open().err(), Some(RejectReason::Quit));
@@ -142,8 +142,8 @@ fn b1_what_is_posted_behind_a_barrier_wakes_nobody() {
     assert!(inbox.prepare_sleep(Moment::NEVER));
 
     inbox.set_barred(true);
-    assert_eq!(push(&inbox), Signal::Saved);
+    assert_eq!(push(&inbox), Wakeup::Saved);
 
     inbox.set_barred(false);
-    assert_eq!(push(&inbox), Signal::Needed);
+    assert_eq!(push(&inbox), Wakeup::Needed);
 }

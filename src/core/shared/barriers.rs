@@ -16,7 +16,7 @@ impl Shared {
         self.inbox.set_barred(true);
         // A looper that is asleep has to get up for the alarm.
         let alarm = self.next_alarm(&queue);
-        let signal = alarm.map_or(Signal::Saved, |alarm| self.inbox.wake_for(alarm));
+        let signal = alarm.map_or(Wakeup::Saved, |alarm| self.inbox.wake_for(alarm));
         drop(queue);
         self.signal_if(signal);
         Ok(place)
@@ -43,7 +43,7 @@ impl Shared {
             // Also one that is about to sleep has to look again.
             _ if queue.ends_await() => self.inbox.request_cleanup(),
             Some(due) => self.inbox.wake_for(due),
-            None => Signal::Saved,
+            None => Wakeup::Saved,
         };
         drop(queue);
         self.signal_if(signal);

@@ -31,7 +31,7 @@ pub(crate) use self::{
 use crate::{
     core::{
         activity::{Activity, Phase},
-        inbox::{Inbox, Signal, Wakes},
+        inbox::{Inbox, Wakes, Wakeup},
         item::{Arrival, Body, Message, Stamp, To, When},
         refused::Refused,
     },
@@ -53,7 +53,7 @@ use crate::{
     },
     sys::{
         epoll::Epoll,
-        fork::Process,
+        fork::ForkGeneration,
         sync::{Condvar, Guard, Here, Mutex, OwnerCell, OwnersGuard, ThreadNumber, current_thread},
         waker::Waker,
     },
@@ -80,7 +80,7 @@ pub(crate) struct Shared {
     /// The thread that the looper is bound to.
     pub(crate) owner: ThreadNumber,
     /// The process that made it: a forked child locks nothing of it.
-    process: Process,
+    process: ForkGeneration,
     /// How many messages there were, and how they have ended.
     account: Arc<Account>,
     pub(crate) inbox: Inbox<Looper>,
@@ -142,7 +142,7 @@ impl Shared {
             clock,
             id: LooperId::next(),
             owner,
-            process: Process::current(),
+            process: ForkGeneration::current(),
             inbox: Inbox::new(&account),
             queue: OwnerCell::new(owner, Queue::new(&account)),
             account,
@@ -284,7 +284,7 @@ impl Shared {
             None => Some(body),
         };
         let is_awaited = queue.release(id);
-        let signal = if is_awaited { self.inbox.request_cleanup() } else { Signal::Saved };
+        let signal = if is_awaited { self.inbox.request_cleanup() } else { Wakeup::Saved };
         drop(queue);
         *self.releases.lock() += 1;
         self.released.notify_all();
@@ -362,24 +362,24 @@ impl Shared {
     }
 
     /// Makes the looper's epoll set readable, if that is needed. When that fails, the looper still counts as asleep.
-    fn send(&self, signal: Signal) -> io::Result<()> {
+    fn send(&self, signal: Wakeup) -> io::Result<()> {
         match signal {
-            Signal::Needed if self.is_inherited() => Ok(()),
-            Signal::Needed => self.waker.signal().inspect_err(|_| self.inbox.sleep_on()),
-            Signal::Saved => Ok(()),
+            Wakeup::Needed if self.is_inherited() => Ok(()),
+            Wakeup::Needed => self.waker.signal().inspect_err(|_| self.inbox.sleep_on()),
+            Wakeup::Saved => Ok(()),
         }
     }
 
     /// Signals the looper, if that is needed, for something that has been left and that it will find in any case.
     #[inline]
-    pub(crate) fn signal_if(&self, signal: Signal) {
-        if signal == Signal::Needed {
+    pub(crate) fn signal_if(&self, signal: Wakeup) {
+        if signal == Wakeup::Needed {
             self.signal_it(signal);
         }
     }
 
     #[cold]
-    fn signal_it(&self, signal: Signal) {
+    fn signal_it(&self, signal: Wakeup) {
         if let Err(error) = self.send(signal) {
             log::error!("{} could not be woken and sleeps on: {error}", self.label);
         }

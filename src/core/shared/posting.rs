@@ -15,7 +15,7 @@ pub(crate) struct Post<'a> {
 }
 
 /// The id of a queued message, and whether the caller has to write the eventfd; or the refused value.
-pub(super) type Left<T> = Result<(MessageId, Signal), Refused<T>>;
+pub(super) type Left<T> = Result<(MessageId, Wakeup), Refused<T>>;
 
 impl Post<'_> {
     /// Of a closure.
@@ -205,7 +205,7 @@ impl Shared {
 
     /// Lets a timed message be due at `when`, and leaves the signal to the caller. `None` if it is not pending, or not
     /// timed; or if the looper has quit, since what a safe quit lets run is due.
-    pub(crate) fn leave_rescheduled(&self, id: MessageId, when: Moment) -> Option<Signal> {
+    pub(crate) fn leave_rescheduled(&self, id: MessageId, when: Moment) -> Option<Wakeup> {
         let mut queue = self.lock_queue(self.ours()?);
         if self.inbox.is_closed() || !queue.reschedule(id, when) {
             return None;
@@ -217,15 +217,15 @@ impl Shared {
     /// The looper's own thread finds it awake, unless it is between the polls of its host. What a barrier holds up is
     /// woken for when that goes.
     #[inline]
-    fn signal_for(&self, queue: &Queue<Looper>, when: When, place: Place) -> Signal {
+    fn signal_for(&self, queue: &Queue<Looper>, when: When, place: Place) -> Wakeup {
         if !self.inbox.is_asleep() {
-            return Signal::Saved;
+            return Wakeup::Saved;
         }
         // What is plain stands behind all barriers, whatever its time says.
         let is_behind = |barrier| when == When::Now || place > barrier;
         let is_barred = !place.seq().is_asynchronous() && queue.first_barrier().is_some_and(is_behind);
         match when {
-            _ if is_barred => Signal::Saved,
+            _ if is_barred => Wakeup::Saved,
             When::At(time) => self.inbox.wake_for_post(time),
             When::Now | When::Front => self.inbox.wake_for_post(Moment::FRONT),
         }

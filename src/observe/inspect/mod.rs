@@ -25,7 +25,7 @@ use std::{
 use self::server::{Fds, Kind, Server};
 use crate::{
     looper::{Looper, thread::HandlerThread},
-    sys::{fork::Process, unix_socket},
+    sys::{fork::ForkGeneration, unix_socket},
 };
 
 /// Serves what all loopers of this process do, on a Unix socket, until it is dropped.
@@ -177,7 +177,7 @@ struct SocketFile {
     path: PathBuf,
     /// Device and inode.
     identity: (u64, u64),
-    process: Process,
+    process: ForkGeneration,
 }
 
 impl SocketFile {
@@ -185,7 +185,7 @@ impl SocketFile {
         // Relative to where the process is now, which it may leave.
         let path = std::path::absolute(path)?;
         let identity = identity_of(&fs::symlink_metadata(&path)?);
-        Ok(SocketFile { path, identity, process: Process::current() })
+        Ok(SocketFile { path, identity, process: ForkGeneration::current() })
     }
 }
 

@@ -19,7 +19,7 @@ use crate::{
     fd::FdNext,
     looper::{Looper, fd_source::FdHandle, posted::PostedGuard},
     mem::log,
-    sys::{fork::Process, interest::Interest, sync::Mutex, unix_socket},
+    sys::{fork::ForkGeneration, interest::Interest, sync::Mutex, unix_socket},
 };
 
 /// How often loopers are looked at while a client is connected.
@@ -41,14 +41,14 @@ pub(super) enum Kind {
 /// The fds that a service watches, for the thread that ends it. A forked child locks nothing.
 #[derive(Debug)]
 pub(super) struct Fds {
-    process: Process,
+    process: ForkGeneration,
     /// `None` once the service has ended.
     watched: Mutex<Option<Vec<FdHandle>>>,
 }
 
 impl Fds {
     pub(super) fn new() -> Fds {
-        Fds { process: Process::current(), watched: Mutex::new(Some(Vec::new())) }
+        Fds { process: ForkGeneration::current(), watched: Mutex::new(Some(Vec::new())) }
     }
 
     /// Ends each registration, and lets there be no further one.

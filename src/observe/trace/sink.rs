@@ -13,7 +13,7 @@ use std::{
 use super::{TraceSummary, format::Slice, track::Track};
 use crate::{
     core::shared::{LooperId, Shared},
-    sys::{fork::Process, sync::Mutex},
+    sys::{fork::ForkGeneration, sync::Mutex},
     time::Moment,
 };
 
@@ -41,7 +41,7 @@ pub(super) struct Label {
 /// What both sides of a trace count. All are counters and flags of their own: nothing is ordered by them.
 #[derive(Debug)]
 pub(super) struct Counts {
-    pub(super) process: Process,
+    pub(super) process: ForkGeneration,
     slices: AtomicU64,
     lost: AtomicU64,
     /// What was handed over and is not written.
@@ -189,7 +189,7 @@ impl SinkRef {
     pub(super) fn new() -> (SinkRef, Receiver<Parcel>) {
         let (sender, parcels) = mpsc::channel();
         let counts = Counts {
-            process: Process::current(),
+            process: ForkGeneration::current(),
             slices: AtomicU64::new(0),
             lost: AtomicU64::new(0),
             behind: AtomicU64::new(0),

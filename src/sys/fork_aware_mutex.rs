@@ -1,20 +1,20 @@
 //! A lock that a forked child never waits for.
 
 use crate::sys::{
-    fork::Process,
+    fork::ForkGeneration,
     sync::{Mutex, MutexGuard},
 };
 
 /// A value behind a lock that a forked child does not take: a thread that the child does not have may hold it.
 #[derive(Debug)]
-pub(crate) struct ProcessMutex<T> {
-    process: Process,
+pub(crate) struct ForkAwareMutex<T> {
+    process: ForkGeneration,
     value: Mutex<T>,
 }
 
-impl<T> ProcessMutex<T> {
-    pub(crate) fn new(value: T) -> ProcessMutex<T> {
-        ProcessMutex { process: Process::current(), value: Mutex::new(value) }
+impl<T> ForkAwareMutex<T> {
+    pub(crate) fn new(value: T) -> ForkAwareMutex<T> {
+        ForkAwareMutex { process: ForkGeneration::current(), value: Mutex::new(value) }
     }
 
     /// Locks the value; `None` in a process that has it by a fork.

@@ -1,4 +1,4 @@
-//! The room of a bounded handler: how many messages it may still be sent, and who waits for that.
+//! The semaphore of a bounded handler: how many messages it may still be sent, and who waits for that.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,14 +12,14 @@ use crate::{
     core::shared::{Shared, Waiting},
     mem::{drop::caught, slots::Key},
     sys::{
-        process_mutex::ProcessMutex,
+        fork_aware_mutex::ForkAwareMutex,
         sync::{Condvar, Mutex},
     },
 };
 
 /// Counts the free places of a bounded handler, and hands them to those who wait in the order in which they came.
-pub(crate) struct Room {
-    state: ProcessMutex<State>,
+pub(crate) struct Semaphore {
+    state: ForkAwareMutex<State>,
 }
 
 #[derive(Debug)]
@@ -35,9 +35,9 @@ struct State {
     is_closed: bool,
 }
 
-impl Room {
-    /// Makes the room of a handler of `shared`'s, whose quit ends all waiting.
-    pub(crate) fn new(shared: &Shared, capacity: usize) -> (Arc<Room>, Option<Key>) {
+impl Semaphore {
+    /// Makes the semaphore of a handler of `shared`'s, whose quit ends all waiting.
+    pub(crate) fn new(shared: &Shared, capacity: usize) -> (Arc<Semaphore>, Option<Key>) {
         let state = State {
             free: capacity,
             waiting: BTreeMap::new(),
@@ -45,19 +45,19 @@ impl Room {
             next_ticket: 0,
             is_closed: false,
         };
-        let room = Arc::new(Room { state: ProcessMutex::new(state) });
-        let key = if shared.is_inherited() { None } else { shared.senders.note(&room) };
+        let semaphore = Arc::new(Semaphore { state: ForkAwareMutex::new(state) });
+        let key = if shared.is_inherited() { None } else { shared.senders.note(&semaphore) };
         if key.is_none() {
-            room.give_up();
+            semaphore.give_up();
         }
-        (room, key)
+        (semaphore, key)
     }
 
     /// A place, if one is free.
     pub(crate) fn try_acquire(self: &Arc<Self>) -> Option<Permit> {
         let mut state = self.state.lock()?;
         state.free = state.free.checked_sub(1)?;
-        Some(Permit { room: self.clone() })
+        Some(Permit { semaphore: self.clone() })
     }
 
     /// Waits for a place, which blocks the thread. `None` if the looper has quit.
@@ -75,7 +75,7 @@ impl Room {
 
     /// Begins to wait for a place.
     pub(crate) fn line_up(self: &Arc<Self>) -> PendingPermit {
-        PendingPermit { room: self.clone(), ticket: None }
+        PendingPermit { semaphore: self.clone(), ticket: None }
     }
 
     /// Hands a place to the one who has waited longest, or leaves it free.
@@ -95,7 +95,7 @@ impl Room {
     }
 }
 
-impl Waiting for Room {
+impl Waiting for Semaphore {
     fn give_up(&self) {
         let waiting = self.state.lock().map(|mut state| {
             state.is_closed = true;
@@ -105,9 +105,9 @@ impl Waiting for Room {
     }
 }
 
-impl Debug for Room {
+impl Debug for Semaphore {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Room").finish_non_exhaustive()
+        f.debug_struct("Semaphore").finish_non_exhaustive()
     }
 }
 
@@ -120,19 +120,19 @@ pub(crate) struct Bounded<M> {
 /// A place that is taken, until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Permit {
-    room: Arc<Room>,
+    semaphore: Arc<Semaphore>,
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.room.release();
+        self.semaphore.release();
     }
 }
 
 /// A place that somebody waits for. One that was granted and not taken goes to the next.
 #[derive(Debug)]
 pub(crate) struct PendingPermit {
-    room: Arc<Room>,
+    semaphore: Arc<Semaphore>,
     ticket: Option<u64>,
 }
 
@@ -141,13 +141,13 @@ impl PendingPermit {
     pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Permit>> {
         // Cloned and dropped with nothing locked, since it may be a user's.
         let waker = context.waker().clone();
-        let Some(mut state) = self.room.state.lock() else {
+        let Some(mut state) = self.semaphore.state.lock() else {
             return Poll::Ready(None);
         };
         let (answer, displaced) = state.look(&mut self.ticket, waker);
         drop(state);
         drop(displaced);
-        answer.map(|is_granted| is_granted.then(|| Permit { room: self.room.clone() }))
+        answer.map(|is_granted| is_granted.then(|| Permit { semaphore: self.semaphore.clone() }))
     }
 }
 
@@ -174,7 +174,7 @@ impl State {
 
 impl Drop for PendingPermit {
     fn drop(&mut self) {
-        let Some((ticket, mut state)) = self.ticket.zip(self.room.state.lock()) else {
+        let Some((ticket, mut state)) = self.ticket.zip(self.semaphore.state.lock()) else {
             return;
         };
         let is_granted = state.granted.remove(&ticket);
@@ -182,7 +182,7 @@ impl Drop for PendingPermit {
         drop(state);
         drop(waker);
         if is_granted {
-            self.room.release();
+            self.semaphore.release();
         }
     }
 }

@@ -29,7 +29,7 @@ const COMMON_VACANT: usize = 32;
 
 /// The plain messages of the queue.
 #[derive(Debug)]
-pub(crate) struct Ready<C: 'static> {
+pub(crate) struct Fifo<C: 'static> {
     /// Those that are taken out.
     first: Batch<C>,
     rest: VecDeque<Batch<C>>,
@@ -45,9 +45,9 @@ pub(crate) struct Ready<C: 'static> {
     vacant: usize,
 }
 
-impl<C> Default for Ready<C> {
+impl<C> Default for Fifo<C> {
     fn default() -> Self {
-        Ready {
+        Fifo {
             first: Batch::default(),
             rest: VecDeque::new(),
             rest_places: 0,
@@ -60,7 +60,7 @@ impl<C> Default for Ready<C> {
     }
 }
 
-impl<C> Ready<C> {
+impl<C> Fifo<C> {
     /// Whether there is no place in use, not even one that was emptied.
     #[inline(always)]
     pub(crate) fn is_empty(&self) -> bool {
@@ -324,7 +324,7 @@ impl<C> Ready<C> {
     /// Moves those that are left together, in as many steps as were cancelled.
     #[cold]
     fn sweep(&mut self) {
-        let mut swept = Ready { spare: std::mem::take(&mut self.spare), lent: self.lent, ..Ready::default() };
+        let mut swept = Fifo { spare: std::mem::take(&mut self.spare), lent: self.lent, ..Fifo::default() };
         for mut batch in std::mem::take(self).into_batches() {
             let floor = batch.floor;
             for message in &mut batch.messages[batch.head..batch.tail] {
@@ -358,7 +358,7 @@ impl<C> Ready<C> {
 }
 
 #[cfg(all(test, not(alooper_loom)))]
-impl<C> Ready<C> {
+impl<C> Fifo<C> {
     /// How many places are in use, also those that were emptied.
     pub(crate) fn standing(&self) -> usize {
         self.places()
@@ -376,89 +376,89 @@ mod tests {
     use crate::queue::message::Address;
 
     /// Comes in from the inbox: so many batches of so many messages each.
-    fn with_batches(count: i64, each: i64) -> (Ready<()>, Batches<()>) {
-        let (mut ready, mut inbox) = (Ready::default(), Batches::default());
+    fn with_batches(count: i64, each: i64) -> (Fifo<()>, Batches<()>) {
+        let (mut fifo, mut inbox) = (Fifo::default(), Batches::default());
         for order in 1..=count * each {
             let message = inbox.place();
             (message.seq, message.address) = (Seq::remote(order), Address::NOBODY);
             if order % each == 0 {
-                ready.append(&mut inbox, Moment::EARLIEST);
+                fifo.append(&mut inbox, Moment::EARLIEST);
             }
         }
-        (ready, inbox)
+        (fifo, inbox)
     }
 
     /// Somebody asks after each post: the batches have a message each.
     #[test]
     fn r5_batches_of_a_message_each_come_together() {
-        let (ready, _) = with_batches(10_000, 1);
+        let (fifo, _) = with_batches(10_000, 1);
 
-        assert!(ready.batches().count() < 10_000 / BATCH + 3);
-        assert!(ready.room() < 10_000 + 3 * BATCH);
-        let order = ready.into_messages().map(|message| message.seq);
+        assert!(fifo.batches().count() < 10_000 / BATCH + 3);
+        assert!(fifo.room() < 10_000 + 3 * BATCH);
+        let order = fifo.into_messages().map(|message| message.seq);
         assert!(order.eq((1..=10_000).map(Seq::remote)));
     }
 
     #[test]
     fn r5_places_that_were_emptied_are_counted_in_batches_that_are_not_full_too() {
         const EACH: i64 = FEW as i64 + 1;
-        let (mut ready, _) = with_batches(300, EACH);
+        let (mut fifo, _) = with_batches(300, EACH);
 
         for order in (1..=300 * EACH).filter(|order| order % 8 != 0) {
-            assert!(ready.take(Seq::remote(order)).is_some());
+            assert!(fifo.take(Seq::remote(order)).is_some());
         }
 
         let left = 300 * EACH / 8;
-        assert!(ready.standing() < 4 * left as usize + BATCH, "{} for {left}", ready.standing());
-        assert!(ready.into_messages().map(|message| message.seq).eq((1..=left).map(|order| Seq::remote(8 * order))));
+        assert!(fifo.standing() < 4 * left as usize + BATCH, "{} for {left}", fifo.standing());
+        assert!(fifo.into_messages().map(|message| message.seq).eq((1..=left).map(|order| Seq::remote(8 * order))));
     }
 
     /// Posts through the inbox, brings it in and takes it out.
-    fn pass(ready: &mut Ready<()>, inbox: &mut Batches<()>, batches: usize) {
+    fn pass(fifo: &mut Fifo<()>, inbox: &mut Batches<()>, batches: usize) {
         (0..batches * BATCH).for_each(|_| inbox.place().address = Address::NOBODY);
-        ready.append(inbox, Moment::EARLIEST);
-        while ready.pop().is_some() {}
+        fifo.append(inbox, Moment::EARLIEST);
+        while fifo.pop().is_some() {}
     }
 
     #[test]
     fn c44_the_inbox_keeps_no_room_of_a_burst_over_a_sleep() {
-        let (mut ready, mut inbox) = (Ready::default(), Batches::default());
-        pass(&mut ready, &mut inbox, 1000);
-        assert!(ready.is_roomy());
+        let (mut fifo, mut inbox) = (Fifo::default(), Batches::default());
+        pass(&mut fifo, &mut inbox, 1000);
+        assert!(fifo.is_roomy());
 
-        drop(ready.take_room());
-        drop(inbox.take_spare(ready.lent()));
+        drop(fifo.take_room());
+        drop(inbox.take_spare(fifo.lent()));
 
         assert!(inbox.filled.capacity() <= 2 * SPARE, "room for {} batches", inbox.filled.capacity());
-        assert!(!ready.is_roomy() && inbox.spare.len() <= SPARE_ASLEEP, "{} batches", inbox.spare.len());
+        assert!(!fifo.is_roomy() && inbox.spare.len() <= SPARE_ASLEEP, "{} batches", inbox.spare.len());
     }
 
     /// Whether the looper sleeps or not, and however the posts of others come together.
     #[test]
     fn c44_others_who_post_without_end_find_the_room_of_what_has_run() {
-        let (mut ready, mut inbox) = (Ready::default(), Batches::default());
+        let (mut fifo, mut inbox) = (Fifo::default(), Batches::default());
 
         for batches in (0..300).map(|round| [10, 100, 1, 70][round % 4]) {
-            pass(&mut ready, &mut inbox, batches);
+            pass(&mut fifo, &mut inbox, batches);
         }
 
-        let room = (ready.room() + inbox.spare.room()) / BATCH;
+        let room = (fifo.room() + inbox.spare.room()) / BATCH;
         assert!(room <= 3 * 100, "room for {room} batches, where 100 came at most");
     }
 
     #[test]
     fn c44_with_nothing_to_run_the_room_of_a_burst_goes_back_by_halves_until_little_is_left() {
-        let (mut ready, mut inbox) = (Ready::default(), Batches::default());
-        pass(&mut ready, &mut inbox, 10_000);
+        let (mut fifo, mut inbox) = (Fifo::default(), Batches::default());
+        pass(&mut fifo, &mut inbox, 10_000);
 
         let halvings = (0..100).take_while(|_| {
-            let goes_on = ready.is_very_roomy();
-            drop(ready.take_half_of_room());
-            drop(inbox.take_spare(ready.lent()));
+            let goes_on = fifo.is_very_roomy();
+            drop(fifo.take_half_of_room());
+            drop(inbox.take_spare(fifo.lent()));
             goes_on
         });
 
         assert!((5..15).contains(&halvings.count()));
-        assert!(ready.room() + inbox.spare.room() <= 3 * SPARE * BATCH);
+        assert!(fifo.room() + inbox.spare.room() <= 3 * SPARE * BATCH);
     }
 }

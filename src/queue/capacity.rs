@@ -29,17 +29,17 @@ impl<C> Queue<C> {
     /// Whether no plain message is there, and they have left more room than is kept then.
     #[inline]
     pub(crate) fn is_very_roomy(&self) -> bool {
-        self.synchronous.ready.is_very_roomy()
+        self.synchronous.fifo.is_very_roomy()
     }
 
     /// Takes out half of that room.
     pub(crate) fn take_half_of_room(&mut self) -> [Spare<C>; 2] {
-        [self.synchronous.ready.take_half_of_room(), Spare::default()]
+        [self.synchronous.fifo.take_half_of_room(), Spare::default()]
     }
 
     /// How many empty batches the inbox may keep.
     pub(crate) fn lent(&self) -> usize {
-        self.synchronous.ready.lent()
+        self.synchronous.fifo.lent()
     }
 
     /// Gives back the room that a burst has left, before the looper sleeps.
