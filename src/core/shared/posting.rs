@@ -78,14 +78,7 @@ impl Shared {
         if !queue.is_plain_and_fresh() || !self.inbox.allows_fast_post() {
             return Err(value);
         }
-        self.account.own.add(1);
-        if let Some(to) = to {
-            to.tally.own.add(1);
-        }
-        Ok(queue.insert_plain(|message| {
-            (message.origin, message.address) = (origin, to.map_or(Address::NOBODY, |to| to.address));
-            fill(&mut message.body, value);
-        }))
+        Ok(self.insert_plain(&mut queue, origin, to, |message| fill(&mut message.body, value)))
     }
 
     /// As [`post_plain`](Shared::post_plain), if all that is in its way is that somebody watches.
@@ -105,17 +98,30 @@ impl Shared {
         if !queue.is_plain() || !self.inbox.allows_fast_watched_post() {
             return Err(value);
         }
-        let now = self.clock.now();
+        queue.note_time(self.clock.now());
+        Ok(self.insert_plain(&mut queue, origin, to, |message| {
+            fill(&mut message.body, value);
+            message.set_poster(self.activity.poster);
+        }))
+    }
+
+    /// Counts a plain message, and puts what `fill` makes of it behind all others.
+    #[inline(always)]
+    fn insert_plain(
+        &self,
+        queue: &mut Queue<Looper>,
+        origin: Origin,
+        to: Option<To<'_>>,
+        fill: impl FnOnce(&mut Message),
+    ) -> MessageId {
         self.account.own.add(1);
         if let Some(to) = to {
             to.tally.own.add(1);
         }
-        queue.note_time(now);
-        Ok(queue.insert_plain(|message| {
+        queue.insert_plain(|message| {
             (message.origin, message.address) = (origin, to.map_or(Address::NOBODY, |to| to.address));
-            fill(&mut message.body, value);
-            message.set_poster(self.activity.poster);
-        }))
+            fill(message);
+        })
     }
 
     /// As [`leave`](Shared::leave), on the looper's thread.
