@@ -90,7 +90,7 @@ fn afar(looper: &Looper, posts: impl FnOnce(&alooper::LooperHandle) + Send) {
 /// What it is called, and what it does.
 type Named = (&'static str, fn(&Looper));
 
-const BURSTS: [Named; 7] = [
+const BURSTS: &[Named] = &[
     ("plain posts from here", |looper| (0..MANY).for_each(|_| drop(looper.post(|_| ()).unwrap()))),
     ("plain posts from afar", |looper| {
         afar(looper, |handle| (0..MANY).for_each(|_| drop(handle.post(|_| ()).unwrap())));
@@ -126,12 +126,20 @@ const BURSTS: [Named; 7] = [
             looper.post_at_front(|_| ()).unwrap();
         }
     }),
+    #[cfg(feature = "async")]
+    ("tasks that nobody awaits", |looper| (0..MANY).for_each(|_| drop(looper.spawn(async {}).unwrap()))),
+    #[cfg(feature = "async")]
+    ("tasks that are cancelled", |looper| {
+        let tasks: Vec<_> = (0..MANY).map(|_| looper.spawn(std::future::pending::<()>()).unwrap()).collect();
+        looper.poll_all(Duration::ZERO).unwrap();
+        assert!(tasks.iter().all(|task| task.cancel()));
+    }),
 ];
 
 #[test]
 fn c44_what_a_burst_has_taken_goes_back() {
     alone("c44_what_a_burst_has_taken_goes_back", || {
-        let mut bursts = BURSTS.map(go);
+        let mut bursts: Vec<Burst> = BURSTS.iter().map(|burst| go(*burst)).collect();
         bursts.iter_mut().for_each(Burst::fall_asleep);
 
         for Burst { name, looper, left } in &bursts {
@@ -193,6 +201,14 @@ fn a2_a_task_takes_two_allocations_and_a_wake_none() {
         };
         (0..600).for_each(|_| spawn());
         assert_eq!(allocations(|| (0..100).for_each(|_| spawn())), 200);
+
+        // Nobody has what was shared any more, so that the next one uses it.
+        let spawn_and_let_go = || {
+            drop(looper.spawn(async { 7 }).unwrap());
+            while looper.poll_once(Duration::ZERO).unwrap().messages > 0 {}
+        };
+        spawn_and_let_go();
+        assert_eq!(allocations(|| (0..100).for_each(|_| spawn_and_let_go())), 100);
 
         let kept = Rc::new(RefCell::new(None));
         let waker = kept.clone();

@@ -333,7 +333,11 @@ impl Local {
             let taken = self.tasks.take_all();
             (!taken.is_empty()).then_some(taken)
         };
-        iter::from_fn(take).flatten().map(DropItem::Task)
+        let tell = |place: tasks::Place| {
+            place.give_up();
+            DropItem::Task(place)
+        };
+        iter::from_fn(take).flatten().map(tell)
     }
 
     #[cfg(not(feature = "async"))]

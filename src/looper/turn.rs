@@ -212,6 +212,10 @@ impl Looper {
             return Ok(false);
         }
         let (next, alarm) = self.shared().next_stops(self.core.here);
+        #[cfg(feature = "async")]
+        if self.core.local.tasks.is_roomy() && !self.is_due(next) {
+            self.core.local.tasks.give_back_room();
+        }
         if alarm.is_some_and(|alarm| self.has_passed(alarm)) {
             self.shared().report_barriers();
             return Ok(false);

@@ -50,13 +50,15 @@ pub(crate) struct Slots<T> {
     entries: Slab<Option<T>>,
     /// The generation of each slot's present entry, or of its next one when it is vacant.
     generations: Vec<u32>,
+    /// The generation of the first entry in a slot that is new.
+    first_generation: u32,
     /// How many entries are live: occupied slots without the used-up ones.
     len: usize,
 }
 
 impl<T> Default for Slots<T> {
     fn default() -> Self {
-        Slots { entries: Slab::new(), generations: Vec::new(), len: 0 }
+        Slots { entries: Slab::new(), generations: Vec::new(), first_generation: 0, len: 0 }
     }
 }
 
@@ -72,7 +74,7 @@ impl<T> Slots<T> {
         let key = self.next_key();
         let position = key.index() as usize;
         if position == self.generations.len() {
-            self.generations.push(0);
+            self.generations.push(self.first_generation);
         }
         self.entries.insert(Some(make(key)));
         self.len += 1;
@@ -85,7 +87,7 @@ impl<T> Slots<T> {
         let position = self.entries.vacant_key();
         let index = u32::try_from(position).ok().filter(|index| *index < u32::MAX);
         let index = index.expect("memory ends before 2^32 entries do");
-        Key::new(index, self.generations.get(position).copied().unwrap_or(0))
+        Key::new(index, self.generations.get(position).copied().unwrap_or(self.first_generation))
     }
 
     /// The entry at a position.
@@ -137,6 +139,23 @@ impl<T> Slots<T> {
     /// How many entries there are.
     pub(crate) fn len(&self) -> usize {
         self.len
+    }
+
+    /// For how many entries there is room.
+    #[cfg(feature = "async")]
+    pub(crate) fn capacity(&self) -> usize {
+        self.entries.capacity()
+    }
+
+    /// Gives back the slots behind the last entry. Looks at each.
+    #[cfg(feature = "async")]
+    pub(crate) fn shrink_to_fit(&mut self) {
+        let end = self.entries.iter().next_back().map_or(0, |(position, _)| position + 1);
+        self.entries.shrink_to_fit();
+        // Those that are new there later begin where these have ended, so that no key comes again.
+        let of_last = self.generations.drain(end..).max();
+        self.first_generation = self.first_generation.max(of_last.unwrap_or(0));
+        self.generations.shrink_to_fit();
     }
 
     /// All entries with their keys, in no order that means anything.
@@ -244,6 +263,28 @@ mod tests {
         assert_eq!(slots.remove(last), None);
         assert_eq!(slots.len(), 0);
         assert_ne!(slots.insert('b').index(), first.index(), "no later entry can have the same key");
+    }
+
+    /// C17.
+    #[cfg(feature = "async")]
+    #[test]
+    fn c17_no_key_comes_again_after_room_was_given_back() {
+        let mut slots = Slots::default();
+        let kept = slots.insert('a');
+        let gone = ['b', 'c'].map(|value| slots.insert(value));
+        for key in gone {
+            slots.remove(key);
+        }
+        let again = slots.insert('d');
+        slots.remove(again);
+
+        slots.shrink_to_fit();
+
+        assert_eq!((slots.get(kept), slots.generations.len()), (Some(&'a'), 1));
+        let new = ['e', 'f', 'g'].map(|value| slots.insert(value));
+        assert!(new.iter().all(|key| !gone.contains(key) && *key != again && *key != kept));
+        assert_eq!(gone.map(|key| slots.get(key)), [None, None]);
+        assert_eq!(new.map(|key| slots.get(key)), [Some(&'e'), Some(&'f'), Some(&'g')]);
     }
 
     #[test]

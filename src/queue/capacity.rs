@@ -12,7 +12,7 @@ pub(super) fn more_room(length: usize, capacity: usize) -> Option<usize> {
 
 /// Whether there is much more room than is needed, and than is common.
 #[inline]
-pub(super) fn is_roomy(length: usize, capacity: usize) -> bool {
+pub(crate) fn is_roomy(length: usize, capacity: usize) -> bool {
     capacity > 2 * COMMON_LENGTH && length < capacity / 4
 }
 

@@ -7,7 +7,7 @@
 pub(crate) mod account;
 mod barriers;
 pub(crate) mod batch;
-mod capacity;
+pub(crate) mod capacity;
 pub(crate) mod details;
 pub(crate) mod extras;
 mod fifo;

@@ -2,6 +2,8 @@
 
 use std::{cell::Cell, marker::PhantomData, num::NonZeroU32};
 
+#[cfg(all(feature = "async", not(all(test, alooper_loom))))]
+pub(crate) use std::sync::atomic::{AtomicU8, fence};
 #[cfg(not(all(test, alooper_loom)))]
 pub(crate) use std::{
     sync::atomic::{AtomicBool, AtomicI64, AtomicU32},
@@ -15,6 +17,8 @@ pub(crate) use crate::sys::lock::{Condvar, Mutex, MutexGuard};
 
 #[cfg(all(test, alooper_loom, not(alooper_shuttle)))]
 pub(crate) use loom::cell::UnsafeCell;
+#[cfg(all(test, alooper_loom, feature = "async"))]
+pub(crate) use loom::sync::atomic::AtomicU8;
 #[cfg(all(test, alooper_loom))]
 pub(crate) use loom::{
     sync::{

@@ -35,6 +35,8 @@ pub struct Task<T: 'static> {
     of: TypeToken<T>,
     /// The looper knows that somebody waits, to tell of a quit.
     noted: Option<Key>,
+    /// It was awaited.
+    has_asked: bool,
     /// It is cancelled when this is dropped.
     is_guarded: bool,
 }
@@ -44,7 +46,7 @@ impl<T> Unpin for Task<T> {}
 
 impl<T: 'static> Task<T> {
     pub(super) fn new(header: Arc<Header>, first: MessageId, of: TypeToken<T>) -> Task<T> {
-        Task { header, first, of, noted: None, is_guarded: false }
+        Task { header, first, of, noted: None, has_asked: false, is_guarded: false }
     }
 
     /// Cancels the task; whether that kept it from ending by itself.
@@ -116,6 +118,7 @@ impl<T: 'static> Future for Task<T> {
         if self.header.shared().is_inherited() {
             return Poll::Ready(Err(TaskError::Forked));
         }
+        self.has_asked = true;
         loop {
             match self.header.ask(context.waker()) {
                 Answer::Ended(ended) => return Poll::Ready(self.open(ended)),
@@ -138,11 +141,11 @@ impl<T: 'static> Drop for Task<T> {
         if let Some(key) = self.noted.take() {
             self.header.shared().joins.forget(key);
         }
-        let (ended, waker) = self.header.detach();
-        if let Some(ended) = ended {
-            drop_each([self.open(ended)]);
+        if !self.header.detach() || self.has_asked {
+            let (ended, waker) = self.header.take_unwanted();
+            drop_each(ended.map(|ended| self.open(ended)));
+            drop(waker);
         }
-        drop(waker);
     }
 }
 

@@ -108,7 +108,8 @@ impl Looper {
     ///
     /// # Guarantees
     /// Polled on this thread only, by messages in posting order among all others, until it ends, is cancelled, or
-    /// the looper quits. Takes two allocations: the future's, and what wakers share.
+    /// the looper quits. Takes two allocations: the future's, and what wakers share, which a later task uses again once
+    /// nobody has it.
     ///
     /// # Examples
     /// ```
@@ -148,8 +149,7 @@ impl Looper {
             .or_else(|()| shared.leave_on(here, Post::closure(stamp), (), |body, (), _| body.fill(poll(key))));
         match posted {
             Ok((first, signal)) => {
-                let header = Header::new(shared, stamp, Some(key), shared.owner.get());
-                tasks.insert(Place::Task(Job::new(Box::into_pin(future), &header)));
+                let header = tasks.add(shared, stamp, key, Box::into_pin(future));
                 shared.signal_if(signal);
                 Ok(Task::new(header, first, TypeToken::new()))
             }
@@ -224,7 +224,8 @@ impl Looper {
             }
             Ok(Poll::Ready(())) => {
                 drop(tasks.remove(key));
-                job.header.finish(value);
+                job.header.finish(&mut value);
+                tasks.drop_ended(job);
             }
             Err(panic) => {
                 drop(tasks.remove(key));

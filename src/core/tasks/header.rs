@@ -10,10 +10,11 @@
 //! | true | false | a message that polls it is pending, or the looper has quit |
 //! | any | true | no poll begins any more; a message that is pending finds nothing |
 //!
-//! How it ends is decided under the lock, once: by its last poll, a cancel, a quit, or by whoever drops it.
+//! How it ends is decided once, under the lock: by its last poll, a cancel, a quit, or by whoever drops it. Only the last
+//! poll of a task that nobody asks for needs no lock.
 
 use std::{
-    mem,
+    mem, ptr,
     sync::{
         Arc,
         atomic::{
@@ -32,28 +33,38 @@ use crate::{
     },
     error::{RejectReason, TaskError},
     looper::Looper,
-    mem::slots::Key,
+    mem::{drop::Shielded, erased::ANYWHERE, slots::Key},
     queue::{Queue, message::Origin},
-    sys::sync::{AtomicBool, Mutex},
+    sys::sync::{AtomicBool, AtomicU8, Mutex, fence},
 };
 
 /// No key: the task has not come home.
 const NOWHERE: u64 = u64::MAX;
 
+/// Somebody may ask how the task ends.
+const JOINABLE: u8 = 0;
+/// Nobody will, and how it ends was not decided before that.
+const DETACHED: u8 = 1;
+/// How it ends is decided.
+const DECIDED: u8 = 2;
+
+/// What a poll touches stands first, in the line of the reference counts.
+#[repr(C)]
 pub(crate) struct Header {
+    is_scheduled: AtomicBool,
+    has_ended: AtomicBool,
+    /// [`JOINABLE`], [`DETACHED`] or [`DECIDED`]; that under the lock of `end`.
+    join: AtomicU8,
+    /// Barriers do not hold it up.
+    asynchronous: bool,
+    /// The number of the thread that alone may drop its value.
+    thread: u32,
     shared: Arc<Shared>,
     /// The bits of its key, or [`NOWHERE`]. Written once, on the looper's thread, under the lock of `end` unless it is
     /// known when this is made.
     key: AtomicU64,
     /// Where it was spawned.
     origin: Origin,
-    /// The number of the thread that alone may drop its value.
-    thread: u32,
-    /// Barriers do not hold it up.
-    asynchronous: bool,
-    is_scheduled: AtomicBool,
-    /// Written under the lock of `end`.
-    has_ended: AtomicBool,
     /// A forked child does not lock this.
     end: Mutex<End>,
 }
@@ -61,31 +72,21 @@ pub(crate) struct Header {
 enum End {
     /// Not yet; who waits for it.
     Pending(Option<Waker>),
-    /// Not yet, and nobody will ask.
-    Detached,
     Ended(Ended),
-    /// It was told, or nobody will ask.
+    /// It was told.
     Told,
 }
 
 impl End {
     fn is_pending(&self) -> bool {
-        matches!(self, End::Pending(_) | End::Detached)
-    }
-
-    /// Ends what is pending. Gives who waits.
-    fn set(&mut self, ended: Ended) -> Option<Waker> {
-        match mem::replace(self, End::Ended(ended)) {
-            End::Pending(waker) => waker,
-            End::Detached | End::Ended(_) | End::Told => None,
-        }
+        matches!(self, End::Pending(_))
     }
 
     /// Tells how it has ended, once.
     fn tell(&mut self) -> Option<Ended> {
         match mem::replace(self, End::Told) {
             End::Ended(ended) => Some(ended),
-            End::Pending(_) | End::Detached | End::Told => None,
+            End::Pending(_) | End::Told => None,
         }
     }
 }
@@ -112,6 +113,7 @@ impl Header {
             key: AtomicU64::new(key.map_or(NOWHERE, Key::to_bits)),
             is_scheduled: AtomicBool::new(true),
             has_ended: AtomicBool::new(false),
+            join: AtomicU8::new(JOINABLE),
             origin: stamp.origin,
             thread,
             asynchronous: stamp.asynchronous,
@@ -195,28 +197,31 @@ impl Header {
         !self.has_ended.load(Acquire)
     }
 
-    /// Ends it with its value, unless it has ended before; then the value is dropped, here.
-    pub(crate) fn finish(&self, value: Body) {
+    /// Ends it with its value, unless it has ended before or nobody asks; then the value is left where it is.
+    #[inline]
+    pub(crate) fn finish(&self, value: &mut Body) {
+        if self.join.load(Acquire) == DETACHED {
+            self.has_ended.store(true, Release);
+        } else {
+            self.finish_joinable(value);
+        }
+    }
+
+    #[inline(never)]
+    fn finish_joinable(&self, value: &mut Body) {
         if self.shared.is_inherited() {
-            return drop(value);
+            return;
         }
         let mut end = self.end.lock();
-        let (waker, unwanted) = match &mut *end {
-            End::Pending(waker) => {
-                let waker = waker.take();
-                *end = End::Ended(Ended::Value(value));
-                (waker, None)
-            }
-            End::Detached => {
-                *end = End::Told;
-                (None, Some(value))
-            }
-            End::Ended(_) | End::Told => (None, Some(value)),
+        let End::Pending(waker) = &mut *end else {
+            return;
         };
-        self.has_ended.store(true, Release);
+        let waker = waker.take();
+        let is_wanted = self.decide(&mut end, Ended::Value(mem::take(value)));
+        let unwanted = if is_wanted { None } else { end.tell() };
         drop(end);
+        let _unwanted = unwanted.map(Shielded::new);
         wake(waker);
-        drop(unwanted);
     }
 
     /// Ends it without a value; whether it had not ended before.
@@ -225,14 +230,21 @@ impl Header {
             return false;
         }
         let mut end = self.end.lock();
-        if !end.is_pending() {
+        let End::Pending(waker) = &mut *end else {
             return false;
-        }
-        let waker = end.set(Ended::Failed(error));
-        self.has_ended.store(true, Release);
+        };
+        let waker = waker.take();
+        self.decide(&mut end, Ended::Failed(error));
         drop(end);
         wake(waker);
         true
+    }
+
+    /// Notes how it has ended; whether somebody may ask.
+    fn decide(&self, end: &mut End, ended: Ended) -> bool {
+        *end = End::Ended(ended);
+        self.has_ended.store(true, Release);
+        self.join.swap(DECIDED, AcqRel) == JOINABLE
     }
 
     /// Ends it, since nobody will poll it any more.
@@ -252,7 +264,7 @@ impl Header {
         match &*end {
             End::Pending(Some(present)) if present.will_wake(waker) => return Answer::Later,
             End::Pending(_) => {}
-            End::Detached | End::Ended(_) | End::Told => return end.tell().map_or(Answer::ToldBefore, Answer::Ended),
+            End::Ended(_) | End::Told => return end.tell().map_or(Answer::ToldBefore, Answer::Ended),
         }
         drop(end);
         // Neither cloned nor dropped under the lock: it may be a user's.
@@ -268,18 +280,45 @@ impl Header {
         Answer::Later
     }
 
-    /// Notes that nobody will ask how it has ended. Gives that if it has, to be dropped.
-    #[must_use = "it has to be dropped, with nothing locked"]
-    pub(crate) fn detach(&self) -> (Option<Ended>, Option<Waker>) {
+    /// Notes that nobody will ask how it ends; `false` if that is decided already.
+    #[inline]
+    pub(crate) fn detach(&self) -> bool {
+        self.join.compare_exchange(JOINABLE, DETACHED, AcqRel, Acquire).is_ok()
+    }
+
+    /// Takes out what nobody will ask for any more, to be dropped with nothing locked: how it has ended, or who waited.
+    pub(crate) fn take_unwanted(&self) -> (Option<Ended>, Option<Waker>) {
         let mut end = self.end.lock();
         match &mut *end {
-            End::Pending(waker) => {
-                let waker = waker.take();
-                *end = End::Detached;
-                (None, waker)
-            }
-            End::Detached | End::Ended(_) | End::Told => (end.tell(), None),
+            End::Pending(waker) => (None, waker.take()),
+            End::Ended(_) | End::Told => (end.tell(), None),
         }
+    }
+
+    /// Whether another task may have it: nobody has asked how its own has ended, and it is not reached any more but by the
+    /// caller's reference and the one in the caller's waker.
+    #[inline]
+    pub(super) fn is_free(self: &Arc<Self>) -> bool {
+        // In this order: while there is no weak one, none becomes a strong one.
+        if Arc::weak_count(self) > 0 || Arc::strong_count(self) > 2 || self.thread == ANYWHERE {
+            return false;
+        }
+        // Sees what others did before they let go of it.
+        fence(Acquire);
+        self.join.load(Relaxed) == DETACHED
+    }
+
+    /// Gives one that is free to a task at `key` that is about to be polled; whether that is spawned at the same place.
+    #[inline]
+    pub(super) fn reuse(&self, stamp: Stamp, key: Key) -> bool {
+        let is_alike = ptr::eq(self.origin, stamp.origin) && self.asynchronous == stamp.asynchronous;
+        if is_alike {
+            self.key.store(key.to_bits(), Relaxed);
+            self.is_scheduled.store(true, Relaxed);
+            self.has_ended.store(false, Relaxed);
+            self.join.store(JOINABLE, Relaxed);
+        }
+        is_alike
     }
 
     pub(crate) fn is_pending(&self) -> bool {

@@ -1,7 +1,7 @@
 //! What a looper keeps of its tasks: their futures, on its thread, and what all threads share of each ([`header`]).
 //!
 //! A future that need not be `Send` never leaves the table. What travels, in wakers and in messages, is the header and
-//! the key of its place.
+//! the key of its place. A header that nothing reaches any more is kept for the next task.
 
 pub(crate) mod context;
 pub(crate) mod header;
@@ -17,13 +17,20 @@ use std::{
 };
 
 use crate::{
-    core::{item::Body, tasks::header::Header},
+    core::{
+        item::{Body, Stamp},
+        shared::Shared,
+        tasks::header::Header,
+    },
     mem::{
         drop::{Shielded, caught},
         slots::{Key, Slots},
     },
-    queue::message::Origin,
+    queue::{capacity::is_roomy, message::Origin},
 };
+
+/// How many headers are kept when nothing is due: for as many tasks as a turn begins.
+const SPARE: usize = 256;
 
 /// A future, whatever its type.
 pub(crate) trait Run {
@@ -53,22 +60,15 @@ pub(crate) fn wake(waker: Option<Waker>) {
 
 /// A task at home.
 pub(crate) struct Job {
-    pub(crate) future: Shielded<Pin<Box<dyn Run>>>,
     pub(crate) header: Arc<Header>,
     /// The header as a waker: made once, lent to each poll.
     pub(crate) waker: Waker,
+    pub(crate) future: Shielded<Pin<Box<dyn Run>>>,
 }
 
 impl Job {
     pub(crate) fn new(future: Pin<Box<dyn Run>>, header: &Arc<Header>) -> Job {
         Job { future: Shielded::new(future), header: header.clone(), waker: Waker::from(header.clone()) }
-    }
-}
-
-impl Drop for Job {
-    /// Tells who waits for it, unless it has ended already. The future is dropped after that.
-    fn drop(&mut self) {
-        self.header.give_up();
     }
 }
 
@@ -79,6 +79,15 @@ pub(crate) enum Place {
     Task(Job),
     /// The future of a `block_on`, which is kept there: it is told to be polled.
     Root(Rc<Cell<bool>>, Arc<Header>),
+}
+
+impl Place {
+    /// Tells who waits for a task that it will not be polled any more.
+    pub(crate) fn give_up(&self) {
+        if let Place::Task(job) = self {
+            job.header.give_up();
+        }
+    }
 }
 
 /// A task that is being polled.
@@ -94,6 +103,12 @@ pub(crate) struct Polled {
 #[derive(Default)]
 pub(crate) struct Tasks {
     places: RefCell<Slots<Place>>,
+    /// Headers that are free.
+    spare: RefCell<Vec<Arc<Header>>>,
+    /// Their wakers.
+    spare_wakers: RefCell<Vec<Waker>>,
+    /// How many have ended since room was given back.
+    ended: Cell<usize>,
     /// The task that is being polled.
     polled: Cell<Option<Polled>>,
 }
@@ -121,7 +136,62 @@ impl Tasks {
         self.places.borrow().next_key()
     }
 
-    /// Gives a new task its place.
+    /// Gives a new task at `key` its place, and its header.
+    #[inline]
+    pub(crate) fn add(&self, shared: &Arc<Shared>, stamp: Stamp, key: Key, future: Pin<Box<dyn Run>>) -> Arc<Header> {
+        let spare = self.spare.borrow_mut().pop();
+        let waker = self.spare_wakers.borrow_mut().pop();
+        let (header, waker) = match (spare, waker) {
+            (Some(header), Some(waker)) if header.reuse(stamp, key) => (header, waker),
+            _ => {
+                let header = Header::new(shared, stamp, Some(key), shared.owner.get());
+                let waker = Waker::from(header.clone());
+                (header, waker)
+            }
+        };
+        let job = |_| Place::Task(Job { header: header.clone(), waker, future: Shielded::new(future) });
+        self.places.borrow_mut().insert_with(job);
+        header
+    }
+
+    /// Drops a task that has ended, but for its header if the next one can have that.
+    #[inline]
+    pub(crate) fn drop_ended(&self, Job { header, waker, future }: Job) {
+        drop(future.into_inner());
+        if header.is_free() {
+            self.spare.borrow_mut().push(header);
+            self.spare_wakers.borrow_mut().push(waker);
+        }
+    }
+
+    /// Whether a burst has left more room than is kept when nothing is due.
+    #[inline]
+    pub(crate) fn is_roomy(&self) -> bool {
+        self.spare.borrow().len() > SPARE || self.has_roomy_places()
+    }
+
+    /// To make it smaller looks at each place: paid for by as many that have ended.
+    #[inline]
+    fn has_roomy_places(&self) -> bool {
+        let places = self.places.borrow();
+        is_roomy(places.len(), places.capacity()) && self.ended.get() > places.capacity() / 2
+    }
+
+    /// Gives back what a burst has left, but for a few headers.
+    #[cold]
+    pub(crate) fn give_back_room(&self) {
+        // There is nothing of a user's in them.
+        self.spare.borrow_mut().truncate(SPARE);
+        self.spare.borrow_mut().shrink_to_fit();
+        self.spare_wakers.borrow_mut().truncate(SPARE);
+        self.spare_wakers.borrow_mut().shrink_to_fit();
+        if self.has_roomy_places() {
+            self.ended.set(0);
+            self.places.borrow_mut().shrink_to_fit();
+        }
+    }
+
+    /// Puts `place` where there is room.
     #[inline]
     pub(crate) fn insert(&self, place: Place) -> Key {
         self.places.borrow_mut().insert(place)
@@ -164,6 +234,7 @@ impl Tasks {
     /// Ends a task. Gives what has to be dropped for that; one that is being polled is dropped after its poll.
     #[must_use = "it has to be dropped, with nothing borrowed"]
     pub(crate) fn remove(&self, key: Key) -> Option<Place> {
+        self.ended.set(self.ended.get() + 1);
         self.places.borrow_mut().remove(key)
     }
 

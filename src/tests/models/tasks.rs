@@ -5,7 +5,7 @@
 use std::{
     cell::Cell,
     future::poll_fn,
-    pin::pin,
+    pin::{Pin, pin},
     rc::Rc,
     sync::{Arc, atomic::Ordering::Relaxed},
     task::{Context, Poll, Wake, Waker},
@@ -157,9 +157,8 @@ fn a4_who_waits_on_another_thread_is_told_the_end() {
 }
 
 /// The value is dropped once, by one of the two, though a waker lives on.
-#[test]
-fn a4_who_lets_a_task_go_against_its_end_leaves_no_value_behind() {
-    check(|| {
+fn let_go_against_the_end(let_go: impl FnOnce(Task<Arc<()>>) + Clone + Send + Sync + 'static) {
+    check(move || {
         let (looper, _) = looper();
         let value = Arc::new(());
         let held = value.clone();
@@ -174,14 +173,64 @@ fn a4_who_lets_a_task_go_against_its_end_leaves_no_value_behind() {
         let waker = kept.take().unwrap();
         may_end.set(true);
         waker.wake_by_ref();
-        let task = task.unwrap();
-        let other = thread::spawn(move || drop(task));
+        let (task, let_go) = (task.unwrap(), let_go.clone());
+        let other = thread::spawn(move || let_go(task));
 
         looper.poll_once(Duration::ZERO).unwrap();
 
         other.join().unwrap();
         assert_eq!(Arc::strong_count(&value), 1);
         drop(waker);
+    });
+}
+
+#[test]
+fn a4_who_lets_a_task_go_against_its_end_leaves_no_value_behind() {
+    let_go_against_the_end(drop);
+}
+
+/// Nor the waker that is to be woken at the end.
+#[test]
+fn a4_who_has_awaited_a_task_and_lets_it_go_leaves_nothing_behind() {
+    let_go_against_the_end(|mut task| {
+        let bell = Arc::new(Bell { has_rung: Mutex::new(false), rung: Condvar::new() });
+        let waker = Waker::from(bell.clone());
+        _ = Pin::new(&mut task).poll(&mut Context::from_waker(&waker));
+        drop((task, waker));
+        assert!(Arc::strong_count(&bell) == 1 || *bell.has_rung.lock());
+    });
+}
+
+/// What a task and its wakers share goes to the next task only when no waker is left.
+#[test]
+fn a2_a_waker_of_a_task_that_has_ended_wakes_no_other() {
+    check(|| {
+        let (looper, _) = looper();
+        let kept = Rc::new(Cell::new(None));
+        let polls = Rc::new(Cell::new(0));
+        // All of them are spawned here.
+        let spawn = |ends: bool| {
+            let (kept, polls) = (kept.clone(), polls.clone());
+            drop(looper.spawn(poll_fn(move |context| {
+                kept.set(Some(context.waker().clone()));
+                polls.set(polls.get() + 1);
+                if ends { Poll::Ready(()) } else { Poll::Pending }
+            })));
+        };
+        spawn(true);
+        looper.poll_once(Duration::ZERO).unwrap();
+        let waker = kept.take().unwrap();
+        let other = thread::spawn(move || waker.wake());
+
+        spawn(true);
+        looper.poll_once(Duration::ZERO).unwrap();
+        kept.take();
+        spawn(false);
+        looper.poll_once(Duration::ZERO).unwrap();
+        other.join().unwrap();
+        looper.poll_once(Duration::ZERO).unwrap();
+
+        assert_eq!(polls.get(), 3);
     });
 }
 

@@ -39,6 +39,11 @@ pub(crate) fn yield_now() -> Yield {
 pub(crate) struct Wakers(Rc<RefCell<Vec<Waker>>>);
 
 impl Wakers {
+    /// Keeps the waker of a poll.
+    pub(crate) fn keep(&self, waker: &Waker) {
+        self.0.borrow_mut().push(waker.clone());
+    }
+
     /// The waker of its last poll.
     pub(crate) fn last(&self) -> Waker {
         self.0.borrow().last().expect("it was polled").clone()
@@ -57,7 +62,7 @@ impl Future for Hung {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        self.0.0.borrow_mut().push(context.waker().clone());
+        self.0.keep(context.waker());
         Poll::Pending
     }
 }

@@ -116,6 +116,33 @@ fn a2_a_waker_outlives_its_task_and_its_looper() {
     assert!(other.is_finished());
 }
 
+/// Though what a task and its wakers share is used again when nobody has it any more.
+#[test]
+fn a2_a_waker_of_a_task_that_has_ended_wakes_no_later_one() {
+    let looper = Looper::new().unwrap();
+    let wakers = Wakers::default();
+    let spawn = |ends: bool| {
+        let hung = wakers.clone();
+        // All of them are spawned here.
+        drop(looper.spawn(std::future::poll_fn(move |context| {
+            hung.keep(context.waker());
+            if ends { Poll::Ready(()) } else { Poll::Pending }
+        })));
+        settle(&looper);
+    };
+    spawn(true);
+    let of_ended = wakers.last();
+    spawn(false);
+    assert_eq!(wakers.count(), 2);
+
+    of_ended.wake_by_ref();
+    of_ended.wake();
+
+    assert_eq!((settle(&looper), wakers.count()), (0, 2));
+    wakers.last().wake();
+    assert_eq!((settle(&looper), wakers.count()), (1, 3));
+}
+
 #[test]
 fn a3_a_sleep_is_one_message_which_polls_the_task() {
     let looper = TestLooper::new().unwrap();
