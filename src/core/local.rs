@@ -89,7 +89,7 @@ enum DropItem {
     Value(#[expect(dead_code, reason = "is dropped")] Rc<dyn Any>),
     Hook(#[expect(dead_code, reason = "is dropped")] hooks::Dropped),
     #[cfg(feature = "async")]
-    Task(#[expect(dead_code, reason = "is dropped")] tasks::Place),
+    Task(#[expect(dead_code, reason = "is dropped")] tasks::Entry),
 }
 
 impl Local {
@@ -333,9 +333,9 @@ impl Local {
             let taken = self.tasks.take_all();
             (!taken.is_empty()).then_some(taken)
         };
-        let tell = |place: tasks::Place| {
-            place.give_up();
-            DropItem::Task(place)
+        let tell = |entry: tasks::Entry| {
+            entry.give_up();
+            DropItem::Task(entry)
         };
         iter::from_fn(take).flatten().map(tell)
     }

@@ -12,7 +12,7 @@ use crate::{
         shared::Shared,
     },
     looper::{Looper, handle::LooperHandle},
-    queue::message::Place,
+    queue::message::Rank,
 };
 
 /// Holds up all ordinary messages and closures behind it, until it is dropped. Asynchronous ones pass.
@@ -66,12 +66,12 @@ use crate::{
 #[must_use = "a barrier that is dropped at once holds up nothing"]
 pub struct Barrier {
     shared: Arc<Shared>,
-    place: Place,
+    rank: Rank,
 }
 
 impl Drop for Barrier {
     fn drop(&mut self) {
-        self.shared.remove_barrier(self.place);
+        self.shared.remove_barrier(self.rank);
     }
 }
 
@@ -93,7 +93,7 @@ impl LooperHandle {
     #[track_caller]
     pub fn barrier(&self) -> Result<Barrier, Rejected<()>> {
         match self.shared.add_barrier(Location::caller()) {
-            Ok(place) => Ok(Barrier { shared: self.shared.clone(), place }),
+            Ok(rank) => Ok(Barrier { shared: self.shared.clone(), rank }),
             Err(reason) => Err(Refused { value: (), reason }.comes(Location::caller())),
         }
     }

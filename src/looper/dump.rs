@@ -15,7 +15,7 @@ use crate::{
         Queue,
         account::{MessageCounts, Stats},
         handlers::Handlers,
-        message::{Origin, Place},
+        message::{Origin, Rank},
     },
     time::Moment,
 };
@@ -37,12 +37,12 @@ pub struct Pending {
 }
 
 impl Pending {
-    pub(crate) fn new(place: Place, message: &Message, handlers: &Handlers) -> Pending {
+    pub(crate) fn new(rank: Rank, message: &Message, handlers: &Handlers) -> Pending {
         Pending {
             handler: message.address.target().map(|target| handlers.name(target)),
             what: message.address.what(),
-            due: (place.when != Moment::FRONT).then(|| place.when.to_instant()),
-            asynchronous: place.seq().is_asynchronous(),
+            due: (rank.when != Moment::FRONT).then(|| rank.when.to_instant()),
+            asynchronous: rank.seq().is_asynchronous(),
             place: message.origin,
         }
     }

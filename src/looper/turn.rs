@@ -25,7 +25,7 @@ use crate::{
         wants::Wants,
     },
     mem::{log, slots::Key},
-    queue::message::{Lane, Place},
+    queue::message::{Lane, Rank},
     sys::{
         poller::{Ready, Waited},
         sync::yield_now,
@@ -130,7 +130,7 @@ impl Looper {
     }
 
     /// Whether the message at `next` is due: a plain one always is.
-    pub(super) fn is_due(&self, next: Option<Place>) -> bool {
+    pub(super) fn is_due(&self, next: Option<Rank>) -> bool {
         next.is_some_and(|next| next.seq().lane() != Lane::Timed || self.has_passed(next.when))
     }
 
@@ -388,7 +388,7 @@ impl Looper {
             let shared = self.shared();
             let next = match turn.messages {
                 0 if shared.has_nothing_queued(self.core.here) => None,
-                _ => shared.next_place(),
+                _ => shared.next_rank(),
             };
             turn.more = self.is_due(next);
         }

@@ -23,36 +23,36 @@ impl<C> Queue<C> {
         mem::take(&mut self.is_blocked)
     }
 
-    /// Puts up a barrier: its place.
-    pub(crate) fn add_barrier(&mut self, seq: Seq, now: Moment, origin: Origin) -> Place {
+    /// Puts up a barrier: its rank.
+    pub(crate) fn add_barrier(&mut self, seq: Seq, now: Moment, origin: Origin) -> Rank {
         // What is posted from now on is given no earlier time, and stands behind it.
         self.latest = self.latest.max(now);
         self.is_plain = false;
-        let place = Place::new(now, seq);
-        self.barriers.insert(place, origin);
-        self.unreported.insert(place);
-        place
+        let rank = Rank::new(now, seq);
+        self.barriers.insert(rank, origin);
+        self.unreported.insert(rank);
+        rank
     }
 
     /// Takes a barrier away. Whether it stood.
-    pub(crate) fn remove_barrier(&mut self, place: Place) -> bool {
-        self.unreported.remove(&place);
-        self.barriers.remove(&place).is_some()
+    pub(crate) fn remove_barrier(&mut self, rank: Rank) -> bool {
+        self.unreported.remove(&rank);
+        self.barriers.remove(&rank).is_some()
     }
 
     /// The first barrier that stands.
-    pub(crate) fn first_barrier(&self) -> Option<Place> {
-        self.barriers.first_key_value().map(|(place, _)| *place)
+    pub(crate) fn first_barrier(&self) -> Option<Rank> {
+        self.barriers.first_key_value().map(|(rank, _)| *rank)
     }
 
     /// All barriers that stand, the first one first: since when, and where each was put up.
     pub(crate) fn barriers(&self) -> impl Iterator<Item = (Moment, Origin)> {
-        self.barriers.iter().map(|(place, origin)| (place.when, *origin))
+        self.barriers.iter().map(|(rank, origin)| (rank.when, *origin))
     }
 
     /// When the first barrier will have stood for `age` and was not reported.
     pub(crate) fn next_alarm(&self, age: Duration) -> Option<Moment> {
-        self.unreported.first().map(|place| place.when.after(age))
+        self.unreported.first().map(|rank| rank.when.after(age))
     }
 
     /// Marks the barriers that have stood for `age` as reported, and tells where they were put up.
@@ -74,7 +74,7 @@ impl<C> Queue<C> {
         }
         let synchronous = self.synchronous.head(&self.others);
         let asynchronous = self.asynchronous.head(&self.others);
-        let is_due = synchronous.into_iter().chain(asynchronous).any(|head| head.place.when <= now);
+        let is_due = synchronous.into_iter().chain(asynchronous).any(|head| head.rank.when <= now);
         !is_due && self.barriers.is_empty()
     }
 

@@ -69,7 +69,7 @@ impl<C> Fifo<C> {
 
     /// A place behind all others.
     #[inline(always)]
-    pub(crate) fn place(&mut self) -> &mut Message<C> {
+    pub(crate) fn vacant(&mut self) -> &mut Message<C> {
         let behind = if self.has_last { &self.last } else { &self.first };
         if behind.tail == behind.messages.len() {
             self.make_room();
@@ -222,7 +222,7 @@ impl<C> Fifo<C> {
             }
             for message in &mut batch.messages[..batch.tail] {
                 message.when = message.when.max(latest);
-                *self.place() = message.take();
+                *self.vacant() = message.take();
             }
             batches.spare.keep(batch);
         }
@@ -330,7 +330,7 @@ impl<C> Fifo<C> {
             for message in &mut batch.messages[batch.head..batch.tail] {
                 if !message.is_vacant() {
                     message.when = message.when.max(floor);
-                    *swept.place() = message.take();
+                    *swept.vacant() = message.take();
                 }
             }
             swept.spare.keep(batch);
@@ -379,7 +379,7 @@ mod tests {
     fn with_batches(count: i64, each: i64) -> (Fifo<()>, Batches<()>) {
         let (mut fifo, mut inbox) = (Fifo::default(), Batches::default());
         for order in 1..=count * each {
-            let message = inbox.place();
+            let message = inbox.vacant();
             (message.seq, message.address) = (Seq::remote(order), Address::NOBODY);
             if order % each == 0 {
                 fifo.append(&mut inbox, Moment::EARLIEST);
@@ -415,7 +415,7 @@ mod tests {
 
     /// Posts through the inbox, brings it in and takes it out.
     fn pass(fifo: &mut Fifo<()>, inbox: &mut Batches<()>, batches: usize) {
-        (0..batches * BATCH).for_each(|_| inbox.place().address = Address::NOBODY);
+        (0..batches * BATCH).for_each(|_| inbox.vacant().address = Address::NOBODY);
         fifo.append(inbox, Moment::EARLIEST);
         while fifo.pop().is_some() {}
     }

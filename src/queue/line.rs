@@ -14,7 +14,7 @@ use crate::{
         batch::Spare,
         capacity::{COMMON_LENGTH, is_roomy, more_room},
         fifo::Fifo,
-        message::{Lane, Message, MessageId, Place},
+        message::{Lane, Message, MessageId, Rank},
     },
     time::Moment,
 };
@@ -76,7 +76,7 @@ impl<C> Default for Line<C> {
 /// Where a timed message stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Entry {
-    place: Place,
+    rank: Rank,
     slot: u32,
 }
 
@@ -84,20 +84,20 @@ impl Entry {
     /// Whether the message is still there, and still due then.
     #[inline]
     fn is_live<C>(self, others: &Others<C>) -> bool {
-        let seq = self.place.seq();
-        others.get(self.slot as usize).is_some_and(|other| other.seq == seq && other.when == self.place.when)
+        let seq = self.rank.seq();
+        others.get(self.slot as usize).is_some_and(|other| other.seq == seq && other.when == self.rank.when)
     }
 
     #[inline]
     fn id(self) -> MessageId {
-        MessageId { seq: self.place.seq(), slot: self.slot }
+        MessageId { seq: self.rank.seq(), slot: self.slot }
     }
 }
 
 /// The first message of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Head {
-    pub(crate) place: Place,
+    pub(crate) rank: Rank,
     pub(crate) id: MessageId,
 }
 
@@ -108,7 +108,7 @@ impl<C> Line<C> {
         match id.seq.lane() {
             Lane::Plain => {}
             Lane::Front => self.front.push(id),
-            Lane::Timed => self.push_timed(Entry { place: Place::new(when, id.seq), slot: id.slot }),
+            Lane::Timed => self.push_timed(Entry { rank: Rank::new(when, id.seq), slot: id.slot }),
         }
     }
 
@@ -131,7 +131,7 @@ impl<C> Line<C> {
 
     #[cold]
     fn gather_due(&mut self, now: Moment) {
-        let is_due = |Reverse(entry): &Reverse<Entry>| entry.place.when <= now;
+        let is_due = |Reverse(entry): &Reverse<Entry>| entry.rank.when <= now;
         self.credit = 0;
         let some = self.timed.iter().step_by(self.timed.len() / SAMPLES);
         if some.filter(|entry| is_due(entry)).count() < SAMPLES / 4 {
@@ -180,9 +180,9 @@ impl<C> Line<C> {
             self.pop_stale(others);
         }
         if let Some(id) = self.front.last() {
-            return Some(Head { place: Place::new(Moment::FRONT, id.seq), id: *id });
+            return Some(Head { rank: Rank::new(Moment::FRONT, id.seq), id: *id });
         }
-        let timed = self.first_timed().map(|entry| Head { place: entry.place, id: entry.id() });
+        let timed = self.first_timed().map(|entry| Head { rank: entry.rank, id: entry.id() });
         match (self.first_ready(), timed) {
             (Some(plain), Some(timed)) => Some(plain.min(timed)),
             (plain, timed) => plain.or(timed),
@@ -209,7 +209,7 @@ impl<C> Line<C> {
     #[inline]
     pub(crate) fn first_ready(&mut self) -> Option<Head> {
         let (message, when) = self.fifo.front()?;
-        Some(Head { place: Place::new(when, message.seq), id: MessageId::plain(message.seq) })
+        Some(Head { rank: Rank::new(when, message.seq), id: MessageId::plain(message.seq) })
     }
 
     /// Takes out the first message, which is one of `lane` and not plain.
@@ -248,7 +248,7 @@ impl<C> Line<C> {
     /// When the first timed message is due, or an earlier time, since it may be stale.
     #[inline]
     pub(crate) fn timed_from(&self) -> Moment {
-        self.first_timed().map_or(Moment::NEVER, |entry| entry.place.when)
+        self.first_timed().map_or(Moment::NEVER, |entry| entry.rank.when)
     }
 
     /// Notes that a message of `lane`, which is not a plain one, was taken out before it came to the front.
@@ -291,13 +291,9 @@ impl<C> Line<C> {
     pub(crate) fn split_later(&mut self, now: Moment, others: &Others<C>) -> Vec<MessageId> {
         self.sweep_timed(others);
         // What has been due still is.
-        let later: Vec<MessageId> = self
-            .timed
-            .iter()
-            .filter(|Reverse(entry)| entry.place.when > now)
-            .map(|Reverse(entry)| entry.id())
-            .collect();
-        self.timed.retain(|Reverse(entry)| entry.place.when <= now);
+        let later: Vec<MessageId> =
+            self.timed.iter().filter(|Reverse(entry)| entry.rank.when > now).map(|Reverse(entry)| entry.id()).collect();
+        self.timed.retain(|Reverse(entry)| entry.rank.when <= now);
         later
     }
 }
@@ -377,7 +373,7 @@ mod tests {
         let mut many = line_of(Lane::Timed, 64);
         many.gather(at(40));
         assert_eq!((many.due.len(), many.timed.len()), (40, 24));
-        assert_eq!(many.first_timed().map(|entry| entry.place.when), Some(at(1)));
+        assert_eq!(many.first_timed().map(|entry| entry.rank.when), Some(at(1)));
 
         let mut early = line_of(Lane::Timed, 1000);
         early.gather(at(10));

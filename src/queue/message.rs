@@ -1,4 +1,4 @@
-//! A message as it lies in the queue: its place in the order, whose it is, and what runs.
+//! A message as it lies in the queue: its rank in the order, whose it is, and what runs.
 
 use std::{num::NonZeroU32, panic::Location};
 
@@ -62,25 +62,25 @@ impl Seq {
     }
 }
 
-/// A message's place in the order: no two messages ever have the same.
+/// A message's rank in the order: no two messages ever have the same.
 ///
 /// Ordered by due time, then by posting order. At-front messages are due at [`Moment::FRONT`] and count their posting
 /// order downwards, so that the last one posted is the first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Place {
+pub(crate) struct Rank {
     pub(crate) when: Moment,
     order: Seq,
 }
 
-impl Place {
-    /// The place of the message `seq`, due at `when`.
+impl Rank {
+    /// That of the message `seq`, due at `when`.
     #[inline]
-    pub(crate) fn new(when: Moment, seq: Seq) -> Place {
+    pub(crate) fn new(when: Moment, seq: Seq) -> Rank {
         let order = match seq.lane() {
             Lane::Front => Seq { remote: -seq.remote, own: -seq.own },
             Lane::Plain | Lane::Timed => seq,
         };
-        Place { when, order }
+        Rank { when, order }
     }
 
     /// Which message it is.
@@ -240,7 +240,7 @@ mod tests {
         let one = Seq::remote(3).next(Lane::Front, false);
         let other = one.next(Lane::Front, true);
 
-        assert!(Place::new(Moment::FRONT, other) < Place::new(Moment::FRONT, one));
-        assert_eq!(Place::new(Moment::FRONT, other).seq(), other);
+        assert!(Rank::new(Moment::FRONT, other) < Rank::new(Moment::FRONT, one));
+        assert_eq!(Rank::new(Moment::FRONT, other).seq(), other);
     }
 }

@@ -41,7 +41,7 @@ use crate::{
         handlers::Handlers,
         labels::Labels,
         line::{Head, Line, Others},
-        message::{Lane, Message, MessageId, Origin, Place, Seq},
+        message::{Lane, Message, MessageId, Origin, Rank, Seq},
     },
     sys::sync::ThreadId,
     time::Moment,
@@ -64,9 +64,9 @@ pub(crate) struct Queue<C: 'static> {
     /// What few messages have besides.
     extras: Extras,
     /// While one stands, nothing behind it runs that is not asynchronous.
-    barriers: BTreeMap<Place, Origin>,
+    barriers: BTreeMap<Rank, Origin>,
     /// Those that were not reported.
-    unreported: BTreeSet<Place>,
+    unreported: BTreeSet<Rank>,
     /// Messages that a predicate is looking at, and the thread that runs it. They stay pending, but cannot run.
     held: BTreeMap<Seq, ThreadId>,
     /// The looper found the next message held, and has to be told when it no longer is.
@@ -203,7 +203,7 @@ impl<C> Queue<C> {
     pub(crate) fn insert_plain(&mut self, fill: impl FnOnce(&mut Message<C>)) -> MessageId {
         debug_assert!(self.is_plain, "there is nothing but plain ones");
         let seq = self.next_seq(Lane::Plain, false);
-        let message = self.synchronous.fifo.place();
+        let message = self.synchronous.fifo.vacant();
         (message.seq, message.when) = (seq, self.latest);
         fill(message);
         MessageId::plain(seq)
@@ -227,7 +227,7 @@ impl<C> Queue<C> {
         if is_plain {
             // Plain messages run in the order in which they came, whatever their posters' clocks said.
             self.latest = self.latest.max(when);
-            let message = line.fifo.place();
+            let message = line.fifo.vacant();
             (message.seq, message.when) = (seq, self.latest);
             fill(message);
             extra.posted.inspect(|posted| message.set_poster(posted.by));
@@ -302,8 +302,8 @@ impl<C> Queue<C> {
         };
         let seq = head.id.seq;
         let lane = seq.lane();
-        if lane == Lane::Timed && head.place.when > now {
-            return Next::NotBefore(head.place.when);
+        if lane == Lane::Timed && head.rank.when > now {
+            return Next::NotBefore(head.rank.when);
         }
         let extra = self.extras.take(seq);
         let line = self.line(seq);
@@ -317,7 +317,7 @@ impl<C> Queue<C> {
             line.pop(lane);
             self.gone += 1;
             removed = self.others.try_remove(head.id.slot as usize);
-            removed.as_mut().map(|message| (message, head.place.when))
+            removed.as_mut().map(|message| (message, head.rank.when))
         };
         let Some((message, when)) = popped else {
             return Next::Nothing;
@@ -343,15 +343,15 @@ impl<C> Queue<C> {
             && self.extras.is_empty();
     }
 
-    /// The place of the first message that may run; `None` when there is none.
+    /// The rank of the first message that may run; `None` when there is none.
     #[inline]
-    pub(crate) fn next_place(&mut self) -> Option<Place> {
-        self.next().map(|head| head.place)
+    pub(crate) fn next_rank(&mut self) -> Option<Rank> {
+        self.next().map(|head| head.rank)
     }
 
     /// When the first message that may run is due; `None` when there is none.
     pub(crate) fn next_due(&mut self) -> Option<Moment> {
-        self.next().map(|head| head.place.when)
+        self.next().map(|head| head.rank.when)
     }
 
     /// The first message that may run: nothing may while the first one is being looked at.
@@ -368,7 +368,7 @@ impl<C> Queue<C> {
             (synchronous, asynchronous) => synchronous.or(asynchronous)?,
         };
         if let Some((barrier, _)) = self.barriers.first_key_value()
-            && head.place > *barrier
+            && head.rank > *barrier
         {
             head = asynchronous?;
         }

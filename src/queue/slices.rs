@@ -31,10 +31,10 @@ impl<C> Queue<C> {
         &mut self,
         selection: &mut Selection,
         steps: usize,
-        found: &mut Vec<(Place, MessageId)>,
+        found: &mut Vec<(Rank, MessageId)>,
     ) -> bool {
         let (ids, is_over) = self.find_ids(selection, steps);
-        found.extend(ids.into_iter().filter_map(|id| Some((Place::new(self.get(id)?.1, id.seq), id))));
+        found.extend(ids.into_iter().filter_map(|id| Some((Rank::new(self.get(id)?.1, id.seq), id))));
         is_over
     }
 
@@ -114,8 +114,8 @@ impl<C> Queue<C> {
         &self,
         tour: &mut Tour,
         mut steps: usize,
-        tell: impl Fn(Place, &Message<C>, &Handlers) -> R,
-        told: &mut Vec<(Place, R)>,
+        tell: impl Fn(Rank, &Message<C>, &Handlers) -> R,
+        told: &mut Vec<(Rank, R)>,
     ) -> bool {
         for (line, last) in [&self.synchronous, &self.asynchronous].into_iter().zip(&mut tour.plain) {
             while steps > 0
@@ -123,15 +123,15 @@ impl<C> Queue<C> {
             {
                 steps -= 1;
                 *last = Some(message.seq);
-                let place = Place::new(when, message.seq);
-                told.push((place, tell(place, message, &self.handlers)));
+                let rank = Rank::new(when, message.seq);
+                told.push((rank, tell(rank, message, &self.handlers)));
             }
         }
         while steps > 0 && tour.slot < self.others.capacity() {
             steps -= 1;
             if let Some(message) = self.others.get(tour.slot) {
-                let place = Place::new(message.when, message.seq);
-                told.push((place, tell(place, message, &self.handlers)));
+                let rank = Rank::new(message.when, message.seq);
+                told.push((rank, tell(rank, message, &self.handlers)));
             }
             tour.slot += 1;
         }

@@ -346,7 +346,7 @@ fn m1_m5_what_comes_from_the_inbox_runs_before_what_is_posted_after_it() {
     let mut batches = batch::Batches::default();
     let mut mail = |queue: &mut Numbered<&'static str>, order, when, text: &'static str| {
         queue.queue.account.remote.add(1);
-        let message = batches.place();
+        let message = batches.vacant();
         (message.seq, message.when, message.address) = (Seq::remote(order), when, Address::NOBODY);
         message.body.fill_message(text, ANYWHERE);
         queue.queue.append(&mut batches, when, Seq::remote(order));
@@ -536,7 +536,7 @@ fn w3_what_is_pending_is_told_so_many_at_a_time() {
     let (mut told, mut slices) = (Vec::new(), 0);
     loop {
         let before = told.len();
-        let is_over = sending.queue.tell_some(&mut tour, STEPS, |place, _, _| place.seq(), &mut told);
+        let is_over = sending.queue.tell_some(&mut tour, STEPS, |rank, _, _| rank.seq(), &mut told);
         assert!(told.len() - before <= STEPS);
         slices += 1;
         if is_over {

@@ -84,7 +84,7 @@ use crate::{
         refused::{Refused, Rejected},
         shared::Post,
         tasks::{
-            Job, Place, Run, context,
+            Entry, Job, Run, context,
             header::{Header, poll},
         },
     },
@@ -94,7 +94,7 @@ use crate::{
         erased::{ANYWHERE, TypeToken},
         slots::Key,
     },
-    queue::{Queue, message::Origin},
+    queue::Queue,
 };
 
 impl Looper {
@@ -141,7 +141,7 @@ impl Looper {
     {
         let (shared, here) = (self.shared(), self.here());
         let tasks = &self.home().tasks;
-        // Nothing else runs on this thread until the task has its place.
+        // Nothing else runs on this thread until the task has its entry.
         let key = tasks.next_key();
         let plain = shared.post_plain(here, stamp.origin, None, (), |body, ()| body.fill(poll(key)));
         let posted = plain
@@ -161,22 +161,22 @@ impl Looper {
     pub(crate) fn poll_task(&self, key: Key) -> bool {
         let tasks = &self.home().tasks;
         match tasks.take(key) {
-            Some(Place::Task(job)) if job.header.begin_poll() => {
+            Some(Entry::Task(job)) if job.header.begin_poll() => {
                 self.poll_job(key, job);
                 true
             }
             // Another thread has cancelled it.
-            Some(Place::Task(job)) => {
+            Some(Entry::Task(job)) => {
                 drop(tasks.remove(key));
                 drop_each([job]);
                 false
             }
-            Some(Place::Root(is_due, header)) => {
+            Some(Entry::Root(is_due, header)) => {
                 is_due.set(true);
-                drop(tasks.put(key, Place::Root(is_due, header)));
+                drop(tasks.put(key, Entry::Root(is_due, header)));
                 true
             }
-            Some(Place::Out) | None => false,
+            Some(Entry::Out) | None => false,
         }
     }
 
@@ -198,7 +198,7 @@ impl Looper {
 
     /// Polls the task at `key` inside something else, which is named by its own place.
     fn poll_directly(&self, key: Key) -> bool {
-        match self.home().tasks.place_of(key) {
+        match self.home().tasks.origin_of(key) {
             Some(place) => self.run_inside(Kind::Task, place, || self.poll_task(key)),
             None => self.poll_task(key),
         }
@@ -218,7 +218,7 @@ impl Looper {
         tasks.note_polled(before);
         match result {
             Ok(Poll::Pending) => {
-                if let Some(cancelled) = tasks.put(key, Place::Task(job)) {
+                if let Some(cancelled) = tasks.put(key, Entry::Task(job)) {
                     drop_each([cancelled]);
                 }
             }
@@ -361,8 +361,7 @@ impl LooperHandle {
 
 /// Hands out what was refused, to come along with the error.
 fn comes<V: Send + 'static>(refused: Refused<Box<V>>, stamp: Stamp) -> Rejected<V> {
-    let place: Origin = stamp.origin;
-    refused.unboxed_comes(place)
+    refused.unboxed_comes(stamp.origin)
 }
 
 /// A task on its way to the looper's thread, in the message that will poll it for the first time. If that does not run,
@@ -381,9 +380,9 @@ impl<V> Arriving<V> {
         };
         let future = (self.prepare)(value.into_inner());
         let tasks = &looper.home().tasks;
-        let key = tasks.insert(Place::Out);
+        let key = tasks.insert(Entry::Out);
         if self.header.settle(key) {
-            tasks.put(key, Place::Task(Job::new(future, &self.header)));
+            tasks.put(key, Entry::Task(Job::new(future, &self.header)));
             looper.poll_task(key);
         } else {
             drop(tasks.remove(key));

@@ -192,7 +192,7 @@ impl TestClock {
     }
 
     pub(super) fn next_stop(&self) -> Option<Moment> {
-        let due = self.loopers().into_iter().filter_map(|looper| looper.shared().next_place().map(|place| place.when));
+        let due = self.loopers().into_iter().filter_map(|looper| looper.shared().next_rank().map(|rank| rank.when));
         due.min().filter(|due| *due != Moment::NEVER)
     }
 

@@ -91,6 +91,6 @@ pub fn pending(looper: &Looper) -> Vec<Pending> {
 /// When the next message is due that may run.
 #[must_use]
 pub fn next_deadline(looper: &Looper) -> Option<Instant> {
-    let next = looper.shared().next_place().map(|place| place.when);
+    let next = looper.shared().next_rank().map(|rank| rank.when);
     next.filter(|due| *due != Moment::NEVER).map(Moment::to_instant)
 }

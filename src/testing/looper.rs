@@ -113,7 +113,7 @@ impl TestLooper {
     #[doc(alias = "runOneTask")]
     #[track_caller]
     pub fn run_one(&self) -> bool {
-        let Some(due) = self.looper.shared().next_place().map(|place| place.when).filter(|due| *due != Moment::NEVER)
+        let Some(due) = self.looper.shared().next_rank().map(|place| place.when).filter(|due| *due != Moment::NEVER)
         else {
             return false;
         };
@@ -229,7 +229,7 @@ impl TestLooper {
     pub fn next_deadline(&self) -> Option<Instant> {
         self.looper
             .shared()
-            .next_place()
+            .next_rank()
             .map(|place| place.when)
             .filter(|due| *due != Moment::NEVER)
             .map(Moment::to_instant)

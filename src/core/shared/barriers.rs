@@ -4,7 +4,7 @@ use super::*;
 
 impl Shared {
     /// Puts up a barrier.
-    pub(crate) fn add_barrier(&self, origin: Origin) -> Result<Place, RejectReason> {
+    pub(crate) fn add_barrier(&self, origin: Origin) -> Result<Rank, RejectReason> {
         // Before the mail is collected: what comes in between has a later time.
         let now = self.clock.now();
         let mut queue = self.queue(self.ours().ok_or(RejectReason::Forked)?);
@@ -12,14 +12,14 @@ impl Shared {
             return Err(reason);
         }
         let seq = queue.next_seq(Lane::Timed, false);
-        let place = queue.add_barrier(seq, now, origin);
+        let rank = queue.add_barrier(seq, now, origin);
         self.inbox.set_barred(true);
         // A looper that is asleep has to get up for the alarm.
         let alarm = self.next_alarm(&queue);
         let signal = alarm.map_or(Wakeup::Saved, |alarm| self.inbox.wake_for(alarm));
         drop(queue);
         self.signal_if(signal);
-        Ok(place)
+        Ok(rank)
     }
 
     pub(super) fn next_alarm(&self, queue: &Queue<Looper>) -> Option<Moment> {
@@ -27,12 +27,12 @@ impl Shared {
     }
 
     /// Takes a barrier away, and wakes the looper for what it has held up.
-    pub(crate) fn remove_barrier(&self, place: Place) {
+    pub(crate) fn remove_barrier(&self, rank: Rank) {
         let Some(ours) = self.ours() else {
             return;
         };
         let mut queue = self.lock_queue(ours);
-        if !queue.remove_barrier(place) {
+        if !queue.remove_barrier(rank) {
             return;
         }
         self.inbox.set_barred(queue.first_barrier().is_some());

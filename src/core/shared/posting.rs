@@ -199,7 +199,7 @@ impl Shared {
             (message.origin, message.address) = (origin, post.address());
             fill(&mut message.body, value, thread);
         });
-        let signal = self.signal_for(&queue, when, Place::new(time, seq));
+        let signal = self.signal_for(&queue, when, Rank::new(time, seq));
         Ok((id, signal))
     }
 
@@ -217,19 +217,19 @@ impl Shared {
             return None;
         }
         self.inbox.note_timed(when);
-        Some(self.signal_for(&queue, When::At(when), Place::new(when, id.seq)))
+        Some(self.signal_for(&queue, When::At(when), Rank::new(when, id.seq)))
     }
 
     /// The looper's own thread finds it awake, unless it is between the polls of its host. What a barrier holds up is
     /// woken for when that goes.
     #[inline]
-    fn signal_for(&self, queue: &Queue<Looper>, when: When, place: Place) -> Wakeup {
+    fn signal_for(&self, queue: &Queue<Looper>, when: When, rank: Rank) -> Wakeup {
         if !self.inbox.is_asleep() {
             return Wakeup::Saved;
         }
         // What is plain stands behind all barriers, whatever its time says.
-        let is_behind = |barrier| when == When::Now || place > barrier;
-        let is_barred = !place.seq().is_asynchronous() && queue.first_barrier().is_some_and(is_behind);
+        let is_behind = |barrier| when == When::Now || rank > barrier;
+        let is_barred = !rank.seq().is_asynchronous() && queue.first_barrier().is_some_and(is_behind);
         match when {
             _ if is_barred => Wakeup::Saved,
             When::At(time) => self.inbox.wake_for_post(time),

@@ -53,7 +53,7 @@ impl Shared {
         let find =
             |queue: &mut Queue<Looper>, found: &mut _| queue.find_some(&mut selection, SLICE, found).then_some(());
         let (mut found, _) = self.in_slices(find);
-        found.sort_unstable_by_key(|(place, _)| *place);
+        found.sort_unstable_by_key(|(rank, _)| *rank);
         found.into_iter().map(|(_, id)| id).collect()
     }
 
@@ -63,14 +63,14 @@ impl Shared {
     /// Those that are posted, or taken out, meanwhile may be among them or not.
     pub(crate) fn pending_with<R, S: Default>(
         &self,
-        tell: impl Fn(Place, &Message, &Handlers) -> R,
+        tell: impl Fn(Rank, &Message, &Handlers) -> R,
         conclude: impl Fn(&mut Queue<Looper>) -> S,
     ) -> (Vec<(Moment, R)>, S) {
         let mut tour = Tour::default();
         let (mut told, concluded) =
             self.in_slices(|queue, told| queue.tell_some(&mut tour, SLICE, &tell, told).then(|| conclude(queue)));
-        told.sort_unstable_by_key(|(place, _)| *place);
-        (told.into_iter().map(|(place, told)| (place.when, told)).collect(), concluded.unwrap_or_default())
+        told.sort_unstable_by_key(|(rank, _)| *rank);
+        (told.into_iter().map(|(rank, told)| (rank.when, told)).collect(), concluded.unwrap_or_default())
     }
 }
 

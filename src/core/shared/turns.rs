@@ -6,9 +6,9 @@ use super::{inherited::Ours, *};
 use crate::queue::batch::Spare;
 
 impl Shared {
-    /// The place of the first message that may run.
-    pub(crate) fn next_place(&self) -> Option<Place> {
-        self.queue_for_first(self.ours()?).next_place()
+    /// The rank of the first message that may run.
+    pub(crate) fn next_rank(&self) -> Option<Rank> {
+        self.queue_for_first(self.ours()?).next_rank()
     }
 
     /// Whether nothing is pending and no barrier stands. That is what most turns find that serve fds, so to find it costs
@@ -23,9 +23,9 @@ impl Shared {
         queue.has_nothing_queued() && !self.inbox.has_mail()
     }
 
-    /// The place of the first message that may run, and when a barrier will have stood for too long.
+    /// The rank of the first message that may run, and when a barrier will have stood for too long.
     #[inline]
-    pub(crate) fn next_stops(&self, here: Here) -> (Option<Place>, Option<Moment>) {
+    pub(crate) fn next_stops(&self, here: Here) -> (Option<Rank>, Option<Moment>) {
         if !self.is_inherited() {
             let mut queue = self.queue.lock_here(here);
             if self.has_nothing_queued_in(&queue) {
@@ -44,10 +44,10 @@ impl Shared {
     }
 
     #[inline(never)]
-    fn next_stops_of_any(&self, ours: Ours) -> (Option<Place>, Option<Moment>) {
+    fn next_stops_of_any(&self, ours: Ours) -> (Option<Rank>, Option<Moment>) {
         let mut queue = self.queue_for_first(ours);
         queue.is_fresh = false;
-        let stops = (queue.next_place(), self.next_alarm(&queue));
+        let stops = (queue.next_rank(), self.next_alarm(&queue));
         if queue.is_very_roomy() {
             self.give_back_room(queue, Queue::take_half_of_room);
         }

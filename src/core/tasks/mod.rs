@@ -73,7 +73,7 @@ impl Job {
 }
 
 /// What there is at a key.
-pub(crate) enum Place {
+pub(crate) enum Entry {
     /// Its future is being polled, or is still to come.
     Out,
     Task(Job),
@@ -81,10 +81,10 @@ pub(crate) enum Place {
     Root(Rc<Cell<bool>>, Arc<Header>),
 }
 
-impl Place {
+impl Entry {
     /// Tells who waits for a task that it will not be polled any more.
     pub(crate) fn give_up(&self) {
-        if let Place::Task(job) = self {
+        if let Entry::Task(job) = self {
             job.header.give_up();
         }
     }
@@ -102,7 +102,7 @@ pub(crate) struct Polled {
 /// The tasks of a looper, on its thread. No user code runs while the table is borrowed.
 #[derive(Default)]
 pub(crate) struct Tasks {
-    places: RefCell<Slots<Place>>,
+    entries: RefCell<Slots<Entry>>,
     /// Headers that are free.
     spare: RefCell<Vec<Arc<Header>>>,
     /// Their wakers.
@@ -116,7 +116,7 @@ pub(crate) struct Tasks {
 impl Tasks {
     /// Whether there is none that has not ended.
     pub(crate) fn is_empty(&self) -> bool {
-        self.places.borrow().len() == 0
+        self.entries.borrow().len() == 0
     }
 
     /// The task that is being polled.
@@ -133,10 +133,10 @@ impl Tasks {
     /// The key that the next task will have.
     #[inline]
     pub(crate) fn next_key(&self) -> Key {
-        self.places.borrow().next_key()
+        self.entries.borrow().next_key()
     }
 
-    /// Gives a new task at `key` its place, and its header.
+    /// Adds a task at `key`, with its header.
     #[inline]
     pub(crate) fn add(&self, shared: &Arc<Shared>, stamp: Stamp, key: Key, future: Pin<Box<dyn Run>>) -> Arc<Header> {
         let spare = self.spare.borrow_mut().pop();
@@ -149,8 +149,8 @@ impl Tasks {
                 (header, waker)
             }
         };
-        let job = |_| Place::Task(Job { header: header.clone(), waker, future: Shielded::new(future) });
-        self.places.borrow_mut().insert_with(job);
+        let job = |_| Entry::Task(Job { header: header.clone(), waker, future: Shielded::new(future) });
+        self.entries.borrow_mut().insert_with(job);
         header
     }
 
@@ -167,14 +167,14 @@ impl Tasks {
     /// Whether a burst has left more room than is kept when nothing is due.
     #[inline]
     pub(crate) fn is_roomy(&self) -> bool {
-        self.spare.borrow().len() > SPARE || self.has_roomy_places()
+        self.spare.borrow().len() > SPARE || self.has_roomy_entries()
     }
 
-    /// To make it smaller looks at each place: paid for by as many that have ended.
+    /// To make it smaller looks at each entry: paid for by as many that have ended.
     #[inline]
-    fn has_roomy_places(&self) -> bool {
-        let places = self.places.borrow();
-        is_roomy(places.len(), places.capacity()) && self.ended.get() > places.capacity() / 2
+    fn has_roomy_entries(&self) -> bool {
+        let entries = self.entries.borrow();
+        is_roomy(entries.len(), entries.capacity()) && self.ended.get() > entries.capacity() / 2
     }
 
     /// Gives back what a burst has left, but for a few headers.
@@ -185,30 +185,30 @@ impl Tasks {
         self.spare.borrow_mut().shrink_to_fit();
         self.spare_wakers.borrow_mut().truncate(SPARE);
         self.spare_wakers.borrow_mut().shrink_to_fit();
-        if self.has_roomy_places() {
+        if self.has_roomy_entries() {
             self.ended.set(0);
-            self.places.borrow_mut().shrink_to_fit();
+            self.entries.borrow_mut().shrink_to_fit();
         }
     }
 
-    /// Puts `place` where there is room.
+    /// Adds an entry.
     #[inline]
-    pub(crate) fn insert(&self, place: Place) -> Key {
-        self.places.borrow_mut().insert(place)
+    pub(crate) fn insert(&self, entry: Entry) -> Key {
+        self.entries.borrow_mut().insert(entry)
     }
 
     /// Takes out what is at `key`, to be polled; `None` if the task has ended.
     #[inline]
-    pub(crate) fn take(&self, key: Key) -> Option<Place> {
-        self.places.borrow_mut().get_mut(key).map(|place| mem::replace(place, Place::Out))
+    pub(crate) fn take(&self, key: Key) -> Option<Entry> {
+        self.entries.borrow_mut().get_mut(key).map(|entry| mem::replace(entry, Entry::Out))
     }
 
     /// Puts `present` to `key`; gives it back if the task has ended.
     #[inline]
-    pub(crate) fn put(&self, key: Key, present: Place) -> Option<Place> {
-        match self.places.borrow_mut().get_mut(key) {
-            Some(place) => {
-                *place = present;
+    pub(crate) fn put(&self, key: Key, present: Entry) -> Option<Entry> {
+        match self.entries.borrow_mut().get_mut(key) {
+            Some(entry) => {
+                *entry = present;
                 None
             }
             None => Some(present),
@@ -217,29 +217,29 @@ impl Tasks {
 
     /// What a future of a `block_on` at `key` shares.
     pub(crate) fn root(&self, key: Key) -> Option<Arc<Header>> {
-        match self.places.borrow().get(key) {
-            Some(Place::Root(_, header)) => Some(header.clone()),
+        match self.entries.borrow().get(key) {
+            Some(Entry::Root(_, header)) => Some(header.clone()),
             _ => None,
         }
     }
 
     /// Where the task at `key` was spawned.
-    pub(crate) fn place_of(&self, key: Key) -> Option<Origin> {
-        match self.places.borrow().get(key) {
-            Some(Place::Task(job)) => Some(job.header.polled().origin),
+    pub(crate) fn origin_of(&self, key: Key) -> Option<Origin> {
+        match self.entries.borrow().get(key) {
+            Some(Entry::Task(job)) => Some(job.header.polled().origin),
             _ => None,
         }
     }
 
     /// Ends a task. Gives what has to be dropped for that; one that is being polled is dropped after its poll.
     #[must_use = "it has to be dropped, with nothing borrowed"]
-    pub(crate) fn remove(&self, key: Key) -> Option<Place> {
+    pub(crate) fn remove(&self, key: Key) -> Option<Entry> {
         self.ended.set(self.ended.get() + 1);
-        self.places.borrow_mut().remove(key)
+        self.entries.borrow_mut().remove(key)
     }
 
     /// Takes out everything, to drop it.
-    pub(crate) fn take_all(&self) -> Vec<Place> {
-        self.places.borrow_mut().take_all()
+    pub(crate) fn take_all(&self) -> Vec<Entry> {
+        self.entries.borrow_mut().take_all()
     }
 }
