@@ -15,7 +15,10 @@ use std::{
 };
 
 #[cfg(feature = "async")]
-use crate::core::tasks::{self, Tasks};
+use crate::{
+    core::tasks::{self, Tasks},
+    mem::drop::caught,
+};
 use crate::{
     core::{
         hooks::{self, WaitHooks},
@@ -324,6 +327,7 @@ impl Local {
     pub(crate) fn drop_tasks(&self) {
         self.shared.joins.end();
         drop_each(self.take_tasks());
+        self.tasks.give_back_room();
     }
 
     /// Takes out all tasks, also those that come meanwhile.
@@ -334,7 +338,8 @@ impl Local {
             (!taken.is_empty()).then_some(taken)
         };
         let tell = |entry: tasks::Entry| {
-            entry.give_up();
+            // A waker that panics keeps nobody else from being told.
+            caught(|| entry.give_up());
             DropItem::Task(entry)
         };
         iter::from_fn(take).flatten().map(tell)

@@ -153,6 +153,13 @@ impl<C: ?Sized + 'static> Erased<C> {
         self.marks = u64::from(note) << NOTE_SHIFT | u64::from(self.thread());
     }
 
+    /// Drops what is in it.
+    #[cfg(feature = "async")]
+    #[inline]
+    pub(crate) fn clear(&mut self) {
+        *self = Erased::default();
+    }
+
     /// Lets only `thread` call or drop it, or all if that is [`ANYWHERE`].
     #[inline]
     pub(crate) fn set_thread(&mut self, thread: u32) {

@@ -50,7 +50,7 @@ pub(crate) struct Slots<T> {
     entries: Slab<Option<T>>,
     /// The generation of each slot's present entry, or of its next one when it is vacant.
     generations: Vec<u32>,
-    /// The generation of the first entry in a slot that is new.
+    /// The generation of the first entry in a slot that is new. It only grows.
     first_generation: u32,
     /// How many entries are live: occupied slots without the used-up ones.
     len: usize,
@@ -152,10 +152,14 @@ impl<T> Slots<T> {
     pub(crate) fn shrink_to_fit(&mut self) {
         let end = self.entries.iter().next_back().map_or(0, |(position, _)| position + 1);
         self.entries.shrink_to_fit();
-        // Those that are new there later begin where these have ended, so that no key comes again.
-        let of_last = self.generations.drain(end..).max();
-        self.first_generation = self.first_generation.max(of_last.unwrap_or(0));
-        self.generations.shrink_to_fit();
+        // What is new there later begins where these have ended, so that no key comes again. Not for ever: a slot needs
+        // generations that are left.
+        let highest = self.generations[end..].iter().copied().max().unwrap_or(0);
+        if highest <= u32::MAX / 2 {
+            self.first_generation = self.first_generation.max(highest);
+            self.generations.truncate(end);
+            self.generations.shrink_to_fit();
+        }
     }
 
     /// All entries with their keys, in no order that means anything.
@@ -285,6 +289,28 @@ mod tests {
         assert!(new.iter().all(|key| !gone.contains(key) && *key != again && *key != kept));
         assert_eq!(gone.map(|key| slots.get(key)), [None, None]);
         assert_eq!(new.map(|key| slots.get(key)), [Some(&'e'), Some(&'f'), Some(&'g')]);
+    }
+
+    /// C17.
+    #[cfg(feature = "async")]
+    #[test]
+    fn c17_slots_are_not_used_up_by_giving_room_back() {
+        let mut slots = Slots::default();
+        let first = slots.insert('a');
+        slots.generations[0] = u32::MAX - 1;
+        assert_eq!(slots.remove(Key::new(first.index(), u32::MAX - 1)), Some('a'));
+
+        slots.shrink_to_fit();
+
+        let used: Vec<Key> = (0..1000)
+            .map(|_| {
+                let key = slots.insert('b');
+                assert_eq!(slots.remove(key), Some('b'));
+                key
+            })
+            .collect();
+        assert!(slots.entries.len() < 3, "each of few slots is used again");
+        assert_eq!(used.iter().collect::<std::collections::HashSet<_>>().len(), 1000);
     }
 
     #[test]

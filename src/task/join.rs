@@ -135,11 +135,12 @@ impl<T: 'static> Drop for Task<T> {
         if self.header.shared().is_inherited() {
             return;
         }
-        if self.is_guarded {
-            self.cancel();
-        }
         if let Some(key) = self.noted.take() {
             self.header.shared().joins.forget(key);
+        }
+        // What that drops is a user's, and may fork.
+        if self.is_guarded && self.cancel() && self.header.shared().is_inherited() {
+            return;
         }
         if !self.header.detach() || self.has_asked {
             let (ended, waker) = self.header.take_unwanted();

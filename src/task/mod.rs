@@ -108,8 +108,8 @@ impl Looper {
     ///
     /// # Guarantees
     /// Polled on this thread only, by messages in posting order among all others, until it ends, is cancelled, or
-    /// the looper quits. Takes two allocations: the future's, and what wakers share, which a later task uses again once
-    /// nobody has it.
+    /// the looper quits. Takes two allocations: the future's, and what wakers share. That is used again for a later task
+    /// if nobody awaits this one and no waker of it is left.
     ///
     /// # Examples
     /// ```
@@ -225,11 +225,14 @@ impl Looper {
             Ok(Poll::Ready(())) => {
                 drop(tasks.remove(key));
                 job.header.finish(&mut value);
+                // One after the other, since both may panic when they are dropped.
+                value.clear();
                 tasks.drop_ended(job);
             }
             Err(panic) => {
                 drop(tasks.remove(key));
                 job.header.fail(TaskError::Panicked);
+                drop_quietly(value);
                 drop_quietly(job);
                 panic::resume_unwind(panic);
             }

@@ -10,8 +10,15 @@
 //! | true | false | a message that polls it is pending, or the looper has quit |
 //! | any | true | no poll begins any more; a message that is pending finds nothing |
 //!
-//! How it ends is decided once, under the lock: by its last poll, a cancel, a quit, or by whoever drops it. Only the last
-//! poll of a task that nobody asks for needs no lock.
+//! How it ends is decided once, under the lock: by its last poll, a cancel, a quit, or by whoever drops the looper. When
+//! its `Task` was dropped before, nobody asks, and the last poll takes no lock: then `has_ended` alone
+//! says so.
+//!
+//! | `join` | |
+//! |---|---|
+//! | [`JOINABLE`] | a `Task` is there, and how it ends is not decided |
+//! | [`DETACHED`] | the `Task` was dropped before that |
+//! | [`DECIDED`] | the rest is under the lock of `end` |
 
 use std::{
     mem, ptr,
@@ -41,27 +48,23 @@ use crate::{
 /// No key: the task has not come home.
 const NOWHERE: u64 = u64::MAX;
 
-/// Somebody may ask how the task ends.
 const JOINABLE: u8 = 0;
-/// Nobody will, and how it ends was not decided before that.
 const DETACHED: u8 = 1;
-/// How it ends is decided.
 const DECIDED: u8 = 2;
 
-/// What a poll touches stands first, in the line of the reference counts.
+/// What a poll touches stands first, beside the reference counts: mostly, that is one cache line.
 #[repr(C)]
 pub(crate) struct Header {
     is_scheduled: AtomicBool,
     has_ended: AtomicBool,
-    /// [`JOINABLE`], [`DETACHED`] or [`DECIDED`]; that under the lock of `end`.
     join: AtomicU8,
     /// Barriers do not hold it up.
     asynchronous: bool,
     /// The number of the thread that alone may drop its value.
     thread: u32,
     shared: Arc<Shared>,
-    /// The bits of its key, or [`NOWHERE`]. Written once, on the looper's thread, under the lock of `end` unless it is
-    /// known when this is made.
+    /// The bits of its key, or [`NOWHERE`]. Written on the looper's thread, once for each task: under the lock of `end`
+    /// unless it is known when that is spawned.
     key: AtomicU64,
     /// Where it was spawned.
     origin: Origin,
@@ -73,7 +76,7 @@ enum End {
     /// Not yet; who waits for it.
     Pending(Option<Waker>),
     Ended(Ended),
-    /// It was told.
+    /// It was told, or nobody asks.
     Told,
 }
 
@@ -197,7 +200,7 @@ impl Header {
         !self.has_ended.load(Acquire)
     }
 
-    /// Ends it with its value, unless it has ended before or nobody asks; then the value is left where it is.
+    /// Ends it, unless it has ended before. Takes its value if somebody may ask for that; else it is left to the caller.
     #[inline]
     pub(crate) fn finish(&self, value: &mut Body) {
         if self.join.load(Acquire) == DETACHED {
@@ -269,6 +272,9 @@ impl Header {
         drop(end);
         // Neither cloned nor dropped under the lock: it may be a user's.
         let waker = waker.clone();
+        if self.shared.is_inherited() {
+            return Answer::Ended(Ended::Failed(TaskError::Forked));
+        }
         let mut end = self.end.lock();
         let End::Pending(present) = &mut *end else {
             drop(end);
@@ -295,12 +301,13 @@ impl Header {
         }
     }
 
-    /// Whether another task may have it: nobody has asked how its own has ended, and it is not reached any more but by the
-    /// caller's reference and the one in the caller's waker.
+    /// Whether another task may have it: its own `Task` was dropped before it ended, and nothing reaches it any more but the
+    /// caller's reference and waker.
+    ///
+    /// There may be a weak reference, but only in a quit: after that, nothing is spawned.
     #[inline]
     pub(super) fn is_free(self: &Arc<Self>) -> bool {
-        // In this order: while there is no weak one, none becomes a strong one.
-        if Arc::weak_count(self) > 0 || Arc::strong_count(self) > 2 || self.thread == ANYWHERE {
+        if Arc::strong_count(self) > 2 || self.thread == ANYWHERE {
             return false;
         }
         // Sees what others did before they let go of it.
@@ -308,17 +315,19 @@ impl Header {
         self.join.load(Relaxed) == DETACHED
     }
 
-    /// Gives one that is free to a task at `key` that is about to be polled; whether that is spawned at the same place.
+    /// Gives one that is free, with its waker, to a task at `key` that is about to be polled.
     #[inline]
-    pub(super) fn reuse(&self, stamp: Stamp, key: Key) -> bool {
-        let is_alike = ptr::eq(self.origin, stamp.origin) && self.asynchronous == stamp.asynchronous;
-        if is_alike {
-            self.key.store(key.to_bits(), Relaxed);
-            self.is_scheduled.store(true, Relaxed);
-            self.has_ended.store(false, Relaxed);
-            self.join.store(JOINABLE, Relaxed);
+    pub(super) fn reuse(mut self: Arc<Self>, mut waker: Waker, stamp: Stamp, key: Key) -> Option<(Arc<Self>, Waker)> {
+        if !ptr::eq(self.origin, stamp.origin) {
+            drop(waker);
+            Arc::get_mut(&mut self)?.origin = stamp.origin;
+            waker = Waker::from(self.clone());
         }
-        is_alike
+        self.key.store(key.to_bits(), Relaxed);
+        self.is_scheduled.store(true, Relaxed);
+        self.has_ended.store(false, Relaxed);
+        self.join.store(JOINABLE, Relaxed);
+        Some((self, waker))
     }
 
     pub(crate) fn is_pending(&self) -> bool {

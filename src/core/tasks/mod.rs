@@ -1,7 +1,7 @@
 //! What a looper keeps of its tasks: their futures, on its thread, and what all threads share of each ([`header`]).
 //!
 //! A future that need not be `Send` never leaves the table. What travels, in wakers and in messages, is the header and
-//! the key of its place. A header that nothing reaches any more is kept for the next task.
+//! the key of its entry. The header of a task that nobody awaits is kept, once nothing reaches it, for a later task.
 
 pub(crate) mod context;
 pub(crate) mod header;
@@ -29,7 +29,7 @@ use crate::{
     queue::{capacity::is_roomy, message::Origin},
 };
 
-/// How many headers are kept when nothing is due: for as many tasks as a turn begins.
+/// How many headers are kept when nothing is due: as many as a turn polls tasks, unless its budget is changed.
 const SPARE: usize = 256;
 
 /// A future, whatever its type.
@@ -103,12 +103,12 @@ pub(crate) struct Polled {
 #[derive(Default)]
 pub(crate) struct Tasks {
     entries: RefCell<Slots<Entry>>,
-    /// Headers that are free.
+    /// Headers that are free, of tasks that were spawned by [`Looper::spawn`](crate::Looper::spawn).
     spare: RefCell<Vec<Arc<Header>>>,
-    /// Their wakers.
+    /// Their wakers, in the same order. Not pairs: these would go through memory when they are moved.
     spare_wakers: RefCell<Vec<Waker>>,
-    /// How many have ended since room was given back.
-    ended: Cell<usize>,
+    /// How many entries were removed since room was given back.
+    removed: Cell<usize>,
     /// The task that is being polled.
     polled: Cell<Option<Polled>>,
 }
@@ -141,15 +141,19 @@ impl Tasks {
     pub(crate) fn add(&self, shared: &Arc<Shared>, stamp: Stamp, key: Key, future: Pin<Box<dyn Run>>) -> Arc<Header> {
         let spare = self.spare.borrow_mut().pop();
         let waker = self.spare_wakers.borrow_mut().pop();
-        let (header, waker) = match (spare, waker) {
-            (Some(header), Some(waker)) if header.reuse(stamp, key) => (header, waker),
-            _ => {
-                let header = Header::new(shared, stamp, Some(key), shared.owner.get());
-                let waker = Waker::from(header.clone());
-                (header, waker)
-            }
+        let spare = match (spare, waker) {
+            (Some(header), Some(waker)) => header.reuse(waker, stamp, key),
+            _ => None,
         };
-        let job = |_| Entry::Task(Job { header: header.clone(), waker, future: Shielded::new(future) });
+        let (header, waker) = spare.unwrap_or_else(|| {
+            let header = Header::new(shared, stamp, Some(key), shared.owner.get());
+            let waker = Waker::from(header.clone());
+            (header, waker)
+        });
+        let job = |at| {
+            debug_assert_eq!(at, key, "nothing was added since");
+            Entry::Task(Job { header: header.clone(), waker, future: Shielded::new(future) })
+        };
         self.entries.borrow_mut().insert_with(job);
         header
     }
@@ -157,7 +161,7 @@ impl Tasks {
     /// Drops a task that has ended, but for its header if the next one can have that.
     #[inline]
     pub(crate) fn drop_ended(&self, Job { header, waker, future }: Job) {
-        drop(future.into_inner());
+        drop(future);
         if header.is_free() {
             self.spare.borrow_mut().push(header);
             self.spare_wakers.borrow_mut().push(waker);
@@ -167,14 +171,15 @@ impl Tasks {
     /// Whether a burst has left more room than is kept when nothing is due.
     #[inline]
     pub(crate) fn is_roomy(&self) -> bool {
-        self.spare.borrow().len() > SPARE || self.has_roomy_entries()
+        self.spare.borrow().len() > 2 * SPARE || self.has_roomy_entries()
     }
 
-    /// To make it smaller looks at each entry: paid for by as many that have ended.
+    /// Whether there is much more room for entries than is needed. To give it back looks at each, which is paid for by half as
+    /// many that were removed.
     #[inline]
     fn has_roomy_entries(&self) -> bool {
         let entries = self.entries.borrow();
-        is_roomy(entries.len(), entries.capacity()) && self.ended.get() > entries.capacity() / 2
+        is_roomy(entries.len(), entries.capacity()) && self.removed.get() > entries.capacity() / 2
     }
 
     /// Gives back what a burst has left, but for a few headers.
@@ -182,11 +187,11 @@ impl Tasks {
     pub(crate) fn give_back_room(&self) {
         // There is nothing of a user's in them.
         self.spare.borrow_mut().truncate(SPARE);
-        self.spare.borrow_mut().shrink_to_fit();
+        self.spare.borrow_mut().shrink_to(2 * SPARE);
         self.spare_wakers.borrow_mut().truncate(SPARE);
-        self.spare_wakers.borrow_mut().shrink_to_fit();
+        self.spare_wakers.borrow_mut().shrink_to(2 * SPARE);
         if self.has_roomy_entries() {
-            self.ended.set(0);
+            self.removed.set(0);
             self.entries.borrow_mut().shrink_to_fit();
         }
     }
@@ -234,7 +239,7 @@ impl Tasks {
     /// Ends a task. Gives what has to be dropped for that; one that is being polled is dropped after its poll.
     #[must_use = "it has to be dropped, with nothing borrowed"]
     pub(crate) fn remove(&self, key: Key) -> Option<Entry> {
-        self.ended.set(self.ended.get() + 1);
+        self.removed.set(self.removed.get() + 1);
         self.entries.borrow_mut().remove(key)
     }
 

@@ -3,11 +3,12 @@
 //! Holds A4, A5.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     future,
     panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
     sync::mpsc,
+    task::Poll,
     thread,
     time::Duration,
 };
@@ -396,6 +397,49 @@ fn x3_tasks_that_panic_when_they_are_dropped_are_all_dropped() {
         })
         .unwrap();
     assert_eq!(panic_of(|| settle(&looper)), "after it");
+}
+
+/// X3: a future and its value that both panic when they are dropped, of a task that nobody awaits, of one that cancels itself
+/// in its last poll, and of one whose observer panics.
+#[test]
+fn x3_a_future_and_its_value_that_both_panic_when_they_are_dropped_do_not_abort() {
+    struct Bomb(&'static str);
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            std::panic::panic_any(self.0);
+        }
+    }
+    struct Clumsy;
+    impl alooper::Observer for Clumsy {
+        fn wants(&self) -> alooper::Wants {
+            alooper::Wants::TASKS
+        }
+
+        fn ended(&self, _: &alooper::RunInfo, _: Duration, _: bool) {
+            panic!("an observer");
+        }
+    }
+    for (cancels, observed, first) in
+        [(false, false, "the value"), (true, false, "the value"), (false, true, "an observer")]
+    {
+        let looper = Looper::new().unwrap();
+        let task = Rc::new(Cell::new(None::<Task<Bomb>>));
+        let (own, held) = (task.clone(), Bomb("the future"));
+        let spawned = looper.spawn(future::poll_fn(move |_| {
+            let _ = &held;
+            own.take().inspect(|task| assert!(task.cancel()));
+            Poll::Ready(Bomb("the value"))
+        }));
+        task.set(Some(spawned.unwrap()).filter(|_| cancels));
+        if observed {
+            looper.set_observer(Some(Rc::new(Clumsy)));
+        }
+
+        assert_eq!(panic_of(|| settle(&looper)), first);
+
+        looper.set_observer(None);
+        assert_eq!(looper.block_on(looper.spawn(async { 7 }).unwrap()).unwrap(), Ok(7));
+    }
 }
 
 #[test]
