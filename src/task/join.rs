@@ -135,14 +135,15 @@ impl<T: 'static> Drop for Task<T> {
         if self.header.shared().is_inherited() {
             return;
         }
-        if let Some(key) = self.noted.take() {
+        let noted = self.noted.take();
+        if let Some(key) = noted {
             self.header.shared().joins.forget(key);
         }
         // What that drops is a user's, and may fork.
         if self.is_guarded && self.cancel() && self.header.shared().is_inherited() {
             return;
         }
-        if !self.header.detach() || self.has_asked {
+        if !self.header.detach(noted.is_some()) || self.has_asked {
             let (ended, waker) = self.header.take_unwanted();
             drop_each(ended.map(|ended| self.open(ended)));
             drop(waker);

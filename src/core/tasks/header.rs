@@ -42,7 +42,7 @@ use crate::{
     looper::Looper,
     mem::{drop::Shielded, erased::ANYWHERE, slots::Key},
     queue::{Queue, message::Origin},
-    sys::sync::{AtomicBool, AtomicU8, Mutex, fence},
+    sys::sync::{AtomicBool, AtomicU8, Mutex, ThreadNumber, fence},
 };
 
 /// No key: the task has not come home.
@@ -195,8 +195,12 @@ impl Header {
 
     /// Takes back that it is to be polled, since that begins now; `false` if it has ended.
     #[inline]
-    pub(crate) fn begin_poll(&self) -> bool {
-        self.is_scheduled.swap(false, AcqRel);
+    pub(crate) fn begin_poll(self: &Arc<Self>) -> bool {
+        if self.is_reached_by_its_job_alone() {
+            self.is_scheduled.store(false, Relaxed);
+        } else {
+            self.is_scheduled.swap(false, AcqRel);
+        }
         !self.has_ended.load(Acquire)
     }
 
@@ -286,9 +290,30 @@ impl Header {
         Answer::Later
     }
 
-    /// Notes that nobody will ask how it ends; `false` if that is decided already.
+    /// Whether nothing reaches it but the two references of its job, the second of which is a waker that is not lent. So it
+    /// stays until that is lent again, or cloned.
     #[inline]
-    pub(crate) fn detach(&self) -> bool {
+    fn is_reached_by_its_job_alone(self: &Arc<Self>) -> bool {
+        let is_alone = Arc::strong_count(self) == 2;
+        if is_alone {
+            // Sees what others did before they let go of it.
+            fence(Acquire);
+        }
+        is_alone
+    }
+
+    /// Notes that nobody will ask how it ends; `false` if that is decided already.
+    ///
+    /// A task that was spawned on the looper's thread ends there, unless it `was_noted` among those whom a quit releases.
+    #[inline]
+    pub(crate) fn detach(&self, was_noted: bool) -> bool {
+        if !was_noted && ThreadNumber::is(self.thread) {
+            let is_undecided = self.join.load(Relaxed) == JOINABLE;
+            if is_undecided {
+                self.join.store(DETACHED, Relaxed);
+            }
+            return is_undecided;
+        }
         self.join.compare_exchange(JOINABLE, DETACHED, AcqRel, Acquire).is_ok()
     }
 
@@ -307,12 +332,7 @@ impl Header {
     /// There may be a weak reference, but only in a quit: after that, nothing is spawned.
     #[inline]
     pub(super) fn is_free(self: &Arc<Self>) -> bool {
-        if Arc::strong_count(self) > 2 || self.thread == ANYWHERE {
-            return false;
-        }
-        // Sees what others did before they let go of it.
-        fence(Acquire);
-        self.join.load(Relaxed) == DETACHED
+        self.thread != ANYWHERE && self.is_reached_by_its_job_alone() && self.join.load(Relaxed) == DETACHED
     }
 
     /// Gives one that is free, with its waker, to a task at `key` that is about to be polled.
