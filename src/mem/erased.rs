@@ -239,6 +239,7 @@ impl<C: ?Sized + 'static> Erased<C> {
 
 impl<C: ?Sized + 'static> Drop for Erased<C> {
     /// Forgets what must not be dropped here.
+    #[inline]
     fn drop(&mut self) {
         if let Some(methods) = self.methods
             && self.is_here()

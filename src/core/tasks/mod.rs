@@ -212,11 +212,11 @@ impl Tasks {
     #[inline]
     pub(crate) fn put(&self, key: Key, present: Entry) -> Option<Entry> {
         match self.entries.borrow_mut().get_mut(key) {
-            Some(entry) => {
+            Some(entry @ Entry::Out) => {
                 *entry = present;
                 None
             }
-            None => Some(present),
+            Some(_) | None => Some(present),
         }
     }
 
