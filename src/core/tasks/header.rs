@@ -2,7 +2,7 @@
 //!
 //! A wake is a swap of one flag and, if the flag was not set, a message that carries the task's key. A poll takes the
 //! flag back by a swap before it begins: so it sees what was done before each wake that found the flag set, and a wake
-//! after that is a message of its own (A2).
+//! after that is a message of its own (A2). Where nothing else reaches the header, nobody can wake, and it is a store.
 //!
 //! | `is_scheduled` | `has_ended` | |
 //! |---|---|---|
@@ -11,8 +11,7 @@
 //! | any | true | no poll begins any more; a message that is pending finds nothing |
 //!
 //! How it ends is decided once, under the lock: by its last poll, a cancel, a quit, or by whoever drops the looper. When
-//! its `Task` was dropped before, nobody asks, and the last poll takes no lock: then `has_ended` alone
-//! says so.
+//! its `Task` was dropped before, nobody asks, and the last poll takes no lock: then `has_ended` alone says so.
 //!
 //! | `join` | |
 //! |---|---|
