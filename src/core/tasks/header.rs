@@ -306,7 +306,8 @@ impl Header {
     /// A task that was spawned on the looper's thread ends there, unless it `was_noted` among those whom a quit releases.
     #[inline]
     pub(crate) fn detach(&self, was_noted: bool) -> bool {
-        if !was_noted && ThreadNumber::is(self.thread) {
+        let is_here = self.thread != ANYWHERE && ThreadNumber::is(self.thread);
+        if is_here && !was_noted {
             let is_undecided = self.join.load(Relaxed) == JOINABLE;
             if is_undecided {
                 self.join.store(DETACHED, Relaxed);

@@ -192,6 +192,29 @@ fn a4_who_lets_a_task_go_against_its_end_leaves_no_value_behind() {
     });
 }
 
+/// The same of one that was spawned by another thread than the looper's, which may end it anywhere.
+#[test]
+fn a4_who_lets_a_task_of_a_handle_go_against_its_end_leaves_no_value_behind() {
+    check(|| {
+        let (looper, _) = looper();
+        let value = Arc::new(());
+        let (held, kept) = (value.clone(), Arc::new(Mutex::new(None)));
+        let waker = kept.clone();
+        let task = looper.handle().spawn(poll_fn(move |context| {
+            *waker.lock() = Some(context.waker().clone());
+            Poll::Ready(held.clone())
+        }));
+        let task = task.unwrap();
+        let other = thread::spawn(move || drop(task));
+
+        looper.poll_once(Duration::ZERO).unwrap();
+
+        other.join().unwrap();
+        assert_eq!(Arc::strong_count(&value), 1);
+        assert!(kept.lock().is_some());
+    });
+}
+
 /// Nor the waker that is to be woken at the end.
 #[test]
 fn a4_who_has_awaited_a_task_and_lets_it_go_leaves_nothing_behind() {
