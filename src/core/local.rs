@@ -92,7 +92,7 @@ enum DropItem {
     Value(#[expect(dead_code, reason = "is dropped")] Rc<dyn Any>),
     Hook(#[expect(dead_code, reason = "is dropped")] hooks::Dropped),
     #[cfg(feature = "async")]
-    Task(#[expect(dead_code, reason = "is dropped")] tasks::Entry),
+    Task(#[expect(dead_code, reason = "is dropped")] tasks::Job),
 }
 
 impl Local {
@@ -337,10 +337,10 @@ impl Local {
             let taken = self.tasks.take_all();
             (!taken.is_empty()).then_some(taken)
         };
-        let tell = |entry: tasks::Entry| {
+        let tell = |job: tasks::Job| {
             // A waker that panics keeps nobody else from being told.
-            caught(|| entry.give_up());
-            DropItem::Task(entry)
+            caught(|| job.header().give_up());
+            DropItem::Task(job)
         };
         iter::from_fn(take).flatten().map(tell)
     }

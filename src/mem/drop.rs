@@ -113,11 +113,11 @@ pub(crate) fn after<R>(outcome: thread::Result<R>, end: impl FnOnce()) -> R {
 
 /// The first of several panics. What the later ones carry may panic in its turn when it is dropped, and is not.
 #[derive(Default)]
-struct FirstPanic(Option<Box<dyn Any + Send>>);
+pub(crate) struct FirstPanic(Option<Box<dyn Any + Send>>);
 
 impl FirstPanic {
     /// What `run` gives; `None` if it panicked.
-    fn note<R>(&mut self, run: impl FnOnce() -> R) -> Option<R> {
+    pub(crate) fn note<R>(&mut self, run: impl FnOnce() -> R) -> Option<R> {
         let note = |panic| match self.0 {
             None => self.0 = Some(panic),
             Some(_) => mem::forget(panic),
@@ -126,7 +126,7 @@ impl FirstPanic {
     }
 
     /// Goes on with it, unless another panic unwinds already.
-    fn go_on(self) {
+    pub(crate) fn go_on(self) {
         match self.0 {
             Some(panic) if !thread::panicking() => panic::resume_unwind(panic),
             panic => mem::forget(panic),

@@ -136,6 +136,27 @@ impl<T> Slots<T> {
         Some(value)
     }
 
+    /// Gives the entry of `key`, if it is still there, another key: its own is never used again. `None`, too, if there is
+    /// none left; then the entry is removed.
+    #[cfg(feature = "async")]
+    #[inline]
+    pub(crate) fn renew(&mut self, key: Key) -> Option<Key> {
+        let generation = self.generations.get_mut(key.index() as usize)?;
+        if *generation != key.generation() {
+            return None;
+        }
+        match generation.checked_add(1) {
+            Some(next) => {
+                *generation = next;
+                Some(Key::new(key.index(), next))
+            }
+            None => {
+                self.remove(key);
+                None
+            }
+        }
+    }
+
     /// How many entries there are.
     pub(crate) fn len(&self) -> usize {
         self.len
@@ -267,6 +288,30 @@ mod tests {
         assert_eq!(slots.remove(last), None);
         assert_eq!(slots.len(), 0);
         assert_ne!(slots.insert('b').index(), first.index(), "no later entry can have the same key");
+    }
+
+    /// C17.
+    #[cfg(feature = "async")]
+    #[test]
+    fn c17_an_entry_that_gets_another_key_is_not_found_by_its_own_again() {
+        let mut slots = Slots::default();
+        let first = slots.insert('a');
+
+        let second = slots.renew(first).unwrap();
+
+        assert_eq!(slots.get(first), None);
+        assert_eq!((slots.remove(first), slots.renew(first)), (None, None));
+        assert_eq!((slots.get(second), slots.len()), (Some(&'a'), 1));
+        assert!(second.succeeds(first));
+        assert_eq!(slots.remove(second), Some('a'));
+        assert!(slots.insert('b').succeeds(second));
+
+        slots.generations[0] = u32::MAX;
+        let last = Key::new(0, u32::MAX);
+        assert_eq!(slots.renew(last), None);
+        assert_eq!((slots.get(last), slots.len()), (None, 0));
+        assert_ne!(slots.insert('c').index(), 0, "its keys are used up");
+        assert_eq!(slots.renew(Key::new(7, 0)), None);
     }
 
     /// C17.

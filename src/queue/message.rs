@@ -1,5 +1,7 @@
 //! A message as it lies in the queue: its rank in the order, whose it is, and what runs.
 
+#[cfg(feature = "async")]
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering::Relaxed};
 use std::{num::NonZeroU32, panic::Location};
 
 use crate::{mem::erased::Erased, queue::details::Posting, time::Moment};
@@ -102,6 +104,34 @@ impl MessageId {
     #[inline]
     pub(crate) fn plain(seq: Seq) -> MessageId {
         MessageId { seq, slot: u32::MAX }
+    }
+}
+
+/// A [`MessageId`] that is written before others can see it.
+#[cfg(feature = "async")]
+#[derive(Debug)]
+pub(crate) struct SharedMessageId {
+    remote: AtomicI64,
+    own: AtomicI64,
+    slot: AtomicU32,
+}
+
+#[cfg(feature = "async")]
+impl SharedMessageId {
+    pub(crate) fn new() -> SharedMessageId {
+        SharedMessageId { remote: AtomicI64::new(0), own: AtomicI64::new(0), slot: AtomicU32::new(0) }
+    }
+
+    #[inline]
+    pub(crate) fn set(&self, id: MessageId) {
+        self.remote.store(id.seq.remote, Relaxed);
+        self.own.store(id.seq.own, Relaxed);
+        self.slot.store(id.slot, Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> MessageId {
+        let seq = Seq { remote: self.remote.load(Relaxed), own: self.own.load(Relaxed) };
+        MessageId { seq, slot: self.slot.load(Relaxed) }
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
         activity::Kind,
         item::{Stamp, When},
         local::Local,
-        tasks::{self, Entry, header::Header},
+        tasks::{self, header::Header},
     },
     error::{Misuse, TaskError},
     looper::Looper,
@@ -108,10 +108,10 @@ struct Root<'a> {
 impl Root<'_> {
     fn new(looper: &Looper, stamp: Stamp) -> Root<'_> {
         let local = looper.home();
-        let key = local.tasks.insert(Entry::Out);
+        let key = local.tasks.reserve();
         let header = Header::new(looper.shared(), stamp, Some(key), looper.shared().owner.get());
         let is_due = Rc::new(Cell::new(true));
-        local.tasks.put(key, Entry::Root(is_due.clone(), header.clone()));
+        local.tasks.put(key, tasks::root(&header, is_due.clone()));
         Root { local, key, header, is_due }
     }
 }

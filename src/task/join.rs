@@ -14,7 +14,7 @@ use crate::{
         tasks::header::{Answer, Ended, Header},
     },
     error::TaskError,
-    mem::{drop::drop_each, erased::TypeToken, slots::Key},
+    mem::{drop::drop_each, erased::TypeToken},
     queue::message::MessageId,
 };
 
@@ -30,23 +30,18 @@ use crate::{
 /// If it is awaited again after it has told its end.
 pub struct Task<T: 'static> {
     header: Arc<Header>,
-    /// The message that polls it for the first time.
-    first: MessageId,
     of: TypeToken<T>,
-    /// The looper knows that somebody waits, to tell of a quit.
-    noted: Option<Key>,
-    /// It was awaited.
-    has_asked: bool,
-    /// It is cancelled when this is dropped.
-    is_guarded: bool,
 }
 
 // It has no `T` in it.
 impl<T> Unpin for Task<T> {}
 
 impl<T: 'static> Task<T> {
-    pub(super) fn new(header: Arc<Header>, first: MessageId, of: TypeToken<T>) -> Task<T> {
-        Task { header, first, of, noted: None, has_asked: false, is_guarded: false }
+    /// Of a task whose first message is `first`.
+    #[inline]
+    pub(super) fn new(header: Arc<Header>, first: MessageId) -> Task<T> {
+        header.set_first(first);
+        Task { header, of: TypeToken::new() }
     }
 
     /// Cancels the task; whether that kept it from ending by itself.
@@ -62,17 +57,7 @@ impl<T: 'static> Task<T> {
     /// # Guarantees
     /// After it has returned, no poll of the task begins.
     pub fn cancel(&self) -> bool {
-        let shared = self.header.shared();
-        if !self.header.fail(TaskError::Cancelled) {
-            return false;
-        }
-        let taken = shared.cancel(self.first);
-        if let Some(key) = self.header.key() {
-            // Without a home, it was dropped with that.
-            _ = local::drop_at_home(shared, PendingDrop::Task(key));
-        }
-        drop_each(taken);
-        true
+        cancel(&self.header)
     }
 
     /// Whether it has ended, by whatever way: exact at the moment of the call.
@@ -83,24 +68,24 @@ impl<T: 'static> Task<T> {
 
     /// Turns this into a guard that cancels the task when it is dropped.
     #[must_use = "a guard that is dropped at once cancels at once"]
-    pub fn guard(mut self) -> TaskGuard<T> {
-        self.is_guarded = true;
-        TaskGuard { task: self }
+    pub fn guard(self) -> TaskGuard<T> {
+        TaskGuard { cancel: CancelOnDrop(Some(self.header.clone())), task: self }
     }
 
     /// Lets the looper tell of a quit, unless whoever waits is one of its own tasks, which is dropped then. Whether
     /// there is nothing to wait for.
-    fn note(&mut self) -> bool {
+    fn note(&self) -> bool {
         let shared = self.header.shared();
         let is_own = || Local::of(shared).is_some_and(|local| local.tasks.polled().is_some());
-        if self.noted.is_some() || is_own() {
+        if self.header.noted().is_some() || is_own() {
             return false;
         }
-        self.noted = shared.joins.note(&self.header);
-        if self.noted.is_none() {
+        let noted = shared.joins.note(&self.header);
+        self.header.set_noted(noted);
+        if noted.is_none() {
             self.header.give_up();
         }
-        self.noted.is_none()
+        noted.is_none()
     }
 
     fn open(&self, ended: Ended) -> Result<T, TaskError> {
@@ -114,11 +99,10 @@ impl<T: 'static> Task<T> {
 impl<T: 'static> Future for Task<T> {
     type Output = Result<T, TaskError>;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         if self.header.shared().is_inherited() {
             return Poll::Ready(Err(TaskError::Forked));
         }
-        self.has_asked = true;
         loop {
             match self.header.ask(context.waker()) {
                 Answer::Ended(ended) => return Poll::Ready(self.open(ended)),
@@ -135,15 +119,11 @@ impl<T: 'static> Drop for Task<T> {
         if self.header.shared().is_inherited() {
             return;
         }
-        let noted = self.noted.take();
-        if let Some(key) = noted {
+        if let Some(key) = self.header.noted() {
+            self.header.set_noted(None);
             self.header.shared().joins.forget(key);
         }
-        // What that drops is a user's, and may fork.
-        if self.is_guarded && self.cancel() && self.header.shared().is_inherited() {
-            return;
-        }
-        if !self.header.detach(noted.is_some()) || self.has_asked {
+        if !self.header.detach() {
             let (ended, waker) = self.header.take_unwanted();
             drop_each(ended.map(|ended| self.open(ended)));
             drop(waker);
@@ -158,9 +138,10 @@ impl<T> Debug for Task<T> {
 }
 
 /// Cancels a task when it is dropped. See [`Task::guard`]. It can be awaited as the task can.
-#[derive(Debug)]
 #[must_use = "a guard that is dropped at once cancels at once"]
 pub struct TaskGuard<T: 'static> {
+    // The first to be dropped.
+    cancel: CancelOnDrop,
     task: Task<T>,
 }
 
@@ -173,8 +154,8 @@ impl<T: 'static> TaskGuard<T> {
 
     /// Lets the task be: the guard no longer cancels it.
     pub fn keep(self) -> Task<T> {
-        let mut task = self.task;
-        task.is_guarded = false;
+        let TaskGuard { mut cancel, task } = self;
+        cancel.0 = None;
         task
     }
 }
@@ -185,4 +166,35 @@ impl<T: 'static> Future for TaskGuard<T> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         Pin::new(&mut self.task).poll(context)
     }
+}
+
+impl<T> Debug for TaskGuard<T> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TaskGuard").field("task", &self.task).finish()
+    }
+}
+
+/// Cancels a task when it is dropped, if there is one.
+struct CancelOnDrop(Option<Arc<Header>>);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        if let Some(header) = &self.0 {
+            cancel(header);
+        }
+    }
+}
+
+fn cancel(header: &Header) -> bool {
+    let shared = header.shared();
+    if !header.fail(TaskError::Cancelled) {
+        return false;
+    }
+    let taken = shared.cancel(header.first());
+    if let Some(key) = header.key() {
+        // Without a home, it was dropped with that.
+        _ = local::drop_at_home(shared, PendingDrop::Task(key));
+    }
+    drop_each(taken);
+    true
 }

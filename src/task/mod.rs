@@ -58,9 +58,8 @@ mod sleep;
 
 use std::{
     panic::{self, AssertUnwindSafe},
-    pin::Pin,
     sync::Arc,
-    task::{Context, Poll, Waker},
+    task::{Poll, Waker},
     thread,
 };
 
@@ -84,14 +83,14 @@ use crate::{
         refused::{Refused, Rejected},
         shared::Post,
         tasks::{
-            Entry, Job, Run, context,
+            Job, Room, context,
             header::{Header, poll},
         },
     },
     looper::{Looper, handle::LooperHandle},
     mem::{
-        drop::{Shielded, after, drop_each, drop_quietly},
-        erased::{ANYWHERE, TypeToken},
+        drop::{FirstPanic, Shielded, after, drop_each, drop_quietly},
+        erased::ANYWHERE,
         slots::Key,
     },
     queue::Queue,
@@ -108,8 +107,9 @@ impl Looper {
     ///
     /// # Guarantees
     /// Polled on this thread only, by messages in posting order among all others, until it ends, is cancelled, or
-    /// the looper quits. Takes two allocations: the future's, and what wakers share. That is used again for a later task
-    /// if nobody awaits this one and no waker of it is left.
+    /// the looper quits. Takes two allocations: the future's, and what wakers share. If nobody awaits the task and no
+    /// waker of it is left when it ends, later tasks use both again, the future's for one of the same type up to 512
+    /// bytes.
     ///
     /// # Examples
     /// ```
@@ -132,13 +132,7 @@ impl Looper {
     where
         F: Future + 'static,
     {
-        self.spawn_boxed(Stamp::new(When::Now), Box::new(future))
-    }
-
-    fn spawn_boxed<F>(&self, stamp: Stamp, future: Box<F>) -> Result<Task<F::Output>, Rejected<F>>
-    where
-        F: Future + 'static,
-    {
+        let stamp = Stamp::new(When::Now);
         let (shared, here) = (self.shared(), self.here());
         let tasks = &self.home().tasks;
         // Nothing else runs on this thread until the task has its entry.
@@ -149,35 +143,34 @@ impl Looper {
             .or_else(|()| shared.leave_on(here, Post::closure(stamp), (), |body, (), _| body.fill(poll(key))));
         match posted {
             Ok((first, signal)) => {
-                let header = tasks.add(shared, stamp, key, Box::into_pin(future));
+                let header = tasks.add(shared, stamp, key, future);
                 shared.signal_if(signal);
-                Ok(Task::new(header, first, TypeToken::new()))
+                Ok(Task::new(header, first))
             }
-            Err(Refused { reason, .. }) => Err(Refused { value: future, reason }.unboxed_stays(stamp.origin)),
+            Err(Refused { reason, .. }) => Err(Refused { value: future, reason }.stays(stamp.origin)),
         }
     }
 
     /// Polls the task at `key`, whose time has come; whether there was something to poll.
     pub(crate) fn poll_task(&self, key: Key) -> bool {
         let tasks = &self.home().tasks;
-        match tasks.take(key) {
-            Some(Entry::Task(job)) if job.header.begin_poll() => {
-                self.poll_job(key, job);
-                true
-            }
-            // Another thread has cancelled it.
-            Some(Entry::Task(job)) => {
-                drop(tasks.remove(key));
-                drop_each([job]);
-                false
-            }
-            Some(Entry::Root(is_due, header)) => {
-                is_due.set(true);
-                drop(tasks.put(key, Entry::Root(is_due, header)));
-                true
-            }
-            Some(Entry::Out) | None => false,
+        let Some(mut job) = tasks.take(key) else {
+            return false;
+        };
+        if job.is_root() {
+            _ = job.as_mut().run(&mut Body::default());
+            tasks.put(key, job);
+            return true;
         }
+        let begins = job.header().begin_poll();
+        if begins {
+            self.poll_job(key, job);
+        } else {
+            // Another thread has cancelled it.
+            drop(tasks.remove(key));
+            drop_each([job]);
+        }
+        begins
     }
 
     /// Wakes `waker`, for something that the looper has waited for: its own task is polled at once.
@@ -207,31 +200,33 @@ impl Looper {
     fn poll_job(&self, key: Key, mut job: Job) {
         let tasks = &self.home().tasks;
         let mut value = Body::default();
-        let before = tasks.note_polled(Some(job.header.polled()));
+        let before = tasks.note_polled(Some(job.header().polled()));
         let was_in_task = self.shared().activity.note_task(true);
         let result = panic::catch_unwind(AssertUnwindSafe(|| {
-            let thread = job.header.thread();
-            let place = job.header.polled().origin;
-            self.poll_seen(place, || job.future.as_mut().run(&mut Context::from_waker(&job.waker), &mut value, thread))
+            let place = job.header().polled().origin;
+            self.poll_seen(place, || job.as_mut().run(&mut value))
         }));
         self.shared().activity.note_task(was_in_task);
         tasks.note_polled(before);
         match result {
             Ok(Poll::Pending) => {
-                if let Some(cancelled) = tasks.put(key, Entry::Task(job)) {
+                if let Some(cancelled) = tasks.put(key, job) {
                     drop_each([cancelled]);
                 }
             }
             Ok(Poll::Ready(())) => {
-                drop(tasks.remove(key));
-                job.header.finish(&mut value);
-                // One after the other, since both may panic when they are dropped.
-                value.clear();
-                tasks.drop_ended(job);
+                let free = tasks.end(key);
+                // One after the other, since each may panic: who waits when woken, the others when dropped.
+                let mut panic = FirstPanic::default();
+                panic.note(|| job.header().finish(&mut value));
+                panic.note(|| value.clear());
+                panic.note(|| job.as_mut().clear());
+                tasks.keep(free, job);
+                panic.go_on();
             }
             Err(panic) => {
                 drop(tasks.remove(key));
-                job.header.fail(TaskError::Panicked);
+                job.header().fail(TaskError::Panicked);
                 drop_quietly(value);
                 drop_quietly(job);
                 panic::resume_unwind(panic);
@@ -269,8 +264,10 @@ impl LooperHandle {
         F: Future<Output: Send> + Send + 'static,
     {
         let stamp = Stamp { asynchronous: self.asynchronous, ..Stamp::new(When::Now) };
-        self.spawn_afar(stamp, Box::new(future), |future| Box::into_pin(future))
-            .map_err(|refused| comes(refused, stamp))
+        let header = Header::new(&self.shared, stamp, None, ANYWHERE);
+        let room = Box::new(Room::new(future, &header));
+        self.spawn_afar(stamp, header, room, |room, _| Box::into_pin(room))
+            .map_err(|Refused { value, reason }| Refused { value: value.into_future(), reason }.comes(stamp.origin))
     }
 
     /// Spawns the future that `make` makes on the looper's thread. It need not be `Send`, and neither need anything
@@ -306,31 +303,32 @@ impl LooperHandle {
         F: Future<Output: Send> + 'static,
     {
         let stamp = Stamp { asynchronous: self.asynchronous, ..Stamp::new(When::Now) };
-        self.spawn_afar(stamp, Box::new(make), |make| Box::pin(make())).map_err(|refused| comes(refused, stamp))
+        let header = Header::new(&self.shared, stamp, None, ANYWHERE);
+        self.spawn_afar(stamp, header, Box::new(make), |make, header| Box::pin(Room::new(make(), header)))
+            .map_err(|refused| refused.unboxed_comes(stamp.origin))
     }
 
-    /// Spawns what `prepare` makes of `value` on the looper's thread.
+    /// Spawns what `prepare` makes of `value` on the looper's thread, as the task of `header`.
     fn spawn_afar<V, T>(
         &self,
         stamp: Stamp,
+        header: Arc<Header>,
         value: V,
-        prepare: fn(V) -> Pin<Box<dyn Run>>,
+        prepare: fn(V, &Arc<Header>) -> Job,
     ) -> Result<Task<T>, Refused<V>>
     where
         V: Send + 'static,
         T: Send + 'static,
     {
-        let shared = &self.shared;
-        if shared.is_inherited() {
+        if self.shared.is_inherited() {
             return Err(Refused { value, reason: crate::RejectReason::Forked });
         }
-        let header = Header::new(shared, stamp, None, ANYWHERE);
         let fill = |body: &mut Body, value, _| {
             let arriving = Arriving { header: header.clone(), value: Some(Shielded::new(value)), prepare };
             body.fill(move |looper: &Looper| arriving.arrive(looper));
         };
-        let first = shared.post(Post::closure(stamp), value, fill)?;
-        Ok(Task::new(header, first, TypeToken::new()))
+        let first = self.shared.post(Post::closure(stamp), value, fill)?;
+        Ok(Task::new(header, first))
     }
 
     /// Calls `look` with the looper, if this is its thread, and gives its result; `None` on any other thread, and when
@@ -362,18 +360,13 @@ impl LooperHandle {
     }
 }
 
-/// Hands out what was refused, to come along with the error.
-fn comes<V: Send + 'static>(refused: Refused<Box<V>>, stamp: Stamp) -> Rejected<V> {
-    refused.unboxed_comes(stamp.origin)
-}
-
 /// A task on its way to the looper's thread, in the message that will poll it for the first time. If that does not run,
 /// whoever waits is told.
 struct Arriving<V> {
     header: Arc<Header>,
     /// `None` once it has come.
     value: Option<Shielded<V>>,
-    prepare: fn(V) -> Pin<Box<dyn Run>>,
+    prepare: fn(V, &Arc<Header>) -> Job,
 }
 
 impl<V> Arriving<V> {
@@ -381,15 +374,15 @@ impl<V> Arriving<V> {
         let Some(value) = self.value.take().filter(|_| self.header.is_pending()) else {
             return looper.skip_message(Queue::count_as_cancelled);
         };
-        let future = (self.prepare)(value.into_inner());
+        let job = (self.prepare)(value.into_inner(), &self.header);
         let tasks = &looper.home().tasks;
-        let key = tasks.insert(Entry::Out);
+        let key = tasks.reserve();
         if self.header.settle(key) {
-            tasks.put(key, Entry::Task(Job::new(future, &self.header)));
+            tasks.put(key, job);
             looper.poll_task(key);
         } else {
             drop(tasks.remove(key));
-            drop_each([future]);
+            drop_each([job]);
         }
     }
 }

@@ -40,12 +40,21 @@ use crate::{
     error::{RejectReason, TaskError},
     looper::Looper,
     mem::{drop::Shielded, erased::ANYWHERE, slots::Key},
-    queue::{Queue, message::Origin},
+    queue::{
+        Queue,
+        message::{MessageId, Origin, SharedMessageId},
+    },
     sys::sync::{AtomicBool, AtomicU8, Mutex, ThreadNumber, fence},
 };
 
-/// No key: the task has not come home.
+/// The bits of no key.
 const NOWHERE: u64 = u64::MAX;
+
+/// The key of these bits.
+#[inline]
+fn found(bits: u64) -> Option<Key> {
+    (bits != NOWHERE).then(|| Key::from_bits(bits))
+}
 
 const JOINABLE: u8 = 0;
 const DETACHED: u8 = 1;
@@ -67,6 +76,12 @@ pub(crate) struct Header {
     key: AtomicU64,
     /// Where it was spawned.
     origin: Origin,
+    /// Its `Task` was awaited. This and the next one are written by whoever has that.
+    was_asked: AtomicBool,
+    /// The bits of the key of whoever waits, among those whom a quit releases, or [`NOWHERE`].
+    noted: AtomicU64,
+    /// The message that polls it for the first time. Written before there is a `Task`.
+    first: SharedMessageId,
     /// A forked child does not lock this.
     end: Mutex<End>,
 }
@@ -119,12 +134,37 @@ impl Header {
             origin: stamp.origin,
             thread,
             asynchronous: stamp.asynchronous,
+            was_asked: AtomicBool::new(false),
+            noted: AtomicU64::new(NOWHERE),
+            first: SharedMessageId::new(),
             end: Mutex::new(End::Pending(None)),
         })
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
+    }
+
+    /// The message that polls it for the first time.
+    pub(crate) fn first(&self) -> MessageId {
+        self.first.get()
+    }
+
+    /// Notes which message polls it for the first time, before there is a `Task`.
+    #[inline]
+    pub(crate) fn set_first(&self, first: MessageId) {
+        self.first.set(first);
+    }
+
+    /// Where whoever waits is among those whom a quit releases.
+    #[inline]
+    pub(crate) fn noted(&self) -> Option<Key> {
+        found(self.noted.load(Relaxed))
+    }
+
+    #[inline]
+    pub(crate) fn set_noted(&self, noted: Option<Key>) {
+        self.noted.store(noted.map_or(NOWHERE, Key::to_bits), Relaxed);
     }
 
     /// The number of the thread that alone may drop its value.
@@ -145,10 +185,7 @@ impl Header {
 
     /// Where it is, once it is at home.
     pub(crate) fn key(&self) -> Option<Key> {
-        match self.key.load(Acquire) {
-            NOWHERE => None,
-            bits => Some(Key::from_bits(bits)),
-        }
+        found(self.key.load(Acquire))
     }
 
     /// Notes that it has come home, to `key`; `false` if it has ended on the way.
@@ -266,6 +303,7 @@ impl Header {
 
     /// How it has ended; if it has not, `waker` is woken then.
     pub(crate) fn ask(&self, waker: &Waker) -> Answer {
+        self.was_asked.store(true, Relaxed);
         let mut end = self.end.lock();
         match &*end {
             End::Pending(Some(present)) if present.will_wake(waker) => return Answer::Later,
@@ -301,20 +339,20 @@ impl Header {
         is_alone
     }
 
-    /// Notes that nobody will ask how it ends; `false` if that is decided already.
+    /// Notes that nobody will ask how it ends; whether nothing is left of that to be [taken](Header::take_unwanted).
     ///
-    /// A task that was spawned on the looper's thread ends there, unless it `was_noted` among those whom a quit releases.
+    /// A task that was spawned on the looper's thread ends there, unless somebody was noted among those whom a quit releases.
     #[inline]
-    pub(crate) fn detach(&self, was_noted: bool) -> bool {
+    pub(crate) fn detach(&self) -> bool {
         let is_here = self.thread != ANYWHERE && ThreadNumber::is(self.thread);
-        if is_here && !was_noted {
+        if is_here && !self.was_asked.load(Relaxed) {
             let is_undecided = self.join.load(Relaxed) == JOINABLE;
             if is_undecided {
                 self.join.store(DETACHED, Relaxed);
             }
             return is_undecided;
         }
-        self.join.compare_exchange(JOINABLE, DETACHED, AcqRel, Acquire).is_ok()
+        self.join.compare_exchange(JOINABLE, DETACHED, AcqRel, Acquire).is_ok() && !self.was_asked.load(Relaxed)
     }
 
     /// Takes out what nobody will ask for any more, to be dropped with nothing locked: how it has ended, or who waited.
@@ -335,19 +373,26 @@ impl Header {
         self.thread != ANYWHERE && self.is_reached_by_its_job_alone() && self.join.load(Relaxed) == DETACHED
     }
 
-    /// Gives one that is free, with its waker, to a task at `key` that is about to be polled.
+    /// Gives one that is free to a task at `key` that is about to be polled; `waker` is its own.
     #[inline]
-    pub(super) fn reuse(mut self: Arc<Self>, mut waker: Waker, stamp: Stamp, key: Key) -> Option<(Arc<Self>, Waker)> {
-        if !ptr::eq(self.origin, stamp.origin) {
-            drop(waker);
-            Arc::get_mut(&mut self)?.origin = stamp.origin;
-            waker = Waker::from(self.clone());
+    pub(super) fn reuse(self: &mut Arc<Self>, waker: &mut Waker, stamp: Stamp, key: Key) -> bool {
+        if !ptr::eq(self.origin, stamp.origin) && !self.move_to(waker, stamp.origin) {
+            return false;
         }
         self.key.store(key.to_bits(), Relaxed);
         self.is_scheduled.store(true, Relaxed);
         self.has_ended.store(false, Relaxed);
         self.join.store(JOINABLE, Relaxed);
-        Some((self, waker))
+        self.was_asked.store(false, Relaxed);
+        true
+    }
+
+    /// Changes where it was spawned.
+    fn move_to(self: &mut Arc<Self>, waker: &mut Waker, origin: Origin) -> bool {
+        *waker = Waker::noop().clone();
+        let is_moved = Arc::get_mut(self).map(|header| header.origin = origin).is_some();
+        *waker = Waker::from(self.clone());
+        is_moved
     }
 
     pub(crate) fn is_pending(&self) -> bool {

@@ -442,6 +442,40 @@ fn x3_a_future_and_its_value_that_both_panic_when_they_are_dropped_do_not_abort(
     }
 }
 
+/// X3, A2: what such a task leaves is as good as another's.
+#[test]
+fn x3_a_task_of_the_same_type_follows_one_that_panics_in_its_ends() {
+    struct Fuse(Option<&'static str>);
+    impl Drop for Fuse {
+        fn drop(&mut self) {
+            if let Some(word) = self.0 {
+                std::panic::panic_any(word);
+            }
+        }
+    }
+    let looper = Looper::new().unwrap();
+    let polls = Rc::new(Cell::new(0));
+    let spawn = |future: Option<&'static str>, value: Option<&'static str>| {
+        let (polls, future) = (polls.clone(), Fuse(future));
+        let task = looper.spawn(future::poll_fn(move |_| {
+            let _ = &future;
+            polls.set(polls.get() + 1);
+            Poll::Ready(Fuse(value))
+        }));
+        drop(task.unwrap());
+    };
+
+    for (future, value) in [(Some("the future"), None), (None, Some("the value")), (Some("the future"), Some("both"))] {
+        spawn(future, value);
+        assert_eq!(panic_of(|| settle(&looper)), value.or(future).unwrap());
+        assert_eq!(Rc::strong_count(&polls), 1, "its future is dropped");
+    }
+    (0..3).for_each(|_| spawn(None, None));
+    settle(&looper);
+
+    assert_eq!((polls.get(), Rc::strong_count(&polls)), (6, 1));
+}
+
 #[test]
 fn a4_who_asks_twice_is_told_so() {
     let looper = Looper::new().unwrap();

@@ -52,6 +52,32 @@ fn a1_tasks_take_their_turns_among_messages_in_posting_order() {
     assert_eq!(*said.borrow(), ["post 1", "poll 1", "post 2", "poll 2"]);
 }
 
+/// A2: what a task leaves serves the next one, whatever that is, and nothing of the former one's.
+#[test]
+fn a2_tasks_of_all_types_and_sizes_follow_each_other() {
+    fn spawn<const BYTES: usize>(looper: &Looper, said: &Rc<RefCell<Vec<usize>>>, yields: bool) {
+        let (said, bytes) = (said.clone(), [BYTES as u8; BYTES]);
+        let task = looper.spawn(async move {
+            if yields {
+                yield_now().await;
+            }
+            said.borrow_mut().push(bytes.iter().filter(|byte| **byte == BYTES as u8).count());
+        });
+        drop(task.unwrap());
+    }
+    let looper = Looper::new().unwrap();
+    let said = Rc::new(RefCell::new(Vec::new()));
+    for yields in [false, true, false] {
+        spawn::<1>(&looper, &said, yields);
+        spawn::<2000>(&looper, &said, yields);
+        spawn::<1>(&looper, &said, yields);
+        spawn::<300>(&looper, &said, yields);
+        settle(&looper);
+
+        assert_eq!((said.take(), Rc::strong_count(&said)), (vec![1, 2000, 1, 300], 1), "all are dropped");
+    }
+}
+
 #[test]
 fn a1_a_task_from_another_thread_is_polled_on_the_loopers() {
     watched(|| {
