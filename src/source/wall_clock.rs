@@ -78,7 +78,7 @@ impl Looper {
     where
         F: FnOnce(&Looper) + 'static,
     {
-        self.post_wall(Ok(LeapTime::Wall(when)), Box::new(callback), Location::caller())
+        self.post_wall(LeapTime::Wall(when), Box::new(callback), Location::caller())
     }
 
     /// Posts `callback` to run no earlier than `delay` from now, where the time for which the machine is suspended
@@ -100,12 +100,7 @@ impl Looper {
         self.post_wall(self.handle().boot_time_after(delay), Box::new(callback), Location::caller())
     }
 
-    fn post_wall<F>(
-        &self,
-        time: io::Result<LeapTime>,
-        callback: Box<F>,
-        place: Origin,
-    ) -> Result<WallPosted, SourceError<F>>
+    fn post_wall<F>(&self, time: LeapTime, callback: Box<F>, place: Origin) -> Result<WallPosted, SourceError<F>>
     where
         F: FnOnce(&Looper) + 'static,
     {
@@ -137,7 +132,7 @@ impl LooperHandle {
     where
         F: FnOnce(&Looper) + Send + 'static,
     {
-        self.post_wall(Ok(LeapTime::Wall(when)), Box::new(callback), Location::caller())
+        self.post_wall(LeapTime::Wall(when), Box::new(callback), Location::caller())
     }
 
     /// Posts `callback` to run no earlier than `delay` from now, where the time for which the machine is suspended
@@ -156,12 +151,7 @@ impl LooperHandle {
         self.post_wall(self.boot_time_after(delay), Box::new(callback), Location::caller())
     }
 
-    fn post_wall<F>(
-        &self,
-        time: io::Result<LeapTime>,
-        callback: Box<F>,
-        place: Origin,
-    ) -> Result<WallPosted, SourceError<F>>
+    fn post_wall<F>(&self, time: LeapTime, callback: Box<F>, place: Origin) -> Result<WallPosted, SourceError<F>>
     where
         F: FnOnce(&Looper) + Send + 'static,
     {
@@ -173,7 +163,7 @@ impl LooperHandle {
     /// Posts `callback`, which `fill` puts into a message.
     fn post_by<F>(
         &self,
-        time: io::Result<LeapTime>,
+        time: LeapTime,
         callback: Box<F>,
         place: Origin,
         fill: impl FnOnce(&mut Body, Box<WallTick<F>>, u32),
@@ -200,22 +190,21 @@ impl LooperHandle {
     }
 
     /// What a post needs, and how often a clock had leapt before it was made.
-    fn prepare(&self, time: io::Result<LeapTime>, place: Origin) -> io::Result<(Arc<WallTimer>, Stamp, u64)> {
+    fn prepare(&self, time: LeapTime, place: Origin) -> io::Result<(Arc<WallTimer>, Stamp, u64)> {
         let shared = &self.shared;
         if let Some(reason) = shared.closed() {
             return Err(reason.into());
         }
-        let time = time?;
         self.watch_clock(place)?;
         let leaps = shared.followers.leaps();
-        let due = shared.clock.moment_of(time)?;
+        let due = shared.clock.moment_of(time);
         let repetition = Repetition::new(due, Duration::ZERO, MissedTicks::Skip);
         let stamp = Stamp { when: When::At(due), asynchronous: self.asynchronous, origin: place };
         Ok((Arc::new(WallTimer { repetition, time }), stamp, leaps))
     }
 
-    fn boot_time_after(&self, delay: Duration) -> io::Result<LeapTime> {
-        Ok(LeapTime::Boot(self.shared.clock.boot_time()?.saturating_add(delay)))
+    fn boot_time_after(&self, delay: Duration) -> LeapTime {
+        LeapTime::Boot(self.shared.clock.boot_time().saturating_add(delay))
     }
 
     /// Lets the looper watch whether the clock is set, unless it does. A test tells the loopers of its clock itself.
@@ -272,10 +261,10 @@ where
         callback(looper);
     }
 
-    /// When it is due, if its time has not come. A clock that cannot be read does not hold it up.
+    /// When it is due, if its time has not come.
     fn if_early(&self, looper: &Looper) -> Option<Moment> {
-        let has_come = looper.clock().has_reached(self.timer.time).unwrap_or(true);
-        if has_come { None } else { looper.clock().moment_of(self.timer.time).ok() }
+        let (clock, time) = (looper.clock(), self.timer.time);
+        (!clock.has_reached(time)).then(|| clock.moment_of(time))
     }
 
     fn post_again(mut self: Box<Self>, looper: &Looper, due: Moment) {

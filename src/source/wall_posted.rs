@@ -12,7 +12,7 @@ use crate::{
         shared::{LooperId, Shared},
     },
     looper::repeat::Repetition,
-    mem::{drop::drop_each, log},
+    mem::drop::drop_each,
     time::wall::LeapTime,
 };
 
@@ -26,10 +26,7 @@ pub(super) struct WallTimer {
 
 impl Follower for WallTimer {
     fn follow(&self, shared: &Shared) {
-        match shared.clock.moment_of(self.time) {
-            Ok(when) => _ = self.repetition.reschedule(shared, when),
-            Err(error) => log::warn!("{}: a clock cannot be read: {error}", shared.label),
-        }
+        _ = self.repetition.reschedule(shared, shared.clock.moment_of(self.time));
     }
 }
 

@@ -16,10 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::{
-    sys::time::TimeSpec,
-    time::{self, ClockId},
-};
+use rustix::time::{ClockId, Timespec, clock_gettime};
 
 /// Where the axis of all moments has its zero: the first use of the clock in this process.
 static ORIGIN: LazyLock<Instant> = LazyLock::new(read_system_clock);
@@ -211,8 +208,7 @@ fn read_system_clock() -> Instant {
 #[inline]
 fn precise_now() -> Moment {
     if let Some(zero) = *ZERO
-        && let Ok(shown) = time::clock_gettime(ClockId::CLOCK_MONOTONIC)
-        && let Some(shown) = nanos_of(shown)
+        && let Some(shown) = shown_by(ClockId::Monotonic)
     {
         return Moment(shown - zero);
     }
@@ -224,9 +220,9 @@ fn precise_now() -> Moment {
 /// What `CLOCK_MONOTONIC` shows at [`ORIGIN`], to the nanosecond: with it, the clock is read without an `Instant`, whose
 /// arithmetic takes longer than the kernel's look at the clock. `None` if an `Instant` is something else on this system.
 static ZERO: LazyLock<Option<i64>> = LazyLock::new(|| {
-    let before = nanos_of(time::clock_gettime(ClockId::CLOCK_MONOTONIC).ok()?)?;
+    let before = shown_by(ClockId::Monotonic)?;
     let instant = read_system_clock();
-    let after = nanos_of(time::clock_gettime(ClockId::CLOCK_MONOTONIC).ok()?)?;
+    let after = shown_by(ClockId::Monotonic)?;
     Some(shown_at(instant, before, after)? - Moment::from_instant(instant).0)
 });
 
@@ -263,22 +259,19 @@ struct Coarse {
 /// guests take the CPU that keeps the time. This is far beyond that.
 const COARSE_LAG: i64 = 1_000_000_000;
 
-/// `None` if there is no such clock.
+/// `None` if its numbers are beyond the axis.
 static COARSE: LazyLock<Option<Coarse>> = LazyLock::new(|| {
     let before = Moment::from_instant(read_system_clock());
-    let shown = nanos_of(time::clock_gettime(ClockId::CLOCK_MONOTONIC).ok()?)?;
+    let shown = shown_by(ClockId::Monotonic)?;
     let after = Moment::from_instant(read_system_clock());
-    time::clock_gettime(Coarse::ID).ok()?;
     Some(Coarse { origin: (shown - after.0, shown - before.0) })
 });
 
 impl Coarse {
-    const ID: ClockId = ClockId::CLOCK_MONOTONIC_COARSE;
-
     /// A moment that is not after now, and one that is not before.
     fn now() -> Option<(Moment, Moment)> {
         let coarse = COARSE.as_ref()?;
-        Some(coarse.around(nanos_of(time::clock_gettime(Coarse::ID).ok()?)?))
+        Some(coarse.around(shown_by(ClockId::MonotonicCoarse)?))
     }
 
     /// What [`now`](Coarse::now) is when the clock shows this.
@@ -295,8 +288,14 @@ fn nanos_in(duration: Duration) -> Option<i64> {
     i64::try_from(duration.as_secs()).ok()?.checked_mul(1_000_000_000)?.checked_add(i64::from(duration.subsec_nanos()))
 }
 
-fn nanos_of(time: TimeSpec) -> Option<i64> {
-    time.tv_sec().checked_mul(1_000_000_000)?.checked_add(time.tv_nsec())
+/// What `clock` shows, in nanoseconds.
+#[inline]
+fn shown_by(clock: ClockId) -> Option<i64> {
+    nanos_of(clock_gettime(clock))
+}
+
+fn nanos_of(time: Timespec) -> Option<i64> {
+    time.tv_sec.checked_mul(1_000_000_000)?.checked_add(time.tv_nsec)
 }
 
 /// A clock that moves only when told.
@@ -451,8 +450,8 @@ mod tests {
     /// M2: as above, however long the machine has run.
     #[test]
     fn m2_what_the_coarse_clock_shows_is_taken_to_the_nanosecond() {
-        assert_eq!(nanos_of(TimeSpec::new(3, 4)), Some(3_000_000_004));
-        assert_eq!(nanos_of(TimeSpec::new(i64::MAX / 1_000_000_000 + 1, 0)), None);
+        assert_eq!(nanos_of(Timespec { tv_sec: 3, tv_nsec: 4 }), Some(3_000_000_004));
+        assert_eq!(nanos_of(Timespec { tv_sec: i64::MAX / 1_000_000_000 + 1, tv_nsec: 0 }), None);
     }
 
     #[test]

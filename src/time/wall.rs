@@ -4,15 +4,11 @@
 
 #[cfg(feature = "testing")]
 use std::sync::atomic::Ordering;
-use std::{
-    io,
-    time::{Duration, SystemTime},
-};
+use std::time::{Duration, SystemTime};
 
-use nix::time::{self, ClockId};
+use rustix::time::ClockId;
 
-use super::{Clock, Moment, nanos_in, nanos_of};
-use crate::error::OsError;
+use super::{Clock, Moment, nanos_in, shown_by};
 
 /// What a test's wall clock shows at the origin: the first second of 2020, in nanoseconds since 1970.
 #[cfg(any(test, feature = "testing", alooper_fuzz))]
@@ -38,42 +34,38 @@ impl Clock {
     }
 
     /// For how long the machine has run, suspend included.
-    pub(crate) fn boot_time(&self) -> io::Result<Duration> {
+    pub(crate) fn boot_time(&self) -> Duration {
         match self {
-            Clock::System => {
-                let shown = time::clock_gettime(ClockId::CLOCK_BOOTTIME)
-                    .map_err(|error| OsError::wrap("clock_gettime", error.into()))?;
-                Ok(duration_of(nanos_of(shown).unwrap_or(i64::MAX)))
-            }
+            Clock::System => duration_of(shown_by(ClockId::Boottime).unwrap_or(i64::MAX)),
             #[cfg(any(test, feature = "testing", alooper_fuzz))]
-            Clock::Virtual(clock) => Ok(clock.boot_time()),
+            Clock::Virtual(clock) => clock.boot_time(),
         }
     }
 
     /// The moment at which `time` comes, if no clock leaps until then.
-    pub(crate) fn moment_of(&self, time: LeapTime) -> io::Result<Moment> {
+    pub(crate) fn moment_of(&self, time: LeapTime) -> Moment {
         // First, so that a pause between the two makes it too early, which is noticed, and not too late.
         let now = self.now();
-        Ok(match self.until(time)? {
+        match self.until(time) {
             Ok(rest) => now.after(rest),
             Err(past) => now.before(past),
-        })
+        }
     }
 
     /// Whether `time` has come.
-    pub(crate) fn has_reached(&self, time: LeapTime) -> io::Result<bool> {
-        Ok(self.until(time)?.map_or(true, |rest| rest.is_zero()))
+    pub(crate) fn has_reached(&self, time: LeapTime) -> bool {
+        self.until(time).map_or(true, |rest| rest.is_zero())
     }
 
     /// How long it is until `time`, or how long ago it was.
-    fn until(&self, time: LeapTime) -> io::Result<Result<Duration, Duration>> {
-        Ok(match time {
+    fn until(&self, time: LeapTime) -> Result<Duration, Duration> {
+        match time {
             LeapTime::Wall(time) => time.duration_since(self.wall_time()).map_err(|error| error.duration()),
             LeapTime::Boot(time) => {
-                let now = self.boot_time()?;
+                let now = self.boot_time();
                 time.checked_sub(now).ok_or_else(|| now.saturating_sub(time))
             }
-        })
+        }
     }
 }
 
