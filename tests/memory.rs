@@ -129,6 +129,13 @@ const BURSTS: &[Named] = &[
     #[cfg(feature = "async")]
     ("tasks that nobody awaits", |looper| (0..MANY).for_each(|_| drop(looper.spawn(async {}).unwrap()))),
     #[cfg(feature = "async")]
+    ("tasks that are held, and one that is not", |looper| {
+        let tasks: Vec<_> = (0..MANY).map(|_| looper.spawn(async {}).unwrap()).collect();
+        drop(looper.spawn(async {}).unwrap());
+        while looper.poll_once(Duration::ZERO).unwrap().messages > 0 {}
+        drop(tasks);
+    }),
+    #[cfg(feature = "async")]
     ("tasks that are large", |looper| {
         fn spawn<const BYTES: usize>(looper: &Looper) {
             let bytes = [1_u8; BYTES];
@@ -218,6 +225,13 @@ fn a2_a_task_takes_two_allocations_and_a_wake_none() {
         };
         spawn_and_let_go();
         assert_eq!(allocations(|| (0..100).for_each(|_| spawn_and_let_go())), 0);
+        let spawn_two = || {
+            spawn_and_let_go();
+            drop(looper.spawn(async { "another type" }).unwrap());
+            while looper.poll_once(Duration::ZERO).unwrap().messages > 0 {}
+        };
+        spawn_two();
+        assert_eq!(allocations(|| (0..50).for_each(|_| spawn_two())), 100, "of the futures alone");
 
         let kept = Rc::new(RefCell::new(None));
         let waker = kept.clone();

@@ -92,7 +92,7 @@ enum DropItem {
     Value(#[expect(dead_code, reason = "is dropped")] Rc<dyn Any>),
     Hook(#[expect(dead_code, reason = "is dropped")] hooks::Dropped),
     #[cfg(feature = "async")]
-    Task(#[expect(dead_code, reason = "is dropped")] tasks::Job),
+    Task(#[expect(dead_code, reason = "is dropped")] tasks::job::Job),
 }
 
 impl Local {
@@ -337,7 +337,7 @@ impl Local {
             let taken = self.tasks.take_all();
             (!taken.is_empty()).then_some(taken)
         };
-        let tell = |job: tasks::Job| {
+        let tell = |job: tasks::job::Job| {
             // A waker that panics keeps nobody else from being told.
             caught(|| job.header().give_up());
             DropItem::Task(job)

@@ -14,7 +14,7 @@ use crate::{
         activity::Kind,
         item::{Stamp, When},
         local::Local,
-        tasks::{self, header::Header},
+        tasks::{self, header::Header, job},
     },
     error::{Misuse, TaskError},
     looper::Looper,
@@ -111,7 +111,7 @@ impl Root<'_> {
         let key = local.tasks.reserve();
         let header = Header::new(looper.shared(), stamp, Some(key), looper.shared().owner.get());
         let is_due = Rc::new(Cell::new(true));
-        local.tasks.put(key, tasks::root(&header, is_due.clone()));
+        local.tasks.put(key, job::root(&header, is_due.clone()));
         Root { local, key, header, is_due }
     }
 }

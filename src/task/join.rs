@@ -14,7 +14,10 @@ use crate::{
         tasks::header::{Answer, Ended, Header},
     },
     error::TaskError,
-    mem::{drop::drop_each, erased::TypeToken},
+    mem::{
+        drop::{FirstPanic, Shielded, drop_each},
+        erased::TypeToken,
+    },
     queue::message::MessageId,
 };
 
@@ -125,8 +128,8 @@ impl<T: 'static> Drop for Task<T> {
         }
         if !self.header.detach() {
             let (ended, waker) = self.header.take_unwanted();
+            let _waker = Shielded::new(waker);
             drop_each(ended.map(|ended| self.open(ended)));
-            drop(waker);
         }
     }
 }
@@ -187,14 +190,17 @@ impl Drop for CancelOnDrop {
 
 fn cancel(header: &Header) -> bool {
     let shared = header.shared();
-    if !header.fail(TaskError::Cancelled) {
+    let mut panic = FirstPanic::default();
+    // It has ended, too, if whoever waits panics when woken.
+    if panic.note(|| header.fail(TaskError::Cancelled)) == Some(false) {
         return false;
     }
     let taken = shared.cancel(header.first());
     if let Some(key) = header.key() {
         // Without a home, it was dropped with that.
-        _ = local::drop_at_home(shared, PendingDrop::Task(key));
+        panic.note(|| local::drop_at_home(shared, PendingDrop::Task(key)));
     }
-    drop_each(taken);
+    panic.note(|| drop_each(taken));
+    panic.go_on();
     true
 }

@@ -80,16 +80,17 @@ use crate::{
         inbox::Wakeup,
         item::{Body, Stamp, When},
         local::Local,
-        refused::{Refused, Rejected},
+        refused::{Refused, Rejected, is_large},
         shared::Post,
         tasks::{
-            Job, Room, context,
+            context,
             header::{Header, poll},
+            job::{Job, Room},
         },
     },
     looper::{Looper, handle::LooperHandle},
     mem::{
-        drop::{FirstPanic, Shielded, after, drop_each, drop_quietly},
+        drop::{FirstPanic, Shielded, after, caught, drop_each, drop_quietly},
         erased::ANYWHERE,
         slots::Key,
     },
@@ -107,9 +108,9 @@ impl Looper {
     ///
     /// # Guarantees
     /// Polled on this thread only, by messages in posting order among all others, until it ends, is cancelled, or
-    /// the looper quits. Takes two allocations: the future's, and what wakers share. If nobody awaits the task and no
-    /// waker of it is left when it ends, later tasks use both again, the future's for one of the same type up to 512
-    /// bytes.
+    /// the looper quits. Takes two allocations: the future's, and what wakers share; one more if the future is larger than
+    /// 1 KiB. If nobody awaits the task and no waker of it is left when it ends, later tasks use the two again, the
+    /// future's for one of the same type.
     ///
     /// # Examples
     /// ```
@@ -133,6 +134,25 @@ impl Looper {
         F: Future + 'static,
     {
         let stamp = Stamp::new(When::Now);
+        if const { is_large::<F>() } {
+            let spawned = self.spawn_prepared(stamp, Box::new(future), Box::into_pin);
+            spawned.map_err(|refused| refused.unboxed_stays(stamp.origin))
+        } else {
+            self.spawn_prepared(stamp, future, |future| future).map_err(|refused| refused.stays(stamp.origin))
+        }
+    }
+
+    /// Spawns the future that `prepare` makes of `value`.
+    #[inline]
+    fn spawn_prepared<V, F>(
+        &self,
+        stamp: Stamp,
+        value: V,
+        prepare: impl FnOnce(V) -> F,
+    ) -> Result<Task<F::Output>, Refused<V>>
+    where
+        F: Future + 'static,
+    {
         let (shared, here) = (self.shared(), self.here());
         let tasks = &self.home().tasks;
         // Nothing else runs on this thread until the task has its entry.
@@ -143,11 +163,11 @@ impl Looper {
             .or_else(|()| shared.leave_on(here, Post::closure(stamp), (), |body, (), _| body.fill(poll(key))));
         match posted {
             Ok((first, signal)) => {
-                let header = tasks.add(shared, stamp, key, future);
+                let header = tasks.add(shared, stamp, key, prepare(value));
                 shared.signal_if(signal);
                 Ok(Task::new(header, first))
             }
-            Err(Refused { reason, .. }) => Err(Refused { value: future, reason }.stays(stamp.origin)),
+            Err(Refused { reason, .. }) => Err(Refused { value, reason }),
         }
     }
 
@@ -226,7 +246,8 @@ impl Looper {
             }
             Err(panic) => {
                 drop(tasks.remove(key));
-                job.header().fail(TaskError::Panicked);
+                // Whoever waits may panic when woken, as the others when dropped: the first panic goes on.
+                caught(|| job.header().fail(TaskError::Panicked));
                 drop_quietly(value);
                 drop_quietly(job);
                 panic::resume_unwind(panic);
@@ -265,6 +286,12 @@ impl LooperHandle {
     {
         let stamp = Stamp { asynchronous: self.asynchronous, ..Stamp::new(When::Now) };
         let header = Header::new(&self.shared, stamp, None, ANYWHERE);
+        if const { is_large::<F>() } {
+            let spawned = self.spawn_afar(stamp, header, Box::new(future), |future, header| {
+                Box::pin(Room::new(Box::into_pin(future), header))
+            });
+            return spawned.map_err(|refused| refused.unboxed_comes(stamp.origin));
+        }
         let room = Box::new(Room::new(future, &header));
         self.spawn_afar(stamp, header, room, |room, _| Box::into_pin(room))
             .map_err(|Refused { value, reason }| Refused { value: value.into_future(), reason }.comes(stamp.origin))
@@ -304,8 +331,14 @@ impl LooperHandle {
     {
         let stamp = Stamp { asynchronous: self.asynchronous, ..Stamp::new(When::Now) };
         let header = Header::new(&self.shared, stamp, None, ANYWHERE);
-        self.spawn_afar(stamp, header, Box::new(make), |make, header| Box::pin(Room::new(make(), header)))
-            .map_err(|refused| refused.unboxed_comes(stamp.origin))
+        let prepare = |make: Box<M>, header: &_| -> Job {
+            if const { is_large::<F>() } {
+                Box::pin(Room::new(Box::pin(make()), header))
+            } else {
+                Box::pin(Room::new(make(), header))
+            }
+        };
+        self.spawn_afar(stamp, header, Box::new(make), prepare).map_err(|refused| refused.unboxed_comes(stamp.origin))
     }
 
     /// Spawns what `prepare` makes of `value` on the looper's thread, as the task of `header`.

@@ -76,7 +76,7 @@ pub(crate) struct Header {
     key: AtomicU64,
     /// Where it was spawned.
     origin: Origin,
-    /// Its `Task` was awaited. This and the next one are written by whoever has that.
+    /// Its `Task` was awaited. This and the next one are written by whoever has that, or makes it.
     was_asked: AtomicBool,
     /// The bits of the key of whoever waits, among those whom a quit releases, or [`NOWHERE`].
     noted: AtomicU64,
@@ -341,7 +341,8 @@ impl Header {
 
     /// Notes that nobody will ask how it ends; whether nothing is left of that to be [taken](Header::take_unwanted).
     ///
-    /// A task that was spawned on the looper's thread ends there, unless somebody was noted among those whom a quit releases.
+    /// A task that was spawned on the looper's thread ends there, unless it was awaited: then somebody may be noted among those
+    /// whom a quit releases.
     #[inline]
     pub(crate) fn detach(&self) -> bool {
         let is_here = self.thread != ANYWHERE && ThreadNumber::is(self.thread);
@@ -375,24 +376,25 @@ impl Header {
 
     /// Gives one that is free to a task at `key` that is about to be polled; `waker` is its own.
     #[inline]
-    pub(super) fn reuse(self: &mut Arc<Self>, waker: &mut Waker, stamp: Stamp, key: Key) -> bool {
-        if !ptr::eq(self.origin, stamp.origin) && !self.move_to(waker, stamp.origin) {
-            return false;
+    pub(super) fn reuse(self: &mut Arc<Self>, waker: &mut Waker, stamp: Stamp, key: Key) {
+        if !ptr::eq(self.origin, stamp.origin) {
+            self.move_to(waker, stamp);
         }
         self.key.store(key.to_bits(), Relaxed);
         self.is_scheduled.store(true, Relaxed);
         self.has_ended.store(false, Relaxed);
         self.join.store(JOINABLE, Relaxed);
         self.was_asked.store(false, Relaxed);
-        true
     }
 
     /// Changes where it was spawned.
-    fn move_to(self: &mut Arc<Self>, waker: &mut Waker, origin: Origin) -> bool {
+    fn move_to(self: &mut Arc<Self>, waker: &mut Waker, stamp: Stamp) {
         *waker = Waker::noop().clone();
-        let is_moved = Arc::get_mut(self).map(|header| header.origin = origin).is_some();
+        match Arc::get_mut(self) {
+            Some(header) => header.origin = stamp.origin,
+            None => *self = Header::new(&self.shared, stamp, None, self.thread),
+        }
         *waker = Waker::from(self.clone());
-        is_moved
     }
 
     pub(crate) fn is_pending(&self) -> bool {

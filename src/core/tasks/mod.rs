@@ -2,29 +2,28 @@
 //!
 //! A future that need not be `Send` never leaves the table. What travels, in wakers and in messages, is the header and
 //! the key of its entry. A task that nobody awaits leaves its slot, its header and the room of its future, once nothing
-//! else reaches them, for a later task.
+//! else reaches them, for a later task ([`job`]).
 
 pub(crate) mod context;
 pub(crate) mod header;
+pub(crate) mod job;
 
 use std::{
     any::Any,
     cell::{Cell, RefCell},
-    cmp::Reverse,
-    pin::Pin,
-    rc::Rc,
     sync::Arc,
-    task::{Context, Poll, Waker},
+    task::Waker,
     thread,
 };
 
-use pin_project_lite::pin_project;
-
 use crate::{
     core::{
-        item::{Body, Stamp},
+        item::Stamp,
         shared::Shared,
-        tasks::header::Header,
+        tasks::{
+            header::Header,
+            job::{Job, Room},
+        },
     },
     mem::{
         drop::caught,
@@ -36,43 +35,6 @@ use crate::{
 /// How many free jobs are kept when nothing is due: as many as a turn polls tasks, unless its budget is changed.
 const SPARE: usize = 256;
 
-/// How many bytes a job has at most that is kept for another future.
-const LARGEST_SPARE: usize = 512;
-
-/// A future, or where one has been, whatever its type.
-pub(crate) trait Run: Any {
-    /// Polls it. Its value goes to `value`, for `thread` alone to drop.
-    fn run(self: Pin<&mut Self>, context: &mut Context<'_>, value: &mut Body, thread: u32) -> Poll<()>;
-
-    /// Drops the future.
-    fn clear(self: Pin<&mut Self>);
-
-    /// Takes a future out of `next`, which is an `Option` of one, if it is of the type that has been here.
-    fn refill(self: Pin<&mut Self>, next: &mut dyn Any) -> bool;
-}
-
-impl<F> Run for Option<F>
-where
-    F: Future + 'static,
-{
-    #[inline]
-    fn run(self: Pin<&mut Self>, context: &mut Context<'_>, value: &mut Body, thread: u32) -> Poll<()> {
-        let future = self.as_pin_mut().expect("what has ended is not polled");
-        future.poll(context).map(|result| value.fill_message(result, thread))
-    }
-
-    #[inline]
-    fn clear(mut self: Pin<&mut Self>) {
-        self.set(None);
-    }
-
-    #[inline]
-    fn refill(mut self: Pin<&mut Self>, next: &mut dyn Any) -> bool {
-        let next = next.downcast_mut::<Self>();
-        next.map(|next| self.set(next.take())).is_some()
-    }
-}
-
 /// Wakes whoever waits. A waker of a user's that panics must not abort what unwinds already (X3).
 #[inline]
 pub(crate) fn wake(waker: Option<Waker>) {
@@ -80,91 +42,6 @@ pub(crate) fn wake(waker: Option<Waker>) {
         Some(waker) if thread::panicking() => _ = caught(|| waker.wake()),
         Some(waker) => waker.wake(),
         None => {}
-    }
-}
-
-pin_project! {
-    /// A task at home.
-    pub(crate) struct Room<F: ?Sized> {
-        header: Arc<Header>,
-        // The header as a waker: made once, lent to each poll.
-        waker: Waker,
-        // Its future is kept elsewhere: what is polled here only notes that it is to be polled.
-        is_root: bool,
-        #[pin]
-        future: F,
-    }
-}
-
-/// A task at home, whatever its future is. To move one moves a pointer.
-pub(crate) type Job = Pin<Box<Room<dyn Run>>>;
-
-impl<F> Room<Option<F>> {
-    #[inline]
-    pub(crate) fn new(future: F, header: &Arc<Header>) -> Self {
-        Room { header: header.clone(), waker: Waker::from(header.clone()), is_root: false, future: Some(future) }
-    }
-
-    /// Its future, which was not polled.
-    pub(crate) fn into_future(self) -> F {
-        self.future.expect("only its end takes it out")
-    }
-}
-
-/// In the place of a future of a `block_on`, which is kept there.
-struct Root {
-    is_due: Rc<Cell<bool>>,
-}
-
-impl Run for Root {
-    fn run(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut Body, _: u32) -> Poll<()> {
-        self.is_due.set(true);
-        Poll::Pending
-    }
-
-    fn clear(self: Pin<&mut Self>) {}
-
-    fn refill(self: Pin<&mut Self>, _: &mut dyn Any) -> bool {
-        false
-    }
-}
-
-/// A task whose future is kept elsewhere, where `is_due` tells that it is to be polled.
-pub(crate) fn root(header: &Arc<Header>, is_due: Rc<Cell<bool>>) -> Job {
-    let (header, waker) = (header.clone(), Waker::from(header.clone()));
-    Box::pin(Room { header, waker, is_root: true, future: Root { is_due } })
-}
-
-impl Room<dyn Run> {
-    #[inline]
-    pub(crate) fn header(&self) -> &Arc<Header> {
-        &self.header
-    }
-
-    /// Whether its future is kept elsewhere.
-    #[inline]
-    pub(crate) fn is_root(&self) -> bool {
-        self.is_root
-    }
-
-    /// Polls its future.
-    #[inline]
-    pub(crate) fn run(self: Pin<&mut Self>, value: &mut Body) -> Poll<()> {
-        let room = self.project();
-        room.future.run(&mut Context::from_waker(room.waker), value, room.header.thread())
-    }
-
-    /// Drops its future.
-    #[inline]
-    pub(crate) fn clear(self: Pin<&mut Self>) {
-        self.project().future.clear();
-    }
-
-    /// Becomes a task at `key` whose future is in `future`, if a future of its type was here. That one has ended.
-    #[inline]
-    fn reuse(self: Pin<&mut Self>, stamp: Stamp, key: Key, future: &mut dyn Any) -> bool {
-        let room = self.project();
-        room.header.reuse(room.waker, stamp, key) && room.future.refill(future)
     }
 }
 
@@ -180,12 +57,11 @@ pub(crate) struct Polled {
 /// The tasks of a looper, on its thread. No user code runs while the table is borrowed.
 #[derive(Default)]
 pub(crate) struct Tasks {
-    /// `None` while its future is being polled, or is still to come.
+    /// `None` while a task is being polled, is ending, or is still to come.
     entries: RefCell<Slots<Option<Job>>>,
-    /// The keys, which nobody else has, of jobs that have ended and are for the next tasks, of the same thread. There is
-    /// nothing of a user's in them.
+    /// The keys of free jobs, which nobody else has.
     free: RefCell<Vec<Key>>,
-    /// How many entries are not free.
+    /// How many tasks have not ended.
     live: Cell<usize>,
     /// How many have ended since room was given back.
     ended: Cell<usize>,
@@ -226,35 +102,48 @@ impl Tasks {
         if let Some(header) = self.reuse(stamp, key, &mut future) {
             return header;
         }
-        let header = Header::new(shared, stamp, Some(key), shared.owner.get());
-        let future = future.expect("it was not taken");
-        self.add_new(key, Box::pin(Room::new(future, &header)));
+        let (header, waker) = self.header_for(shared, stamp, key);
+        self.put_new(key, Box::pin(Room::with(header.clone(), waker, future)));
         header
     }
 
-    /// Gives a task whose future is in `future` what is free at `key`, if a future of its type was there.
+    /// Adds a task at `key` whose future is in `future`, if a job is free there that has had one of its type.
     fn reuse(&self, stamp: Stamp, key: Key, future: &mut dyn Any) -> Option<Arc<Header>> {
         let mut entries = self.entries.borrow_mut();
         let job = entries.get_mut(key)?.as_mut()?;
         if !job.as_mut().reuse(stamp, key, future) {
             return None;
         }
-        let header = job.header.clone();
+        let header = job.header().clone();
         drop(entries);
         self.free.borrow_mut().pop();
         self.live.set(self.live.get() + 1);
         Some(header)
     }
 
-    /// Adds a task at `key`, in the place of what is free there.
+    /// The header of a task at `key`, and a waker: those of the job that is free there, if there is one.
     #[inline(never)]
-    fn add_new(&self, key: Key, job: Job) {
+    fn header_for(&self, shared: &Arc<Shared>, stamp: Stamp, key: Key) -> (Arc<Header>, Waker) {
         match self.take(key) {
-            Some(_free) => {
-                self.free.borrow_mut().pop();
-                self.put(key, job);
+            Some(free) => free.hand_over(stamp, key),
+            None => {
+                let header = Header::new(shared, stamp, Some(key), shared.owner.get());
+                let waker = Waker::from(header.clone());
+                (header, waker)
             }
-            None => _ = self.entries.borrow_mut().insert(Some(job)),
+        }
+    }
+
+    /// Adds a task at `key`.
+    #[inline(never)]
+    fn put_new(&self, key: Key, job: Job) {
+        let mut entries = self.entries.borrow_mut();
+        if let Some(entry) = entries.get_mut(key) {
+            *entry = Some(job);
+            self.free.borrow_mut().pop();
+        } else {
+            let at = entries.insert(Some(job));
+            debug_assert_eq!(at, key, "nothing was added since");
         }
         self.live.set(self.live.get() + 1);
     }
@@ -262,9 +151,13 @@ impl Tasks {
     /// Notes that the task at `key` has ended, which was being polled. Gives the key at which its job may be kept.
     #[inline]
     pub(crate) fn end(&self, key: Key) -> Option<Key> {
-        let next = self.entries.borrow_mut().renew(key)?;
-        self.note_ended();
-        Some(next)
+        let next = self.entries.borrow_mut().renew(key);
+        match next {
+            Some(_) => self.note_ended(),
+            // It was cancelled, or the keys of its slot are used up.
+            None => drop(self.remove(key)),
+        }
+        next
     }
 
     #[inline]
@@ -279,7 +172,7 @@ impl Tasks {
         let Some(key) = key else {
             return;
         };
-        if job.header.is_free() && size_of_val(&*job) <= LARGEST_SPARE {
+        if job.header().is_free() {
             if self.put(key, job).is_none() {
                 self.free.borrow_mut().push(key);
             }
@@ -305,16 +198,16 @@ impl Tasks {
     /// Gives back what a burst has left, but for a few free jobs.
     #[cold]
     pub(crate) fn give_back_room(&self) {
+        let has_roomy_entries = self.has_roomy_entries();
         let (mut entries, mut free) = (self.entries.borrow_mut(), self.free.borrow_mut());
-        // Those at the end, lest they keep the slots before them.
-        free.sort_unstable_by_key(|key| Reverse(key.index()));
-        let excess = free.len().saturating_sub(SPARE);
-        free.drain(..excess).for_each(|key| _ = entries.remove(key));
+        // A single one would keep all slots before its own.
+        let kept = if has_roomy_entries { 0 } else { SPARE.min(free.len()) };
+        // There is nothing of a user's in them.
+        free.drain(kept..).for_each(|key| _ = entries.remove(key));
         free.shrink_to(2 * SPARE);
-        drop((entries, free));
-        if self.has_roomy_entries() {
+        if has_roomy_entries {
             self.ended.set(0);
-            self.entries.borrow_mut().shrink_to_fit();
+            entries.shrink_to_fit();
         }
     }
 
@@ -347,14 +240,14 @@ impl Tasks {
     pub(crate) fn root(&self, key: Key) -> Option<Arc<Header>> {
         let entries = self.entries.borrow();
         let job = entries.get(key)?.as_ref()?;
-        job.is_root.then(|| job.header.clone())
+        job.is_root().then(|| job.header().clone())
     }
 
     /// Where the task at `key` was spawned.
     pub(crate) fn origin_of(&self, key: Key) -> Option<Origin> {
         let entries = self.entries.borrow();
         let job = entries.get(key)?.as_ref()?;
-        (!job.is_root).then(|| job.header.polled().origin)
+        (!job.is_root()).then(|| job.header().polled().origin)
     }
 
     /// Ends a task. Gives what has to be dropped for that; one that is being polled is dropped after its poll.
@@ -370,5 +263,34 @@ impl Tasks {
         self.free.borrow_mut().clear();
         self.live.set(0);
         self.entries.borrow_mut().take_all().into_iter().flatten().collect()
+    }
+}
+
+#[cfg(all(test, not(alooper_loom)))]
+mod tests {
+    use std::time::Duration;
+
+    use crate::looper::Looper;
+
+    /// C17, A2: after 2^32 tasks at one place.
+    #[test]
+    fn c17_a_task_in_a_slot_whose_keys_are_used_up_ends_as_any_other() {
+        let looper = Looper::new().unwrap();
+        let spawn = || {
+            drop(looper.spawn(async {}).unwrap());
+            while looper.poll_once(Duration::ZERO).unwrap().messages > 0 {}
+        };
+        spawn();
+        let tasks = &looper.home().tasks;
+        let key = tasks.free.borrow()[0];
+        let last = tasks.entries.borrow_mut().use_up(key);
+        tasks.free.borrow_mut()[0] = last;
+
+        spawn();
+
+        assert!(tasks.is_empty() && tasks.free.borrow().is_empty());
+        assert_eq!(tasks.entries.borrow().len(), 0);
+        spawn();
+        assert_ne!(tasks.free.borrow()[0].index(), last.index());
     }
 }

@@ -6,9 +6,10 @@ use std::{
     cell::{Cell, RefCell},
     future,
     panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
     rc::Rc,
-    sync::mpsc,
-    task::Poll,
+    sync::{Arc, mpsc},
+    task::{Context, Poll, Wake, Waker},
     thread,
     time::Duration,
 };
@@ -403,12 +404,6 @@ fn x3_tasks_that_panic_when_they_are_dropped_are_all_dropped() {
 /// in its last poll, and of one whose observer panics.
 #[test]
 fn x3_a_future_and_its_value_that_both_panic_when_they_are_dropped_do_not_abort() {
-    struct Bomb(&'static str);
-    impl Drop for Bomb {
-        fn drop(&mut self) {
-            std::panic::panic_any(self.0);
-        }
-    }
     struct Clumsy;
     impl alooper::Observer for Clumsy {
         fn wants(&self) -> alooper::Wants {
@@ -440,6 +435,89 @@ fn x3_a_future_and_its_value_that_both_panic_when_they_are_dropped_do_not_abort(
         looper.set_observer(None);
         assert_eq!(looper.block_on(looper.spawn(async { 7 }).unwrap()).unwrap(), Ok(7));
     }
+}
+
+/// A waker that panics.
+struct Angry(&'static str);
+
+impl Wake for Angry {
+    fn wake(self: Arc<Self>) {
+        std::panic::panic_any(self.0);
+    }
+}
+
+/// Panics when it is dropped.
+struct Bomb(&'static str);
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        std::panic::panic_any(self.0);
+    }
+}
+
+fn ask_with<T>(task: &mut Task<T>, waker: &Waker) {
+    assert!(Pin::new(task).poll(&mut Context::from_waker(waker)).is_pending());
+}
+
+/// X3: the poll's own panic goes on, and the others end where they are.
+#[test]
+fn x3_a_poll_its_future_and_who_waits_for_it_may_all_panic() {
+    let looper = Looper::new().unwrap();
+    let held = Bomb("the future");
+    let mut task = looper
+        .spawn(future::poll_fn(move |_| -> Poll<()> {
+            let _ = &held;
+            std::panic::panic_any("the poll");
+        }))
+        .unwrap();
+    ask_with(&mut task, &Waker::from(Arc::new(Angry("who waits"))));
+
+    assert_eq!(panic_of(|| settle(&looper)), "the poll");
+
+    assert!(task.is_finished());
+    assert_eq!(wait_for(task), Err(TaskError::Panicked));
+}
+
+/// X3, A4: a cancel drops the future, also if who waits panics.
+#[test]
+fn x3_a_cancel_goes_on_though_who_waits_panics() {
+    let looper = Looper::new().unwrap();
+    let held = Rc::new(());
+    for polls in [false, true] {
+        let future = held.clone();
+        let mut task = looper.spawn(async move {
+            future::pending::<()>().await;
+            drop(future);
+        });
+        let task = task.as_mut().unwrap();
+        if polls {
+            settle(&looper);
+        }
+        ask_with(task, &Waker::from(Arc::new(Angry("who waits"))));
+
+        assert_eq!(panic_of(|| task.cancel()), "who waits");
+
+        assert_eq!((Rc::strong_count(&held), looper.is_empty()), (1, true), "polled before: {polls}");
+    }
+}
+
+/// X3: a waker that panics when it is dropped does not abort what unwinds.
+#[test]
+fn x3_a_task_that_is_dropped_by_a_panic_may_have_the_last_of_a_waker() {
+    struct Fragile(#[expect(dead_code, reason = "is dropped")] Bomb);
+    impl Wake for Fragile {
+        fn wake(self: Arc<Self>) {}
+    }
+    let looper = Looper::new().unwrap();
+    let mut task = looper.spawn(future::pending::<()>()).unwrap();
+    ask_with(&mut task, &Waker::from(Arc::new(Fragile(Bomb("a waker")))));
+
+    let panics = move || {
+        let _task = task;
+        std::panic::panic_any("a caller");
+    };
+
+    assert_eq!(panic_of(panics), "a caller");
 }
 
 /// X3, A2: what such a task leaves is as good as another's.

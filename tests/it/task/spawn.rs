@@ -4,6 +4,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    future::poll_fn,
     io::{Read, Write},
     os::unix::net::UnixStream,
     rc::Rc,
@@ -11,6 +12,7 @@ use std::{
         Arc,
         atomic::{AtomicU32, Ordering::Relaxed},
     },
+    task::Poll,
     thread,
     time::Duration,
 };
@@ -269,17 +271,27 @@ fn a4_e1_a_future_that_comes_too_late_comes_back() {
 /// M12: it is boxed at the door.
 #[test]
 fn m12_a_large_future_needs_little_of_the_stack() {
-    let small_stack = thread::Builder::new().stack_size(600 << 10);
-    let body = || {
-        let looper = Looper::new().unwrap();
-        let large = [7_u8; 64 << 10];
-        let task = looper.spawn(async move {
-            yield_now().await;
-            large[9]
-        });
-        assert_eq!(looper.block_on(task.unwrap()).unwrap(), Ok(7));
+    let large = || {
+        let bytes = [7_u8; 128 << 10];
+        poll_fn(move |_| Poll::Ready(bytes[9]))
     };
-    small_stack.spawn(body).unwrap().join().unwrap();
+    let bodies: [fn(&Looper, _); 4] = [
+        |looper, large: fn() -> _| assert_eq!(looper.block_on(looper.spawn(large()).unwrap()).unwrap(), Ok(7)),
+        |looper, large| assert_eq!(looper.block_on(looper.handle().spawn(large()).unwrap()).unwrap(), Ok(7)),
+        |looper, large| {
+            looper.quit();
+            drop(looper.spawn(large()).unwrap_err());
+        },
+        |looper, large| {
+            looper.quit();
+            drop(looper.handle().spawn(large()).unwrap_err());
+        },
+    ];
+    for body in bodies {
+        // Four copies of it, and what all else takes.
+        let small_stack = thread::Builder::new().stack_size(800 << 10);
+        small_stack.spawn(move || body(&Looper::new().unwrap(), large)).unwrap().join().unwrap();
+    }
 }
 
 #[test]
