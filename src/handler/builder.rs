@@ -202,25 +202,28 @@ fn send_small<M: 'static>(recipient: &Recipient<M>, stamp: Stamp, message: M) ->
         }
         _ => Err(message),
     };
-    match sent.or_else(|message| send_off_path(recipient, stamp, message)) {
-        Ok(id) => Ok(recipient.posted(id)),
-        Err(refused) => Err(refused.stays(stamp.origin)),
-    }
+    let sent = sent.or_else(|message| send_off_path(recipient, stamp, message));
+    sent.map(|id| recipient.posted(id))
 }
 
 /// As [`send_small`], off the fast path.
 #[inline(never)]
-fn send_off_path<M: 'static>(recipient: &Recipient<M>, stamp: Stamp, message: M) -> Result<MessageId, Refused<M>> {
+fn send_off_path<M: 'static>(recipient: &Recipient<M>, stamp: Stamp, message: M) -> Result<MessageId, Rejected<M>> {
     let shared = &recipient.shared;
     let post = post(recipient, stamp, message::labels_of(&message));
     let sent = match shared.owner.here() {
+        None if post.is_plain() => {
+            let fill = |body: &mut Body, message| body.fill_message(message, ANYWHERE);
+            shared.post_plain_remote(stamp.origin, post.to, message, fill)
+        }
         Some(here) if post.is_plain() => {
             let fill = |body: &mut Body, message| body.fill_message(message, here.number().get());
             shared.post_plain_watched(here, stamp.origin, post.to, message, fill)
         }
         _ => Err(message),
     };
-    sent.or_else(|message| shared.post(post, message, |body, message, thread| body.fill_message(message, thread)))
+    let fill = |body: &mut Body, message, thread| body.fill_message(message, thread);
+    sent.or_else(|message| shared.post(post, message, fill).map_err(|refused| refused.stays(stamp.origin)))
 }
 
 #[inline]

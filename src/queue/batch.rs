@@ -1,6 +1,6 @@
 //! Batches: where plain messages lie from their post until they run.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, iter};
 
 use crate::{queue::message::Message, time::Moment};
 
@@ -31,7 +31,7 @@ impl<C> Batch<C> {
     /// A place for one more message, if there is room.
     #[inline(always)]
     pub(super) fn vacant(&mut self) -> Option<&mut Message<C>> {
-        if self.tail == self.messages.len() && !self.add_place() {
+        if self.tail == self.messages.len() && !self.add_places() {
             return None;
         }
         let place = self.messages.get_mut(self.tail);
@@ -39,14 +39,18 @@ impl<C> Batch<C> {
         place
     }
 
+    /// Makes more places, unless there are as many as may be.
     #[cold]
     #[inline(never)]
-    pub(super) fn add_place(&mut self) -> bool {
-        let has_room = self.messages.len() < BATCH;
-        if has_room {
-            self.messages.push(Message::vacant());
+    pub(super) fn add_places(&mut self) -> bool {
+        let present = self.messages.len();
+        if present == BATCH {
+            return false;
         }
-        has_room
+        self.messages.reserve(1);
+        let count = self.messages.capacity().min(BATCH) - present;
+        self.messages.extend(iter::repeat_with(Message::vacant).take(count));
+        true
     }
 
     pub(super) fn clear(&mut self) {

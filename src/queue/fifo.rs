@@ -85,7 +85,7 @@ impl<C> Fifo<C> {
     #[inline(never)]
     fn make_room(&mut self) {
         let behind = if self.has_last { &mut self.last } else { &mut self.first };
-        if behind.tail == behind.messages.len() && !behind.add_place() {
+        if behind.tail == behind.messages.len() && !behind.add_places() {
             let empty = self.spare.take();
             self.put_last(empty);
             self.make_room();

@@ -145,6 +145,7 @@ impl<C> Inbox<C> {
     }
 
     /// Locks the inbox for leaving a message, unless it is closed.
+    #[inline]
     pub(crate) fn open(&self) -> Result<Open<'_, C>, RejectReason> {
         let left = self.left.lock();
         if let Some(reason) = left.closed {
@@ -399,6 +400,7 @@ pub(crate) struct Open<'a, C: 'static> {
 
 impl<C> Open<'_, C> {
     /// The time of a message that was left before, if there is one, and no message may have become due since that.
+    #[inline]
     pub(crate) fn latest(&self) -> Option<Moment> {
         let has_timed = self.inbox.timed_from.load(Acquire) != Moment::NEVER.as_nanos();
         if has_timed || self.left.mail.is_empty() { None } else { Some(self.left.latest) }

@@ -237,7 +237,27 @@ impl Shared {
         }
     }
 
+    /// Fast path: from another thread, posts what is plain if nobody watches. Otherwise `value` comes back.
+    #[inline(always)]
+    pub(crate) fn post_plain_remote<T>(
+        &self,
+        origin: Origin,
+        to: Option<To<'_>>,
+        value: T,
+        fill: impl FnOnce(&mut Body, T),
+    ) -> Result<MessageId, T> {
+        if self.ours().is_none() || self.is_watched() {
+            return Err(value);
+        }
+        let post = Post { to, ..Post::closure(Stamp { when: When::Now, asynchronous: false, origin }) };
+        let (id, signal) =
+            self.leave_in_inbox(post, value, |body, value, _| fill(body, value)).map_err(|refused| refused.value)?;
+        self.signal_if(signal);
+        Ok(id)
+    }
+
     /// Leaves it where the looper's thread finds it after all that is there already.
+    #[inline(always)]
     fn leave_in_inbox<T>(&self, post: Post<'_>, value: T, fill: impl FnOnce(&mut Body, T, u32)) -> Left<T> {
         let inbox = match self.inbox.open() {
             Ok(inbox) => inbox,
