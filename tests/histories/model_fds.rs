@@ -359,13 +359,24 @@ impl Fds {
         }
     }
 
-    /// F8: what the last wait has not reported does not change.
-    pub(super) fn end_trials(&mut self) {
-        let wait = self.waits;
-        let awaited = |registration: &&mut Registration| registration.trigger == Trigger::Awaited;
-        for registration in self.registrations.iter_mut().filter(awaited).filter(|it| it.seen_in != wait) {
-            (registration.trigger, registration.hup_only) = (Trigger::Muted, 0);
+    /// F8: what the last wait has not reported does not change. It is muted if there were enough of them in a row; whether some
+    /// are watched as before.
+    pub(super) fn end_trials(&mut self) -> bool {
+        let mut is_revived = false;
+        for index in 0..self.registrations.len() {
+            let registration = &mut self.registrations[index];
+            if registration.trigger != Trigger::Awaited || registration.seen_in == self.waits {
+                continue;
+            }
+            let has_spun = std::mem::take(&mut registration.hup_only) >= self.spin_limit.max(2);
+            registration.trigger = if has_spun { Trigger::Muted } else { Trigger::Level };
+            is_revived |= !has_spun;
+            let (number, asked) = (registration.number, registration.asked());
+            if !has_spun && self.modify(number, asked, index).is_err() {
+                self.registrations[index].trigger = Trigger::Awaited;
+            }
         }
+        is_revived
     }
 
     /// Whether the next wait has to show something at once.

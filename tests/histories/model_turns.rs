@@ -45,10 +45,10 @@ impl Model {
             let taken = self.fds.wait();
             self.run_messages(self.budget, &mut turn);
             self.serve_fds(taken, &mut turn);
-            self.fds.end_trials();
+            let is_revived = self.fds.end_trials();
             let has_worked = self.is_woken || turn.names_something();
             must_rebuild = !has_worked && self.now < deadline && self.fds.must_rebuild();
-            let is_over = has_worked || must_rebuild || self.now >= deadline;
+            let is_over = has_worked || must_rebuild || (self.now >= deadline && !is_revived);
             if is_over {
                 break;
             }
