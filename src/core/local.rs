@@ -1,6 +1,6 @@
 //! What stays on the looper's thread: closures, sources and callbacks that need not be `Send`.
 //!
-//! The shared queue and table carry only keys to them. Each thread knows the homes of its own loopers, so that what is
+//! The shared queue and table carry only keys to them. Each thread knows what is local to its own loopers, so that what is
 //! cancelled or removed there is dropped at once; other threads leave it to be tidied up in the looper's next turn.
 
 use std::{
@@ -38,16 +38,16 @@ use crate::{
 };
 
 thread_local! {
-    /// The homes of the loopers that live on this thread. Has no destructor, so that it is there in those of other
+    /// Those of the loopers that live on this thread. Has no destructor, so that it is there in those of other
     /// thread-locals, too; nor needs one, since its room goes with the last of them.
     static LOCALS: ManuallyDrop<RefCell<Locals>> = const { ManuallyDrop::new(RefCell::new(BTreeMap::new())) };
 }
 
 type Locals = BTreeMap<LooperId, Weak<Local>>;
 
-/// The home of the looper called `id`, if it lives on this thread.
+/// That of the looper called `id`, if it lives on this thread.
 pub(crate) fn find(id: LooperId) -> Option<Rc<Local>> {
-    LOCALS.with(|homes| homes.borrow().get(&id)?.upgrade())
+    LOCALS.with(|locals| locals.borrow().get(&id)?.upgrade())
 }
 
 pub(crate) struct Local {
@@ -71,7 +71,7 @@ pub(crate) struct Local {
     latest_key: Cell<Key>,
     /// How often handlers' closures were taken out.
     departed: Cell<u64>,
-    /// Somebody drops what the home has ended, and goes on until there is nothing left of that.
+    /// Somebody drops what has ended here, and goes on until there is nothing left of that.
     clearing: Cell<bool>,
     /// Whether a turn is under way, or a source is lent: whether polling has to be refused.
     busy: Cell<bool>,
@@ -92,11 +92,11 @@ enum DropItem {
     Value(#[expect(dead_code, reason = "is dropped")] Rc<dyn Any>),
     Hook(#[expect(dead_code, reason = "is dropped")] hooks::Dropped),
     #[cfg(feature = "async")]
-    Task(#[expect(dead_code, reason = "is dropped")] tasks::job::Job),
+    Task(#[expect(dead_code, reason = "is dropped")] tasks::local_task::BoxedTask),
 }
 
 impl Local {
-    /// Makes the home of a looper, which its thread knows from now on.
+    /// Makes that of a looper, which its thread knows from now on.
     pub(crate) fn new(shared: Arc<Shared>) -> Rc<Local> {
         let local = Rc::new(Local {
             shared,
@@ -116,11 +116,11 @@ impl Local {
             clearing: Cell::new(false),
             busy: Cell::new(false),
         });
-        LOCALS.with(|homes| homes.borrow_mut().insert(local.shared.id, Rc::downgrade(&local)));
+        LOCALS.with(|locals| locals.borrow_mut().insert(local.shared.id, Rc::downgrade(&local)));
         local
     }
 
-    /// The home of a looper, if the calling thread is the one it lives on.
+    /// That of a looper, if the calling thread is the one it lives on.
     pub(crate) fn of(shared: &Shared) -> Option<Rc<Local>> {
         if shared.is_current() { find(shared.id) } else { None }
     }
@@ -248,7 +248,7 @@ impl Local {
         (!self.clearing.replace(true)).then(|| Clearing { local: self })
     }
 
-    /// Drops what other threads have cancelled, removed or given up, and takes home what they have added.
+    /// Drops what other threads have cancelled, removed or given up, and takes over what they have added.
     ///
     /// Whether there was anything.
     pub(crate) fn tidy(&self) -> bool {
@@ -273,13 +273,13 @@ impl Local {
         true
     }
 
-    /// Ends the home: everything that is left is dropped, on this thread.
+    /// Ends it: everything that is left is dropped, on this thread.
     pub(crate) fn clear(&self) {
         self.unregister();
         drop_each(self.take_everything());
     }
 
-    /// A function of its own, and a box: homes are cleared inside each other, and what this needs of the stack is much.
+    /// A function of its own, and a box: loopers are cleared inside each other, and what this needs of the stack is much.
     #[inline(never)]
     fn take_everything(&self) -> Box<dyn Iterator<Item = DropItem> + '_> {
         let displaced = self.admit(self.shared.inbox.take_arrivals());
@@ -309,7 +309,7 @@ impl Local {
         )
     }
 
-    /// Ends the home in a forked child: what only its own thread could reach is dropped. What others could is not
+    /// Ends it in a forked child: what only its own thread could reach is dropped. What others could is not
     /// looked at.
     pub(crate) fn clear_inherited(&self) {
         self.unregister();
@@ -337,10 +337,10 @@ impl Local {
             let taken = self.tasks.take_all();
             (!taken.is_empty()).then_some(taken)
         };
-        let tell = |job: tasks::job::Job| {
+        let tell = |task: tasks::local_task::BoxedTask| {
             // A waker that panics keeps nobody else from being told.
-            caught(|| job.header().give_up());
-            DropItem::Task(job)
+            caught(|| task.header().give_up());
+            DropItem::Task(task)
         };
         iter::from_fn(take).flatten().map(tell)
     }
@@ -353,11 +353,11 @@ impl Local {
     /// Lets its thread know it no more, and keeps no handler at hand, which would outlive the others.
     fn unregister(&self) {
         self.forget_latest();
-        LOCALS.with(|homes| {
-            let mut homes = homes.borrow_mut();
-            homes.remove(&self.shared.id);
-            if homes.is_empty() {
-                *homes = BTreeMap::new();
+        LOCALS.with(|locals| {
+            let mut locals = locals.borrow_mut();
+            locals.remove(&self.shared.id);
+            if locals.is_empty() {
+                *locals = BTreeMap::new();
             }
         });
     }
@@ -377,7 +377,7 @@ impl Local {
     }
 }
 
-/// Drops what a home has ended.
+/// Drops what has ended on a looper's thread.
 struct Clearing<'a> {
     local: &'a Local,
 }
@@ -388,7 +388,7 @@ impl Drop for Clearing<'_> {
     }
 }
 
-/// A home in which polling has to be refused.
+/// A looper whose polling has to be refused.
 pub(crate) struct Busy<'a> {
     local: &'a Local,
 }
@@ -408,9 +408,9 @@ pub(crate) fn with_looper<R>(id: LooperId, use_it: impl FnOnce(&Shared) -> R) ->
     }
 }
 
-/// Drops something that lives at home: now if the calling thread is there, else in the looper's next turn. Gives it
-/// back if there is no home any more.
-pub(crate) fn drop_at_home(shared: &Shared, pending_drop: PendingDrop) -> Result<(), PendingDrop> {
+/// Drops something that lives on the looper's thread: now if the caller is there, else in the looper's next turn. Gives it
+/// back if the looper has gone.
+pub(crate) fn drop_locally(shared: &Shared, pending_drop: PendingDrop) -> Result<(), PendingDrop> {
     if let Some(local) = Local::of(shared) {
         drop_each(local.drop_item_of(pending_drop));
         return Ok(());
@@ -422,12 +422,12 @@ pub(crate) fn drop_at_home(shared: &Shared, pending_drop: PendingDrop) -> Result
     Ok(())
 }
 
-/// Drops the closures of handlers that are gone for good: now if the calling thread is their home, else in the looper's
+/// Drops the closures of handlers that are gone for good: now if the calling thread is theirs, else in the looper's
 /// next turn.
 pub(crate) fn drop_ended_targets(shared: &Shared) {
     match Local::of(shared) {
         Some(local) => local.drop_ended_targets(),
-        // The home was cleared: nobody else takes them any more.
+        // The looper has gone: nobody else takes them any more.
         None if shared.is_inherited() => {}
         None if shared.closed() == Some(RejectReason::Dropped) => {
             _ = shared.with_queue_alone(|queue| queue.handlers.take_ended())
@@ -436,7 +436,7 @@ pub(crate) fn drop_ended_targets(shared: &Shared) {
     }
 }
 
-/// Drops the source and callback of a registration that has ended: here if they live here, else at home.
+/// Drops the source and callback of a registration that has ended: here if they live here, else on the looper's thread.
 pub(crate) fn drop_ended(shared: &Shared, key: Key) {
     match Local::of(shared) {
         Some(local) => {

@@ -40,9 +40,9 @@ pub(crate) struct FdTable<L: 'static> {
 
 struct State<L> {
     registrations: Registrations,
-    /// Added by other threads, and not yet taken home.
+    /// Added by other threads, and not yet taken over.
     arrivals: Vec<Arrival<L>>,
-    /// Ended by other threads, and not yet dropped at home.
+    /// Ended by other threads, and not yet dropped on the looper's.
     departures: Vec<Key>,
 }
 

@@ -134,7 +134,7 @@ impl<M: 'static, F: 'static> Callee<M, F> {
 }
 
 impl<M: 'static, F: FnMut(&Looper, M) + 'static> Callee<M, F> {
-    fn at_home(of: TypeToken<M>, callback: Box<F>) -> HandlerRc {
+    fn new_rc(of: TypeToken<M>, callback: Box<F>) -> HandlerRc {
         Rc::new(Box::new(Callee { of, callback: Cell::new(Some(callback)) }))
     }
 
@@ -144,8 +144,8 @@ impl<M: 'static, F: FnMut(&Looper, M) + 'static> Callee<M, F> {
         if let Some(RejectReason::Dropped | RejectReason::Forked) = looper.shared().closed() {
             return;
         }
-        let target = Callee::at_home(recipient.of, callback);
-        drop_each(looper.home().keep_target(recipient.target, target));
+        let target = Callee::new_rc(recipient.of, callback);
+        drop_each(looper.local_state().keep_target(recipient.target, target));
     }
 }
 
@@ -265,7 +265,7 @@ impl LooperHandle {
         let recipient = Handler::announce(&self.shared);
         let Recipient { target, of, .. } = *recipient;
         let handler = Handler { front: Arc::new(Front { recipient }), asynchronous: self.asynchronous };
-        let arrival = |callback: Box<F>| Arrival::Target(target, Box::new(move || Callee::at_home(of, wrap(callback))));
+        let arrival = |callback: Box<F>| Arrival::Target(target, Box::new(move || Callee::new_rc(of, wrap(callback))));
         match self.shared.admit(callback, arrival) {
             Ok(()) => Ok(handler),
             Err(refused) => Err(refused.unboxed_comes(Location::caller())),

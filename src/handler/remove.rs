@@ -190,7 +190,7 @@ impl<M: 'static> Look<'_, M> {
             // looper's thread does.
             let belongs_home = !was_pending && shared.is_quitting() && !shared.is_current();
             let mine = if belongs_home {
-                match local::drop_at_home(shared, PendingDrop::Message(body)) {
+                match local::drop_locally(shared, PendingDrop::Message(body)) {
                     Err(PendingDrop::Message(body)) => Some(body),
                     _ => None,
                 }

@@ -182,7 +182,7 @@ impl Looper {
             return Err(Refused { value: callback, reason }.unboxed_stays(Location::caller()));
         }
         let id = shared.next_id();
-        insert(&self.home().hooks, id, callback);
+        insert(&self.local_state().hooks, id, callback);
         // One that is hosted may be asleep on its own thread.
         shared.signal_if(shared.inbox.wake_for(Moment::FRONT));
         Ok(Hook { looper: shared.id, id, _local: PhantomData })

@@ -56,8 +56,8 @@ impl IdleHandler {
         }
         let was_removed = self.is_removed.swap(true, Ordering::AcqRel);
         if !was_removed {
-            // Without a home, it was dropped with that.
-            _ = local::drop_at_home(&self.shared, PendingDrop::Idle(self.id));
+            // Without its looper, it was dropped with that.
+            _ = local::drop_locally(&self.shared, PendingDrop::Idle(self.id));
         }
         !was_removed
     }
@@ -201,7 +201,7 @@ impl Looper {
         }
         let id = shared.next_id();
         let (mut idler, is_removed) = Idler::new(callback);
-        self.home().idlers.insert(id, Box::new(move |looper| idler.run(looper)), Location::caller());
+        self.local_state().idlers.insert(id, Box::new(move |looper| idler.run(looper)), Location::caller());
         // A looper that is hosted may be asleep on its own thread.
         shared.signal_if(shared.inbox.wake_for(Moment::FRONT));
         Ok(IdleHandler { shared: shared.clone(), id, is_removed })

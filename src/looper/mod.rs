@@ -194,7 +194,7 @@ impl Looper {
         Ok(Looper { _end_on_drop: Some(EndOnDrop(core.clone())), core })
     }
 
-    /// The looper of `home`, without its life, for as long as it lives.
+    /// The looper of `local`, without its life, for as long as it lives.
     pub(crate) fn of(local: &Local) -> Option<Looper> {
         let core = local.core.get()?.upgrade()?;
         Some(Looper { core, _end_on_drop: None })
@@ -208,7 +208,7 @@ impl Looper {
         }
     }
 
-    pub(crate) fn home(&self) -> &Rc<Local> {
+    pub(crate) fn local_state(&self) -> &Rc<Local> {
         &self.core.local
     }
 

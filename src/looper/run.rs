@@ -123,7 +123,7 @@ impl Looper {
     /// Whether something is left that could happen by itself.
     fn is_alive(&self) -> bool {
         let shared = self.shared();
-        let local = self.home();
+        let local = self.local_state();
         #[cfg(feature = "async")]
         let has_tasks = !local.tasks.is_empty();
         #[cfg(not(feature = "async"))]

@@ -45,7 +45,7 @@ impl Looper {
     /// # Android
     /// There is none: a `ThreadLocal`, which outlives the looper.
     pub fn local<T: Default + 'static>(&self) -> Rc<T> {
-        let storage = &self.home().storage;
+        let storage = &self.local_state().storage;
         if let Some(value) = storage.get() {
             return value;
         }

@@ -1,6 +1,6 @@
 //! The turn: how a looper polls, as phases in the order in which they run.
 //!
-//! 1. **tidy**: drop what other threads have cancelled or removed, take home what they have added;
+//! 1. **tidy**: drop what other threads have cancelled or removed, take over what they have added;
 //! 2. **deadline**: run idle handlers if nothing is due, and the hooks before the wait; publish until when this turn may
 //!    sleep, unless something was left meanwhile;
 //! 3. **wait** in epoll, without blocking if something is due or was left; run the hooks after it; then tidy again;

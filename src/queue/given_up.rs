@@ -84,7 +84,7 @@ impl<C> Queue<C> {
     }
 
     /// Keeps a message that was cancelled where it may not be dropped with what was given up.
-    pub(crate) fn drop_at_home(&mut self, body: Erased<C>) {
+    pub(crate) fn drop_locally(&mut self, body: Erased<C>) {
         self.dropped.one_by_one.push(body);
     }
 

@@ -344,7 +344,7 @@ fn m1_m5_what_comes_from_the_inbox_runs_before_what_is_posted_after_it() {
     let later = t.after(Duration::from_nanos(9));
     let mut queue = Numbered::default();
     let mut batches = batch::Batches::default();
-    let mut mail = |queue: &mut Numbered<&'static str>, order, when, text: &'static str| {
+    let mut append = |queue: &mut Numbered<&'static str>, order, when, text: &'static str| {
         queue.queue.account.remote.add(1);
         let message = batches.vacant();
         (message.seq, message.when, message.address) = (Seq::remote(order), when, Address::NOBODY);
@@ -354,9 +354,9 @@ fn m1_m5_what_comes_from_the_inbox_runs_before_what_is_posted_after_it() {
     };
     queue.put_in(Lane::Plain, false, later, "first");
     // Its clock is behind: it came later all the same.
-    mail(&mut queue, 1, t, "second");
+    append(&mut queue, 1, t, "second");
     queue.put_in(Lane::Plain, false, t, "third");
-    let fourth = mail(&mut queue, 2, t, "fourth");
+    let fourth = append(&mut queue, 2, t, "fourth");
     queue.put_in(Lane::Plain, true, t, "fifth, asynchronous");
     queue.put(later, "timed, and posted last");
     queue.put(t, "due before all");

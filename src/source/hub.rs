@@ -157,7 +157,7 @@ impl Looper {
     }
 
     fn known_hub(&self) -> Option<Rc<Hub>> {
-        self.home().signal_hub.borrow().as_ref()?.upgrade()?.downcast().ok()
+        self.local_state().signal_hub.borrow().as_ref()?.upgrade()?.downcast().ok()
     }
 }
 
@@ -198,7 +198,7 @@ impl Hub {
         if !is_registered {
             self.register(looper, place)?;
             let hub: Weak<dyn Any> = Rc::downgrade(&(self.clone() as Rc<dyn Any>));
-            looper.home().signal_hub.replace(Some(hub));
+            looper.local_state().signal_hub.replace(Some(hub));
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Work that would hold the looper up, on other threads, and what comes of it back home.
+//! Work that would hold the looper up, on other threads, and what comes of it on the looper's thread.
 
 use std::{
     cell::Cell,
@@ -95,7 +95,7 @@ impl Looper {
         }
         let then = Rc::new(Then(Cell::new(Some(Box::new(then)))));
         let own = then.clone();
-        let home = Handler::new(self, move |looper: &Looper, outcome: Result<R, Panic>| {
+        let answers = Handler::new(self, move |looper: &Looper, outcome: Result<R, Panic>| {
             if let Some(then) = own.0.take() {
                 then(looper, outcome);
             }
@@ -106,14 +106,14 @@ impl Looper {
             if !is_cancelled.load(Relaxed) {
                 let outcome = catch_unwind(AssertUnwindSafe(work)).map_err(Panic::new);
                 // If the looper has quit, the outcome is dropped here. A panic of that must not end a thread of the pool.
-                caught(|| drop(home.send_stamped(outcome, stamp)));
+                caught(|| drop(answers.send_stamped(outcome, stamp)));
             }
         }));
         Ok(offload)
     }
 }
 
-/// What is to run at home, until it runs or is cancelled.
+/// What is to run on the looper's thread, until it runs or is cancelled.
 struct Then<T>(Cell<Option<Box<T>>>);
 
 /// A [`Then`], whatever its type.

@@ -14,7 +14,7 @@ use crate::{
         activity::Kind,
         item::{Stamp, When},
         local::Local,
-        tasks::{self, header::Header, job},
+        tasks::{self, header::Header, local_task},
     },
     error::{Misuse, TaskError},
     looper::Looper,
@@ -56,7 +56,7 @@ impl Looper {
     #[track_caller]
     pub fn block_on<F: Future>(&self, future: F) -> io::Result<F::Output> {
         let stamp = Stamp::new(When::Now);
-        drop(self.home().occupy().ok_or(Misuse::NestedPoll)?);
+        drop(self.local_state().occupy().ok_or(Misuse::NestedPoll)?);
         self.shared().check_process()?;
         let root = Root::new(self, stamp);
         let waker = Waker::from(root.header.clone());
@@ -64,8 +64,8 @@ impl Looper {
         loop {
             if root.is_due.replace(false) && !self.shared().is_quitting() {
                 // What is polled must not poll the looper.
-                let _busy = self.home().occupy();
-                let _polled = Polled::note(self.home(), root.header.polled());
+                let _busy = self.local_state().occupy();
+                let _polled = Polled::note(self.local_state(), root.header.polled());
                 let _inside = self.shared().enter(Kind::Task, Some(stamp.origin));
                 root.header.begin_poll();
                 if let Poll::Ready(value) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
@@ -107,11 +107,11 @@ struct Root<'a> {
 
 impl Root<'_> {
     fn new(looper: &Looper, stamp: Stamp) -> Root<'_> {
-        let local = looper.home();
+        let local = looper.local_state();
         let key = local.tasks.reserve();
         let header = Header::new(looper.shared(), stamp, Some(key), looper.shared().owner.get());
         let is_due = Rc::new(Cell::new(true));
-        local.tasks.put(key, job::root(&header, is_due.clone()));
+        local.tasks.put(key, local_task::root(&header, is_due.clone()));
         Root { local, key, header, is_due }
     }
 }

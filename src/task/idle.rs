@@ -88,8 +88,8 @@ impl Future for NextIdle {
 impl Drop for NextIdle {
     fn drop(&mut self) {
         if let Some((id, _)) = self.added.take() {
-            // Without a home, it was dropped with that.
-            _ = local::drop_at_home(&self.shared, PendingDrop::Idle(id));
+            // Without its looper, it was dropped with that.
+            _ = local::drop_locally(&self.shared, PendingDrop::Idle(id));
         }
     }
 }

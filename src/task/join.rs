@@ -197,8 +197,8 @@ fn cancel(header: &Header) -> bool {
     }
     let taken = shared.cancel(header.first());
     if let Some(key) = header.key() {
-        // Without a home, it was dropped with that.
-        panic.note(|| local::drop_at_home(shared, PendingDrop::Task(key)));
+        // Without its looper, it was dropped with that.
+        panic.note(|| local::drop_locally(shared, PendingDrop::Task(key)));
     }
     panic.note(|| drop_each(taken));
     panic.go_on();

@@ -85,7 +85,7 @@ use crate::{
         tasks::{
             context,
             header::{Header, poll},
-            job::{Job, Room},
+            local_task::{BoxedTask, LocalTask},
         },
     },
     looper::{Looper, handle::LooperHandle},
@@ -154,7 +154,7 @@ impl Looper {
         F: Future + 'static,
     {
         let (shared, here) = (self.shared(), self.here());
-        let tasks = &self.home().tasks;
+        let tasks = &self.local_state().tasks;
         // Nothing else runs on this thread until the task has its entry.
         let key = tasks.next_key();
         let plain = shared.post_plain(here, stamp.origin, None, (), |body, ()| body.fill(poll(key)));
@@ -173,22 +173,22 @@ impl Looper {
 
     /// Polls the task at `key`, whose time has come; whether there was something to poll.
     pub(crate) fn poll_task(&self, key: Key) -> bool {
-        let tasks = &self.home().tasks;
-        let Some(mut job) = tasks.take(key) else {
+        let tasks = &self.local_state().tasks;
+        let Some(mut task) = tasks.take(key) else {
             return false;
         };
-        if job.is_root() {
-            _ = job.as_mut().run(&mut Body::default());
-            tasks.put(key, job);
+        if task.is_root() {
+            _ = task.as_mut().run(&mut Body::default());
+            tasks.put(key, task);
             return true;
         }
-        let begins = job.header().begin_poll();
+        let begins = task.header().begin_poll();
         if begins {
-            self.poll_job(key, job);
+            self.poll_local(key, task);
         } else {
             // Another thread has cancelled it.
             drop(tasks.remove(key));
-            drop_each([job]);
+            drop_each([task]);
         }
         begins
     }
@@ -202,7 +202,7 @@ impl Looper {
     /// As [`resume`](Looper::resume), before the looper waits: a future that is polled between turns has to end that.
     pub(crate) fn resume_from_idle(&self, waker: Waker) {
         let (key, result) = context::directly(self.shared().id, || waker.wake());
-        after(result, || match key.map(|key| (key, self.home().tasks.root(key))) {
+        after(result, || match key.map(|key| (key, self.local_state().tasks.root(key))) {
             Some((key, Some(header))) => header.post_poll(key),
             Some((key, None)) => _ = self.poll_directly(key),
             None => {}
@@ -211,26 +211,26 @@ impl Looper {
 
     /// Polls the task at `key` inside something else, which is named by its own place.
     fn poll_directly(&self, key: Key) -> bool {
-        match self.home().tasks.origin_of(key) {
+        match self.local_state().tasks.origin_of(key) {
             Some(place) => self.run_inside(Kind::Task, place, || self.poll_task(key)),
             None => self.poll_task(key),
         }
     }
 
-    fn poll_job(&self, key: Key, mut job: Job) {
-        let tasks = &self.home().tasks;
+    fn poll_local(&self, key: Key, mut task: BoxedTask) {
+        let tasks = &self.local_state().tasks;
         let mut value = Body::default();
-        let before = tasks.note_polled(Some(job.header().polled()));
+        let before = tasks.note_polled(Some(task.header().polled()));
         let was_in_task = self.shared().activity.note_task(true);
         let result = panic::catch_unwind(AssertUnwindSafe(|| {
-            let place = job.header().polled().origin;
-            self.poll_seen(place, || job.as_mut().run(&mut value))
+            let place = task.header().polled().origin;
+            self.poll_seen(place, || task.as_mut().run(&mut value))
         }));
         self.shared().activity.note_task(was_in_task);
         tasks.note_polled(before);
         match result {
             Ok(Poll::Pending) => {
-                if let Some(cancelled) = tasks.put(key, job) {
+                if let Some(cancelled) = tasks.put(key, task) {
                     drop_each([cancelled]);
                 }
             }
@@ -238,18 +238,18 @@ impl Looper {
                 let free = tasks.end(key);
                 // One after the other, since each may panic: who waits when woken, the others when dropped.
                 let mut panic = FirstPanic::default();
-                panic.note(|| job.header().finish(&mut value));
+                panic.note(|| task.header().finish(&mut value));
                 panic.note(|| value.clear());
-                panic.note(|| job.as_mut().clear());
-                tasks.keep(free, job);
+                panic.note(|| task.as_mut().clear());
+                tasks.keep(free, task);
                 panic.go_on();
             }
             Err(panic) => {
                 drop(tasks.remove(key));
                 // Whoever waits may panic when woken, as the others when dropped: the first panic goes on.
-                caught(|| job.header().fail(TaskError::Panicked));
+                caught(|| task.header().fail(TaskError::Panicked));
                 drop_quietly(value);
-                drop_quietly(job);
+                drop_quietly(task);
                 panic::resume_unwind(panic);
             }
         }
@@ -287,13 +287,13 @@ impl LooperHandle {
         let stamp = Stamp { asynchronous: self.asynchronous, ..Stamp::new(When::Now) };
         let header = Header::new(&self.shared, stamp, None, ANYWHERE);
         if const { is_large::<F>() } {
-            let spawned = self.spawn_afar(stamp, header, Box::new(future), |future, header| {
-                Box::pin(Room::new(Box::into_pin(future), header))
+            let spawned = self.spawn_remote(stamp, header, Box::new(future), |future, header| {
+                Box::pin(LocalTask::new(Box::into_pin(future), header))
             });
             return spawned.map_err(|refused| refused.unboxed_comes(stamp.origin));
         }
-        let room = Box::new(Room::new(future, &header));
-        self.spawn_afar(stamp, header, room, |room, _| Box::into_pin(room))
+        let room = Box::new(LocalTask::new(future, &header));
+        self.spawn_remote(stamp, header, room, |room, _| Box::into_pin(room))
             .map_err(|Refused { value, reason }| Refused { value: value.into_future(), reason }.comes(stamp.origin))
     }
 
@@ -331,23 +331,23 @@ impl LooperHandle {
     {
         let stamp = Stamp { asynchronous: self.asynchronous, ..Stamp::new(When::Now) };
         let header = Header::new(&self.shared, stamp, None, ANYWHERE);
-        let prepare = |make: Box<M>, header: &_| -> Job {
+        let prepare = |make: Box<M>, header: &_| -> BoxedTask {
             if const { is_large::<F>() } {
-                Box::pin(Room::new(Box::pin(make()), header))
+                Box::pin(LocalTask::new(Box::pin(make()), header))
             } else {
-                Box::pin(Room::new(make(), header))
+                Box::pin(LocalTask::new(make(), header))
             }
         };
-        self.spawn_afar(stamp, header, Box::new(make), prepare).map_err(|refused| refused.unboxed_comes(stamp.origin))
+        self.spawn_remote(stamp, header, Box::new(make), prepare).map_err(|refused| refused.unboxed_comes(stamp.origin))
     }
 
     /// Spawns what `prepare` makes of `value` on the looper's thread, as the task of `header`.
-    fn spawn_afar<V, T>(
+    fn spawn_remote<V, T>(
         &self,
         stamp: Stamp,
         header: Arc<Header>,
         value: V,
-        prepare: fn(V, &Arc<Header>) -> Job,
+        prepare: fn(V, &Arc<Header>) -> BoxedTask,
     ) -> Result<Task<T>, Refused<V>>
     where
         V: Send + 'static,
@@ -399,7 +399,7 @@ struct Arriving<V> {
     header: Arc<Header>,
     /// `None` once it has come.
     value: Option<Shielded<V>>,
-    prepare: fn(V, &Arc<Header>) -> Job,
+    prepare: fn(V, &Arc<Header>) -> BoxedTask,
 }
 
 impl<V> Arriving<V> {
@@ -407,15 +407,15 @@ impl<V> Arriving<V> {
         let Some(value) = self.value.take().filter(|_| self.header.is_pending()) else {
             return looper.skip_message(Queue::count_as_cancelled);
         };
-        let job = (self.prepare)(value.into_inner(), &self.header);
-        let tasks = &looper.home().tasks;
+        let task = (self.prepare)(value.into_inner(), &self.header);
+        let tasks = &looper.local_state().tasks;
         let key = tasks.reserve();
         if self.header.settle(key) {
-            tasks.put(key, job);
+            tasks.put(key, task);
             looper.poll_task(key);
         } else {
             drop(tasks.remove(key));
-            drop_each([job]);
+            drop_each([task]);
         }
     }
 }

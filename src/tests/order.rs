@@ -23,18 +23,18 @@ impl Notes {
 }
 
 /// Posts from another thread a message that notes `name`.
-fn post_afar(looper: &Looper, notes: &Notes, name: &'static str) {
+fn post_remotely(looper: &Looper, notes: &Notes, name: &'static str) {
     let (handle, message) = (looper.handle(), notes.noting(name));
     elsewhere(move || drop(handle.post(message).unwrap()));
 }
 
-/// The queue has the timed one alone, and the mail is not looked at but for what runs next.
+/// The queue has the timed one alone, and the inbox is not looked at but for what runs next.
 #[test]
 fn m2_what_another_thread_posts_before_a_timed_message_is_due_runs_before_it() {
     let (looper, kernel) = fake();
     let notes = Notes::default();
     looper.post_delayed(ms(5), notes.noting("timed")).unwrap();
-    post_afar(&looper, &notes, "plain");
+    post_remotely(&looper, &notes, "plain");
     kernel.advance(ms(10));
 
     assert_eq!(poll(&looper), ran(2));
@@ -48,9 +48,9 @@ fn m2_what_another_thread_posts_in_a_turn_before_a_timed_message_is_due_runs_bef
     let (looper, kernel) = fake();
     let notes = Notes::default();
     looper.post_delayed(ms(5), notes.noting("timed")).unwrap();
-    let (afar, clock) = (notes.clone(), kernel.clone());
+    let (remote, clock) = (notes.clone(), kernel.clone());
     let first = move |looper: &Looper| {
-        post_afar(looper, &afar, "plain");
+        post_remotely(looper, &remote, "plain");
         clock.advance(ms(10));
     };
     looper.post(first).unwrap();
@@ -67,7 +67,7 @@ fn m2_what_another_thread_posts_in_a_turn_before_a_timed_message_is_due_runs_bef
 fn m1_m2_a_time_that_has_passed_is_before_what_was_posted_after_it_and_behind_what_was_before() {
     let from_here: fn(&Looper, &Notes, &'static str) =
         |looper, notes, name| drop(looper.post(notes.noting(name)).unwrap());
-    for post in [from_here, post_afar] {
+    for post in [from_here, post_remotely] {
         let (looper, kernel) = fake();
         let notes = Notes::default();
         let start = looper.now();
@@ -92,7 +92,7 @@ fn m1_m2_a_time_an_hour_ago_is_before_what_another_thread_has_just_posted() {
             let (handle, front) = (looper.handle(), notes.noting("front"));
             elsewhere(move || drop(handle.post_at_front(front).unwrap()));
         }
-        post_afar(&looper, &notes, "plain");
+        post_remotely(&looper, &notes, "plain");
         let hour_ago = looper.now().checked_sub(Duration::from_secs(3600)).expect("a clock that has run for that long");
         looper.post_at(hour_ago, notes.noting("timed")).unwrap();
 
@@ -102,7 +102,7 @@ fn m1_m2_a_time_an_hour_ago_is_before_what_another_thread_has_just_posted() {
     }
 }
 
-/// On the system's clock, as above, though the mail has a plain message already.
+/// On the system's clock, as above, though the inbox has a plain message already.
 #[test]
 fn m2_what_another_thread_posts_after_a_timed_message_was_due_runs_after_it() {
     let looper = Looper::new().unwrap();
@@ -110,8 +110,8 @@ fn m2_what_another_thread_posts_after_a_timed_message_was_due_runs_after_it() {
     let (handle, timed) = (looper.handle(), notes.noting("timed"));
     let now = looper.now();
     elsewhere(move || drop(handle.post_at(now, timed).unwrap()));
-    post_afar(&looper, &notes, "plain");
-    post_afar(&looper, &notes, "next");
+    post_remotely(&looper, &notes, "plain");
+    post_remotely(&looper, &notes, "next");
 
     looper.poll_once(Duration::ZERO).unwrap();
 

@@ -10,7 +10,7 @@
 //! | [`awake`](Inbox::awake): takes [`ASLEEP`] back | |
 //!
 //! Either the looper finds what was left and does not sleep, or the other side finds the looper asleep and wakes it.
-//! Only the first to find it asleep pays for the system call. Since those who ask and cancel also move mail into the
+//! Only the first to find it asleep pays for the system call. Since those who ask and cancel also move messages into the
 //! queue, the looper looks at the queue and settles under one lock of the queue: see `Shared::prepare_sleep`. `src/tests/models/`
 //! checks all this in all interleavings.
 
@@ -42,10 +42,10 @@ use crate::{
 };
 
 /// There are messages that the queue does not have yet. Set and taken back under the lock.
-const MAIL: u32 = 1;
+const MESSAGES: u32 = 1;
 /// `wake()` was called and no turn has taken it.
 const WOKEN: u32 = 2;
-/// There is something to tidy up at home, which is no message and no `wake()`. Set and taken back under the lock, or
+/// There is something to tidy up on its thread, which is no message and no `wake()`. Set and taken back under the lock, or
 /// set for something that the queue has.
 const CLEANUP: u32 = 4;
 /// The looper sleeps, and its wake is not on the way. Set by the looper alone.
@@ -79,7 +79,7 @@ pub(crate) struct Inbox<C: 'static> {
 #[derive(Debug)]
 struct Left<C: 'static> {
     /// The messages that the queue does not have yet.
-    mail: Batches<C>,
+    messages: Batches<C>,
     /// The latest time that one of them was given: they never go back.
     latest: Moment,
     /// What other threads have made for the looper's thread to keep.
@@ -102,7 +102,7 @@ pub(crate) struct Wakes {
     pub(crate) saved: u64,
 }
 
-/// What there is to tidy up at home.
+/// What there is to tidy up on its thread.
 #[derive(Debug)]
 pub(crate) struct Cleanup {
     pub(crate) arrivals: Vec<Arrival>,
@@ -123,7 +123,7 @@ impl<C> Inbox<C> {
     /// Makes an empty inbox, which counts in `account` what it accepts.
     pub(crate) fn new(account: &Arc<Account>) -> Inbox<C> {
         let left = Left {
-            mail: Batches::default(),
+            messages: Batches::default(),
             latest: Moment::EARLIEST,
             arrivals: Vec::new(),
             pending_drops: Vec::new(),
@@ -159,12 +159,12 @@ impl<C> Inbox<C> {
         self.counted(self.set_flag(WOKEN, Moment::FRONT))
     }
 
-    /// Notes that there is something to tidy up at home.
+    /// Notes that there is something to tidy up on its thread.
     pub(crate) fn request_cleanup(&self) -> Wakeup {
         self.counted(self.set_flag(CLEANUP, Moment::FRONT))
     }
 
-    /// Leaves something that has to be dropped at home; gives it back if there is no home any more.
+    /// Leaves something that has to be dropped on the looper's thread; gives it back if the looper has gone.
     pub(crate) fn leave(&self, pending_drop: PendingDrop) -> Result<Wakeup, PendingDrop> {
         let mut left = self.left.lock();
         if left.closed == Some(RejectReason::Dropped) {
@@ -267,13 +267,13 @@ impl<C> Inbox<C> {
     /// Whether no message was left, nothing is refused, nobody sleeps, and nobody watches.
     #[inline]
     pub(crate) fn allows_fast_post(&self) -> bool {
-        self.state.load(Acquire) & (MAIL | CLOSED | ASLEEP | WATCHED) == 0
+        self.state.load(Acquire) & (MESSAGES | CLOSED | ASLEEP | WATCHED) == 0
     }
 
     /// Likewise, and somebody watches.
     #[inline]
     pub(crate) fn allows_fast_watched_post(&self) -> bool {
-        self.state.load(Acquire) & (MAIL | CLOSED | ASLEEP | WATCHED) == WATCHED
+        self.state.load(Acquire) & (MESSAGES | CLOSED | ASLEEP | WATCHED) == WATCHED
     }
 
     #[inline]
@@ -296,13 +296,13 @@ impl<C> Inbox<C> {
 
     /// Whether there are messages that the queue does not have yet: exact for what was posted before this call.
     #[inline]
-    pub(crate) fn has_mail(&self) -> bool {
-        self.state.load(Acquire) & MAIL != 0
+    pub(crate) fn has_messages(&self) -> bool {
+        self.state.load(Acquire) & MESSAGES != 0
     }
 
     /// Whether anything was left for the looper.
     pub(crate) fn has_something(&self) -> bool {
-        self.state.load(Acquire) & (MAIL | WOKEN | CLEANUP) != 0
+        self.state.load(Acquire) & (MESSAGES | WOKEN | CLEANUP) != 0
     }
 
     /// Whether the looper sleeps, in a poll or between the polls of its host, so that posts may have to wake it.
@@ -311,18 +311,18 @@ impl<C> Inbox<C> {
         self.state.load(Acquire) & ASLEEP != 0
     }
 
-    /// Hands out all mail as it lies, with the latest time in it and the posting order of the last one: all of what was
+    /// Hands out all messages as they lie, with the latest time of them and the posting order of the last one: all of what was
     /// posted before this call.
-    pub(crate) fn take_mail(&self, take: impl FnOnce(&mut Batches<C>, Moment, Seq)) {
+    pub(crate) fn take_messages(&self, take: impl FnOnce(&mut Batches<C>, Moment, Seq)) {
         let mut left = self.left.lock();
-        let Left { mail, latest, posted, .. } = &mut *left;
-        take(mail, *latest, Seq::remote(*posted));
-        self.state.fetch_and(!MAIL, AcqRel);
+        let Left { messages, latest, posted, .. } = &mut *left;
+        take(messages, *latest, Seq::remote(*posted));
+        self.state.fetch_and(!MESSAGES, AcqRel);
     }
 
     /// Takes out the empty batches but for `kept` of them.
     pub(crate) fn take_spare(&self, kept: usize) -> Spare<C> {
-        self.left.lock().mail.take_spare(kept)
+        self.left.lock().messages.take_spare(kept)
     }
 
     /// Takes what there is to tidy up, if there is anything.
@@ -355,7 +355,7 @@ impl<C> Inbox<C> {
     pub(crate) fn prepare_sleep(&self, until: Moment) -> bool {
         self.asleep_until.store(until.as_nanos(), Relaxed);
         let mut state = self.state.load(Relaxed);
-        while state & (MAIL | WOKEN | CLEANUP) == 0 {
+        while state & (MESSAGES | WOKEN | CLEANUP) == 0 {
             match self.state.compare_exchange_weak(state, state | ASLEEP, AcqRel, Relaxed) {
                 Ok(_) => return true,
                 Err(changed) => state = changed,
@@ -403,7 +403,7 @@ impl<C> Open<'_, C> {
     #[inline]
     pub(crate) fn latest(&self) -> Option<Moment> {
         let has_timed = self.inbox.timed_from.load(Acquire) != Moment::NEVER.as_nanos();
-        if has_timed || self.left.mail.is_empty() { None } else { Some(self.left.latest) }
+        if has_timed || self.left.messages.is_empty() { None } else { Some(self.left.latest) }
     }
 
     /// No timed message in the queue is due before this.
@@ -423,11 +423,11 @@ impl<C> Open<'_, C> {
         left.posted += 1;
         left.latest = left.latest.max(when);
         let seq = Seq::remote(left.posted);
-        let message = left.mail.vacant();
+        let message = left.messages.vacant();
         (message.seq, message.when) = (seq, left.latest);
         fill(message);
         // What a barrier holds up is woken for when the barrier goes.
-        let signal = self.inbox.set_mail(if left.is_barred { Moment::NEVER } else { Moment::FRONT });
+        let signal = self.inbox.note_message(if left.is_barred { Moment::NEVER } else { Moment::FRONT });
         // Only now: who knows of a message by the count has to find it by the flag.
         self.inbox.account.remote.add(1);
         if let Some(tally) = tally {
@@ -445,11 +445,15 @@ impl<C> Open<'_, C> {
 }
 
 impl<C> Inbox<C> {
-    /// Notes mail. To be called under the lock.
+    /// Notes a message. To be called under the lock.
     #[inline]
-    fn set_mail(&self, due: Moment) -> Wakeup {
+    fn note_message(&self, due: Moment) -> Wakeup {
         // The flag is cleared only under this lock, and the looper does not fall asleep while it is set. If both flags
         // are set, an earlier write of the eventfd failed: signal again.
-        if self.state.load(Acquire) & (MAIL | ASLEEP) == MAIL { Wakeup::Saved } else { self.set_flag(MAIL, due) }
+        if self.state.load(Acquire) & (MESSAGES | ASLEEP) == MESSAGES {
+            Wakeup::Saved
+        } else {
+            self.set_flag(MESSAGES, due)
+        }
     }
 }

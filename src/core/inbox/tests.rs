@@ -11,10 +11,10 @@ fn push(inbox: &Inbox<()>) -> Wakeup {
 
 fn empty(inbox: &Inbox<()>) {
     let mut queue = Queue::new(&Arc::default());
-    inbox.take_mail(|mail, latest, last| queue.append(mail, latest, last));
+    inbox.take_messages(|batches, latest, last| queue.append(batches, latest, last));
 }
 
-/// An inbox whose mail the looper has taken.
+/// An inbox whose messages the looper has taken.
 fn emptied() -> Inbox<()> {
     let inbox = Inbox::new(&Arc::default());
     empty(&inbox);
@@ -32,11 +32,11 @@ fn m5_messages_stand_in_the_order_in_which_they_came_and_their_times_never_go_ba
 
     assert!(pushed.is_sorted() && pushed[1] < pushed[2]);
     assert_eq!(inbox.open().unwrap().latest(), Some(later));
-    inbox.take_mail(|mail, latest, last| {
+    inbox.take_messages(|batches, latest, last| {
         assert_eq!((latest, last), (later, pushed[2]));
-        Queue::new(&Arc::default()).append(mail, latest, last);
+        Queue::new(&Arc::default()).append(batches, latest, last);
     });
-    assert!(!inbox.has_mail());
+    assert!(!inbox.has_messages());
     assert_eq!(inbox.open().unwrap().latest(), None, "there is none to take the time from");
     assert!(push(now) > pushed[2]);
 }

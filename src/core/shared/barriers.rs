@@ -5,7 +5,7 @@ use super::*;
 impl Shared {
     /// Puts up a barrier.
     pub(crate) fn add_barrier(&self, origin: Origin) -> Result<Rank, RejectReason> {
-        // Before the mail is collected: what comes in between has a later time.
+        // Before the inbox is collected: what comes in between has a later time.
         let now = self.clock.now();
         let mut queue = self.queue(self.ours().ok_or(RejectReason::Forked)?);
         if let Some(reason) = self.inbox.closed() {

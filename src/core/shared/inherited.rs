@@ -31,7 +31,7 @@ impl Shared {
         if self.is_inherited() { None } else { Some(Ours(())) }
     }
 
-    /// Locks the queue as it is now, mail included.
+    /// Locks the queue as it is now, the inbox's messages included.
     #[inline]
     pub(super) fn queue(&self, ours: Ours) -> Guard<'_, Queue<Looper>> {
         let mut queue = self.lock_queue(ours);
@@ -39,7 +39,7 @@ impl Shared {
         queue
     }
 
-    /// Locks the queue, to look at its first message: with the mail, unless that is behind it. While others post without
+    /// Locks the queue, to look at its first message: with the inbox's, unless those are behind it. While others post without
     /// end, their lock is taken once for many messages, not for each.
     #[inline]
     pub(super) fn queue_for_first(&self, ours: Ours) -> Guard<'_, Queue<Looper>> {
@@ -56,7 +56,7 @@ impl Shared {
         self.queue.lock()
     }
 
-    /// Runs `look` on the queue without the mail. A forked child has an empty one.
+    /// Runs `look` on the queue without the inbox's messages. A forked child has an empty one.
     pub(crate) fn with_queue_alone<R: Default>(&self, look: impl FnOnce(&mut Queue<Looper>) -> R) -> R {
         match self.ours() {
             Some(ours) => look(&mut self.lock_queue(ours)),
@@ -64,7 +64,7 @@ impl Shared {
         }
     }
 
-    /// Runs `look` on the queue as it is now, mail included. A forked child has an empty one.
+    /// Runs `look` on the queue as it is now, the inbox's messages included. A forked child has an empty one.
     pub(crate) fn with_queue<R: Default>(&self, look: impl FnOnce(&mut Queue<Looper>) -> R) -> R {
         match self.ours() {
             Some(ours) => look(&mut self.queue(ours)),

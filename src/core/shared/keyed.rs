@@ -71,7 +71,7 @@ impl Shared {
         (replaced, left)
     }
 
-    /// Posts straight into the queue, mail included, in the step that has looked at it.
+    /// Posts straight into the queue, the inbox's messages included, in the step that has looked at it.
     fn post_if<T>(
         &self,
         mut look: impl FnMut(&mut Queue<Looper>) -> Look,

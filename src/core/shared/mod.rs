@@ -232,7 +232,7 @@ impl Shared {
             self.tell_end();
             return Some(taken);
         }
-        queue.drop_at_home(mem::take(&mut taken.body));
+        queue.drop_locally(mem::take(&mut taken.body));
         let signal = self.inbox.request_cleanup();
         drop(queue);
         self.signal_if(signal);
@@ -296,14 +296,14 @@ impl Shared {
     /// Takes over what others have left in the inbox, as it lies.
     #[inline]
     fn collect(&self, queue: &mut Queue<Looper>) {
-        if self.inbox.has_mail() {
+        if self.inbox.has_messages() {
             self.collect_now(queue);
         }
     }
 
     #[cold]
     fn collect_now(&self, queue: &mut Queue<Looper>) {
-        self.inbox.take_mail(|mail, latest, last| queue.append(mail, latest, last));
+        self.inbox.take_messages(|batches, latest, last| queue.append(batches, latest, last));
     }
 
     pub(crate) fn is_pending(&self, id: MessageId) -> bool {

@@ -11,7 +11,7 @@ use crate::queue::{
 pub(super) const SLICE: usize = 256;
 
 impl Shared {
-    /// Takes step after step on the queue as it is then, mail included, until one gives something; and all that they
+    /// Takes step after step on the queue as it is then, the inbox's messages included, until one gives something; and all that they
     /// have collected. A forked child has nothing.
     fn in_slices<T, R>(
         &self,

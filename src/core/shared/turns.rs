@@ -20,7 +20,7 @@ impl Shared {
 
     #[inline]
     fn has_nothing_queued_in(&self, queue: &Queue<Looper>) -> bool {
-        queue.has_nothing_queued() && !self.inbox.has_mail()
+        queue.has_nothing_queued() && !self.inbox.has_messages()
     }
 
     /// The rank of the first message that may run, and when a barrier will have stood for too long.
@@ -106,7 +106,7 @@ impl Shared {
     /// Takes the first message if it is due at `now`, to be run: moves what runs to `body`, in which there is nothing. A
     /// plain one is always due.
     ///
-    /// The mail is taken only when the queue has run dry, or when it may matter what is next: not for each message while
+    /// The inbox's messages are taken only when the queue has run dry, or when it may matter what is next: not for each message while
     /// others post without end.
     #[inline(always)]
     pub(crate) fn next_message(
@@ -120,21 +120,21 @@ impl Shared {
             return Next::Nothing;
         }
         let mut queue = self.queue.lock_here(here);
-        if self.inbox.has_mail() {
-            return self.next_message_or_mail(queue, now, body, details);
+        if self.inbox.has_messages() {
+            return self.next_message_or_from_inbox(queue, now, body, details);
         }
         queue.pop_due(now, body, details)
     }
 
     #[inline(never)]
-    fn next_message_or_mail(
+    fn next_message_or_from_inbox(
         &self,
         mut queue: OwnersGuard<'_, Queue<Looper>>,
         now: Moment,
         body: &mut Body,
         mut details: Option<&mut Option<Details>>,
     ) -> Next {
-        // Mail comes after what is plain already, however much others post.
+        // The inbox's come after what is plain already, however much others post.
         if queue.begins_plain() {
             let next = queue.pop_due(now, body, details.as_deref_mut());
             // There may have been nothing left but places that were emptied.

@@ -123,7 +123,7 @@ pub(crate) enum Answer {
 }
 
 impl Header {
-    /// Of a task that is about to be polled, at `key` if it is at home already.
+    /// Of a task that is about to be polled, at `key` if it is on its thread already.
     pub(crate) fn new(shared: &Arc<Shared>, stamp: Stamp, key: Option<Key>, thread: u32) -> Arc<Header> {
         Arc::new(Header {
             shared: shared.clone(),
@@ -183,12 +183,12 @@ impl Header {
         Stamp { when: When::Now, asynchronous: self.asynchronous, origin: self.origin }
     }
 
-    /// Where it is, once it is at home.
+    /// Where it is, once it is on its thread.
     pub(crate) fn key(&self) -> Option<Key> {
         found(self.key.load(Acquire))
     }
 
-    /// Notes that it has come home, to `key`; `false` if it has ended on the way.
+    /// Notes that it has come to its thread, at `key`; `false` if it has ended on the way.
     ///
     /// Under the lock: who ends it either is seen here, or sees the key.
     pub(crate) fn settle(&self, key: Key) -> bool {
@@ -232,7 +232,7 @@ impl Header {
     /// Takes back that it is to be polled, since that begins now; `false` if it has ended.
     #[inline]
     pub(crate) fn begin_poll(self: &Arc<Self>) -> bool {
-        if self.is_reached_by_its_job_alone() {
+        if self.is_reached_by_its_local_task_alone() {
             self.is_scheduled.store(false, Relaxed);
         } else {
             self.is_scheduled.swap(false, AcqRel);
@@ -327,10 +327,10 @@ impl Header {
         Answer::Later
     }
 
-    /// Whether nothing reaches it but the two references of its job, the second of which is a waker that is not lent. So it
+    /// Whether nothing reaches it but the two references of its [`LocalTask`](super::local_task::LocalTask), the second of which is a waker that is not lent. So it
     /// stays until that is lent again, or cloned.
     #[inline]
-    fn is_reached_by_its_job_alone(self: &Arc<Self>) -> bool {
+    fn is_reached_by_its_local_task_alone(self: &Arc<Self>) -> bool {
         let is_alone = Arc::strong_count(self) == 2;
         if is_alone {
             // Sees what others did before they let go of it.
@@ -371,7 +371,7 @@ impl Header {
     /// There may be a weak reference, but only in a quit: after that, nothing is spawned.
     #[inline]
     pub(super) fn is_free(self: &Arc<Self>) -> bool {
-        self.thread != ANYWHERE && self.is_reached_by_its_job_alone() && self.join.load(Relaxed) == DETACHED
+        self.thread != ANYWHERE && self.is_reached_by_its_local_task_alone() && self.join.load(Relaxed) == DETACHED
     }
 
     /// Gives one that is free to a task at `key` that is about to be polled; `waker` is its own.

@@ -2,11 +2,11 @@
 //!
 //! A future that need not be `Send` never leaves the table. What travels, in wakers and in messages, is the header and
 //! the key of its entry. A task that nobody awaits leaves its slot, its header and the room of its future, once nothing
-//! else reaches them, for a later task ([`job`]).
+//! else reaches them, for a later task ([`local_task`]).
 
 pub(crate) mod context;
 pub(crate) mod header;
-pub(crate) mod job;
+pub(crate) mod local_task;
 
 use std::{
     any::Any,
@@ -22,7 +22,7 @@ use crate::{
         shared::Shared,
         tasks::{
             header::Header,
-            job::{Job, Room},
+            local_task::{BoxedTask, LocalTask},
         },
     },
     mem::{
@@ -32,7 +32,7 @@ use crate::{
     queue::{capacity::is_roomy, message::Origin},
 };
 
-/// How many free jobs are kept when nothing is due: as many as a turn polls tasks, unless its budget is changed.
+/// How many free tasks are kept when nothing is due: as many as a turn polls tasks, unless its budget is changed.
 const SPARE: usize = 256;
 
 /// Wakes whoever waits. A waker of a user's that panics must not abort what unwinds already (X3).
@@ -58,8 +58,8 @@ pub(crate) struct Polled {
 #[derive(Default)]
 pub(crate) struct Tasks {
     /// `None` while a task is being polled, is ending, or is still to come.
-    entries: RefCell<Slots<Option<Job>>>,
-    /// The keys of free jobs, which nobody else has.
+    entries: RefCell<Slots<Option<BoxedTask>>>,
+    /// The keys of free tasks, which nobody else has.
     free: RefCell<Vec<Key>>,
     /// How many tasks have not ended.
     live: Cell<usize>,
@@ -103,25 +103,25 @@ impl Tasks {
             return header;
         }
         let (header, waker) = self.header_for(shared, stamp, key);
-        self.put_new(key, Box::pin(Room::with(header.clone(), waker, future)));
+        self.put_new(key, Box::pin(LocalTask::with(header.clone(), waker, future)));
         header
     }
 
-    /// Adds a task at `key` whose future is in `future`, if a job is free there that has had one of its type.
+    /// Adds a task at `key` whose future is in `future`, if one is free there that has had one of its type.
     fn reuse(&self, stamp: Stamp, key: Key, future: &mut dyn Any) -> Option<Arc<Header>> {
         let mut entries = self.entries.borrow_mut();
-        let job = entries.get_mut(key)?.as_mut()?;
-        if !job.as_mut().reuse(stamp, key, future) {
+        let task = entries.get_mut(key)?.as_mut()?;
+        if !task.as_mut().reuse(stamp, key, future) {
             return None;
         }
-        let header = job.header().clone();
+        let header = task.header().clone();
         drop(entries);
         self.free.borrow_mut().pop();
         self.live.set(self.live.get() + 1);
         Some(header)
     }
 
-    /// The header of a task at `key`, and a waker: those of the job that is free there, if there is one.
+    /// The header of a task at `key`, and a waker: those of the task that is free there, if there is one.
     #[inline(never)]
     fn header_for(&self, shared: &Arc<Shared>, stamp: Stamp, key: Key) -> (Arc<Header>, Waker) {
         match self.take(key) {
@@ -136,19 +136,19 @@ impl Tasks {
 
     /// Adds a task at `key`.
     #[inline(never)]
-    fn put_new(&self, key: Key, job: Job) {
+    fn put_new(&self, key: Key, task: BoxedTask) {
         let mut entries = self.entries.borrow_mut();
         if let Some(entry) = entries.get_mut(key) {
-            *entry = Some(job);
+            *entry = Some(task);
             self.free.borrow_mut().pop();
         } else {
-            let at = entries.insert(Some(job));
+            let at = entries.insert(Some(task));
             debug_assert_eq!(at, key, "nothing was added since");
         }
         self.live.set(self.live.get() + 1);
     }
 
-    /// Notes that the task at `key` has ended, which was being polled. Gives the key at which its job may be kept.
+    /// Notes that the task at `key` has ended, which was being polled. Gives the key at which it may be kept.
     #[inline]
     pub(crate) fn end(&self, key: Key) -> Option<Key> {
         let next = self.entries.borrow_mut().renew(key);
@@ -166,14 +166,14 @@ impl Tasks {
         self.ended.set(self.ended.get() + 1);
     }
 
-    /// Keeps the job of a task that has ended, whose future is dropped, at `key` for the next task, if that can have it.
+    /// Keeps a task that has ended, whose future is dropped, at `key` for the next task, if that can have it.
     #[inline]
-    pub(crate) fn keep(&self, key: Option<Key>, job: Job) {
+    pub(crate) fn keep(&self, key: Option<Key>, task: BoxedTask) {
         let Some(key) = key else {
             return;
         };
-        if job.header().is_free() {
-            if self.put(key, job).is_none() {
+        if task.header().is_free() {
+            if self.put(key, task).is_none() {
                 self.free.borrow_mut().push(key);
             }
         } else {
@@ -195,7 +195,7 @@ impl Tasks {
         is_roomy(self.live.get(), capacity) && self.ended.get() > capacity / 2
     }
 
-    /// Gives back what a burst has left, but for a few free jobs.
+    /// Gives back what a burst has left, but for a few free tasks.
     #[cold]
     pub(crate) fn give_back_room(&self) {
         let has_roomy_entries = self.has_roomy_entries();
@@ -220,46 +220,46 @@ impl Tasks {
 
     /// Takes out what is at `key`, to be polled; `None` if the task has ended.
     #[inline]
-    pub(crate) fn take(&self, key: Key) -> Option<Job> {
+    pub(crate) fn take(&self, key: Key) -> Option<BoxedTask> {
         self.entries.borrow_mut().get_mut(key)?.take()
     }
 
-    /// Puts `job` to `key`; gives it back if the task has ended.
+    /// Puts `task` to `key`; gives it back if the task has ended.
     #[inline]
-    pub(crate) fn put(&self, key: Key, job: Job) -> Option<Job> {
+    pub(crate) fn put(&self, key: Key, task: BoxedTask) -> Option<BoxedTask> {
         match self.entries.borrow_mut().get_mut(key) {
             Some(entry @ None) => {
-                *entry = Some(job);
+                *entry = Some(task);
                 None
             }
-            Some(_) | None => Some(job),
+            Some(_) | None => Some(task),
         }
     }
 
     /// What a future of a `block_on` at `key` shares.
     pub(crate) fn root(&self, key: Key) -> Option<Arc<Header>> {
         let entries = self.entries.borrow();
-        let job = entries.get(key)?.as_ref()?;
-        job.is_root().then(|| job.header().clone())
+        let task = entries.get(key)?.as_ref()?;
+        task.is_root().then(|| task.header().clone())
     }
 
     /// Where the task at `key` was spawned.
     pub(crate) fn origin_of(&self, key: Key) -> Option<Origin> {
         let entries = self.entries.borrow();
-        let job = entries.get(key)?.as_ref()?;
-        (!job.is_root()).then(|| job.header().polled().origin)
+        let task = entries.get(key)?.as_ref()?;
+        (!task.is_root()).then(|| task.header().polled().origin)
     }
 
     /// Ends a task. Gives what has to be dropped for that; one that is being polled is dropped after its poll.
     #[must_use = "it has to be dropped, with nothing borrowed"]
-    pub(crate) fn remove(&self, key: Key) -> Option<Job> {
+    pub(crate) fn remove(&self, key: Key) -> Option<BoxedTask> {
         let removed = self.entries.borrow_mut().remove(key)?;
         self.note_ended();
         removed
     }
 
     /// Takes out everything, to drop it.
-    pub(crate) fn take_all(&self) -> Vec<Job> {
+    pub(crate) fn take_all(&self) -> Vec<BoxedTask> {
         self.free.borrow_mut().clear();
         self.live.set(0);
         self.entries.borrow_mut().take_all().into_iter().flatten().collect()
@@ -281,7 +281,7 @@ mod tests {
             while looper.poll_once(Duration::ZERO).unwrap().messages > 0 {}
         };
         spawn();
-        let tasks = &looper.home().tasks;
+        let tasks = &looper.local_state().tasks;
         let key = tasks.free.borrow()[0];
         let last = tasks.entries.borrow_mut().use_up(key);
         tasks.free.borrow_mut()[0] = last;

@@ -341,7 +341,7 @@ impl Watch {
             next: Cell::new(0),
             progress: Cell::new(0),
         };
-        let (local, shared) = (Rc::downgrade(looper.home()), looper.shared().clone());
+        let (local, shared) = (Rc::downgrade(looper.local_state()), looper.shared().clone());
         Watch {
             fd,
             place,

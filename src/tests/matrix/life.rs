@@ -29,9 +29,9 @@ pub(super) fn live(world: &World) {
     });
     let life = EndOnDrop { world, looper: &looper };
 
-    life.work_at_home();
+    life.work_locally();
     life.watch();
-    life.work_from_afar();
+    life.work_remotely();
     life.wake_with_a_full_counter();
     life.be_hosted();
     life.lose_an_fd();
@@ -100,7 +100,7 @@ impl EndOnDrop<'_> {
     }
 
     /// Posts of all kinds, labels, cancelling, a barrier and idle handlers.
-    fn work_at_home(&self) {
+    fn work_locally(&self) {
         let EndOnDrop { world, looper } = self;
         world.accept(looper.post(world.note()));
         world.accept(looper.post_delayed(ms(3), world.note()));
@@ -142,7 +142,7 @@ impl EndOnDrop<'_> {
         self.prepare_sleep();
     }
 
-    /// Registrations of all kinds, added, changed, replaced and removed at home, in callbacks and from afar.
+    /// Registrations of all kinds, added, changed, replaced and removed on its thread, in callbacks and by others.
     fn watch(&self) {
         let EndOnDrop { world, looper } = self;
         let second = Rc::new(RefCell::new(None));
@@ -192,7 +192,7 @@ impl EndOnDrop<'_> {
     }
 
     /// What other threads do while the looper sleeps: posts, calls, wakes, fds, barriers, idle handlers, questions.
-    fn work_from_afar(&self) {
+    fn work_remotely(&self) {
         let EndOnDrop { world, looper } = self;
         self.on_another_thread(|world, handle| {
             // Each question has the looper's thread make a fence.
@@ -235,10 +235,10 @@ impl EndOnDrop<'_> {
         self.prepare_sleep();
         receiver.recv().expect("it was started").join().expect("the call is answered");
 
-        self.watch_from_afar();
+        self.watch_remotely();
     }
 
-    fn watch_from_afar(&self) {
+    fn watch_remotely(&self) {
         let EndOnDrop { world, .. } = self;
         let (sender, receiver) = mpsc::channel();
         let count = Arc::new(AtomicUsize::new(0));

@@ -328,7 +328,7 @@ fn c11_a_wake_against_the_end_of_the_looper_succeeds_and_all_is_closed_after_bot
     });
 }
 
-// A query moves mail from the inbox to the queue: it must not fall between the looper's looks at the two.
+// A query moves messages from the inbox to the queue: it must not fall between the looper's looks at the two.
 
 #[test]
 fn c1_a_query_of_another_thread_does_not_hide_a_post_from_a_looper_that_goes_to_sleep() {

@@ -1,4 +1,4 @@
-//! A task at home: its future, in one box with what a poll needs.
+//! A task on its thread: its future, in one box with what a poll needs.
 
 use std::{
     any::Any,
@@ -54,8 +54,8 @@ where
 }
 
 pin_project! {
-    /// A task at home.
-    pub(crate) struct Room<F: ?Sized> {
+    /// A task on its thread.
+    pub(crate) struct LocalTask<F: ?Sized> {
         header: Arc<Header>,
         // The header as a waker: made once, lent to each poll.
         waker: Waker,
@@ -66,22 +66,22 @@ pin_project! {
     }
 }
 
-/// A task at home, whatever its future is. To move one moves a pointer.
+/// A task on its thread, whatever its future is. To move one moves a pointer.
 ///
 /// One that has ended, and whose header nothing else reaches, is *free*: there is nothing of a user's in it, and the next task
 /// becomes it.
-pub(crate) type Job = Pin<Box<Room<dyn Run>>>;
+pub(crate) type BoxedTask = Pin<Box<LocalTask<dyn Run>>>;
 
-impl<F> Room<Option<F>> {
+impl<F> LocalTask<Option<F>> {
     #[inline]
     pub(crate) fn new(future: F, header: &Arc<Header>) -> Self {
-        Room::with(header.clone(), Waker::from(header.clone()), Some(future))
+        LocalTask::with(header.clone(), Waker::from(header.clone()), Some(future))
     }
 
-    /// As [`new`](Room::new), with a `waker` of the header.
+    /// As [`new`](LocalTask::new), with a `waker` of the header.
     #[inline]
     pub(super) fn with(header: Arc<Header>, waker: Waker, future: Option<F>) -> Self {
-        Room { header, waker, is_root: false, future }
+        LocalTask { header, waker, is_root: false, future }
     }
 
     /// Its future, which was not polled.
@@ -109,12 +109,12 @@ impl Run for Root {
 }
 
 /// A task whose future is kept elsewhere, where `is_due` tells that it is to be polled.
-pub(crate) fn root(header: &Arc<Header>, is_due: Rc<Cell<bool>>) -> Job {
+pub(crate) fn root(header: &Arc<Header>, is_due: Rc<Cell<bool>>) -> BoxedTask {
     let (header, waker) = (header.clone(), Waker::from(header.clone()));
-    Box::pin(Room { header, waker, is_root: true, future: Root { is_due } })
+    Box::pin(LocalTask { header, waker, is_root: true, future: Root { is_due } })
 }
 
-impl Room<dyn Run> {
+impl LocalTask<dyn Run> {
     #[inline]
     pub(crate) fn header(&self) -> &Arc<Header> {
         &self.header
@@ -129,8 +129,8 @@ impl Room<dyn Run> {
     /// Polls its future.
     #[inline]
     pub(crate) fn run(self: Pin<&mut Self>, value: &mut Body) -> Poll<()> {
-        let room = self.project();
-        room.future.run(&mut Context::from_waker(room.waker), value, room.header.thread())
+        let task = self.project();
+        task.future.run(&mut Context::from_waker(task.waker), value, task.header.thread())
     }
 
     /// Drops its future.
@@ -142,18 +142,18 @@ impl Room<dyn Run> {
     /// Becomes a task at `key` whose future is in `future`, if it is free and has had one of that type.
     #[inline]
     pub(super) fn reuse(self: Pin<&mut Self>, stamp: Stamp, key: Key, future: &mut dyn Any) -> bool {
-        let room = self.project();
-        let fits = room.future.refill(future);
+        let task = self.project();
+        let fits = task.future.refill(future);
         if fits {
-            room.header.reuse(room.waker, stamp, key);
+            task.header.reuse(task.waker, stamp, key);
         }
         fits
     }
 
     /// Hands over what a task at `key` can use of a free one, whatever its future is.
     pub(super) fn hand_over(mut self: Pin<Box<Self>>, stamp: Stamp, key: Key) -> (Arc<Header>, Waker) {
-        let room = self.as_mut().project();
-        room.header.reuse(room.waker, stamp, key);
-        (room.header.clone(), room.waker.clone())
+        let task = self.as_mut().project();
+        task.header.reuse(task.waker, stamp, key);
+        (task.header.clone(), task.waker.clone())
     }
 }
