@@ -7,6 +7,12 @@ use crate::{queue::message::Message, time::Moment};
 /// How many messages a batch has room for.
 pub(crate) const BATCH: usize = 256;
 
+/// How many batches of other threads' messages may wait before those who post more give way.
+const CROWD: usize = 4;
+
+/// One in so many posts gives way then: a flood of four threads made a timer 6 ms late without that, 0.1 ms with it (X6).
+const STEP: usize = 32;
+
 /// Messages in posting order. It keeps the places of those that are gone, and fills them where they lie.
 #[derive(Debug)]
 pub(super) struct Batch<C: 'static> {
@@ -144,6 +150,12 @@ impl<C> Batches<C> {
             self.filled.push_back(self.spare.take());
         }
         self.filled.back_mut().and_then(Batch::vacant).expect("there is room now")
+    }
+
+    /// Whether whoever has filled the last place should give way: so many wait already, and it is one in [`STEP`].
+    #[inline]
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.filled.len() > CROWD && self.filled.back().is_some_and(|last| last.tail.is_multiple_of(STEP))
     }
 
     /// Takes out the empty batches but for `kept` of them.

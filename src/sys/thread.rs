@@ -36,3 +36,9 @@ pub(crate) fn name_of(id: i32) -> Option<String> {
     let name = fs::read(format!("/proc/self/task/{id}/comm")).ok()?;
     Some(String::from_utf8_lossy(&name).trim_end().to_owned())
 }
+
+/// Lets other threads run that wait for a processor, if there are any.
+#[cold]
+pub(crate) fn give_way() {
+    std::thread::yield_now();
+}

@@ -411,14 +411,15 @@ impl<C> Open<'_, C> {
         Moment::from_nanos(self.inbox.timed_from.load(Acquire))
     }
 
-    /// Leaves a plain message, posted at `when`, which `fill` makes where it lies.
+    /// Leaves a plain message, posted at `when`, which `fill` makes where it lies. Gives its posting order, and whether the
+    /// caller has to signal, and should give way, after unlocking.
     #[inline]
     pub(crate) fn push(
         mut self,
         when: Moment,
         tally: Option<&Tally>,
         fill: impl FnOnce(&mut Message<C>),
-    ) -> (Seq, Wakeup) {
+    ) -> (Seq, Wakeup, bool) {
         let left = &mut *self.left;
         left.posted += 1;
         left.latest = left.latest.max(when);
@@ -434,7 +435,7 @@ impl<C> Open<'_, C> {
             tally.remote.add(1);
         }
         self.left.count(signal);
-        (seq, signal)
+        (seq, signal, self.left.messages.is_crowded())
     }
 
     /// Leaves something for the looper's thread to keep.

@@ -41,6 +41,22 @@ fn m5_messages_stand_in_the_order_in_which_they_came_and_their_times_never_go_ba
     assert!(push(now) > pushed[2]);
 }
 
+/// T15: as many as four batches may wait; then one in 32 posts gives way, until the looper has taken them.
+#[test]
+fn t15_who_posts_far_ahead_of_the_looper_gives_way_now_and_then() {
+    let inbox = emptied();
+    let posts_that_give_way = |count: usize| -> Vec<usize> {
+        let gives_way = |_: &usize| inbox.open().unwrap().push(Moment::EARLIEST, None, |_| ()).2;
+        (1..=count).filter(gives_way).collect()
+    };
+
+    assert!(posts_that_give_way(1024).is_empty());
+    assert_eq!(posts_that_give_way(100), [32, 64, 96]);
+
+    empty(&inbox);
+    assert!(posts_that_give_way(1024).is_empty());
+}
+
 /// M2: the time of the one before will do only if nothing can have become due since.
 #[test]
 fn m2_a_message_takes_its_time_from_the_one_before_only_without_timers() {

@@ -266,10 +266,14 @@ impl Shared {
         let latest = if self.clock.is_virtual() { None } else { inbox.latest() };
         let time = latest.unwrap_or_else(|| self.plain_time_before(inbox.timed_from()));
         let tally = post.to.map(|to| to.tally);
-        let (seq, signal) = inbox.push(time, tally, |message| {
+        let (seq, signal, is_crowded) = inbox.push(time, tally, |message| {
             (message.origin, message.address) = (post.stamp.origin, post.address());
             fill(&mut message.body, value, ANYWHERE);
         });
+        // The looper is behind, so let it run. One that is asleep is woken first.
+        if is_crowded && signal == Wakeup::Saved {
+            thread::give_way();
+        }
         Ok((MessageId::plain(seq), signal))
     }
 

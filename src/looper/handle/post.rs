@@ -29,7 +29,8 @@ impl LooperHandle {
     /// Gives the closure back if the looper has quit or was dropped.
     ///
     /// # Thread safety
-    /// Callable from any thread; holds one short lock; writes the eventfd only if the looper sleeps.
+    /// Callable from any thread; holds one short lock; writes the eventfd only if the looper sleeps. While more than a
+    /// thousand posts wait, one in 32 gives other threads the processor (`sched_yield`): the looper is behind.
     ///
     /// # Guarantees
     /// Posts of one thread run in their order, and so do posts of which one happens before the other. A closure
