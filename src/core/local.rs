@@ -38,14 +38,14 @@ use crate::{
 };
 
 thread_local! {
-    /// Those of the loopers that live on this thread. Has no destructor, so that it is there in those of other
+    /// What is local to each looper that lives on this thread. Has no destructor, so that it is there in those of other
     /// thread-locals, too; nor needs one, since its room goes with the last of them.
     static LOCALS: ManuallyDrop<RefCell<Locals>> = const { ManuallyDrop::new(RefCell::new(BTreeMap::new())) };
 }
 
 type Locals = BTreeMap<LooperId, Weak<Local>>;
 
-/// That of the looper called `id`, if it lives on this thread.
+/// What is local to the looper called `id`, if it lives on this thread.
 pub(crate) fn find(id: LooperId) -> Option<Rc<Local>> {
     LOCALS.with(|locals| locals.borrow().get(&id)?.upgrade())
 }
@@ -96,7 +96,7 @@ enum DropItem {
 }
 
 impl Local {
-    /// Makes that of a looper, which its thread knows from now on.
+    /// Makes what is local to a looper. Its thread knows it from now on.
     pub(crate) fn new(shared: Arc<Shared>) -> Rc<Local> {
         let local = Rc::new(Local {
             shared,
@@ -120,7 +120,7 @@ impl Local {
         local
     }
 
-    /// That of a looper, if the calling thread is the one it lives on.
+    /// What is local to a looper, if the calling thread is the one it lives on.
     pub(crate) fn of(shared: &Shared) -> Option<Rc<Local>> {
         if shared.is_current() { find(shared.id) } else { None }
     }

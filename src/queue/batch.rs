@@ -10,7 +10,7 @@ pub(crate) const BATCH: usize = 256;
 /// How many batches of other threads' messages may wait before those who post more give way.
 const CROWD: usize = 4;
 
-/// One in so many posts gives way then: a flood of four threads made a timer 6 ms late without that, 0.1 ms with it (X6).
+/// One in so many posts gives way then. Without that, a flood of four threads made timers 6 ms late (X6-timer).
 const STEP: usize = 32;
 
 /// Messages in posting order. It keeps the places of those that are gone, and fills them where they lie.

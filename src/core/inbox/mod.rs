@@ -311,8 +311,8 @@ impl<C> Inbox<C> {
         self.state.load(Acquire) & ASLEEP != 0
     }
 
-    /// Hands out all messages as they lie, with the latest time of them and the posting order of the last one: all of what was
-    /// posted before this call.
+    /// Hands out all messages as they lie, with the latest of their times and the posting order of the last one: all that
+    /// was posted before this call.
     pub(crate) fn take_messages(&self, take: impl FnOnce(&mut Batches<C>, Moment, Seq)) {
         let mut left = self.left.lock();
         let Left { messages, latest, posted, .. } = &mut *left;

@@ -39,8 +39,8 @@ impl Shared {
         queue
     }
 
-    /// Locks the queue, to look at its first message: with the inbox's, unless those are behind it. While others post without
-    /// end, their lock is taken once for many messages, not for each.
+    /// Locks the queue, to look at its first message: with the inbox's, unless those are behind it. While others post
+    /// without end, their lock is taken once for many messages, not for each.
     #[inline]
     pub(super) fn queue_for_first(&self, ours: Ours) -> Guard<'_, Queue<Looper>> {
         let mut queue = self.lock_queue(ours);

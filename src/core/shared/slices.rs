@@ -11,8 +11,8 @@ use crate::queue::{
 pub(super) const SLICE: usize = 256;
 
 impl Shared {
-    /// Takes step after step on the queue as it is then, the inbox's messages included, until one gives something; and all that they
-    /// have collected. A forked child has nothing.
+    /// Takes step after step on the queue as it is then, the inbox's messages included, until one gives something. Gives
+    /// that, and all that they have collected. A forked child has nothing.
     fn in_slices<T, R>(
         &self,
         mut step: impl FnMut(&mut Queue<Looper>, &mut Vec<T>) -> Option<R>,

@@ -106,8 +106,8 @@ impl Shared {
     /// Takes the first message if it is due at `now`, to be run: moves what runs to `body`, in which there is nothing. A
     /// plain one is always due.
     ///
-    /// The inbox's messages are taken only when the queue has run dry, or when it may matter what is next: not for each message while
-    /// others post without end.
+    /// The inbox's messages are taken only when the queue has run dry, or when it may matter what is next: not for each
+    /// message while others post without end.
     #[inline(always)]
     pub(crate) fn next_message(
         &self,

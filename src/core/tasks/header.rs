@@ -327,8 +327,8 @@ impl Header {
         Answer::Later
     }
 
-    /// Whether nothing reaches it but the two references of its [`LocalTask`](super::local_task::LocalTask), the second of which is a waker that is not lent. So it
-    /// stays until that is lent again, or cloned.
+    /// Whether nothing reaches it but the two references of its [`LocalTask`](super::local_task::LocalTask), of which one is
+    /// a waker that is not lent. It stays so until that is lent again, or cloned.
     #[inline]
     fn is_reached_by_its_local_task_alone(self: &Arc<Self>) -> bool {
         let is_alone = Arc::strong_count(self) == 2;
@@ -339,10 +339,11 @@ impl Header {
         is_alone
     }
 
-    /// Notes that nobody will ask how it ends; whether nothing is left of that to be [taken](Header::take_unwanted).
+    /// Notes that nobody will ask how it ends. `false` if somebody has, or if that is decided: then the caller
+    /// [takes](Header::take_unwanted) what is left.
     ///
-    /// A task that was spawned on the looper's thread ends there, unless it was awaited: then somebody may be noted among those
-    /// whom a quit releases.
+    /// A task that was spawned on the looper's thread ends there, unless it was awaited: then somebody may be noted among
+    /// those whom a quit releases.
     #[inline]
     pub(crate) fn detach(&self) -> bool {
         let is_here = self.thread != ANYWHERE && ThreadNumber::is(self.thread);
@@ -392,6 +393,7 @@ impl Header {
         *waker = Waker::noop().clone();
         match Arc::get_mut(self) {
             Some(header) => header.origin = stamp.origin,
+            // A weak reference is left, of a quit.
             None => *self = Header::new(&self.shared, stamp, None, self.thread),
         }
         *waker = Waker::from(self.clone());

@@ -68,8 +68,8 @@ pin_project! {
 
 /// A task on its thread, whatever its future is. To move one moves a pointer.
 ///
-/// One that has ended, and whose header nothing else reaches, is *free*: there is nothing of a user's in it, and the next task
-/// becomes it.
+/// One that has ended, and whose header nothing else reaches, is *free*: there is nothing of a user's in it, and it serves
+/// the next task.
 pub(crate) type BoxedTask = Pin<Box<LocalTask<dyn Run>>>;
 
 impl<F> LocalTask<Option<F>> {
