@@ -10,8 +10,10 @@ use std::{
     time::Duration,
 };
 
-use alooper::source::{Signal, Signals};
-use alooper::{FdNext, Interest, Looper, LooperHandle};
+use alooper::{
+    FdNext, Interest, Looper, LooperHandle,
+    source::{Signal, Signals},
+};
 
 const PAUSE: Duration = Duration::from_millis(50);
 const MOST_RESTARTS: u32 = 3;

@@ -16,8 +16,10 @@ use std::{
 };
 
 use alooper::{FdNext, Interest, Looper};
-use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
-use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::{
+    inotify::{AddWatchFlags, InitFlags, Inotify},
+    socket::{setsockopt, sockopt},
+};
 
 /// Prints a line. That nobody reads it is no failure of the tour, whose exit status still tells how it went.
 macro_rules! say {

@@ -191,7 +191,6 @@
 )]
 
 mod error;
-mod time;
 mod sys;
 mod mem;
 mod queue;
@@ -203,7 +202,6 @@ mod handler;
 pub mod task;
 #[cfg(any(feature = "inotify", feature = "offload", feature = "process", feature = "signals", feature = "wall-clock"))]
 pub mod source;
-mod observe;
 #[cfg(feature = "testing")]
 pub mod testing;
 
@@ -212,17 +210,18 @@ pub mod testing;
 extern crate shuttle as loom;
 
 #[cfg(all(test, alooper_loom))]
-#[path = "tests/models/mod.rs"]
+#[path = "../tests/unit/models/mod.rs"]
 mod models;
 #[cfg(all(test, not(alooper_loom)))]
+#[path = "../tests/unit/mod.rs"]
 mod tests;
 
 #[cfg(feature = "inspect")]
-pub use self::observe::inspect;
+pub use self::looper::observe::inspect;
 #[cfg(feature = "tracing")]
-pub use self::observe::spans;
+pub use self::looper::observe::spans;
 #[cfg(feature = "trace")]
-pub use self::observe::trace;
+pub use self::looper::observe::trace;
 #[cfg(all(alooper_fuzz, feature = "testing"))]
 #[doc(hidden)]
 pub use self::testing::fuzzing;
@@ -247,7 +246,11 @@ pub use self::{
         handle::LooperHandle,
         hooks::{Hook, HookGuard},
         idle::{IdleGuard, IdleHandler},
-        observer::{DispatchInfo, Observer},
+        observe::{
+            observer::{DispatchInfo, Observer},
+            wants::{RunInfo, WaitInfo, Wants},
+            watchdog::{Stuck, Watchdog, WatchdogBuilder},
+        },
         posted::{Posted, PostedGuard},
         repeat::MissedTicks,
         report::{PollCode, ReadyIdent, Turn},
@@ -255,9 +258,7 @@ pub use self::{
         running::{Running, RunningKind},
         slot::Slot,
         thread::{HandlerThread, HandlerThreadBuilder, JoinError, Panic},
-        wants::{RunInfo, WaitInfo, Wants},
     },
-    observe::watchdog::{Stuck, Watchdog, WatchdogBuilder},
     queue::{
         account::{MessageCounts, Stats},
         histogram::Histogram,

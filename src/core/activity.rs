@@ -18,8 +18,8 @@ use crate::{
     sys::{
         sync::{Mutex, OwnerCell, ThreadNumber},
         thread,
+        time::Moment,
     },
-    time::Moment,
 };
 
 /// What the looper's thread is at. Of a turn's parts, those that run user code.

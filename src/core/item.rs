@@ -15,7 +15,7 @@ use crate::{
         account::Tally,
         message::{Address, Lane, Origin},
     },
-    time::Moment,
+    sys::time::Moment,
 };
 
 /// What lies in the queue, and runs: a closure, or a handler's message.

@@ -5,10 +5,9 @@ use std::{io, sync::Arc, time::Duration};
 use crate::{
     looper::{
         Looper,
-        observer::{Observer, Watch},
+        observe::observer::{Observer, Watch},
     },
-    sys::Kernel,
-    time::Clock,
+    sys::{Kernel, time::Clock},
 };
 
 /// How many messages a turn runs at most, unless set: enough that the one `epoll_wait` of a turn is under 1 ns a

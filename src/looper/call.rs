@@ -24,8 +24,8 @@ use crate::{
     sys::{
         fork::ForkGeneration,
         sync::{Condvar, Mutex},
+        time::Clock,
     },
-    time::Clock,
 };
 
 /// Why a synchronous call returned no value.

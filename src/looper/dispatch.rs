@@ -10,10 +10,14 @@ use std::{ptr, rc::Weak};
 use crate::looper::Core;
 use crate::{
     core::{activity::Phase, cancelled::EndTargets, item::Body},
-    looper::{Looper, observer::Observer, told::Series, turn::PASSED, wants::Wants},
+    looper::{
+        Looper,
+        observe::{messages::Series, observer::Observer, wants::Wants},
+        turn::PASSED,
+    },
     mem::{drop::drop_each, slots::Key},
     queue::{Next, Queue},
-    time::Moment,
+    sys::time::Moment,
 };
 
 /// Where the observer of a looper is.

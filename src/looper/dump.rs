@@ -17,7 +17,7 @@ use crate::{
         handlers::Handlers,
         message::{Origin, Rank},
     },
-    time::Moment,
+    sys::time::Moment,
 };
 
 /// A message that is pending, as a [`Dump`] and a test's looper tell of it.

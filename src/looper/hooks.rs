@@ -14,7 +14,7 @@ use crate::{
         shared::LooperId,
     },
     looper::Looper,
-    time::Moment,
+    sys::time::Moment,
 };
 
 /// A hook that was added to a looper: removes it.

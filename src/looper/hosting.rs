@@ -5,8 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use crate::{
     looper::{Looper, report::Turn},
     mem::log,
-    sys::host::Host,
-    time::Moment,
+    sys::{host::Host, time::Moment},
 };
 
 /// The fd by which another event loop hosts this looper.

@@ -18,7 +18,7 @@ use crate::{
         shared::Shared,
     },
     looper::{Looper, handle::LooperHandle},
-    time::Moment,
+    sys::time::Moment,
 };
 
 /// An idle handler that was added to a looper: removes it.

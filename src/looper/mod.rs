@@ -24,14 +24,11 @@ pub(crate) mod barrier;
 pub(crate) mod hooks;
 mod storage;
 pub(crate) mod thread;
-mod told;
-pub(crate) mod observer;
-pub(crate) mod wants;
+pub(crate) mod observe;
 pub(crate) mod dump;
 pub(crate) mod running;
 pub(crate) mod dispatch;
 mod rebuild;
-mod seen;
 
 use std::{
     cell::{Cell, OnceCell, RefCell},
@@ -49,7 +46,11 @@ use crate::{
         shared::{Quit, Shared},
     },
     fd::registrations::Limits,
-    looper::{builder::LooperBuilder, observer::Watching, rebuild::StaleKeys, wants::Wants},
+    looper::{
+        builder::LooperBuilder,
+        observe::{observer::Watching, wants::Wants},
+        rebuild::StaleKeys,
+    },
     mem::{
         drop::{after, drop_each},
         slots::Key,
@@ -60,9 +61,9 @@ use crate::{
         host::Host,
         poller::{Poller, Ready},
         sync::{Here, ThreadNumber},
+        time::Clock,
         waker::Waker,
     },
-    time::Clock,
 };
 
 /// An event loop that is bound to its thread: fd callbacks, timed messages, and posts from other threads.

@@ -15,7 +15,7 @@ use crate::{
     looper::repeat::Repetition,
     mem::{drop::drop_each, erased::TypeToken},
     queue::message::MessageId,
-    time::Moment,
+    sys::time::Moment,
 };
 
 /// A posted closure, or a message of type `M` that was sent to a handler: cancels and reschedules it.

@@ -13,8 +13,7 @@ use crate::{
     looper::Looper,
     mem::drop::Shielded,
     queue::{Queue, Taken, message::MessageId},
-    sys::fork_aware_mutex::ForkAwareMutex,
-    time::Moment,
+    sys::{fork_aware_mutex::ForkAwareMutex, time::Moment},
 };
 
 /// What happens to ticks that were missed because a repeating post ran long or was held up, or nobody awaited it.

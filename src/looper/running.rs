@@ -9,7 +9,7 @@ use std::{
 use crate::{
     core::activity::{Kind, Sight},
     looper::handle::LooperHandle,
-    time::Moment,
+    sys::time::Moment,
 };
 
 /// What kind of code a looper runs: see [`Running`].

@@ -21,16 +21,16 @@ use crate::{
     },
     looper::{
         Looper,
+        observe::wants::Wants,
         report::{ReadyIdent, Turn},
-        wants::Wants,
     },
     mem::{log, slots::Key},
     queue::message::{Lane, Rank},
     sys::{
         poller::{Ready, Waited},
         sync::yield_now,
+        time::Moment,
     },
-    time::Moment,
 };
 
 /// A deadline that has passed, whatever the time is.

@@ -15,7 +15,8 @@ macro_rules! failure {
     };
 }
 
-pub(crate) use {failure as error, warning as warn};
+pub(crate) use failure as error;
+pub(crate) use warning as warn;
 
 use crate::mem::drop::caught;
 

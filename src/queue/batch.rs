@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, iter};
 
-use crate::{queue::message::Message, time::Moment};
+use crate::{queue::message::Message, sys::time::Moment};
 
 /// How many messages a batch has room for.
 pub(crate) const BATCH: usize = 256;

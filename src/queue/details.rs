@@ -4,7 +4,7 @@ use std::{num::NonZeroU32, time::Duration};
 
 use crate::{
     queue::message::{Message, Origin},
-    time::Moment,
+    sys::time::Moment,
 };
 
 /// A post, as those who watch are told of it.

@@ -10,7 +10,7 @@ use crate::{
         batch::{BATCH, Batch, Batches, Spare},
         message::{Message, Seq},
     },
-    time::Moment,
+    sys::time::Moment,
 };
 
 /// How many empty batches are kept with nothing to run. As long as there is something, all are: a burst that fetches its

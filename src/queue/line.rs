@@ -16,7 +16,7 @@ use crate::{
         fifo::Fifo,
         message::{Lane, Message, MessageId, Rank},
     },
-    time::Moment,
+    sys::time::Moment,
 };
 
 /// The messages that are not plain, by their slots.

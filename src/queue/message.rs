@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering::Relaxed};
 use std::{num::NonZeroU32, panic::Location};
 
-use crate::{mem::erased::Erased, queue::details::Posting, time::Moment};
+use crate::{mem::erased::Erased, queue::details::Posting, sys::time::Moment};
 
 /// A place in the user's source: where something was posted or added.
 pub(crate) type Origin = &'static Location<'static>;

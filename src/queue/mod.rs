@@ -43,8 +43,7 @@ use crate::{
         line::{Head, Line, Others},
         message::{Lane, Message, MessageId, Origin, Rank, Seq},
     },
-    sys::sync::ThreadId,
-    time::Moment,
+    sys::{sync::ThreadId, time::Moment},
 };
 
 /// The messages that are pending, in their order, and the account of all that ever were. `C` is what closures are lent.

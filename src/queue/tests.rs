@@ -13,7 +13,7 @@ use crate::{
         labels::{MessageFilter, Token},
         slices::Tour,
     },
-    time::Clock,
+    sys::time::Clock,
 };
 
 /// A queue that numbers what is put in, as who posts does.

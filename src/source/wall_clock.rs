@@ -30,8 +30,8 @@ use crate::{
     sys::{
         clock_set::ClockSet,
         interest::{Events, Interest},
+        time::{Moment, wall::LeapTime},
     },
-    time::{Moment, wall::LeapTime},
 };
 
 /// **The wall clock**, with the feature `wall-clock`.

@@ -13,7 +13,7 @@ use crate::{
     },
     looper::repeat::Repetition,
     mem::drop::drop_each,
-    time::wall::LeapTime,
+    sys::time::wall::LeapTime,
 };
 
 /// What a closure that waits for the wall clock shares with its handle. It has nothing of the user's.

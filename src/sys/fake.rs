@@ -22,8 +22,8 @@ use nix::{
 };
 
 use self::files::Files;
-use crate::{
-    sys::sync::{Condvar, Mutex, MutexGuard},
+use crate::sys::{
+    sync::{Condvar, Mutex, MutexGuard},
     time::{Clock, Moment, VirtualClock},
 };
 

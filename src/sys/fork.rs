@@ -23,7 +23,7 @@ use std::{
 
 use nix::libc;
 
-use crate::{error::OsError, time};
+use crate::{error::OsError, sys::time};
 
 /// How many forks lie between the process that made its first looper and this one. Written in a child alone, before it
 /// has a second thread: orders nothing.

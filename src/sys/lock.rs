@@ -16,7 +16,7 @@ use std::{
     time::Instant,
 };
 
-use crate::{sys::fork, time::Clock};
+use crate::sys::{fork, time::Clock};
 
 pub(crate) struct Mutex<T> {
     /// In a forked child alone. Locked before `inner` and unlocked after it.

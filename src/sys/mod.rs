@@ -8,7 +8,7 @@
 //! - [`waker`]: what ends that sleep from any thread.
 //! - [`host`]: the fd by which another event loop hosts a looper.
 //! - [`sync`]: the locks, atomics and threads, exchangeable for those of the model checker.
-//! - [`thread`]: what the kernel calls a thread.
+//! - [`thread`]: what the kernel calls a thread; [`time`]: its clocks, and one that a test moves.
 //! - [`lock`]: an ordinary lock, parking_lot's.
 //! - [`unread`]: how much there is to read; `nonblocking`: fds that do not block.
 //! - `unix_socket`: one that only its own user may connect to.
@@ -45,6 +45,7 @@ pub(crate) mod poller;
 pub(crate) mod signalfd;
 pub(crate) mod sync;
 pub(crate) mod thread;
+pub(crate) mod time;
 pub(crate) mod timerfd;
 #[cfg(feature = "inspect")]
 pub(crate) mod unix_socket;

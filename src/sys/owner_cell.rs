@@ -20,7 +20,7 @@
 //! door would let one visitor in again and again before the owner gets up, so the owner says that it waits, and no
 //! further visitor goes in before it.
 //!
-//! `src/tests/models/owner_cell.rs` checks this, with full fences, since the checker takes sequential consistency for less
+//! `tests/unit/models/owner_cell.rs` checks this, with full fences, since the checker takes sequential consistency for less
 //! than it is. `docs/performance.md` has what the cell wins over a lock.
 
 #[cfg(not(all(test, alooper_loom)))]

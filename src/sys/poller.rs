@@ -14,10 +14,10 @@ use crate::{
         Kernel,
         epoll::{self, Epoll},
         interest::Events,
+        time::{Clock, Moment},
         timerfd::TimerFd,
         waker::Waker,
     },
-    time::{Clock, Moment},
 };
 
 /// Marks the waker's events. No key has these bits, since none has their lower half.

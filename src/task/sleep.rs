@@ -21,7 +21,7 @@ use crate::{
     looper::{Looper, handle::LooperHandle},
     mem::drop::drop_each,
     queue::message::{MessageId, Origin},
-    time::Moment,
+    sys::time::Moment,
 };
 
 /// Ends when its time has come. Made by [`Looper::sleep`] and its like.

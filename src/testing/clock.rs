@@ -14,8 +14,8 @@ use std::time::SystemTime;
 
 use crate::{
     looper::{Looper, builder::LooperBuilder},
+    sys::time::{Clock, Moment, VirtualClock},
     testing::{TestLooper, list, pending_of},
-    time::{Clock, Moment, VirtualClock},
 };
 
 /// After so many turns more than messages were pending at the start, loopers are said to have no rest: more than any

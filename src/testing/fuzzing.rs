@@ -15,9 +15,9 @@ use crate::{
         self,
         fake::{Call, FakeKernel, Stuck},
         interest::Events,
+        time::Moment,
     },
     testing,
-    time::Moment,
 };
 
 /// A fake kernel, with a clock that moves when told or when its looper sleeps. Clones are the same.

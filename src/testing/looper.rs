@@ -13,8 +13,8 @@ use std::{
 
 use crate::{
     looper::{Looper, current, dump::Pending, report::Turn},
+    sys::time::{Moment, VirtualClock},
     testing::{TestClock, list, pending_of},
-    time::{Moment, VirtualClock},
 };
 
 /// A looper whose clock moves only when told: derefs to the [`Looper`] that the code under test is given.

@@ -1,7 +1,7 @@
 //! A life in which a looper does everything that it can on the real kernel, whatever one of its system calls answers.
 //!
 //! Without arguments, nothing fails. `.ci/faults` runs it for each cell of the fault matrix, with the name of what may
-//! fail in `ALOOPER_FAULT` and the number of lives in `ALOOPER_LIVES`; what is promised is in `src/tests/matrix/`,
+//! fail in `ALOOPER_FAULT` and the number of lives in `ALOOPER_LIVES`; what is promised is in `tests/unit/matrix/`,
 //! which holds the same on a fake kernel. It prints what came of it, and panics if that is not what it should be.
 //!
 //! Holds L1, M6, S1, X3, C4, C5, C6, C31, C33, C41, C65, C66, C68, C69.

@@ -11,7 +11,7 @@
 //!
 //! Either the looper finds what was left and does not sleep, or the other side finds the looper asleep and wakes it.
 //! Only the first to find it asleep pays for the system call. Since those who ask and cancel also move messages into the
-//! queue, the looper looks at the queue and settles under one lock of the queue: see `Shared::prepare_sleep`. `src/tests/models/`
+//! queue, the looper looks at the queue and settles under one lock of the queue: see `Shared::prepare_sleep`. `tests/unit/models/`
 //! checks all this in all interleavings.
 
 mod forget;
@@ -37,8 +37,10 @@ use crate::{
         batch::{Batches, Spare},
         message::{Message, Seq},
     },
-    sys::sync::{AtomicI64, AtomicU32, Mutex, MutexGuard},
-    time::Moment,
+    sys::{
+        sync::{AtomicI64, AtomicU32, Mutex, MutexGuard},
+        time::Moment,
+    },
 };
 
 /// There are messages that the queue does not have yet. Set and taken back under the lock.

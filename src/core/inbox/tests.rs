@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::{queue::Queue, time::Clock};
+use crate::{queue::Queue, sys::time::Clock};
 
 fn push(inbox: &Inbox<()>) -> Wakeup {
     inbox.open().unwrap().push(Moment::EARLIEST, None, |_| ()).1

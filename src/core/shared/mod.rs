@@ -55,9 +55,9 @@ use crate::{
         epoll::Epoll,
         fork::ForkGeneration,
         sync::{Condvar, Guard, Here, Mutex, OwnerCell, OwnersGuard, ThreadNumber, current_thread},
+        time::{Clock, Moment},
         waker::Waker,
     },
-    time::{Clock, Moment},
 };
 
 /// How to quit.

@@ -2,8 +2,7 @@
 //!
 //! Holds R5. What is compared is the time of this thread on its processor, as in `handler/cost.rs`.
 
-use std::ops::ControlFlow;
-use std::time::Duration;
+use std::{ops::ControlFlow, time::Duration};
 
 use alooper::Looper;
 

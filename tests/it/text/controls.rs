@@ -24,7 +24,7 @@ fn each_known_bug_says_what_is_wrong_and_is_caught_by_something_that_exists() {
             let (_, rest) = line.split_once(' ').unwrap_or_else(|| panic!("{name}: {line}"));
             let (model, complaint) = rest.split_once(": ").unwrap_or_else(|| panic!("{name}: {line}"));
             let (file, test) = model.split_once("::").unwrap_or_else(|| panic!("{name}: {line}"));
-            let models = read(format!("src/tests/models/{file}.rs"));
+            let models = read(format!("tests/unit/models/{file}.rs"));
             assert!(models.contains(&format!("fn {test}(")), "{name}: there is no model {model}");
             assert!(!complaint.is_empty(), "{name}: what does {model} say?");
         }

@@ -12,8 +12,7 @@ use crate::{
         running::{Running, RunningKind},
     },
     queue::{account::Stats, histogram::Histogram},
-    sys::thread,
-    time::Moment,
+    sys::{thread, time::Moment},
 };
 
 /// The version of the protocol.

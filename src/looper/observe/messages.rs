@@ -10,16 +10,18 @@ use crate::{
     core::item::{Body, HandlerFn},
     looper::{
         Looper,
-        observer::{DispatchInfo, Kept, Times, Watching},
-        wants::Wants,
+        observe::{
+            observer::{DispatchInfo, Kept, Times, Watching},
+            wants::Wants,
+        },
     },
     mem::drop::caught,
     queue::{Next, details::Details},
-    time::{Clock, Moment},
+    sys::time::{Clock, Moment},
 };
 
 /// What messages that run back to back share: the observer, and the last look at the clock.
-pub(super) struct Series {
+pub(in crate::looper) struct Series {
     /// When the clock was read last, if nothing of a user's has run since but what an observer was told.
     seen: Option<Moment>,
     /// The observer, while it stays the same.
@@ -30,13 +32,13 @@ pub(super) struct Series {
 
 impl Series {
     #[inline]
-    pub(super) fn new(watching: &Watching) -> Series {
+    pub(in crate::looper) fn new(watching: &Watching) -> Series {
         Series { seen: None, kept: watching.observer_of(Wants::MESSAGES), settings: watching.settings() }
     }
 
     /// Notes that the clock was read just now.
     #[inline]
-    pub(super) fn look(&mut self, now: Moment) {
+    pub(in crate::looper) fn look(&mut self, now: Moment) {
         self.seen = Some(now);
     }
 
@@ -67,7 +69,7 @@ impl Looper {
     /// As [`run_next`](Looper::run_next), seen by those who watch.
     #[cold]
     #[inline(never)]
-    pub(super) fn run_next_watched(
+    pub(in crate::looper) fn run_next_watched(
         &self,
         now: Moment,
         body: &mut Body,

@@ -5,7 +5,7 @@
 use std::time::SystemTime;
 
 use super::*;
-use crate::time::{Clock, VirtualClock};
+use crate::sys::time::{Clock, VirtualClock};
 
 /// Sets the wall clock of a looper, which is not told.
 fn set_untold(looper: &Looper, time: SystemTime) {

@@ -18,12 +18,13 @@ use crate::{
     looper::{
         Looper,
         dispatch::ObserverSeat,
-        observer::{DispatchInfo, Observer},
+        observe::{
+            observer::{DispatchInfo, Observer},
+            wants::{RunInfo, WaitInfo, Wants},
+        },
         running::RunningKind,
-        wants::{RunInfo, WaitInfo, Wants},
     },
-    sys::sync::OwnerCell,
-    time::Clock,
+    sys::{sync::OwnerCell, time::Clock},
 };
 
 /// How many slices are handed over at once: rarely enough that it costs next to nothing.

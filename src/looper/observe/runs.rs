@@ -11,20 +11,22 @@ use crate::{
     core::activity::{Kind, Measured, Phase},
     looper::{
         Looper,
-        observer::{Kept, Times},
+        observe::{
+            observer::{Kept, Times},
+            wants::{RunInfo, WaitInfo, Wants},
+        },
         running::RunningKind,
-        wants::{RunInfo, WaitInfo, Wants},
     },
     mem::{
         drop::{Shielded, caught},
         slots::Key,
     },
     queue::message::Origin,
-    time::Moment,
+    sys::time::Moment,
 };
 
 /// Something that runs, from what its observer is told of its begin on.
-pub(super) struct Seen<'a> {
+pub(in crate::looper) struct Seen<'a> {
     info: RunInfo,
     started: Option<Moment>,
     kept: Kept,
@@ -63,7 +65,7 @@ impl Looper {
 
     /// Tells who watches that an fd's callback is about to run. If that panics, the fd is looked at anew.
     #[cold]
-    pub(super) fn begin_fd(&self, key: Key) -> Option<Seen<'_>> {
+    pub(in crate::looper) fn begin_fd(&self, key: Key) -> Option<Seen<'_>> {
         let fds = &self.shared().fds;
         let (fd, place) = fds.number_and_place(key)?;
         let begin = || self.begin_run(RunningKind::Fd, place, Some(fd));
@@ -88,7 +90,7 @@ impl Looper {
 
     /// Tells the observer what something has come to, and the log if it was slow.
     #[cold]
-    pub(super) fn end_run<R>(&self, seen: Seen<'_>, result: thread::Result<R>) -> thread::Result<R> {
+    pub(in crate::looper) fn end_run<R>(&self, seen: Seen<'_>, result: thread::Result<R>) -> thread::Result<R> {
         if self.shared().is_inherited() {
             return result;
         }
@@ -111,7 +113,7 @@ impl Looper {
     }
 
     /// Counts what is known of a message that begins; how late it is if it is known when it was posted.
-    pub(super) fn count_begin(&self, times: &Times) {
+    pub(in crate::looper) fn count_begin(&self, times: &Times) {
         let counters = &self.shared().counters;
         times.late.filter(|_| times.posted.is_some()).inspect(|late| counters.lateness.add(*late));
         self.shared().note_high_water(times.pending as u64 + 1);
@@ -131,14 +133,14 @@ impl Looper {
 
     /// When a wait begins, if somebody wants to know of it.
     #[inline]
-    pub(super) fn begin_wait(&self) -> Option<Option<Moment>> {
+    pub(in crate::looper) fn begin_wait(&self) -> Option<Option<Moment>> {
         let watching = &self.core.watching;
         watching.sees(Wants::WAITS).then(|| watching.needs_times().then(|| self.clock().now()))
     }
 
     /// Keeps what there is to tell of a wait until that may be told.
     #[cold]
-    pub(super) fn end_wait(&self, started: Option<Moment>, blocked: bool, ready: usize) {
+    pub(in crate::looper) fn end_wait(&self, started: Option<Moment>, blocked: bool, ready: usize) {
         let took = started.map_or(Duration::ZERO, |started| started.until(self.clock().now()));
         let info = WaitInfo { blocked, ready, started: started.map(Moment::to_instant), took };
         self.core.watching.keep_wait(info);

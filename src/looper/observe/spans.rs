@@ -25,9 +25,11 @@ use crate::{
     fd::notice::Notice,
     looper::{
         Looper,
-        observer::{DispatchInfo, Observer},
+        observe::{
+            observer::{DispatchInfo, Observer},
+            wants::{RunInfo, WaitInfo, Wants},
+        },
         running::RunningKind,
-        wants::{RunInfo, WaitInfo, Wants},
     },
     queue::message::Origin,
 };

@@ -15,8 +15,7 @@ use crate::{
         Looper, dump::Pending, handle::LooperHandle, posted::PostedGuard, running::Running, thread::HandlerThread,
     },
     mem::{drop::caught, log},
-    sys::{fork::ForkGeneration, sync::Mutex},
-    time::Moment,
+    sys::{fork::ForkGeneration, sync::Mutex, time::Moment},
 };
 
 /// For how long a callback may run, unless set: half a second is what a person calls frozen.

@@ -13,8 +13,7 @@ use std::{
 use super::{TraceSummary, format::Slice, track::Track};
 use crate::{
     core::shared::{LooperId, Shared},
-    sys::{fork::ForkGeneration, sync::Mutex},
-    time::Moment,
+    sys::{fork::ForkGeneration, sync::Mutex, time::Moment},
 };
 
 /// How many slices may wait for the thread that writes: about 64 MiB of them.

@@ -2,11 +2,14 @@
 //!
 //! Holds M5, M6, Q1, Q4, R1, C1, C53, C56, C57, C63.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering::Relaxed},
+use std::{
+    cell::RefCell,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
 };
-use std::{cell::RefCell, rc::Rc};
 
 use loom::thread;
 

@@ -11,10 +11,10 @@ use std::{
 
 use crate::{
     fd::notice::Notice,
-    looper::wants::{RunInfo, WaitInfo, Wants},
+    looper::observe::wants::{RunInfo, WaitInfo, Wants},
     mem::{drop::Shielded, log},
     queue::details::Details,
-    time::Moment,
+    sys::time::Moment,
 };
 
 /// Below this lateness slow deliveries are reported again: Android's figure.

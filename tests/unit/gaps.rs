@@ -1,7 +1,7 @@
 //! What other threads do in the gaps between the looper's own steps, and against one that really sleeps.
 //!
 //! Before it sleeps, the looper looks at what is due, sets the timer, and then publishes its sleep: so the timer is
-//! where others come between. `src/tests/models/` checks all the gaps that there are.
+//! where others come between. `tests/unit/models/` checks all the gaps that there are.
 //!
 //! Holds T4, T5, T6, R4, Q2, O1, C1, C8, C63.
 

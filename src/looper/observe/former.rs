@@ -2,7 +2,10 @@
 
 use std::rc::Rc;
 
-use crate::looper::{Looper, observer::Observer, wants::Wants};
+use crate::looper::{
+    Looper,
+    observe::{observer::Observer, wants::Wants},
+};
 
 pub(super) struct Former {
     pub(super) observer: Option<Rc<dyn Observer>>,

@@ -2,11 +2,16 @@
 //!
 //! Holds K1, K2, K4, H1, H2, M6, R1, R6, S2, S3, I4, C52, C56, C60.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering::Relaxed},
+use std::{
+    cell::Cell,
+    ops::ControlFlow,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
 };
-use std::{cell::Cell, ops::ControlFlow, rc::Rc, time::Duration};
 
 use loom::thread;
 

@@ -2,8 +2,10 @@
 //!
 //! Holds I1, I4, Q5, O1, X1.
 
-use std::ops::ControlFlow;
-use std::panic::{self, AssertUnwindSafe};
+use std::{
+    ops::ControlFlow,
+    panic::{self, AssertUnwindSafe},
+};
 
 use super::{
     idle::{add_idle, idled},

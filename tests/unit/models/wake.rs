@@ -2,19 +2,24 @@
 //!
 //! Holds M10, R1, O1, C1, C2, C3, C8, C9, C11, C53, C57, C77.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering::Relaxed},
+use std::{
+    cell::Cell,
+    ops::ControlFlow,
+    os::fd::AsFd,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
 };
-use std::{cell::Cell, ops::ControlFlow, os::fd::AsFd, rc::Rc, time::Duration};
 
 use loom::thread;
 
 use super::{check, check_within, looper};
 use crate::{
     looper::{Looper, handle::LooperHandle, posted::Posted},
-    sys::fake::Call,
-    time::Clock,
+    sys::{fake::Call, time::Clock},
 };
 
 /// Lets each of `posters` threads post `each` messages, and polls until all of them have run.
