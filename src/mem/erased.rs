@@ -259,43 +259,51 @@ impl<C: ?Sized + 'static> Debug for Erased<C> {
     }
 }
 
-/// Takes a `V` out of a room.
+/// Takes an `F` out of a room and calls it.
 ///
 /// # Safety
-/// There has to be one in it, and nobody may take it out again.
-#[inline]
+/// There has to be one in it, which nobody may take out again.
 #[allow(unsafe_code, reason = "values of any type without a box: see docs/performance.md")]
-unsafe fn take<V>(room: *const Room) -> V {
+unsafe fn call<F: FnOnce(&C), C: ?Sized>(room: *const Room, context: &C) {
     // SAFETY: as the caller says.
-    unsafe { room.cast::<V>().read() }
+    let closure = unsafe { room.cast::<F>().read() };
+    closure(context);
+}
+
+/// Takes a `V` out of a room and drops it.
+///
+/// # Safety
+/// There has to be one in it, which nobody may take out again.
+#[allow(unsafe_code, reason = "values of any type without a box: see docs/performance.md")]
+unsafe fn discard<V>(room: *const Room) {
+    // SAFETY: as the caller says.
+    drop(unsafe { room.cast::<V>().read() });
+}
+
+/// As [`discard`], in place of a call: a message cannot be called.
+///
+/// # Safety
+/// As there.
+#[allow(unsafe_code, reason = "values of any type without a box: see docs/performance.md")]
+unsafe fn discard_called<V, C: ?Sized>(room: *const Room, _: &C) {
+    // SAFETY: as the caller says.
+    unsafe { discard::<V>(room) }
 }
 
 /// The methods of a closure that is in a room.
 struct Closure<F, C: ?Sized>(PhantomData<(F, *const C)>);
 
 impl<F: FnOnce(&C) + 'static, C: ?Sized + 'static> Closure<F, C> {
-    #[allow(unsafe_code, reason = "values of any type without a box: see docs/performance.md")]
-    const METHODS: &'static Methods<C> = &Methods {
-        of: TypeId::of::<Closure<F, C>>,
-        // SAFETY: these are the methods of an `F`; the caller sees to the rest.
-        call: |room, context| unsafe { take::<F>(room) }(context),
-        // SAFETY: as above.
-        drop: |room| drop(unsafe { take::<F>(room) }),
-    };
+    const METHODS: &'static Methods<C> =
+        &Methods { of: TypeId::of::<Closure<F, C>>, call: call::<F, C>, drop: discard::<F> };
 }
 
 /// The methods of a message that is in a room, as it is or in a box.
 struct Message<V, C: ?Sized>(PhantomData<(V, *const C)>);
 
 impl<V: 'static, C: ?Sized + 'static> Message<V, C> {
-    #[allow(unsafe_code, reason = "values of any type without a box: see docs/performance.md")]
-    const METHODS: &'static Methods<C> = &Methods {
-        of: TypeId::of::<Message<V, C>>,
-        // SAFETY: these are the methods of a `V`; the caller sees to the rest.
-        call: |room, _| drop(unsafe { take::<V>(room) }),
-        // SAFETY: as above.
-        drop: |room| drop(unsafe { take::<V>(room) }),
-    };
+    const METHODS: &'static Methods<C> =
+        &Methods { of: TypeId::of::<Message<V, C>>, call: discard_called::<V, C>, drop: discard::<V> };
 }
 
 #[cfg(all(test, not(alooper_loom)))]

@@ -14,14 +14,15 @@
 use std::{
     fs::File,
     io::{self, Read},
-    ptr, str,
+    str,
     sync::atomic::{
-        AtomicBool, AtomicPtr, AtomicU8, AtomicU32,
-        Ordering::{AcqRel, Acquire, Relaxed, Release},
+        AtomicBool, AtomicU8, AtomicU32,
+        Ordering::{Acquire, Relaxed, Release},
     },
 };
 
 use nix::libc;
+use once_cell::race::OnceBox;
 
 use crate::{error::OsError, sys::time};
 
@@ -155,54 +156,38 @@ fn flags(stat: &[u8]) -> Option<u32> {
 }
 
 /// A value that each process makes for itself when it first asks for it: a child does not see the parent's, which a
-/// thread that it does not have may have locked.
-pub(crate) struct PerProcess<T: 'static> {
-    /// Never freed once it is here, so that references to it stay good. Null before the first.
-    newest: AtomicPtr<Made<T>>,
-}
+/// thread that it does not have may have locked. Nobody waits while it is made, for the same reason.
+pub(crate) struct PerProcess<T: 'static>(OnceBox<Made<T>>);
 
 struct Made<T: 'static> {
     by: ForkGeneration,
     value: T,
-    /// The parent's: kept where a leak checker finds it.
-    _before: *mut Made<T>,
+    /// A child's. What stands before it are its ancestors': they are kept where a leak checker finds them.
+    next: PerProcess<T>,
 }
 
 impl<T: Default + Send + Sync + 'static> PerProcess<T> {
     pub(crate) const fn new() -> PerProcess<T> {
-        PerProcess { newest: AtomicPtr::new(ptr::null_mut()) }
+        PerProcess(OnceBox::new())
     }
 
     /// The value of this process.
     pub(crate) fn get(&'static self) -> &'static T {
-        // Acquires what whoever made it has written.
-        let newest = self.newest.load(Acquire);
-        // SAFETY: what is not null was put here by `make` and is never freed nor changed.
-        #[allow(unsafe_code, reason = "what lazily made statics of std do would make a child wait for its parent")]
-        match unsafe { newest.as_ref() } {
-            Some(made) if made.by.is_current() => &made.value,
-            _ => self.make(newest),
+        let mut here = self;
+        loop {
+            let made = here.0.get_or_init(Made::new);
+            if made.by.is_current() {
+                return &made.value;
+            }
+            here = &made.next;
         }
     }
+}
 
+impl<T: Default + Send + Sync + 'static> Made<T> {
     #[cold]
-    fn make(&'static self, before: *mut Made<T>) -> &'static T {
-        let made = Made { by: ForkGeneration::current(), value: T::default(), _before: before };
-        let made = Box::into_raw(Box::new(made));
-        let newest = match self.newest.compare_exchange(before, made, AcqRel, Acquire) {
-            Ok(_) => made,
-            Err(newest) => {
-                // SAFETY: it was not put anywhere.
-                #[allow(unsafe_code, reason = "as above")]
-                drop(unsafe { Box::from_raw(made) });
-                newest
-            }
-        };
-        // SAFETY: as in `get`. If it is another thread's, it is of this process, too, since it came after `before`.
-        #[allow(unsafe_code, reason = "as above")]
-        unsafe {
-            &(*newest).value
-        }
+    fn new() -> Box<Made<T>> {
+        Box::new(Made { by: ForkGeneration::current(), value: T::default(), next: PerProcess::new() })
     }
 }
 
