@@ -16,32 +16,24 @@ pub(crate) type IdleCallback = Box<dyn FnMut(&Looper) -> Option<ControlFlow<()>>
 #[derive(Default)]
 pub(crate) struct Idlers {
     entries: RefCell<BTreeMap<u64, Entry>>,
-    /// How often there was something to do.
-    busy: Cell<u64>,
-    /// As `busy` was when all entries had run; `None` if some have still to.
+    /// How many messages had begun when all entries had run; `None` if some have still to.
     rested: Cell<Option<u64>>,
 }
 
 struct Entry {
     /// `None` while it runs.
     callback: Option<IdleCallback>,
-    /// As `busy` was when it ran last.
+    /// How many messages had begun when it ran last.
     ran: Option<u64>,
     /// Where it was added.
     place: Origin,
 }
 
 impl Idlers {
-    /// Notes that there was something to do: the looper has to fall idle anew.
+    /// Whether some handler has to run when the looper, of which so many messages have `begun`, is idle.
     #[inline]
-    pub(crate) fn note_work(&self) {
-        self.busy.set(self.busy.get() + 1);
-    }
-
-    /// Whether some handler has to run when the looper is idle.
-    #[inline]
-    pub(crate) fn is_any_due(&self) -> bool {
-        self.rested.get() != Some(self.busy.get()) && !self.entries.borrow().is_empty()
+    pub(crate) fn is_any_due(&self, begun: u64) -> bool {
+        self.rested.get() != Some(begun) && !self.entries.borrow().is_empty()
     }
 
     pub(crate) fn insert(&self, id: u64, callback: IdleCallback, place: Origin) {
@@ -64,32 +56,31 @@ impl Idlers {
         entries.into_values().filter_map(|entry| entry.callback)
     }
 
-    /// Runs each handler that has not run since there was something to do, for as long as `may_go_on`. Gives how many
-    /// ran. One that is added meanwhile waits for the next round.
+    /// Runs each handler that has not run since the last of the messages that have `begun`, for as long as `may_go_on`.
+    /// Gives how many ran. One that is added meanwhile waits for the next round.
     ///
     /// A panic removes the handler and goes on; those after it wait for the next round.
-    pub(crate) fn run(&self, looper: &Looper, may_go_on: impl Fn() -> bool) -> usize {
-        let busy = self.busy.get();
+    pub(crate) fn run(&self, looper: &Looper, begun: u64, may_go_on: impl Fn() -> bool) -> usize {
         let round: Vec<u64> = self.entries.borrow().keys().copied().collect();
         let mut count = 0;
         for id in round {
             if !may_go_on() {
                 break;
             }
-            count += usize::from(self.run_one(id, busy, looper));
+            count += usize::from(self.run_one(id, begun, looper));
         }
-        let have_all_run = self.entries.borrow().values().all(|entry| entry.ran == Some(busy));
-        self.rested.set(have_all_run.then_some(busy));
+        let have_all_run = self.entries.borrow().values().all(|entry| entry.ran == Some(begun));
+        self.rested.set(have_all_run.then_some(begun));
         count
     }
 
-    /// Runs a handler unless it has run since there was something to do. Whether it did.
-    fn run_one(&self, id: u64, busy: u64, looper: &Looper) -> bool {
+    /// Runs a handler unless it has run since the last message. Whether it did.
+    fn run_one(&self, id: u64, begun: u64, looper: &Looper) -> bool {
         let taken = {
             let mut entries = self.entries.borrow_mut();
-            let due = entries.get_mut(&id).filter(|entry| entry.ran != Some(busy));
+            let due = entries.get_mut(&id).filter(|entry| entry.ran != Some(begun));
             due.and_then(|entry| {
-                entry.ran = Some(busy);
+                entry.ran = Some(begun);
                 Some((entry.callback.take()?, entry.place))
             })
         };

@@ -110,17 +110,20 @@ impl Looper {
         // Made once: to hand a body out for each message would cost more than to find it.
         let mut body = Body::default();
         let mut series = Series::new(&self.core.watching);
-        let mut ran = 0;
-        // One that panicked may have left it.
-        self.core.skipped.set(0);
-        while ran < most {
+        let mut begun = 0;
+        self.core.may_begin.set(most);
+        while begun < self.core.may_begin.get() {
+            if !self.core.watching.is_on() && self.run_next_plain(&mut body) {
+                begun += 1;
+                continue;
+            }
             let outcome = if self.core.watching.is_on() {
                 self.run_next_watched(now, &mut body, &mut series)
             } else {
                 self.run_next(now, &mut body)
             };
             match outcome {
-                Ok(()) => ran += 1,
+                Ok(()) => begun += 1,
                 Err(Some(due)) => {
                     now = self.clock().now();
                     series.look(now);
@@ -130,37 +133,42 @@ impl Looper {
                 }
                 Err(None) => break,
             }
-            if self.core.skipped.get() > 0 {
-                ran -= self.core.skipped.take();
-            }
         }
         self.shared().activity.set_phase(Phase::Between);
-        ran
+        let skipped = self.core.may_begin.get() - most;
+        begun - skipped
     }
 
     /// Counts the message that is being run in another way: it has ended between being taken out and its first line.
     pub(crate) fn skip_message(&self, count: impl FnOnce(&mut Queue<Looper>)) {
         self.shared().with_queue_alone(count);
-        self.core.skipped.set(self.core.skipped.get() + 1);
+        // Another one may begin in its place.
+        self.core.may_begin.set(self.core.may_begin.get() + 1);
+    }
+
+    /// Fast path: runs the first message, by way of `body`, in which there is nothing before and after, if nothing but
+    /// plain messages is near and far. Whether there was one.
+    #[inline(always)]
+    fn run_next_plain(&self, body: &mut Body) -> bool {
+        match self.shared().next_plain_message(self.core.here, body) {
+            Some(Next::Closure) => body.call(self.core.here, self),
+            Some(Next::Message(target)) => self.run_handlers(target, body),
+            Some(next) => _ = self.run_other(next, body),
+            None => return false,
+        }
+        true
     }
 
     /// Runs the first message if it is due at `now`, by way of `body`, in which there is nothing before and after.
     /// Otherwise tells when it is due, if there is one.
-    #[inline(always)]
+    #[inline(never)]
     fn run_next(&self, now: Moment, body: &mut Body) -> Result<(), Option<Moment>> {
-        let next = self.shared().next_message(self.core.here, now, body, None);
-        // Not a `match`: the first two are nearly all there are.
-        if next == Next::Closure {
-            self.core.local.idlers.note_work();
-            body.call(self.core.here, self);
-            return Ok(());
+        match self.shared().next_message(self.core.here, now, body, None) {
+            Next::Closure => body.call(self.core.here, self),
+            Next::Message(target) => self.run_handlers(target, body),
+            next => return self.run_other(next, body),
         }
-        if let Next::Message(target) = next {
-            self.core.local.idlers.note_work();
-            self.run_handlers(target, body);
-            return Ok(());
-        }
-        self.run_other(next, body)
+        Ok(())
     }
 
     /// Runs the last message of a handler, and drops that of one that is gone; or tells when the next message is due.
@@ -171,11 +179,9 @@ impl Looper {
             Next::Nothing => return Err(None),
             Next::NotBefore(due) => return Err(Some(due)),
             Next::LastMessage(target) | Next::Message(target) => {
-                self.core.local.idlers.note_work();
                 self.run_handlers(target, body);
             }
             Next::Closure | Next::Orphan => {
-                self.core.local.idlers.note_work();
                 drop(mem::take(body));
             }
         }

@@ -146,8 +146,8 @@ pub(crate) struct Core {
     /// The registration whose callback runs, if one does.
     serving: Cell<Key>,
     stale_keys: RefCell<StaleKeys>,
-    /// How many messages of those that were taken out to be run were not, since they had been cancelled.
-    skipped: Cell<usize>,
+    /// How many messages the present turn may take out to be run. One that turns out to be cancelled makes room for another.
+    may_begin: Cell<usize>,
     /// The epoll set was made anew and no turn has reported it yet. Survives a turn that ends by a panic, as `woken`.
     rebuilt: Cell<bool>,
     /// The hooks before the wait have run, and the wait has still to come.
@@ -183,7 +183,7 @@ impl Looper {
             ready: Cell::new(Vec::new()),
             serving: Cell::new(Key::NONE),
             stale_keys: RefCell::default(),
-            skipped: Cell::new(0),
+            may_begin: Cell::new(0),
             rebuilt: Cell::new(false),
             is_wait_prepared: Cell::new(false),
             must_not_block: Cell::new(false),

@@ -128,7 +128,11 @@ impl Looper {
         let has_tasks = !local.tasks.is_empty();
         #[cfg(not(feature = "async"))]
         let has_tasks = false;
-        has_tasks || local.idlers.is_any_due() || shared.len() > 0 || shared.fds.len() > 0 || shared.end.is_kept_alive()
+        has_tasks
+            || local.idlers.is_any_due(shared.begun())
+            || shared.len() > 0
+            || shared.fds.len() > 0
+            || shared.end.is_kept_alive()
     }
 
     /// Whether a turn has to end because [`run_while_alive`](Looper::run_while_alive) has nothing to wait for.

@@ -177,14 +177,19 @@ impl Looper {
     /// nothing is due.
     fn run_idle(&self, turn: &mut Turn) {
         if self.is_idle_awaited() {
-            turn.idles +=
-                self.core.local.idlers.run(self, || !self.shared().is_quitting() && !self.shared().is_inherited());
+            turn.idles += self
+                .core
+                .local
+                .idlers
+                .run(self, self.shared().begun(), || !self.shared().is_quitting() && !self.shared().is_inherited());
         }
     }
 
     /// Whether nothing is due, and idle handlers have still to run.
     pub(super) fn is_idle_awaited(&self) -> bool {
-        self.core.local.idlers.is_any_due() && !self.shared().is_quitting() && self.shared().await_idle()
+        self.core.local.idlers.is_any_due(self.shared().begun())
+            && !self.shared().is_quitting()
+            && self.shared().await_idle()
     }
 
     /// Counts a wait as spurious if it blocked, had nothing to report, and ended before anything was due.

@@ -136,6 +136,12 @@ impl<C: ?Sized + 'static> Erased<C> {
         self.marks = u64::from(thread);
     }
 
+    /// Whether there is something in it.
+    #[inline(always)]
+    pub(crate) fn is_filled(&self) -> bool {
+        self.methods.is_some()
+    }
+
     #[inline(always)]
     fn thread(&self) -> u32 {
         self.marks as u32
@@ -190,7 +196,7 @@ impl<C: ?Sized + 'static> Erased<C> {
     /// If it stays on another thread.
     #[inline(always)]
     pub(crate) fn call(&mut self, here: Here, context: &C) {
-        let may_call = self.thread() == ANYWHERE || self.thread() == here.number().get();
+        let may_call = self.thread() == here.number().get() || self.thread() == ANYWHERE;
         assert!(may_call, "a closure that is not Send is called on its thread");
         if let Some(methods) = self.methods.take() {
             // SAFETY: the methods are those of what is in the room, which is not used after this, since there is

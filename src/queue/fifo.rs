@@ -67,8 +67,16 @@ impl<C> Fifo<C> {
         self.first.head == self.first.tail && !self.has_last
     }
 
-    /// A place behind all others.
+    /// Fast path: a place behind all others, if there is one. Otherwise [`vacant`](Fifo::vacant) makes room.
     #[inline(always)]
+    pub(crate) fn place(&mut self) -> Option<&mut Message<C>> {
+        let behind = if self.has_last { &mut self.last } else { &mut self.first };
+        let place = behind.messages.get_mut(behind.tail)?;
+        behind.tail += 1;
+        Some(place)
+    }
+
+    /// A place behind all others.
     pub(crate) fn vacant(&mut self) -> &mut Message<C> {
         let behind = if self.has_last { &self.last } else { &self.first };
         if behind.tail == behind.messages.len() {
@@ -110,25 +118,27 @@ impl<C> Fifo<C> {
         std::iter::once(self.first).chain(self.rest).chain(self.has_last.then_some(self.last))
     }
 
-    /// The first message, for taking it out, and when it is due; it is out.
+    /// Fast path: hands `take` the first message, if that lies at the head, with something in it.
     #[inline(always)]
+    pub(crate) fn pop_with<R>(&mut self, take: impl FnOnce(&mut Message<C>) -> R) -> Option<R> {
+        // In a place that is free or was emptied, there is nothing.
+        let first = self.first.messages.get_mut(self.first.head).filter(|first| first.body.is_filled())?;
+        self.first.head += 1;
+        Some(take(first))
+    }
+
+    /// The first message, for taking it out, and when it is due; it is out.
     pub(crate) fn pop(&mut self) -> Option<(&mut Message<C>, Moment)> {
-        loop {
-            if self.first.head == self.first.tail && !self.next_batch() {
+        while self.first.head == self.first.tail || self.first.messages.get(self.first.head)?.is_vacant() {
+            if !self.skip_place() {
                 return None;
             }
-            let head = self.first.head;
-            self.first.head += 1;
-            if self.first.messages.get(head)?.is_vacant() {
-                self.first.vacant -= 1;
-                self.vacant -= 1;
-                continue;
-            }
-            let floor = self.first.floor;
-            let message = self.first.messages.get_mut(head)?;
-            let when = message.when.max(floor);
-            return Some((message, when));
         }
+        let floor = self.first.floor;
+        let message = self.first.messages.get_mut(self.first.head)?;
+        self.first.head += 1;
+        let when = message.when.max(floor);
+        Some((message, when))
     }
 
     #[cold]

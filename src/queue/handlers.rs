@@ -209,9 +209,10 @@ impl Handlers {
     /// Notes that the message `id` was taken out, and tells whose it is. `token` tells its token.
     #[inline(always)]
     pub(super) fn detach(&mut self, address: Address, id: impl FnOnce() -> MessageId, token: Option<Token>) -> Next {
-        let Some(target) = address.target() else {
+        if address.is_nobody() {
             return Next::Closure;
-        };
+        }
+        let target = address.position();
         let Some(own) = self.targets.at_mut(target) else {
             return Next::Orphan;
         };

@@ -161,10 +161,22 @@ impl Address {
         Address { target: target & POSITION | flag, what: what.unwrap_or_default() }
     }
 
+    /// Whether it is a closure's.
+    #[inline(always)]
+    pub(super) fn is_nobody(self) -> bool {
+        self.target == NOBODY
+    }
+
+    /// The handler's position; there is no handler there if it is a closure's.
+    #[inline(always)]
+    pub(super) fn position(self) -> u32 {
+        self.target & POSITION
+    }
+
     /// The handler's position, if it is a handler's. No other handler has it for as long as this one has messages.
     #[inline]
     pub(crate) fn target(self) -> Option<u32> {
-        let position = self.target & POSITION;
+        let position = self.position();
         (position < VACANT).then_some(position)
     }
 

@@ -196,16 +196,15 @@ impl<C> Queue<C> {
         self.is_plain && self.synchronous.fifo.is_empty()
     }
 
-    /// As [`insert`](Queue::insert), for a plain message without anything besides that barriers hold up, in a queue
-    /// that has nothing else; it gets the time of the one before.
+    /// Fast path: as [`insert`](Queue::insert), for a plain message without anything besides that barriers hold up, in
+    /// a queue that has nothing else; it gets the time of the one before. `None` if room has to be made.
     #[inline(always)]
-    pub(crate) fn insert_plain(&mut self, fill: impl FnOnce(&mut Message<C>)) -> MessageId {
+    pub(crate) fn insert_plain(&mut self) -> Option<(MessageId, &mut Message<C>)> {
         debug_assert!(self.is_plain, "there is nothing but plain ones");
-        let seq = self.next_seq(Lane::Plain, false);
-        let message = self.synchronous.fifo.vacant();
-        (message.seq, message.when) = (seq, self.latest);
-        fill(message);
-        MessageId::plain(seq)
+        let message = self.synchronous.fifo.place()?;
+        self.last = self.last.next(Lane::Plain, false);
+        (message.seq, message.when) = (self.last, self.latest);
+        Some((MessageId::plain(self.last), message))
     }
 
     /// Puts an accepted message at its place: where it lies. It was posted after all before. `fill` makes it.
@@ -272,6 +271,22 @@ impl<C> Queue<C> {
     #[inline]
     fn line(&mut self, seq: Seq) -> &mut Line<C> {
         if seq.is_asynchronous() { &mut self.asynchronous } else { &mut self.synchronous }
+    }
+
+    /// Fast path: takes out the first message to be run, if there are only plain ones, and moves what runs to `body`, in
+    /// which there is nothing. `None` if that takes more than this.
+    #[inline(always)]
+    pub(crate) fn pop_plain(&mut self, body: &mut Erased<C>) -> Option<Next> {
+        if !self.is_plain {
+            return None;
+        }
+        let Queue { synchronous, handlers, taken_last, account, .. } = self;
+        synchronous.fifo.pop_with(|message| {
+            message.body.move_to(body);
+            *taken_last = message.origin;
+            account.begun.add(1);
+            handlers.detach(message.address, || MessageId::plain(message.seq), None)
+        })
     }
 
     /// Takes out the first message that may run, if it is due at `now`, to be run: moves what runs to `body`, in which

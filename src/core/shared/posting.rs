@@ -78,7 +78,11 @@ impl Shared {
         if !queue.is_plain_and_fresh() || !self.inbox.allows_fast_post() {
             return Err(value);
         }
-        Ok(self.insert_plain(&mut queue, origin, to, |message| fill(&mut message.body, value)))
+        let Some((id, message)) = self.insert_plain(&mut queue, origin, to) else {
+            return Err(value);
+        };
+        fill(&mut message.body, value);
+        Ok(id)
     }
 
     /// As [`post_plain`](Shared::post_plain), if all that is in its way is that somebody watches.
@@ -99,29 +103,29 @@ impl Shared {
             return Err(value);
         }
         queue.note_time(self.clock.now());
-        Ok(self.insert_plain(&mut queue, origin, to, |message| {
-            fill(&mut message.body, value);
-            message.set_poster(self.activity.poster);
-        }))
+        let Some((id, message)) = self.insert_plain(&mut queue, origin, to) else {
+            return Err(value);
+        };
+        fill(&mut message.body, value);
+        message.set_poster(self.activity.poster);
+        Ok(id)
     }
 
-    /// Counts a plain message, and puts what `fill` makes of it behind all others.
+    /// Counts a plain message, and puts it behind all others, without its body. `None` if room has to be made first.
     #[inline(always)]
-    fn insert_plain(
+    fn insert_plain<'a>(
         &self,
-        queue: &mut Queue<Looper>,
+        queue: &'a mut Queue<Looper>,
         origin: Origin,
         to: Option<To<'_>>,
-        fill: impl FnOnce(&mut Message),
-    ) -> MessageId {
+    ) -> Option<(MessageId, &'a mut Message)> {
+        let (id, message) = queue.insert_plain()?;
+        (message.origin, message.address) = (origin, to.map_or(Address::NOBODY, |to| to.address));
         self.account.own.add(1);
         if let Some(to) = to {
             to.tally.own.add(1);
         }
-        queue.insert_plain(|message| {
-            (message.origin, message.address) = (origin, to.map_or(Address::NOBODY, |to| to.address));
-            fill(message);
-        })
+        Some((id, message))
     }
 
     /// As [`leave`](Shared::leave), on the looper's thread.

@@ -103,37 +103,41 @@ impl Shared {
         drop((of_queue, of_inbox));
     }
 
-    /// Takes the first message if it is due at `now`, to be run: moves what runs to `body`, in which there is nothing. A
-    /// plain one is always due.
+    /// Fast path: takes the first message to be run, if nothing but plain messages is near and far, and moves what runs
+    /// to `body`, in which there is nothing. Otherwise [`next_message`](Shared::next_message) takes it.
+    #[inline(always)]
+    pub(crate) fn next_plain_message(&self, here: Here, body: &mut Body) -> Option<Next> {
+        if self.is_inherited() {
+            return None;
+        }
+        let mut queue = self.queue.lock_here(here);
+        if self.inbox.has_messages() {
+            return None;
+        }
+        let next = queue.pop_plain(body)?;
+        drop(queue);
+        Some(next)
+    }
+
+    /// Takes the first message if it is due at `now`, to be run: moves what runs to `body`, in which there is nothing,
+    /// and notes in `details` what those who watch are told of it. A plain one is always due.
     ///
     /// The inbox's messages are taken only when the queue has run dry, or when it may matter what is next: not for each
     /// message while others post without end.
-    #[inline(always)]
     pub(crate) fn next_message(
         &self,
         here: Here,
         now: Moment,
         body: &mut Body,
-        details: Option<&mut Option<Details>>,
+        mut details: Option<&mut Option<Details>>,
     ) -> Next {
         if self.is_inherited() {
             return Next::Nothing;
         }
         let mut queue = self.queue.lock_here(here);
-        if self.inbox.has_messages() {
-            return self.next_message_or_from_inbox(queue, now, body, details);
+        if !self.inbox.has_messages() {
+            return queue.pop_due(now, body, details);
         }
-        queue.pop_due(now, body, details)
-    }
-
-    #[inline(never)]
-    fn next_message_or_from_inbox(
-        &self,
-        mut queue: OwnersGuard<'_, Queue<Looper>>,
-        now: Moment,
-        body: &mut Body,
-        mut details: Option<&mut Option<Details>>,
-    ) -> Next {
         // The inbox's come after what is plain already, however much others post.
         if queue.begins_plain() {
             let next = queue.pop_due(now, body, details.as_deref_mut());

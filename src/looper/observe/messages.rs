@@ -81,7 +81,6 @@ impl Looper {
             return self.run_other(next, body);
         };
         let end = self.end_of(next);
-        self.core.local.idlers.note_work();
         series.begin(&self.core.watching);
         self.run_watched(next, &details, body, series);
         if end.is_some() {
