@@ -18,7 +18,7 @@ use crate::{
     mem::erased::ANYWHERE,
     queue::{
         labels::{Labels, MessageFilter, Token},
-        message::MessageId,
+        message::{MessageId, Origin},
     },
 };
 
@@ -180,7 +180,7 @@ pub(crate) fn send<M: 'static>(
 ) -> Result<Posted<M>, Rejected<M>> {
     let stamp = Stamp { asynchronous, ..stamp };
     if const { Body::has_room_for::<M>() } {
-        send_small(recipient, stamp, message)
+        send_off_path(recipient, stamp, message).map(|id| recipient.posted(id))
     } else {
         let labels = message::labels_of(&message);
         let mut body = Body::default();
@@ -189,24 +189,42 @@ pub(crate) fn send<M: 'static>(
     }
 }
 
-/// Sends a message that has room in the queue.
+/// Sends a message, with its own labels, to be handled after everything that is due already.
 #[inline(always)]
-fn send_small<M: 'static>(recipient: &Recipient<M>, stamp: Stamp, message: M) -> Result<Posted<M>, Rejected<M>> {
-    let shared = &recipient.shared;
-    let is_plain = stamp.when == When::Now && !stamp.asynchronous;
-    let sent = match shared.owner.here() {
-        Some(here) if is_plain => {
-            let to = recipient.to(message::labels_of(&message).what);
-            let fill = |body: &mut Body, message| body.fill_message(message, here.number().get());
-            shared.post_plain(here, stamp.origin, Some(to), message, fill)
-        }
-        _ => Err(message),
-    };
-    let sent = sent.or_else(|message| send_off_path(recipient, stamp, message));
-    sent.map(|id| recipient.posted(id))
+pub(super) fn send_now<M: 'static>(
+    recipient: &Recipient<M>,
+    asynchronous: bool,
+    origin: Origin,
+    message: M,
+) -> Result<Posted<M>, Rejected<M>> {
+    let stamp = || Stamp { when: When::Now, asynchronous, origin };
+    if const { Body::has_room_for::<M>() } {
+        send_plain(recipient, asynchronous, origin, message)
+            .or_else(|message| send(recipient, asynchronous, stamp(), message))
+    } else {
+        send(recipient, asynchronous, stamp(), message)
+    }
 }
 
-/// As [`send_small`], off the fast path.
+/// Fast path: on the looper's thread, sends a message that has room in the queue, if nothing is out of the ordinary.
+#[inline(always)]
+fn send_plain<M: 'static>(
+    recipient: &Recipient<M>,
+    asynchronous: bool,
+    origin: Origin,
+    message: M,
+) -> Result<Posted<M>, M> {
+    let shared = &recipient.shared;
+    let Some(here) = shared.owner.here().filter(|_| !asynchronous) else {
+        return Err(message);
+    };
+    let to = recipient.to(message::labels_of(&message).what);
+    let fill = |body: &mut Body, message| body.fill_message(message, here.number().get());
+    let id = shared.post_plain(here, origin, Some(to), message, fill)?;
+    Ok(recipient.posted(id))
+}
+
+/// Sends a message that has room in the queue, off the fast path.
 #[inline(never)]
 fn send_off_path<M: 'static>(recipient: &Recipient<M>, stamp: Stamp, message: M) -> Result<MessageId, Rejected<M>> {
     let shared = &recipient.shared;

@@ -2,6 +2,7 @@
 
 use std::{
     any,
+    panic::Location,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -115,7 +116,7 @@ impl<M: 'static> Handler<M> {
     #[cfg_attr(not(debug_assertions), inline(always))]
     #[cfg_attr(debug_assertions, inline)]
     pub fn send(&self, message: M) -> Result<Posted<M>, Rejected<M>> {
-        builder::send(self.recipient(), self.asynchronous, Stamp::new(When::Now), message)
+        builder::send_now(self.recipient(), self.asynchronous, Location::caller(), message)
     }
 
     /// As [`send`](Handler::send), for what the library sends on behalf of a call that was made elsewhere.

@@ -128,6 +128,8 @@ pub struct Looper {
 
 /// What a looper consists of, on its thread.
 pub(crate) struct Core {
+    /// As `local` has it: a step less for each post.
+    shared: Arc<Shared>,
     local: Rc<Local>,
     /// The thread that all this is on.
     here: Here,
@@ -172,7 +174,8 @@ impl Looper {
         let poller = Poller::new(kernel.clone(), clock.clone(), &waker)?;
         let shared = Shared::new(name, clock, owner, barrier_alarm, waker, poller.set());
         let core = Rc::new(Core {
-            local: Local::new(shared),
+            local: Local::new(shared.clone()),
+            shared,
             here,
             kernel,
             poller: RefCell::new(poller),
@@ -214,11 +217,11 @@ impl Looper {
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
-        &self.core.local.shared
+        &self.core.shared
     }
 
     pub(crate) fn clock(&self) -> &Clock {
-        &self.core.local.shared.clock
+        &self.core.shared.clock
     }
 
     /// The proof that this is its thread.

@@ -2,6 +2,7 @@
 
 use std::{
     ops::ControlFlow,
+    panic::Location,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -58,7 +59,25 @@ impl Looper {
     where
         F: FnOnce(&Looper) + 'static,
     {
-        self.post_when(Stamp::new(When::Now), callback)
+        let origin = Location::caller();
+        let stamp = || Stamp { when: When::Now, asynchronous: false, origin };
+        if const { Body::has_room_for::<F>() } {
+            self.post_plain(origin, callback).or_else(|callback| self.post_when(stamp(), callback))
+        } else {
+            self.post_when(stamp(), callback)
+        }
+    }
+
+    /// Fast path: posts a closure that has room in the queue, if nothing is out of the ordinary.
+    #[inline(always)]
+    fn post_plain<F>(&self, origin: Origin, callback: F) -> Result<Posted, F>
+    where
+        F: FnOnce(&Looper) + 'static,
+    {
+        let here = self.core.here;
+        let fill = |body: &mut Body, callback| body.fill_local(callback, here);
+        let id = self.shared().post_plain(here, origin, None, callback, fill)?;
+        Ok(Posted::once(self.shared().id, id))
     }
 
     /// Posts `callback` to run no earlier than `delay` from now. It need not be `Send`.
@@ -118,28 +137,12 @@ impl Looper {
     where
         F: FnOnce(&Looper) + 'static,
     {
-        if const { Body::has_room_for::<F>() } {
-            self.post_small(stamp, callback)
+        let posted = if const { Body::has_room_for::<F>() } {
+            self.post_off_path(stamp, callback).map_err(|refused| refused.stays(stamp.origin))
         } else {
-            let posted = self.post_off_path(stamp, Box::new(callback));
-            self.posted(posted).map_err(|refused| refused.unboxed_stays(stamp.origin))
-        }
-    }
-
-    /// Posts a closure that has room in the queue.
-    #[inline(always)]
-    fn post_small<F>(&self, stamp: Stamp, callback: F) -> Result<Posted, Rejected<F>>
-    where
-        F: FnOnce(&Looper) + 'static,
-    {
-        let here = self.core.here;
-        let fill = |body: &mut Body, callback| body.fill_local(callback, here);
-        let posted = match stamp.when {
-            When::Now => self.shared().post_plain(here, stamp.origin, None, callback, fill),
-            When::At(_) | When::Front => Err(callback),
+            self.post_off_path(stamp, Box::new(callback)).map_err(|refused| refused.unboxed_stays(stamp.origin))
         };
-        let posted = posted.or_else(|callback| self.post_off_path(stamp, callback));
-        self.posted(posted).map_err(|refused| refused.stays(stamp.origin))
+        posted.map(|id| Posted::once(self.shared().id, id))
     }
 
     /// Posts what has room in the queue, off the fast path.
@@ -162,11 +165,6 @@ impl Looper {
         let (id, signal) = shared.leave_on(here, Post::closure(stamp), callback, fill)?;
         shared.signal_if(signal);
         Ok(id)
-    }
-
-    #[inline(always)]
-    fn posted<E>(&self, posted: Result<MessageId, E>) -> Result<Posted, E> {
-        posted.map(|id| Posted::once(self.shared().id, id))
     }
 
     /// Posts `callback` to run every `period`, for the first time one period from now, until it breaks or is cancelled.

@@ -327,7 +327,7 @@ mod tests {
     }
 
     fn push(line: &mut Line<()>, lane: Lane, order: i64) {
-        line.push(at(order), MessageId { seq: Seq::remote(order).next(lane, false), slot: order as u32 });
+        line.push(at(order), MessageId { seq: Seq::remote(order).next().standing(lane, false), slot: order as u32 });
     }
 
     #[test]

@@ -41,11 +41,16 @@ impl Seq {
         Seq { remote: order, own: 0 }
     }
 
-    /// That of the next post to the queue itself, after the one of `self`.
+    /// That of the next post to the queue itself, if it is a plain one that barriers hold up, as that of `self` is.
     #[inline]
-    pub(crate) const fn next(self, lane: Lane, asynchronous: bool) -> Seq {
-        let order = (self.own >> LANE_BITS) + 1;
-        Seq { remote: self.remote, own: (order << LANE_BITS) | ((lane as i64) << 1) | asynchronous as i64 }
+    pub(crate) const fn next(self) -> Seq {
+        Seq { remote: self.remote, own: self.own + (1 << LANE_BITS) }
+    }
+
+    /// That of the same post, if it is another one than a plain one that barriers hold up.
+    #[inline]
+    pub(crate) const fn standing(self, lane: Lane, asynchronous: bool) -> Seq {
+        Seq { remote: self.remote, own: self.own | ((lane as i64) << 1) | asynchronous as i64 }
     }
 
     #[inline]
@@ -268,8 +273,8 @@ mod tests {
     #[test]
     fn m5_posts_of_the_queue_itself_come_between_those_of_the_inbox() {
         let first = Seq::remote(1);
-        let second = first.next(Lane::Plain, false);
-        let third = second.next(Lane::Timed, true);
+        let second = first.next();
+        let third = second.next().standing(Lane::Timed, true);
         let last = Seq::remote(2);
 
         assert!(first < second && second < third && third < last);
@@ -279,8 +284,8 @@ mod tests {
 
     #[test]
     fn m3_the_last_one_at_the_front_is_the_first() {
-        let one = Seq::remote(3).next(Lane::Front, false);
-        let other = one.next(Lane::Front, true);
+        let one = Seq::remote(3).next().standing(Lane::Front, false);
+        let other = one.next().standing(Lane::Front, true);
 
         assert!(Rank::new(Moment::FRONT, other) < Rank::new(Moment::FRONT, one));
         assert_eq!(Rank::new(Moment::FRONT, other).seq(), other);

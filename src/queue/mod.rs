@@ -75,12 +75,13 @@ pub(crate) struct Queue<C: 'static> {
     pub(crate) handlers: Handlers,
     /// What a quit gave up, until the looper's thread takes it to drop it.
     dropped: Dropped<C>,
+    /// The latest time that a plain message or a barrier was given: they never go back. Not beside `last`: both would be
+    /// read as one, which stalls a CPU that has just written the other.
+    latest: Moment,
     /// How all that are not pending any more have ended; `posted` is the sum of all.
     account: Arc<Account>,
     /// The posting order of the last message in it.
     last: Seq,
-    /// The latest time that a plain message or a barrier was given: they never go back.
-    latest: Moment,
     /// The looper has looked at the clock since it last waited, more or less: `latest` is not long ago.
     pub(crate) is_fresh: bool,
     /// Where the message was posted that was taken out to be run last: what runs, for others to ask.
@@ -144,9 +145,9 @@ impl<C> Queue<C> {
             is_idle_awaited: false,
             handlers: Handlers::default(),
             dropped: Dropped::default(),
+            latest: Moment::EARLIEST,
             account: account.clone(),
             last: Seq::default(),
-            latest: Moment::EARLIEST,
             is_fresh: false,
             taken_last: Location::caller(),
         }
@@ -155,8 +156,8 @@ impl<C> Queue<C> {
     /// The posting order of the next message, or of a barrier.
     #[inline]
     pub(crate) fn next_seq(&mut self, lane: Lane, asynchronous: bool) -> Seq {
-        self.last = self.last.next(lane, asynchronous);
-        self.last
+        self.last = self.last.next();
+        self.last.standing(lane, asynchronous)
     }
 
     /// Whether there are only plain messages without anything besides, and nothing holds one up.
@@ -202,7 +203,7 @@ impl<C> Queue<C> {
     pub(crate) fn insert_plain(&mut self) -> Option<(MessageId, &mut Message<C>)> {
         debug_assert!(self.is_plain, "there is nothing but plain ones");
         let message = self.synchronous.fifo.place()?;
-        self.last = self.last.next(Lane::Plain, false);
+        self.last = self.last.next();
         (message.seq, message.when) = (self.last, self.latest);
         Some((MessageId::plain(self.last), message))
     }

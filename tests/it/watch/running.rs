@@ -209,7 +209,8 @@ fn w6_since_when_is_known_from_the_first_question_on() {
             let dump = elsewhere(|| handle.dump().to_string());
             let line = dump.lines().nth(1).unwrap();
             assert!(
-                line.starts_with("  runs a message, posted at ") && line.contains(&format!(", for at least {:?}, on ", second.lasted)),
+                line.starts_with("  runs a message, posted at ")
+                    && line.contains(&format!(", for at least {:?}, on ", second.lasted)),
                 "{line}"
             );
         })
