@@ -9,7 +9,7 @@ use std::{
     collections::BTreeMap,
     fmt::{self, Debug, Formatter},
     iter,
-    mem::ManuallyDrop,
+    mem::{self, ManuallyDrop},
     rc::{Rc, Weak},
     sync::Arc,
 };
@@ -35,6 +35,7 @@ use crate::{
         drop::drop_each,
         slots::{Annex, Key},
     },
+    sys::fork::ForkGeneration,
 };
 
 thread_local! {
@@ -48,6 +49,25 @@ type Locals = BTreeMap<LooperId, Weak<Local>>;
 /// What is local to the looper called `id`, if it lives on this thread.
 pub(crate) fn find(id: LooperId) -> Option<Rc<Local>> {
     LOCALS.with(|locals| locals.borrow().get(&id)?.upgrade())
+}
+
+/// Changes what this thread knows.
+fn change_locals(change: impl FnOnce(&mut Locals)) {
+    let process = ForkGeneration::current();
+    LOCALS.with(|locals| change(&mut locals.borrow_mut()));
+    if !process.is_current() {
+        // A signal handler has forked meanwhile, and the child could not look at them then.
+        shut_inherited();
+    }
+}
+
+/// Shuts the queues of this thread's loopers, in a forked child: all of them are its parent's.
+pub(crate) fn shut_inherited() {
+    LOCALS.with(|locals| {
+        let locals = locals.try_borrow();
+        let inherited = locals.iter().flat_map(|locals| locals.values()).filter_map(Weak::upgrade);
+        inherited.for_each(|local| local.shared.note_inherited());
+    });
 }
 
 pub(crate) struct Local {
@@ -69,8 +89,8 @@ pub(crate) struct Local {
     latest: Cell<Option<HandlerRc>>,
     /// Which one that is, if there is one.
     latest_key: Cell<Key>,
-    /// How often handlers' closures were taken out.
-    departed: Cell<u64>,
+    /// How often `latest` was given up, for another one or since its closure may have been taken out.
+    latest_changes: Cell<u64>,
     /// Somebody drops what has ended here, and goes on until there is nothing left of that.
     clearing: Cell<bool>,
     /// Whether a turn is under way, or a source is lent: whether polling has to be refused.
@@ -95,6 +115,24 @@ enum DropItem {
     Task(#[expect(dead_code, reason = "is dropped")] tasks::local_task::BoxedTask),
 }
 
+/// A handler's closure while it runs.
+struct Lent(Option<HandlerRc>);
+
+impl Drop for Lent {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if let Some(target) = self.0.take() {
+            let_go(target);
+        }
+    }
+}
+
+/// By value, so that the fast path need not have it in memory.
+#[cold]
+fn let_go(target: HandlerRc) {
+    drop_each([target]);
+}
+
 impl Local {
     /// Makes what is local to a looper. Its thread knows it from now on.
     pub(crate) fn new(shared: Arc<Shared>) -> Rc<Local> {
@@ -112,11 +150,11 @@ impl Local {
             targets: RefCell::default(),
             latest: Cell::default(),
             latest_key: Cell::new(Key::NONE),
-            departed: Cell::new(0),
+            latest_changes: Cell::new(0),
             clearing: Cell::new(false),
             busy: Cell::new(false),
         });
-        LOCALS.with(|locals| locals.borrow_mut().insert(local.shared.id, Rc::downgrade(&local)));
+        change_locals(|locals| _ = locals.insert(local.shared.id, Rc::downgrade(&local)));
         local
     }
 
@@ -155,7 +193,7 @@ impl Local {
     /// Lets go of the handler whose message ran last, also if it is still running. Drops nothing for good: whoever has
     /// just taken its closure out still has that.
     fn forget_latest(&self) {
-        self.departed.set(self.departed.get() + 1);
+        self.latest_changes.set(self.latest_changes.get() + 1);
         self.latest_key.set(Key::NONE);
         self.latest.take();
     }
@@ -170,14 +208,14 @@ impl Local {
             Some(target) => target,
             None => self.exchange_latest(key)?,
         };
-        let departed = self.departed.get();
+        let mut lent = Lent(Some(target));
+        let changes = self.latest_changes.get();
         // If it panics, the next message looks for the closure anew.
-        let result = call(&**target);
-        // If some have been taken out meanwhile, this one may have been, too.
-        if self.departed.get() == departed {
-            self.latest.set(Some(target));
-        } else {
-            drop_each([target]);
+        let result = call(&***lent.0.as_ref()?);
+        // Otherwise some closure was taken out, perhaps this one.
+        if self.latest_changes.get() == changes {
+            // There is nothing to drop: the place is as it was emptied.
+            mem::forget(self.latest.replace(lent.0.take()));
         }
         Some(result)
     }
@@ -185,7 +223,7 @@ impl Local {
     #[inline(never)]
     fn exchange_latest(&self, key: Key) -> Option<HandlerRc> {
         let target = self.target(key)?;
-        self.latest.take();
+        self.forget_latest();
         self.latest_key.set(key);
         Some(target)
     }
@@ -353,8 +391,7 @@ impl Local {
     /// Lets its thread know it no more, and keeps no handler at hand, which would outlive the others.
     fn unregister(&self) {
         self.forget_latest();
-        LOCALS.with(|locals| {
-            let mut locals = locals.borrow_mut();
+        change_locals(|locals| {
             locals.remove(&self.shared.id);
             if locals.is_empty() {
                 *locals = BTreeMap::new();

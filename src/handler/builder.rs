@@ -189,7 +189,7 @@ pub(crate) fn send<M: 'static>(
     }
 }
 
-/// Sends a message, with its own labels, to be handled after everything that is due already.
+/// Sends a message that has room in the queue, with its own labels, to be handled after everything that is due already.
 #[inline(always)]
 pub(super) fn send_now<M: 'static>(
     recipient: &Recipient<M>,
@@ -197,13 +197,10 @@ pub(super) fn send_now<M: 'static>(
     origin: Origin,
     message: M,
 ) -> Result<Posted<M>, Rejected<M>> {
-    let stamp = || Stamp { when: When::Now, asynchronous, origin };
-    if const { Body::has_room_for::<M>() } {
-        send_plain(recipient, asynchronous, origin, message)
-            .or_else(|message| send(recipient, asynchronous, stamp(), message))
-    } else {
-        send(recipient, asynchronous, stamp(), message)
-    }
+    send_plain(recipient, asynchronous, origin, message).or_else(|message| {
+        let sent = send_off_path(recipient, Stamp { when: When::Now, asynchronous, origin }, message);
+        sent.map(|id| recipient.posted(id))
+    })
 }
 
 /// Fast path: on the looper's thread, sends a message that has room in the queue, if nothing is out of the ordinary.
@@ -214,13 +211,13 @@ fn send_plain<M: 'static>(
     origin: Origin,
     message: M,
 ) -> Result<Posted<M>, M> {
-    let shared = &recipient.shared;
-    let Some(here) = shared.owner.here().filter(|_| !asynchronous) else {
+    let shared: &Shared = &recipient.shared;
+    let (false, Some(here)) = (asynchronous, shared.owner().here()) else {
         return Err(message);
     };
-    let to = recipient.to(message::labels_of(&message).what);
-    let fill = |body: &mut Body, message| body.fill_message(message, here.number().get());
-    let id = shared.post_plain(here, origin, Some(to), message, fill)?;
+    let to = |message: &M| Some(recipient.to(message::labels_of(message).what));
+    let fill = |body: &mut Body, message| body.fill_message(message, shared.owner().get());
+    let id = shared.post_plain(here, origin, to, message, fill)?;
     Ok(recipient.posted(id))
 }
 
@@ -229,7 +226,7 @@ fn send_plain<M: 'static>(
 fn send_off_path<M: 'static>(recipient: &Recipient<M>, stamp: Stamp, message: M) -> Result<MessageId, Rejected<M>> {
     let shared = &recipient.shared;
     let post = post(recipient, stamp, message::labels_of(&message));
-    let sent = match shared.owner.here() {
+    let sent = match shared.owner().here() {
         None if post.is_plain() => {
             let fill = |body: &mut Body, message| body.fill_message(message, ANYWHERE);
             shared.post_plain_remote(stamp.origin, post.to, message, fill)

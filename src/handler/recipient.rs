@@ -20,6 +20,8 @@ pub(crate) struct Recipient<M> {
     pub(crate) shared: Arc<Shared>,
     /// The handler, by the name that the queue has for it.
     pub(crate) target: Key,
+    /// The same, as a message without a `what` has it.
+    address: Address,
     /// Counts its messages.
     pub(crate) tally: Arc<Tally>,
     /// Whoever has it may have an `M` on this thread.
@@ -28,7 +30,8 @@ pub(crate) struct Recipient<M> {
 
 impl<M> Recipient<M> {
     pub(crate) fn new(shared: &Arc<Shared>, target: Key, tally: Arc<Tally>) -> Arc<Recipient<M>> {
-        Arc::new(Recipient { shared: shared.clone(), target, tally, of: TypeToken::new() })
+        let address = Address::new(target.index(), None);
+        Arc::new(Recipient { shared: shared.clone(), target, address, tally, of: TypeToken::new() })
     }
 
     /// The handle of a message that was sent.
@@ -40,7 +43,8 @@ impl<M> Recipient<M> {
     /// Where a message with this `what` goes.
     #[inline]
     pub(crate) fn to(&self, what: Option<i32>) -> To<'_> {
-        To { address: Address::new(self.target.index(), what), tally: &self.tally }
+        let address = what.map_or(self.address, |what| Address::new(self.target.index(), Some(what)));
+        To { address, tally: &self.tally }
     }
 }
 

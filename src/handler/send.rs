@@ -116,7 +116,11 @@ impl<M: 'static> Handler<M> {
     #[cfg_attr(not(debug_assertions), inline(always))]
     #[cfg_attr(debug_assertions, inline)]
     pub fn send(&self, message: M) -> Result<Posted<M>, Rejected<M>> {
-        builder::send_now(self.recipient(), self.asynchronous, Location::caller(), message)
+        if const { Body::has_room_for::<M>() } {
+            builder::send_now(self.recipient(), self.asynchronous, Location::caller(), message)
+        } else {
+            builder::send(self.recipient(), self.asynchronous, Stamp::new(When::Now), message)
+        }
     }
 
     /// As [`send`](Handler::send), for what the library sends on behalf of a call that was made elsewhere.

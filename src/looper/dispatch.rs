@@ -112,26 +112,32 @@ impl Looper {
         let mut series = Series::new(&self.core.watching);
         let mut begun = 0;
         self.core.may_begin.set(most);
-        while begun < self.core.may_begin.get() {
-            if !self.core.watching.is_on() && self.run_next_plain(&mut body) {
+        'messages: loop {
+            // Fast path.
+            while begun < self.core.may_begin.get() && !self.core.watching.is_on() && self.run_next_plain(&mut body) {
                 begun += 1;
-                continue;
             }
-            let outcome = if self.core.watching.is_on() {
-                self.run_next_watched(now, &mut body, &mut series)
-            } else {
-                self.run_next(now, &mut body)
-            };
-            match outcome {
-                Ok(()) => begun += 1,
-                Err(Some(due)) => {
-                    now = self.clock().now();
-                    series.look(now);
-                    if due > now {
-                        break;
-                    }
+            let mut is_plain = false;
+            while !is_plain {
+                if begun == self.core.may_begin.get() {
+                    break 'messages;
                 }
-                Err(None) => break,
+                let outcome = if self.core.watching.is_on() {
+                    self.run_next_watched(now, &mut body, &mut series)
+                } else {
+                    self.run_next(now, &mut body, &mut is_plain)
+                };
+                match outcome {
+                    Ok(()) => begun += 1,
+                    Err(Some(due)) => {
+                        now = self.clock().now();
+                        series.look(now);
+                        if due > now {
+                            break 'messages;
+                        }
+                    }
+                    Err(None) => break 'messages,
+                }
             }
         }
         self.shared().activity.set_phase(Phase::Between);
@@ -160,10 +166,12 @@ impl Looper {
     }
 
     /// Runs the first message if it is due at `now`, by way of `body`, in which there is nothing before and after.
-    /// Otherwise tells when it is due, if there is one.
+    /// Otherwise tells when it is due, if there is one. Notes whether the one after it may be a plain one.
     #[inline(never)]
-    fn run_next(&self, now: Moment, body: &mut Body) -> Result<(), Option<Moment>> {
-        match self.shared().next_message(self.core.here, now, body, None) {
+    fn run_next(&self, now: Moment, body: &mut Body, is_plain: &mut bool) -> Result<(), Option<Moment>> {
+        let next;
+        (next, *is_plain) = self.shared().next_message(self.core.here, now, body, None);
+        match next {
             Next::Closure => body.call(self.core.here, self),
             Next::Message(target) => self.run_handlers(target, body),
             next => return self.run_other(next, body),

@@ -42,7 +42,7 @@ use std::{
 
 use crate::{
     core::{
-        local::Local,
+        local::{self, Local},
         shared::{Quit, Shared},
     },
     fd::registrations::Limits,
@@ -165,6 +165,7 @@ pub(crate) struct Core {
 impl Looper {
     pub(crate) fn assemble(builder: LooperBuilder) -> io::Result<Looper> {
         fork::notice()?;
+        fork::mark_in_child(local::shut_inherited);
         let LooperBuilder { name, budget, spin_limit, mutes_stuck, barrier_alarm, watch, clock, kernel } = builder;
         let owner = ThreadNumber::assign();
         let (Some(owner), Some(here)) = (owner, owner.and_then(ThreadNumber::here)) else {

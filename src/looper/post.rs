@@ -76,7 +76,7 @@ impl Looper {
     {
         let here = self.core.here;
         let fill = |body: &mut Body, callback| body.fill_local(callback, here);
-        let id = self.shared().post_plain(here, origin, None, callback, fill)?;
+        let id = self.shared().post_plain(here, origin, |_| None, callback, fill)?;
         Ok(Posted::once(self.shared().id, id))
     }
 

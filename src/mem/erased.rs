@@ -231,8 +231,9 @@ impl<C: ?Sized + 'static> Erased<C> {
     #[inline(always)]
     fn take<M: 'static, V: 'static>(&mut self, _: TypeToken<M>) -> Option<V> {
         let methods = self.methods?;
-        // The address says so in all but odd cases; the type, in any.
-        if !ptr::eq(methods, Message::<V, C>::METHODS) && (methods.of)() != TypeId::of::<Message<V, C>>() {
+        // The address says so in all but odd cases, without a call.
+        let of: fn() -> TypeId = type_of::<Message<V, C>>;
+        if !ptr::fn_addr_eq(methods.of, of) && (methods.of)() != of() {
             return None;
         }
         self.methods = None;
@@ -263,6 +264,12 @@ impl<C: ?Sized + 'static> Debug for Erased<C> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.debug_struct("Erased").finish_non_exhaustive()
     }
+}
+
+/// What `TypeId::of` says. Not inlined, so that there is one of it for each type in a crate, whose address tells.
+#[inline(never)]
+fn type_of<T: 'static>() -> TypeId {
+    TypeId::of::<T>()
 }
 
 /// Takes an `F` out of a room and calls it.
@@ -301,7 +308,7 @@ struct Closure<F, C: ?Sized>(PhantomData<(F, *const C)>);
 
 impl<F: FnOnce(&C) + 'static, C: ?Sized + 'static> Closure<F, C> {
     const METHODS: &'static Methods<C> =
-        &Methods { of: TypeId::of::<Closure<F, C>>, call: call::<F, C>, drop: discard::<F> };
+        &Methods { of: type_of::<Closure<F, C>>, call: call::<F, C>, drop: discard::<F> };
 }
 
 /// The methods of a message that is in a room, as it is or in a box.
@@ -309,7 +316,7 @@ struct Message<V, C: ?Sized>(PhantomData<(V, *const C)>);
 
 impl<V: 'static, C: ?Sized + 'static> Message<V, C> {
     const METHODS: &'static Methods<C> =
-        &Methods { of: TypeId::of::<Message<V, C>>, call: discard_called::<V, C>, drop: discard::<V> };
+        &Methods { of: type_of::<Message<V, C>>, call: discard_called::<V, C>, drop: discard::<V> };
 }
 
 #[cfg(all(test, not(alooper_loom)))]

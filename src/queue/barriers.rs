@@ -10,7 +10,7 @@ impl<C> Queue<C> {
             Some(_) => Hold::Busy,
             None if !self.contains(id) => Hold::Gone,
             None => {
-                self.is_plain = false;
+                self.state.remove(State::PLAIN);
                 self.held.insert(id.seq, thread);
                 Hold::Held
             }
@@ -27,7 +27,7 @@ impl<C> Queue<C> {
     pub(crate) fn add_barrier(&mut self, seq: Seq, now: Moment, origin: Origin) -> Rank {
         // What is posted from now on is given no earlier time, and stands behind it.
         self.latest = self.latest.max(now);
-        self.is_plain = false;
+        self.state.remove(State::PLAIN);
         let rank = Rank::new(now, seq);
         self.barriers.insert(rank, origin);
         self.unreported.insert(rank);
@@ -69,7 +69,7 @@ impl<C> Queue<C> {
 
     /// Whether nothing is due, and no barrier stands.
     pub(crate) fn is_idle(&mut self, now: Moment) -> bool {
-        if self.is_plain {
+        if self.is_plain() {
             return self.synchronous.first_ready().is_none();
         }
         let synchronous = self.synchronous.head(&self.others);

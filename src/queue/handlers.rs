@@ -208,7 +208,7 @@ impl Handlers {
 
     /// Notes that the message `id` was taken out, and tells whose it is. `token` tells its token.
     #[inline(always)]
-    pub(super) fn detach(&mut self, address: Address, id: impl FnOnce() -> MessageId, token: Option<Token>) -> Next {
+    pub(super) fn detach(&mut self, address: &Address, id: impl FnOnce() -> MessageId, token: Option<Token>) -> Next {
         if address.is_nobody() {
             return Next::Closure;
         }
@@ -220,8 +220,16 @@ impl Handlers {
         if address.is_listed() {
             own.unlist(id(), Labels { what: address.what(), token });
         }
-        let key = own.key;
-        if own.is_abandoned && self.end_if_done(target) { Next::LastMessage(key) } else { Next::Message(key) }
+        if own.is_abandoned { self.detach_abandoned(target) } else { Next::Message(own.key) }
+    }
+
+    /// Tells whose the message was that was taken out, of a handler that nobody can send anything any more.
+    #[cold]
+    #[inline(never)]
+    fn detach_abandoned(&mut self, target: u32) -> Next {
+        let is_last = self.end_if_done(target);
+        let key = self.targets.at(target).map_or(Key::NONE, |own| own.key);
+        if is_last { Next::LastMessage(key) } else { Next::Message(key) }
     }
 
     fn end_if_done(&mut self, target: u32) -> bool {

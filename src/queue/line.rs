@@ -154,7 +154,7 @@ impl<C> Line<C> {
     }
 
     /// Takes out the first timed message.
-    #[inline]
+    #[inline(always)]
     fn pop_timed(&mut self) {
         self.credit += 1;
         if self.due.last().copied() == self.first_timed() { _ = self.due.pop() } else { _ = self.timed.pop() }

@@ -46,12 +46,22 @@ use crate::{
     sys::{sync::ThreadId, time::Moment},
 };
 
+bitflags::bitflags! {
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    struct State: u8 {
+        /// Only plain synchronous messages are queued, no barrier stands, no predicate holds one, and none has anything
+        /// besides. So the first in line is the first to run.
+        const PLAIN = 1;
+        /// The looper has looked at the clock since it last waited, more or less: `latest` is not long ago.
+        const FRESH = 2;
+    }
+}
+
 /// The messages that are pending, in their order, and the account of all that ever were. `C` is what closures are lent.
 #[derive(Debug)]
 pub(crate) struct Queue<C: 'static> {
-    /// Fast path: only plain synchronous messages are queued, no barrier stands, no predicate holds one, and none has
-    /// anything besides. So the first in line is the first to run.
-    is_plain: bool,
+    /// What lets the fast paths be taken.
+    state: State,
     /// Those that barriers hold up.
     synchronous: Line<C>,
     /// Those that barriers let pass.
@@ -82,8 +92,6 @@ pub(crate) struct Queue<C: 'static> {
     account: Arc<Account>,
     /// The posting order of the last message in it.
     last: Seq,
-    /// The looper has looked at the clock since it last waited, more or less: `latest` is not long ago.
-    pub(crate) is_fresh: bool,
     /// Where the message was posted that was taken out to be run last: what runs, for others to ask.
     pub(crate) taken_last: Origin,
 }
@@ -132,7 +140,7 @@ impl<C> Queue<C> {
     /// Makes an empty queue, which keeps `account`.
     pub(crate) fn new(account: &Arc<Account>) -> Queue<C> {
         Queue {
-            is_plain: true,
+            state: State::PLAIN,
             synchronous: Line::default(),
             asynchronous: Line::default(),
             others: Others::new(),
@@ -148,7 +156,6 @@ impl<C> Queue<C> {
             latest: Moment::EARLIEST,
             account: account.clone(),
             last: Seq::default(),
-            is_fresh: false,
             taken_last: Location::caller(),
         }
     }
@@ -163,7 +170,15 @@ impl<C> Queue<C> {
     /// Whether there are only plain messages without anything besides, and nothing holds one up.
     #[inline]
     pub(crate) fn is_plain(&self) -> bool {
-        self.is_plain
+        self.state.contains(State::PLAIN)
+    }
+
+    /// Notes whether the looper has just looked at the clock; gives what was noted.
+    #[inline]
+    pub(crate) fn set_fresh(&mut self, is_fresh: bool) -> bool {
+        let before = self.state.contains(State::FRESH);
+        self.state.set(State::FRESH, is_fresh);
+        before
     }
 
     /// Notes what time it is, for the next plain message.
@@ -175,14 +190,14 @@ impl<C> Queue<C> {
     /// Whether the next plain message can be put in by [`insert_plain`](Queue::insert_plain).
     #[inline]
     pub(crate) fn is_plain_and_fresh(&self) -> bool {
-        self.is_plain & self.is_fresh
+        self.state == State::all()
     }
 
     /// Whether the first message that may run is a plain one that barriers hold up: then what comes from the inbox is
     /// behind it.
     #[inline]
     pub(crate) fn begins_plain(&mut self) -> bool {
-        if self.is_plain { !self.synchronous.fifo.is_empty() } else { self.begins_plain_among_others() }
+        if self.is_plain() { !self.synchronous.fifo.is_empty() } else { self.begins_plain_among_others() }
     }
 
     #[inline(never)]
@@ -194,14 +209,14 @@ impl<C> Queue<C> {
     /// Whether there is nothing.
     #[inline]
     pub(crate) fn has_nothing_queued(&self) -> bool {
-        self.is_plain && self.synchronous.fifo.is_empty()
+        self.is_plain() && self.synchronous.fifo.is_empty()
     }
 
     /// Fast path: as [`insert`](Queue::insert), for a plain message without anything besides that barriers hold up, in
     /// a queue that has nothing else; it gets the time of the one before. `None` if room has to be made.
     #[inline(always)]
     pub(crate) fn insert_plain(&mut self) -> Option<(MessageId, &mut Message<C>)> {
-        debug_assert!(self.is_plain, "there is nothing but plain ones");
+        debug_assert!(self.is_plain(), "there is nothing but plain ones");
         let message = self.synchronous.fifo.place()?;
         self.last = self.last.next();
         (message.seq, message.when) = (self.last, self.latest);
@@ -219,7 +234,9 @@ impl<C> Queue<C> {
     ) -> MessageId {
         let lane = seq.lane();
         let is_plain = lane == Lane::Plain;
-        self.is_plain &= is_plain && !seq.is_asynchronous() && extra.token.is_none();
+        if !is_plain || seq.is_asynchronous() || extra.token.is_some() {
+            self.state.remove(State::PLAIN);
+        }
         self.extras.keep(seq, if is_plain { Extra { posted: None, ..extra } } else { extra });
         let Queue { synchronous, asynchronous, .. } = self;
         let line = if seq.is_asynchronous() { asynchronous } else { synchronous };
@@ -278,7 +295,7 @@ impl<C> Queue<C> {
     /// which there is nothing. `None` if that takes more than this.
     #[inline(always)]
     pub(crate) fn pop_plain(&mut self, body: &mut Erased<C>) -> Option<Next> {
-        if !self.is_plain {
+        if !self.is_plain() {
             return None;
         }
         let Queue { synchronous, handlers, taken_last, account, .. } = self;
@@ -286,7 +303,7 @@ impl<C> Queue<C> {
             message.body.move_to(body);
             *taken_last = message.origin;
             account.begun.add(1);
-            handlers.detach(message.address, || MessageId::plain(message.seq), None)
+            handlers.detach(&message.address, || MessageId::plain(message.seq), None)
         })
     }
 
@@ -294,7 +311,7 @@ impl<C> Queue<C> {
     /// there is nothing. A plain one is always due.
     #[inline(always)]
     pub(crate) fn pop_due(&mut self, now: Moment, body: &mut Erased<C>, details: Option<&mut Option<Details>>) -> Next {
-        if !self.is_plain {
+        if !self.is_plain() {
             return self.pop_any(now, body, details);
         }
         let Some((message, when)) = self.synchronous.fifo.pop() else {
@@ -306,7 +323,7 @@ impl<C> Queue<C> {
             *details = Some(Details::of(message, when, message.posting()));
         }
         self.account.begun.add(1);
-        self.handlers.detach(message.address, || MessageId::plain(message.seq), None)
+        self.handlers.detach(&message.address, || MessageId::plain(message.seq), None)
     }
 
     #[inline(never)]
@@ -345,17 +362,18 @@ impl<C> Queue<C> {
         let address = message.address;
         self.taken_last = message.origin;
         self.account.begun.add(1);
-        let next = self.handlers.detach(address, || head.id, extra.token);
+        let next = self.handlers.detach(&address, || head.id, extra.token);
         self.look_whether_plain();
         next
     }
 
     fn look_whether_plain(&mut self) {
-        self.is_plain = self.synchronous.is_plain()
+        let is_plain = self.synchronous.is_plain()
             && self.asynchronous.is_empty()
             && self.barriers.is_empty()
             && self.held.is_empty()
             && self.extras.is_empty();
+        self.state.set(State::PLAIN, is_plain);
     }
 
     /// The rank of the first message that may run; `None` when there is none.
@@ -372,7 +390,7 @@ impl<C> Queue<C> {
     /// The first message that may run: nothing may while the first one is being looked at.
     #[inline]
     fn next(&mut self) -> Option<Head> {
-        if self.is_plain { self.synchronous.first_ready() } else { self.next_of_all() }
+        if self.is_plain() { self.synchronous.first_ready() } else { self.next_of_all() }
     }
 
     fn next_of_all(&mut self) -> Option<Head> {
@@ -416,7 +434,7 @@ impl<C> Queue<C> {
             message
         };
         let extra = self.extras.take(id.seq);
-        let taken = self.handlers.detach(message.address, || id, extra.token);
+        let taken = self.handlers.detach(&message.address, || id, extra.token);
         let ends_target = matches!(taken, Next::LastMessage(_));
         Some(Taken { body: message.body, is_handlers: taken != Next::Closure, ends_target })
     }

@@ -267,13 +267,13 @@ fn m1_a_queue_is_plain_again_when_all_that_is_not_has_run() {
     for lane in [Lane::Timed, Lane::Front] {
         let mut queue = Numbered::default();
         queue.put_in(Lane::Plain, false, t, "plain");
-        assert!(queue.queue.is_plain);
+        assert!(queue.queue.is_plain());
         queue.put(if lane == Lane::Front { Moment::FRONT } else { t }, "other");
-        assert!(!queue.queue.is_plain, "{lane:?}");
+        assert!(!queue.queue.is_plain(), "{lane:?}");
 
         queue.run_all(t);
 
-        assert!(queue.queue.is_plain, "{lane:?}");
+        assert!(queue.queue.is_plain(), "{lane:?}");
     }
 }
 

@@ -68,7 +68,7 @@ pub(crate) fn notice() -> io::Result<()> {
         return Ok(());
     }
     // SAFETY: the handlers are functions of this library, which unregisters them if it is unloaded, and may run at any
-    // `fork`: the first one waits for no lock of ours, the second one adds to an atomic and no more, which a child of
+    // `fork`: the first one waits for no lock of ours, the second one stores to atomics and no more, which a child of
     // several threads may do. Two threads may both come here, and then each handler runs twice, to the same effect.
     #[allow(unsafe_code, reason = "there is no safe wrapper for this function")]
     let errno = unsafe { libc::pthread_atfork(Some(before_fork), None, Some(in_child)) };
@@ -89,6 +89,19 @@ extern "C" fn before_fork() {
 extern "C" fn in_child() {
     FORKS.fetch_add(1, Relaxed);
     ORIGIN.store(FORKED, Relaxed);
+    if let Some(mark) = MARK.get() {
+        mark();
+    }
+}
+
+/// What [`mark_in_child`] was told.
+static MARK: OnceBox<fn()> = OnceBox::new();
+
+/// Lets `mark` run in each forked child, on its only thread, before anything else of it does: to mark what is the
+/// parent's where that is looked at in any case. It may do what a child of several threads may: it locks and allocates
+/// nothing. The first one counts.
+pub(crate) fn mark_in_child(mark: fn()) {
+    MARK.get_or_init(|| Box::new(mark));
 }
 
 /// Lets what `command` starts unblock `signals` before it executes its program.

@@ -66,6 +66,12 @@ impl<T> OwnerCell<T> {
         }
     }
 
+    /// The thread that goes in without a door.
+    #[inline(always)]
+    pub(crate) fn owner(&self) -> ThreadNumber {
+        self.owner
+    }
+
     /// Goes in, when nobody else is inside.
     ///
     /// # Panics
@@ -82,6 +88,21 @@ impl<T> OwnerCell<T> {
         self.enter()
     }
 
+    /// As [`lock_here`](OwnerCell::lock_here), for a cell that may have been shut: `None` if `is_shut` says so, which is
+    /// asked only if nobody seems to be let in.
+    #[inline(always)]
+    pub(crate) fn lock_here_unless(&self, here: Here, is_shut: impl FnOnce() -> bool) -> Option<OwnersGuard<'_, T>> {
+        assert!(here.number() == self.owner, "it is the owner's thread");
+        self.enter_unless(is_shut)
+    }
+
+    /// Lets nobody in any more, as if there were a visitor who does not leave: for the owner, in a forked child, which may
+    /// have one from its parent.
+    #[cold]
+    pub(crate) fn shut(&self) {
+        self.visiting.store(true, Relaxed);
+    }
+
     /// What is inside, for one who needs no guard, since nobody else has this.
     #[allow(unsafe_code, reason = "the queue's cell: see docs/performance.md")]
     pub(crate) fn get_mut(&mut self) -> &mut T {
@@ -91,13 +112,22 @@ impl<T> OwnerCell<T> {
 
     #[inline(always)]
     fn enter(&self) -> OwnersGuard<'_, T> {
+        self.enter_unless(|| false).expect("it is not shut")
+    }
+
+    #[inline(always)]
+    fn enter_unless(&self, is_shut: impl FnOnce() -> bool) -> Option<OwnersGuard<'_, T>> {
         assert!(!self.inside.swap(true, SeqCst), "a looper's queue is not entered twice");
         owners_fence();
         // Acquires what the last visitor did.
         if self.visiting.load(SeqCst) {
+            if is_shut() {
+                self.inside.store(false, Release);
+                return None;
+            }
             self.wait_for_visitor();
         }
-        OwnersGuard { cell: self, _leaving: Leaving(&self.inside), not_send: PhantomData }
+        Some(OwnersGuard { cell: self, _leaving: Leaving(&self.inside), not_send: PhantomData })
     }
 
     /// Steps back, and comes in when the visitor has left.

@@ -59,20 +59,38 @@ mod plain {
     pub(crate) use super::{MutexGuard as Guard, MutexGuard as OwnersGuard};
 
     #[derive(Debug)]
-    pub(crate) struct OwnerCell<T>(Mutex<T>);
+    pub(crate) struct OwnerCell<T> {
+        owner: ThreadNumber,
+        value: Mutex<T>,
+    }
 
     impl<T> OwnerCell<T> {
-        pub(crate) fn new(_owner: ThreadNumber, value: T) -> OwnerCell<T> {
-            OwnerCell(Mutex::new(value))
+        pub(crate) fn new(owner: ThreadNumber, value: T) -> OwnerCell<T> {
+            OwnerCell { owner, value: Mutex::new(value) }
+        }
+
+        pub(crate) fn owner(&self) -> ThreadNumber {
+            self.owner
         }
 
         pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
-            self.0.lock()
+            self.value.lock()
         }
 
         pub(crate) fn lock_here(&self, _here: Here) -> MutexGuard<'_, T> {
-            self.0.lock()
+            self.value.lock()
         }
+
+        /// No model forks.
+        pub(crate) fn lock_here_unless(
+            &self,
+            _here: Here,
+            _is_shut: impl FnOnce() -> bool,
+        ) -> Option<MutexGuard<'_, T>> {
+            Some(self.value.lock())
+        }
+
+        pub(crate) fn shut(&self) {}
     }
 }
 

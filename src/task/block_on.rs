@@ -109,7 +109,7 @@ impl Root<'_> {
     fn new(looper: &Looper, stamp: Stamp) -> Root<'_> {
         let local = looper.local_state();
         let key = local.tasks.reserve();
-        let header = Header::new(looper.shared(), stamp, Some(key), looper.shared().owner.get());
+        let header = Header::new(looper.shared(), stamp, Some(key), looper.shared().owner().get());
         let is_due = Rc::new(Cell::new(true));
         local.tasks.put(key, local_task::root(&header, is_due.clone()));
         Root { local, key, header, is_due }

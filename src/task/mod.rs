@@ -157,7 +157,7 @@ impl Looper {
         let tasks = &self.local_state().tasks;
         // Nothing else runs on this thread until the task has its entry.
         let key = tasks.next_key();
-        let plain = shared.post_plain(here, stamp.origin, None, (), |body, ()| body.fill(poll(key)));
+        let plain = shared.post_plain(here, stamp.origin, |()| None, (), |body, ()| body.fill(poll(key)));
         let posted = plain
             .map(|id| (id, Wakeup::Saved))
             .or_else(|()| shared.leave_on(here, Post::closure(stamp), (), |body, (), _| body.fill(poll(key))));

@@ -187,8 +187,8 @@ fn r1_q4_a_run_that_is_cancelled_before_it_begins_does_not_begin_and_counts_as_r
     let posted = looper.handle().post_every(ms(10), tick).unwrap();
     kernel.advance(ms(10));
     let mut body = Body::default();
-    let here = looper.shared().owner.here().unwrap();
-    assert_eq!(looper.shared().next_message(here, looper.clock().now(), &mut body, None), Next::Closure);
+    let here = looper.shared().owner().here().unwrap();
+    assert_eq!(looper.shared().next_message(here, looper.clock().now(), &mut body, None).0, Next::Closure);
 
     assert!(posted.cancel());
     body.call(here, &looper);

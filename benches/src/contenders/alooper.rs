@@ -2,7 +2,7 @@
 //! plainly and polled as in its examples.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, OnceCell},
     hint::black_box,
     ops::ControlFlow,
     os::fd::BorrowedFd,
@@ -164,19 +164,17 @@ fn chain_callbacks(meter: &Meter) -> Sample {
 
 /// A handler that sends itself the next smaller number.
 fn counting_down(looper: &Looper, tally: &'static Tally) -> Handler<u64> {
-    let own = Rc::new(Cell::new(None::<Handler<u64>>));
+    let own = Rc::new(OnceCell::new());
     let handler = Handler::new(looper, {
         let own = own.clone();
         move |_, value: u64| {
             tally.add(value);
-            if let Some(value) = value.checked_sub(1) {
-                let handler = own.take().expect("it has a front of itself");
-                handler.send(value).expect("the looper runs");
-                own.set(Some(handler));
+            if let (Some(value), Some(handler)) = (value.checked_sub(1), own.get()) {
+                Handler::send(handler, value).expect("the looper runs");
             }
         }
     });
-    own.set(Some(handler.clone()));
+    own.get_or_init(|| handler.clone());
     handler
 }
 

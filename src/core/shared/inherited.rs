@@ -14,6 +14,11 @@ impl Shared {
         !self.process.is_current()
     }
 
+    /// Notes in a forked child that it is inherited, where posts and the turn look in any case.
+    pub(crate) fn note_inherited(&self) {
+        self.queue.shut();
+    }
+
     /// The error if it is inherited.
     #[inline]
     pub(crate) fn check_process(&self) -> io::Result<()> {

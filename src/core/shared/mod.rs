@@ -77,8 +77,6 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     /// A number that no other looper has.
     pub(crate) id: LooperId,
-    /// The thread that the looper is bound to.
-    pub(crate) owner: ThreadNumber,
     /// The process that made it: a forked child locks nothing of it.
     process: ForkGeneration,
     /// How many messages there were, and how they have ended.
@@ -141,7 +139,6 @@ impl Shared {
             label,
             clock,
             id: LooperId::next(),
-            owner,
             process: ForkGeneration::current(),
             inbox: Inbox::new(&account),
             queue: OwnerCell::new(owner, Queue::new(&account)),
@@ -170,7 +167,7 @@ impl Shared {
     /// Whether the calling thread is the looper's. A forked child has no such thread.
     #[inline]
     pub(crate) fn is_current(&self) -> bool {
-        self.owner.is_here() && !self.is_inherited()
+        self.owner().is_here() && !self.is_inherited()
     }
 
     pub(crate) fn is_polling(&self) -> bool {
@@ -184,6 +181,12 @@ impl Shared {
         if count > before {
             self.counters.queue_high_water.add(count - before);
         }
+    }
+
+    /// The thread that the looper is bound to.
+    #[inline(always)]
+    pub(crate) fn owner(&self) -> ThreadNumber {
+        self.queue.owner()
     }
 
     /// How many messages were taken out to be run.
@@ -321,7 +324,7 @@ impl Shared {
     /// The number of the looper's thread if this is that one, which then alone may drop what it posts; else that of any.
     #[inline]
     pub(crate) fn dropping_thread(&self) -> u32 {
-        self.owner.here().map_or(ANYWHERE, |here| here.number().get())
+        self.owner().here().map_or(ANYWHERE, |here| here.number().get())
     }
 
     /// How many messages of a handler are pending: exact, and without a lock but where others change that all the time.

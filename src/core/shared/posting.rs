@@ -54,7 +54,7 @@ impl Shared {
     /// As [`post`](Shared::post), but leaves the signal to the caller.
     #[inline]
     pub(crate) fn leave<T>(&self, post: Post<'_>, value: T, fill: impl FnOnce(&mut Body, T, u32)) -> Left<T> {
-        match self.owner.here() {
+        match self.owner().here() {
             Some(here) => self.leave_on(here, post, value, fill),
             None => self.leave_remote(post, value, fill),
         }
@@ -63,21 +63,22 @@ impl Shared {
     /// Fast path: on the looper's thread, posts a plain message if nothing but plain messages is near and far, so that
     /// it is the last one and wakes nobody. Otherwise `value` comes back, to be posted as all else is.
     #[inline(always)]
-    pub(crate) fn post_plain<T>(
+    pub(crate) fn post_plain<'a, T>(
         &self,
         here: Here,
         origin: Origin,
-        to: Option<To<'_>>,
+        to: impl FnOnce(&T) -> Option<To<'a>>,
         value: T,
         fill: impl FnOnce(&mut Body, T),
     ) -> Result<MessageId, T> {
-        if self.is_inherited() {
+        let Some(mut queue) = self.queue.lock_here_unless(here, || self.is_inherited()) else {
             return Err(value);
-        }
-        let mut queue = self.queue.lock_here(here);
+        };
         if !queue.is_plain_and_fresh() || !self.inbox.allows_fast_post() {
             return Err(value);
         }
+        // Looked up only now, or it would have to be kept somewhere meanwhile.
+        let to = to(&value);
         let Some((id, message)) = self.insert_plain(&mut queue, origin, to) else {
             return Err(value);
         };
@@ -152,7 +153,7 @@ impl Shared {
         value: T,
         fill: impl FnOnce(&mut Body, T, u32),
     ) -> Left<T> {
-        let thread = self.owner.get();
+        let thread = self.owner().get();
         self.leave_in_queue(queue, post, value, (&self.account.own, thread), fill)
     }
 
@@ -294,7 +295,7 @@ impl Shared {
     #[inline]
     fn plain_time(&self, queue: &mut Queue<Looper>, watched: Option<Moment>) -> Moment {
         let timed_from = queue.timed_from();
-        let is_fresh = mem::replace(&mut queue.is_fresh, !self.clock.is_virtual());
+        let is_fresh = queue.set_fresh(!self.clock.is_virtual());
         match watched {
             Some(now) => now,
             None if timed_from == Moment::NEVER && is_fresh => queue.latest(),

@@ -29,7 +29,7 @@ impl Shared {
         if !self.is_inherited() {
             let mut queue = self.queue.lock_here(here);
             if self.has_nothing_queued_in(&queue) {
-                queue.is_fresh = false;
+                queue.set_fresh(false);
                 // One that is polled without end but never sleeps gives it back, too.
                 if queue.is_very_roomy() {
                     self.give_back_room(queue, Queue::take_half_of_room);
@@ -46,7 +46,7 @@ impl Shared {
     #[inline(never)]
     fn next_stops_of_any(&self, ours: Ours) -> (Option<Rank>, Option<Moment>) {
         let mut queue = self.queue_for_first(ours);
-        queue.is_fresh = false;
+        queue.set_fresh(false);
         let stops = (queue.next_rank(), self.next_alarm(&queue));
         if queue.is_very_roomy() {
             self.give_back_room(queue, Queue::take_half_of_room);
@@ -107,10 +107,7 @@ impl Shared {
     /// to `body`, in which there is nothing. Otherwise [`next_message`](Shared::next_message) takes it.
     #[inline(always)]
     pub(crate) fn next_plain_message(&self, here: Here, body: &mut Body) -> Option<Next> {
-        if self.is_inherited() {
-            return None;
-        }
-        let mut queue = self.queue.lock_here(here);
+        let mut queue = self.queue.lock_here_unless(here, || self.is_inherited())?;
         if self.inbox.has_messages() {
             return None;
         }
@@ -124,29 +121,31 @@ impl Shared {
     ///
     /// The inbox's messages are taken only when the queue has run dry, or when it may matter what is next: not for each
     /// message while others post without end.
+    ///
+    /// Gives, besides, whether the next one is worth a try on the fast path.
+    #[inline(always)]
     pub(crate) fn next_message(
         &self,
         here: Here,
         now: Moment,
         body: &mut Body,
         mut details: Option<&mut Option<Details>>,
-    ) -> Next {
+    ) -> (Next, bool) {
         if self.is_inherited() {
-            return Next::Nothing;
+            return (Next::Nothing, false);
         }
         let mut queue = self.queue.lock_here(here);
-        if !self.inbox.has_messages() {
-            return queue.pop_due(now, body, details);
-        }
-        // The inbox's come after what is plain already, however much others post.
-        if queue.begins_plain() {
-            let next = queue.pop_due(now, body, details.as_deref_mut());
-            // There may have been nothing left but places that were emptied.
-            if next != Next::Nothing {
-                return next;
+        if self.inbox.has_messages() {
+            // They come after what is plain already, however much others post.
+            if queue.begins_plain() {
+                let next = queue.pop_due(now, body, details.as_deref_mut());
+                // There may have been nothing left but places that were emptied.
+                if next != Next::Nothing {
+                    return (next, queue.is_plain());
+                }
             }
+            self.collect(&mut queue);
         }
-        self.collect(&mut queue);
-        queue.pop_due(now, body, details)
+        (queue.pop_due(now, body, details), queue.is_plain())
     }
 }

@@ -210,14 +210,14 @@ impl Header {
         let shared = &*self.shared;
         // A waker comes from a poll, before which the key is known.
         let key = Key::from_bits(self.key.load(Relaxed));
-        let Some(here) = shared.owner.here() else {
+        let Some(here) = shared.owner().here() else {
             return self.post_poll(key);
         };
         if context::leave_to_direct(shared.id, key) {
             return;
         }
         let fill = |body: &mut Body, ()| body.fill(poll(key));
-        if self.asynchronous || shared.post_plain(here, self.origin, None, (), fill).is_err() {
+        if self.asynchronous || shared.post_plain(here, self.origin, |()| None, (), fill).is_err() {
             self.post_poll(key);
         }
     }

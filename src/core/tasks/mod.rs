@@ -127,7 +127,7 @@ impl Tasks {
         match self.take(key) {
             Some(free) => free.hand_over(stamp, key),
             None => {
-                let header = Header::new(shared, stamp, Some(key), shared.owner.get());
+                let header = Header::new(shared, stamp, Some(key), shared.owner().get());
                 let waker = Waker::from(header.clone());
                 (header, waker)
             }

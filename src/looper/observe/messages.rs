@@ -76,7 +76,7 @@ impl Looper {
         series: &mut Series,
     ) -> Result<(), Option<Moment>> {
         let mut details = None;
-        let next = self.shared().next_message(self.core.here, now, body, Some(&mut details));
+        let (next, _) = self.shared().next_message(self.core.here, now, body, Some(&mut details));
         let Some(details) = details else {
             return self.run_other(next, body);
         };

@@ -54,7 +54,7 @@ impl Track {
         let thread_id = looper.shared().activity.thread_id;
         let label = Arc::new(Label { name, looper: looper.shared().id, thread_id });
         sink.begin_at(looper.clock().now());
-        let noted = OwnerCell::new(looper.shared().owner, Noted::default());
+        let noted = OwnerCell::new(looper.shared().owner(), Noted::default());
         let track = Arc::new(Track { label, sink: sink.clone(), clock: looper.clock().clone(), noted });
         sink.add_track(&track);
         track
