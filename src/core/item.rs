@@ -13,7 +13,7 @@ use crate::{
     queue::{
         self,
         account::Tally,
-        message::{Address, Lane, Origin},
+        message::{Address, Origin, PostKind},
     },
     sys::time::Moment,
 };
@@ -37,11 +37,11 @@ pub(crate) enum When {
 
 impl When {
     #[inline]
-    pub(crate) fn lane(self) -> Lane {
+    pub(crate) fn kind(self) -> PostKind {
         match self {
-            When::Now => Lane::Plain,
-            When::At(_) => Lane::Timed,
-            When::Front => Lane::Front,
+            When::Now => PostKind::Plain,
+            When::At(_) => PostKind::Timed,
+            When::Front => PostKind::Front,
         }
     }
 }

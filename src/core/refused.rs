@@ -152,16 +152,16 @@ impl<S> AddFdError<S> {
 
 impl<S: 'static> AddFdError<S> {
     /// For a source that stays on the calling thread.
-    pub(crate) fn stays(error: io::Error, place: &'static Location<'static>, source: Box<S>) -> AddFdError<S> {
-        AddFdError::new(error, place, Sticky::stays(source))
+    pub(crate) fn local_error(error: io::Error, place: &'static Location<'static>, source: Box<S>) -> AddFdError<S> {
+        AddFdError::new(error, place, Sticky::local(source))
     }
 
     /// For a source that comes along.
-    pub(crate) fn comes(error: io::Error, place: &'static Location<'static>, source: Box<S>) -> AddFdError<S>
+    pub(crate) fn send_error(error: io::Error, place: &'static Location<'static>, source: Box<S>) -> AddFdError<S>
     where
         S: Send,
     {
-        AddFdError::new(error, place, Sticky::comes(source))
+        AddFdError::new(error, place, Sticky::send(source))
     }
 
     /// Gives the source back, as it was passed in. `None` on another thread than its own, where it stays behind: see
@@ -219,31 +219,31 @@ pub(crate) struct Refused<T> {
 impl<T: 'static> Refused<T> {
     /// Hands it out where it came in, at `place`, to stay on this thread.
     #[cold]
-    pub(crate) fn stays(self, place: &'static Location<'static>) -> Rejected<T> {
-        Refused { value: Box::new(self.value), reason: self.reason }.unboxed_stays(place)
+    pub(crate) fn local_error(self, place: &'static Location<'static>) -> Rejected<T> {
+        Refused { value: Box::new(self.value), reason: self.reason }.unboxed_local_error(place)
     }
 
     /// Hands it out where it came in, at `place`, to come along.
     #[cold]
-    pub(crate) fn comes(self, place: &'static Location<'static>) -> Rejected<T>
+    pub(crate) fn send_error(self, place: &'static Location<'static>) -> Rejected<T>
     where
         T: Send,
     {
-        Refused { value: Box::new(self.value), reason: self.reason }.unboxed_comes(place)
+        Refused { value: Box::new(self.value), reason: self.reason }.unboxed_send_error(place)
     }
 }
 
 impl<T: 'static> Refused<Box<T>> {
-    /// As [`stays`](Refused::stays), of a value that was boxed at the door.
-    pub(crate) fn unboxed_stays(self, place: &'static Location<'static>) -> Rejected<T> {
-        Rejected::new(self.reason, place, Sticky::stays(self.value))
+    /// As [`stays`](Refused::local_error), of a value that was boxed at the door.
+    pub(crate) fn unboxed_local_error(self, place: &'static Location<'static>) -> Rejected<T> {
+        Rejected::new(self.reason, place, Sticky::local(self.value))
     }
 
-    /// As [`comes`](Refused::comes), of a value that was boxed at the door.
-    pub(crate) fn unboxed_comes(self, place: &'static Location<'static>) -> Rejected<T>
+    /// As [`comes`](Refused::send_error), of a value that was boxed at the door.
+    pub(crate) fn unboxed_send_error(self, place: &'static Location<'static>) -> Rejected<T>
     where
         T: Send,
     {
-        Rejected::new(self.reason, place, Sticky::comes(self.value))
+        Rejected::new(self.reason, place, Sticky::send(self.value))
     }
 }

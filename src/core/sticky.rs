@@ -57,13 +57,13 @@ impl<T> Sticky<T> {
 
 impl<T: 'static> Sticky<T> {
     /// For a value that stays on the calling thread.
-    pub(crate) fn stays(value: Box<T>) -> Sticky<T> {
+    pub(crate) fn local(value: Box<T>) -> Sticky<T> {
         let (list, key) = keep_here(value);
         Sticky { value: Value::Stays(list, key), of: PhantomData }
     }
 
-    /// For a value that comes along.
-    pub(crate) fn comes(value: Box<T>) -> Sticky<T>
+    /// For a value that may be `Send` with its error.
+    pub(crate) fn send(value: Box<T>) -> Sticky<T>
     where
         T: Send,
     {
@@ -190,7 +190,7 @@ mod tests {
             STORE.with(|store| store.replace(Some(Store { values: Slots::default(), left_behind })));
             let _locked = list.keys.lock();
             let value = Rc::new(());
-            let own = Sticky::stays(Box::new(value.clone()));
+            let own = Sticky::local(Box::new(value.clone()));
             let others = Sticky::<()> { value: Value::Stays(list.clone(), Key::from_bits(7)), of: PhantomData };
 
             thread::spawn(move || drop(others)).join().unwrap();
@@ -204,7 +204,7 @@ mod tests {
 
     #[test]
     fn e1_a_store_that_is_empty_is_given_back() {
-        let value = Sticky::stays(Box::new(Rc::new(7)));
+        let value = Sticky::local(Box::new(Rc::new(7)));
         assert!(STORE.with(|store| store.borrow().is_some()));
 
         assert_eq!(value.into_inner(), Some(Rc::new(7)));

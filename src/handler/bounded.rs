@@ -109,7 +109,7 @@ impl<M: 'static> BoundedHandler<M> {
         let place = Location::caller();
         match self.noted.semaphore.try_acquire() {
             Some(permit) => self.deliver(permit, message, place),
-            None => Err(self.refuse(message, RejectReason::Full).stays(place)),
+            None => Err(self.refuse(message, RejectReason::Full).local_error(place)),
         }
     }
 
@@ -129,16 +129,16 @@ impl<M: 'static> BoundedHandler<M> {
         let permit = match semaphore.try_acquire() {
             Some(permit) => Some(permit),
             None if self.noted.shared.is_current() => {
-                return Err(self.refuse(message, RejectReason::OwnThread).stays(place));
+                return Err(self.refuse(message, RejectReason::OwnThread).local_error(place));
             }
             None if predicate::in_predicate() => {
-                return Err(self.refuse(message, RejectReason::InPredicate).stays(place));
+                return Err(self.refuse(message, RejectReason::InPredicate).local_error(place));
             }
             None => semaphore.acquire(),
         };
         match permit {
             Some(permit) => self.deliver(permit, message, place),
-            None => Err(self.refuse(message, RejectReason::Quit).stays(place)),
+            None => Err(self.refuse(message, RejectReason::Quit).local_error(place)),
         }
     }
 
@@ -159,7 +159,7 @@ impl<M: 'static> BoundedHandler<M> {
             Err(Refused { value, reason }) => {
                 let Bounded { message, permit } = *value;
                 drop(permit);
-                Err(Refused { value: message, reason }.stays(origin))
+                Err(Refused { value: message, reason }.local_error(origin))
             }
         }
     }
@@ -230,7 +230,7 @@ impl Looper {
         F: FnMut(&Looper, M) + 'static,
     {
         if capacity == 0 {
-            return Err(Refused { value: callback, reason: RejectReason::ZeroCapacity }.stays(Location::caller()));
+            return Err(Refused { value: callback, reason: RejectReason::ZeroCapacity }.local_error(Location::caller()));
         }
         let noted = NotedSemaphore::new(self.shared(), capacity);
         Ok(BoundedHandler { handler: self.handler(*unbounded(Box::new(callback))), noted })
@@ -250,7 +250,7 @@ impl LooperHandle {
         F: FnMut(&Looper, M) + Send + 'static,
     {
         if capacity == 0 {
-            return Err(Refused { value: callback, reason: RejectReason::ZeroCapacity }.comes(Location::caller()));
+            return Err(Refused { value: callback, reason: RejectReason::ZeroCapacity }.send_error(Location::caller()));
         }
         let noted = NotedSemaphore::new(&self.shared, capacity);
         let handler = self.handler_of(callback, unbounded)?;

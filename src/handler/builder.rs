@@ -238,7 +238,7 @@ fn send_off_path<M: 'static>(recipient: &Recipient<M>, stamp: Stamp, message: M)
         _ => Err(message),
     };
     let fill = |body: &mut Body, message, thread| body.fill_message(message, thread);
-    sent.or_else(|message| shared.post(post, message, fill).map_err(|refused| refused.stays(stamp.origin)))
+    sent.or_else(|message| shared.post(post, message, fill).map_err(|refused| refused.local_error(stamp.origin)))
 }
 
 #[inline]
@@ -261,7 +261,7 @@ fn send_body<M: 'static>(
 ) -> Result<Posted<M>, Rejected<M>> {
     match send(post(recipient, stamp, labels), body) {
         Ok(id) => Ok(recipient.posted(id)),
-        Err(refused) => Err(opened(recipient, refused).unboxed_stays(stamp.origin)),
+        Err(refused) => Err(opened(recipient, refused).unboxed_local_error(stamp.origin)),
     }
 }
 

@@ -260,7 +260,7 @@ impl LooperHandle {
     {
         let callback = Box::new(callback);
         if let Some(reason) = self.shared.closed() {
-            return Err(Refused { value: callback, reason }.unboxed_comes(Location::caller()));
+            return Err(Refused { value: callback, reason }.unboxed_send_error(Location::caller()));
         }
         let recipient = Handler::announce(&self.shared);
         let Recipient { target, of, .. } = *recipient;
@@ -268,7 +268,7 @@ impl LooperHandle {
         let arrival = |callback: Box<F>| Arrival::Target(target, Box::new(move || Callee::new_rc(of, wrap(callback))));
         match self.shared.admit(callback, arrival) {
             Ok(()) => Ok(handler),
-            Err(refused) => Err(refused.unboxed_comes(Location::caller())),
+            Err(refused) => Err(refused.unboxed_send_error(Location::caller())),
         }
     }
 }

@@ -94,7 +94,7 @@ impl LooperHandle {
     pub fn barrier(&self) -> Result<Barrier, Rejected<()>> {
         match self.shared.add_barrier(Location::caller()) {
             Ok(rank) => Ok(Barrier { shared: self.shared.clone(), rank }),
-            Err(reason) => Err(Refused { value: (), reason }.comes(Location::caller())),
+            Err(reason) => Err(Refused { value: (), reason }.send_error(Location::caller())),
         }
     }
 }

@@ -282,9 +282,9 @@ impl LooperHandle {
     {
         let stamp = Stamp { asynchronous: self.asynchronous, ..Stamp::new(When::Now) };
         if const { is_large::<F>() } {
-            self.call_with(stamp, timeout, Box::new(callback), Refused::unboxed_comes)
+            self.call_with(stamp, timeout, Box::new(callback), Refused::unboxed_send_error)
         } else {
-            self.call_with(stamp, timeout, callback, Refused::comes)
+            self.call_with(stamp, timeout, callback, Refused::send_error)
         }
     }
 

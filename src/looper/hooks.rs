@@ -179,7 +179,7 @@ impl Looper {
         let callback = Box::new(callback);
         let shared = self.shared();
         if let Some(reason) = shared.closed() {
-            return Err(Refused { value: callback, reason }.unboxed_stays(Location::caller()));
+            return Err(Refused { value: callback, reason }.unboxed_local_error(Location::caller()));
         }
         let id = shared.next_id();
         insert(&self.local_state().hooks, id, callback);

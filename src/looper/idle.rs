@@ -197,7 +197,7 @@ impl Looper {
         let shared = self.shared();
         // Closed under its feet by another thread, it is kept and never runs, as if it had been added just before.
         if let Some(reason) = shared.closed() {
-            return Err(Refused { value: callback, reason }.unboxed_stays(Location::caller()));
+            return Err(Refused { value: callback, reason }.unboxed_local_error(Location::caller()));
         }
         let id = shared.next_id();
         let (mut idler, is_removed) = Idler::new(callback);
@@ -246,7 +246,7 @@ impl LooperHandle {
         match self.shared.admit(Box::new(idler), arrival) {
             Ok(()) => Ok(IdleHandler { shared: self.shared.clone(), id, is_removed }),
             Err(Refused { value, reason }) => {
-                Err(Refused { value: value.callback, reason }.unboxed_comes(Location::caller()))
+                Err(Refused { value: value.callback, reason }.unboxed_send_error(Location::caller()))
             }
         }
     }

@@ -138,9 +138,9 @@ impl Looper {
         F: FnOnce(&Looper) + 'static,
     {
         let posted = if const { Body::has_room_for::<F>() } {
-            self.post_off_path(stamp, callback).map_err(|refused| refused.stays(stamp.origin))
+            self.post_off_path(stamp, callback).map_err(|refused| refused.local_error(stamp.origin))
         } else {
-            self.post_off_path(stamp, Box::new(callback)).map_err(|refused| refused.unboxed_stays(stamp.origin))
+            self.post_off_path(stamp, Box::new(callback)).map_err(|refused| refused.unboxed_local_error(stamp.origin))
         };
         posted.map(|id| Posted::once(self.shared().id, id))
     }
@@ -248,9 +248,9 @@ impl Looper {
         F: FnMut(&Looper) -> ControlFlow<()> + 'static,
     {
         if const { is_large::<F>() } {
-            self.repeat(stamp, repetition, Box::new(callback), Refused::unboxed_stays)
+            self.repeat(stamp, repetition, Box::new(callback), Refused::unboxed_local_error)
         } else {
-            self.repeat(stamp, repetition, callback, Refused::stays)
+            self.repeat(stamp, repetition, callback, Refused::local_error)
         }
     }
 

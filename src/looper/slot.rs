@@ -104,7 +104,7 @@ impl Slot {
         F: FnOnce(&Looper) + Send + 'static,
     {
         let stamp = Stamp { asynchronous: self.asynchronous, ..stamp };
-        let refuse = |refused: Refused<Box<F>>| refused.unboxed_comes(stamp.origin);
+        let refuse = |refused: Refused<Box<F>>| refused.unboxed_send_error(stamp.origin);
         // As large as a message has room for, whatever the closure is.
         let callback = Box::new(callback);
         let Some(mut latest) = self.latest.lock() else {

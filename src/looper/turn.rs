@@ -25,7 +25,7 @@ use crate::{
         report::{ReadyIdent, Turn},
     },
     mem::{log, slots::Key},
-    queue::message::{Lane, Rank},
+    queue::message::{PostKind, Rank},
     sys::{
         poller::{Ready, Waited},
         sync::yield_now,
@@ -131,7 +131,7 @@ impl Looper {
 
     /// Whether the message at `next` is due: a plain one always is.
     pub(super) fn is_due(&self, next: Option<Rank>) -> bool {
-        next.is_some_and(|next| next.seq().lane() != Lane::Timed || self.has_passed(next.when))
+        next.is_some_and(|next| next.seq().kind() != PostKind::Timed || self.has_passed(next.when))
     }
 
     fn turn(&self, deadline: Moment, turn: &mut Turn) -> io::Result<()> {

@@ -219,7 +219,7 @@ impl Looper {
                 local::drop_displaced(self.shared(), added.ended);
                 Ok(FdSource::new(&self.core.local, added.key))
             }
-            Err(error) => Err(AddFdError::stays(error, place, watch.into_source().into_box())),
+            Err(error) => Err(AddFdError::local_error(error, place, watch.into_source().into_box())),
         }
     }
 }

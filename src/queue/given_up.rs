@@ -6,7 +6,7 @@ use crate::queue::handlers::Lists;
 /// All that was pending when a looper quit, as it lay: swapped out whole, so that nobody waits while it is taken apart.
 #[derive(Debug)]
 pub(crate) struct GivenUp<C: 'static> {
-    lines: [Line<C>; 2],
+    subqueues: [Subqueue<C>; 2],
     others: Others<C>,
     /// Dropped with the rest.
     _found_by: (Extras, Vec<Lists>),
@@ -15,8 +15,8 @@ pub(crate) struct GivenUp<C: 'static> {
 impl<C> GivenUp<C> {
     /// Takes out one message after the other.
     fn into_bodies(self) -> impl Iterator<Item = Erased<C>> {
-        let GivenUp { lines, mut others, _found_by } = self;
-        let [(first, ready), (first_asynchronous, ready_asynchronous)] = lines.map(Line::into_parts);
+        let GivenUp { subqueues, mut others, _found_by } = self;
+        let [(first, ready), (first_asynchronous, ready_asynchronous)] = subqueues.map(Subqueue::into_parts);
         let take = move |id: MessageId| if id.is_live(&others) { others.try_remove(id.slot as usize) } else { None };
         let messages = first
             .chain(first_asynchronous)
@@ -63,7 +63,7 @@ impl<C> Queue<C> {
         self.account.dropped.add(pending as u64);
         let lists = self.handlers.give_up_all();
         self.dropped.at_once.push(GivenUp {
-            lines: [mem::take(&mut self.synchronous), mem::take(&mut self.asynchronous)],
+            subqueues: [mem::take(&mut self.synchronous), mem::take(&mut self.asynchronous)],
             others: mem::take(&mut self.others),
             _found_by: (mem::take(&mut self.extras), lists),
         });
@@ -74,7 +74,8 @@ impl<C> Queue<C> {
     pub(crate) fn give_up_later_than(&mut self, now: Moment) {
         self.barriers.clear();
         self.unreported.clear();
-        let later = [&mut self.synchronous, &mut self.asynchronous].map(|line| line.split_later(now, &self.others));
+        let later =
+            [&mut self.synchronous, &mut self.asynchronous].map(|subqueue| subqueue.split_later(now, &self.others));
         for id in later.into_iter().flatten() {
             if let Some(taken) = self.take(id, false) {
                 self.account.dropped.add(1);

@@ -11,7 +11,7 @@ pub(crate) type Origin = &'static Location<'static>;
 
 /// How a message came to its due time, which says where in the queue it stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Lane {
+pub(crate) enum PostKind {
     /// Posted to run when everything that is due already has run.
     Plain,
     /// Posted with a delay or a time.
@@ -32,7 +32,7 @@ pub(crate) struct Seq {
 }
 
 /// How many bits say where the message stands.
-const LANE_BITS: u32 = 3;
+const KIND_BITS: u32 = 3;
 
 impl Seq {
     /// That of the `order`-th post through the inbox.
@@ -44,21 +44,21 @@ impl Seq {
     /// That of the next post to the queue itself, if it is a plain one that barriers hold up, as that of `self` is.
     #[inline]
     pub(crate) const fn next(self) -> Seq {
-        Seq { remote: self.remote, own: self.own + (1 << LANE_BITS) }
+        Seq { remote: self.remote, own: self.own + (1 << KIND_BITS) }
     }
 
     /// That of the same post, if it is another one than a plain one that barriers hold up.
     #[inline]
-    pub(crate) const fn standing(self, lane: Lane, asynchronous: bool) -> Seq {
-        Seq { remote: self.remote, own: self.own | ((lane as i64) << 1) | asynchronous as i64 }
+    pub(crate) const fn of_kind(self, kind: PostKind, asynchronous: bool) -> Seq {
+        Seq { remote: self.remote, own: self.own | ((kind as i64) << 1) | asynchronous as i64 }
     }
 
     #[inline]
-    pub(crate) const fn lane(self) -> Lane {
+    pub(crate) const fn kind(self) -> PostKind {
         match (self.own >> 1) & 3 {
-            0 => Lane::Plain,
-            1 => Lane::Timed,
-            _ => Lane::Front,
+            0 => PostKind::Plain,
+            1 => PostKind::Timed,
+            _ => PostKind::Front,
         }
     }
 
@@ -83,9 +83,9 @@ impl Rank {
     /// That of the message `seq`, due at `when`.
     #[inline]
     pub(crate) fn new(when: Moment, seq: Seq) -> Rank {
-        let order = match seq.lane() {
-            Lane::Front => Seq { remote: -seq.remote, own: -seq.own },
-            Lane::Plain | Lane::Timed => seq,
+        let order = match seq.kind() {
+            PostKind::Front => Seq { remote: -seq.remote, own: -seq.own },
+            PostKind::Plain | PostKind::Timed => seq,
         };
         Rank { when, order }
     }
@@ -274,18 +274,18 @@ mod tests {
     fn m5_posts_of_the_queue_itself_come_between_those_of_the_inbox() {
         let first = Seq::remote(1);
         let second = first.next();
-        let third = second.next().standing(Lane::Timed, true);
+        let third = second.next().of_kind(PostKind::Timed, true);
         let last = Seq::remote(2);
 
         assert!(first < second && second < third && third < last);
-        assert_eq!((third.lane(), third.is_asynchronous()), (Lane::Timed, true));
-        assert_eq!((first.lane(), first.is_asynchronous()), (Lane::Plain, false));
+        assert_eq!((third.kind(), third.is_asynchronous()), (PostKind::Timed, true));
+        assert_eq!((first.kind(), first.is_asynchronous()), (PostKind::Plain, false));
     }
 
     #[test]
     fn m3_the_last_one_at_the_front_is_the_first() {
-        let one = Seq::remote(3).next().standing(Lane::Front, false);
-        let other = one.next().standing(Lane::Front, true);
+        let one = Seq::remote(3).next().of_kind(PostKind::Front, false);
+        let other = one.next().of_kind(PostKind::Front, true);
 
         assert!(Rank::new(Moment::FRONT, other) < Rank::new(Moment::FRONT, one));
         assert_eq!(Rank::new(Moment::FRONT, other).seq(), other);

@@ -1,8 +1,8 @@
 //! In which order and when messages run: pure data, no thread, no system call, no clock.
 //!
-//! Plain messages lie in posting order ([`fifo`]), all others in slots, sorted by a heap ([`mod@line`]). There are two lines,
-//! since barriers hold up one and let the other pass ([`barriers`]). Each handler's messages are counted, and listed if
-//! somebody wants to find them again ([`handlers`]).
+//! Plain messages lie in posting order ([`fifo`]), all others in slots, sorted by a heap. Both are parts of a
+//! [`mod@subqueue`]: barriers hold up one of the two that there are, and let the other pass ([`barriers`]). Each handler's
+//! messages are counted, and listed if somebody wants to find them again ([`handlers`]).
 
 pub(crate) mod account;
 mod barriers;
@@ -15,7 +15,7 @@ mod given_up;
 pub(crate) mod handlers;
 pub(crate) mod histogram;
 pub(crate) mod labels;
-mod line;
+mod subqueue;
 pub(crate) mod message;
 pub(crate) mod slices;
 #[cfg(all(test, not(alooper_loom)))]
@@ -40,8 +40,8 @@ use crate::{
         extras::{Extra, Extras},
         handlers::Handlers,
         labels::Labels,
-        line::{Head, Line, Others},
-        message::{Lane, Message, MessageId, Origin, Rank, Seq},
+        message::{Message, MessageId, Origin, PostKind, Rank, Seq},
+        subqueue::{Head, Others, Subqueue},
     },
     sys::{sync::ThreadId, time::Moment},
 };
@@ -63,10 +63,10 @@ pub(crate) struct Queue<C: 'static> {
     /// What lets the fast paths be taken.
     state: State,
     /// Those that barriers hold up.
-    synchronous: Line<C>,
+    synchronous: Subqueue<C>,
     /// Those that barriers let pass.
-    asynchronous: Line<C>,
-    /// Those of both lines that are not plain.
+    asynchronous: Subqueue<C>,
+    /// Those of both subqueues that are not plain.
     others: Others<C>,
     /// How many of these have gone since their room was given back.
     gone: usize,
@@ -141,8 +141,8 @@ impl<C> Queue<C> {
     pub(crate) fn new(account: &Arc<Account>) -> Queue<C> {
         Queue {
             state: State::PLAIN,
-            synchronous: Line::default(),
-            asynchronous: Line::default(),
+            synchronous: Subqueue::default(),
+            asynchronous: Subqueue::default(),
             others: Others::new(),
             gone: 0,
             extras: Extras::default(),
@@ -162,9 +162,9 @@ impl<C> Queue<C> {
 
     /// The posting order of the next message, or of a barrier.
     #[inline]
-    pub(crate) fn next_seq(&mut self, lane: Lane, asynchronous: bool) -> Seq {
+    pub(crate) fn next_seq(&mut self, kind: PostKind, asynchronous: bool) -> Seq {
         self.last = self.last.next();
-        self.last.standing(lane, asynchronous)
+        self.last.of_kind(kind, asynchronous)
     }
 
     /// Whether there are only plain messages without anything besides, and nothing holds one up.
@@ -202,7 +202,7 @@ impl<C> Queue<C> {
 
     #[inline(never)]
     fn begins_plain_among_others(&mut self) -> bool {
-        let is_plain = |seq: Seq| seq.lane() == Lane::Plain && !seq.is_asynchronous();
+        let is_plain = |seq: Seq| seq.kind() == PostKind::Plain && !seq.is_asynchronous();
         !self.synchronous.fifo.is_empty() && self.next_of_all().is_some_and(|head| is_plain(head.id.seq))
     }
 
@@ -232,18 +232,18 @@ impl<C> Queue<C> {
         extra: Extra,
         fill: impl FnOnce(&mut Message<C>),
     ) -> MessageId {
-        let lane = seq.lane();
-        let is_plain = lane == Lane::Plain;
+        let kind = seq.kind();
+        let is_plain = kind == PostKind::Plain;
         if !is_plain || seq.is_asynchronous() || extra.token.is_some() {
             self.state.remove(State::PLAIN);
         }
         self.extras.keep(seq, if is_plain { Extra { posted: None, ..extra } } else { extra });
         let Queue { synchronous, asynchronous, .. } = self;
-        let line = if seq.is_asynchronous() { asynchronous } else { synchronous };
+        let subqueue = if seq.is_asynchronous() { asynchronous } else { synchronous };
         if is_plain {
             // Plain messages run in the order in which they came, whatever their posters' clocks said.
             self.latest = self.latest.max(when);
-            let message = line.fifo.vacant();
+            let message = subqueue.fifo.vacant();
             (message.seq, message.when) = (seq, self.latest);
             fill(message);
             extra.posted.inspect(|posted| message.set_poster(posted.by));
@@ -262,7 +262,7 @@ impl<C> Queue<C> {
             message.address.set_listed();
             self.handlers.list(id, target, Labels { what: message.address.what(), token: extra.token });
         }
-        line.push(when, id);
+        subqueue.push(when, id);
         id
     }
 
@@ -287,7 +287,7 @@ impl<C> Queue<C> {
     }
 
     #[inline]
-    fn line(&mut self, seq: Seq) -> &mut Line<C> {
+    fn subqueue(&mut self, seq: Seq) -> &mut Subqueue<C> {
         if seq.is_asynchronous() { &mut self.asynchronous } else { &mut self.synchronous }
     }
 
@@ -333,20 +333,20 @@ impl<C> Queue<C> {
             return Next::Nothing;
         };
         let seq = head.id.seq;
-        let lane = seq.lane();
-        if lane == Lane::Timed && head.rank.when > now {
+        let kind = seq.kind();
+        if kind == PostKind::Timed && head.rank.when > now {
             return Next::NotBefore(head.rank.when);
         }
         let extra = self.extras.take(seq);
-        let line = self.line(seq);
+        let subqueue = self.subqueue(seq);
         let mut removed;
-        let popped = if lane == Lane::Plain {
-            line.fifo.pop()
+        let popped = if kind == PostKind::Plain {
+            subqueue.fifo.pop()
         } else {
-            if lane == Lane::Timed {
-                line.gather(now);
+            if kind == PostKind::Timed {
+                subqueue.gather(now);
             }
-            line.pop(lane);
+            subqueue.pop(kind);
             self.gone += 1;
             removed = self.others.try_remove(head.id.slot as usize);
             removed.as_mut().map(|message| (message, head.rank.when))
@@ -356,7 +356,7 @@ impl<C> Queue<C> {
         };
         message.body.move_to(body);
         if let Some(details) = details {
-            let posted = if lane == Lane::Plain { message.posting() } else { extra.posted };
+            let posted = if kind == PostKind::Plain { message.posting() } else { extra.posted };
             *details = Some(Details::of(message, when, posted));
         }
         let address = message.address;
@@ -417,18 +417,18 @@ impl<C> Queue<C> {
 
     /// Takes out a message that does not run.
     fn take(&mut self, id: MessageId, is_in_line: bool) -> Option<Taken<C>> {
-        let lane = id.seq.lane();
+        let kind = id.seq.kind();
         let Queue { synchronous, asynchronous, others, .. } = self;
-        let line = if id.seq.is_asynchronous() { asynchronous } else { synchronous };
-        let message = if lane == Lane::Plain {
-            line.fifo.take(id.seq)?
+        let subqueue = if id.seq.is_asynchronous() { asynchronous } else { synchronous };
+        let message = if kind == PostKind::Plain {
+            subqueue.fifo.take(id.seq)?
         } else {
             if !id.is_live(others) {
                 return None;
             }
             let message = others.try_remove(id.slot as usize)?;
             if is_in_line {
-                line.note_stale(lane, others);
+                subqueue.note_stale(kind, others);
             }
             self.gone += 1;
             message
@@ -450,22 +450,22 @@ impl<C> Queue<C> {
     /// timed.
     pub(crate) fn reschedule(&mut self, id: MessageId, when: Moment) -> bool {
         let Queue { synchronous, asynchronous, others, .. } = self;
-        if id.seq.lane() != Lane::Timed || !id.is_live(others) {
+        if id.seq.kind() != PostKind::Timed || !id.is_live(others) {
             return false;
         }
         let former = others.get_mut(id.slot as usize).map(|message| mem::replace(&mut message.when, when));
         if former != Some(when) {
-            let line = if id.seq.is_asynchronous() { asynchronous } else { synchronous };
-            line.reschedule(when, id, others);
+            let subqueue = if id.seq.is_asynchronous() { asynchronous } else { synchronous };
+            subqueue.reschedule(when, id, others);
         }
         true
     }
 
     /// The message `id`, if it is pending, and when it is due.
     fn get(&self, id: MessageId) -> Option<(&Message<C>, Moment)> {
-        if id.seq.lane() == Lane::Plain {
-            let line = if id.seq.is_asynchronous() { &self.asynchronous } else { &self.synchronous };
-            return line.fifo.get(id.seq);
+        if id.seq.kind() == PostKind::Plain {
+            let subqueue = if id.seq.is_asynchronous() { &self.asynchronous } else { &self.synchronous };
+            return subqueue.fifo.get(id.seq);
         }
         let message = self.others.get(id.slot as usize).filter(|_| id.is_live(&self.others))?;
         Some((message, message.when))
@@ -482,8 +482,8 @@ impl<C> Queue<C> {
     }
 
     fn get_mut(&mut self, id: MessageId) -> Option<&mut Message<C>> {
-        if id.seq.lane() == Lane::Plain {
-            return self.line(id.seq).fifo.get_mut(id.seq);
+        if id.seq.kind() == PostKind::Plain {
+            return self.subqueue(id.seq).fifo.get_mut(id.seq);
         }
         if id.is_live(&self.others) { self.others.get_mut(id.slot as usize) } else { None }
     }

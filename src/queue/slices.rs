@@ -6,7 +6,7 @@ use crate::queue::{
     labels::MessageFilter,
 };
 
-/// Somebody's way along all messages: the plain ones of each line, then all others.
+/// Somebody's way along all messages: the plain ones of each subqueue, then all others.
 #[derive(Debug, Default)]
 pub(crate) struct Tour {
     plain: [Option<Seq>; 2],
@@ -59,10 +59,12 @@ impl<C> Queue<C> {
         }
         let Queue { synchronous, asynchronous, others, extras, .. } = self;
         let labels_of = |id: MessageId| {
-            let message = match id.seq.lane() {
-                Lane::Plain if id.seq.is_asynchronous() => asynchronous.fifo.get(id.seq).map(|(message, _)| message),
-                Lane::Plain => synchronous.fifo.get(id.seq).map(|(message, _)| message),
-                Lane::Timed | Lane::Front => others.get(id.slot as usize),
+            let message = match id.seq.kind() {
+                PostKind::Plain if id.seq.is_asynchronous() => {
+                    asynchronous.fifo.get(id.seq).map(|(message, _)| message)
+                }
+                PostKind::Plain => synchronous.fifo.get(id.seq).map(|(message, _)| message),
+                PostKind::Timed | PostKind::Front => others.get(id.slot as usize),
             };
             let what = message.and_then(|message| message.address.what());
             Labels { what, token: extras.token_of(id.seq) }
@@ -88,15 +90,15 @@ impl<C> Queue<C> {
             }
         }
         let mut is_done = listing.slots == 0;
-        for (line, last) in [synchronous, asynchronous].into_iter().zip(&mut listing.plain) {
+        for (subqueue, last) in [synchronous, asynchronous].into_iter().zip(&mut listing.plain) {
             while *steps > 0
-                && let Some((message, _)) = line.fifo.after(*last)
+                && let Some((message, _)) = subqueue.fifo.after(*last)
             {
                 *steps -= 1;
                 let seq = message.seq;
                 *last = Some(seq);
                 if let Some(target) = message.address.target()
-                    && let Some(message) = line.fifo.get_mut(seq)
+                    && let Some(message) = subqueue.fifo.get_mut(seq)
                 {
                     message.address.set_listed();
                     let labels = Labels { what: message.address.what(), token: extras.token_of(seq) };
@@ -117,9 +119,9 @@ impl<C> Queue<C> {
         tell: impl Fn(Rank, &Message<C>, &Handlers) -> R,
         told: &mut Vec<(Rank, R)>,
     ) -> bool {
-        for (line, last) in [&self.synchronous, &self.asynchronous].into_iter().zip(&mut tour.plain) {
+        for (subqueue, last) in [&self.synchronous, &self.asynchronous].into_iter().zip(&mut tour.plain) {
             while steps > 0
-                && let Some((message, when)) = line.fifo.after(*last)
+                && let Some((message, when)) = subqueue.fifo.after(*last)
             {
                 steps -= 1;
                 *last = Some(message.seq);

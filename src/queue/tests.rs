@@ -30,15 +30,15 @@ impl<T> Default for Numbered<T> {
 
 impl<T: 'static> Numbered<T> {
     fn put(&mut self, when: Moment, value: T) -> MessageId {
-        self.put_in(if when == Moment::FRONT { Lane::Front } else { Lane::Timed }, false, when, value)
+        self.put_in(if when == Moment::FRONT { PostKind::Front } else { PostKind::Timed }, false, when, value)
     }
 
-    fn put_in(&mut self, lane: Lane, asynchronous: bool, when: Moment, value: T) -> MessageId {
-        self.put_with(lane, asynchronous, when, Extra::default(), value)
+    fn put_in(&mut self, kind: PostKind, asynchronous: bool, when: Moment, value: T) -> MessageId {
+        self.put_with(kind, asynchronous, when, Extra::default(), value)
     }
 
-    fn put_with(&mut self, lane: Lane, asynchronous: bool, when: Moment, extra: Extra, value: T) -> MessageId {
-        let seq = self.queue.next_seq(lane, asynchronous);
+    fn put_with(&mut self, kind: PostKind, asynchronous: bool, when: Moment, extra: Extra, value: T) -> MessageId {
+        let seq = self.queue.next_seq(kind, asynchronous);
         self.queue.account.own.add(1);
         self.queue.insert(seq, when, extra, |message| {
             message.address = Address::NOBODY;
@@ -138,7 +138,7 @@ fn m1_c37_many_that_are_due_at_once_run_in_order_with_what_comes_and_goes_meanwh
     let mut order = 0;
     let mut put = |queue: &mut Numbered<i64>, nanos: u64| {
         order += 1;
-        (order, nanos, queue.put_in(Lane::Timed, order % 7 == 0, ns(nanos), order))
+        (order, nanos, queue.put_in(PostKind::Timed, order % 7 == 0, ns(nanos), order))
     };
     let mut pending: Vec<_> = (0..3000_u64).map(|step| put(&mut queue, step * 7919 % 1000)).collect();
     let mut ran = Vec::new();
@@ -184,10 +184,10 @@ fn m1_m2_plain_messages_run_between_timed_ones_by_their_times() {
     let mut queue = Numbered::default();
     queue.put(ns(5), "at 5");
     queue.put(ns(9), "at 9");
-    queue.put_in(Lane::Plain, false, ns(5), "posted at 5");
+    queue.put_in(PostKind::Plain, false, ns(5), "posted at 5");
     queue.put(ns(7), "at 7");
-    queue.put_in(Lane::Plain, false, ns(8), "posted at 8");
-    queue.put_in(Lane::Plain, false, ns(4), "posted later, by a clock that is behind");
+    queue.put_in(PostKind::Plain, false, ns(8), "posted at 8");
+    queue.put_in(PostKind::Plain, false, ns(4), "posted later, by a clock that is behind");
     queue.put(ns(3), "at 3");
 
     let order =
@@ -198,14 +198,14 @@ fn m1_m2_plain_messages_run_between_timed_ones_by_their_times() {
 #[test]
 fn r1_any_order_of_cancelling_leaves_the_others_in_order() {
     let t = t();
-    let lanes = [Lane::Plain, Lane::Timed, Lane::Front];
+    let kinds = [PostKind::Plain, PostKind::Timed, PostKind::Front];
     for step in 1..7 {
         let mut queue = Numbered::default();
         let mut ids = Vec::new();
         for order in 1..=2400_i64 {
-            let lane = lanes[order as usize % 3];
-            let when = if lane == Lane::Front { Moment::FRONT } else { t };
-            ids.push((order, queue.put_in(lane, order % 5 == 0, when, order)));
+            let kind = kinds[order as usize % 3];
+            let when = if kind == PostKind::Front { Moment::FRONT } else { t };
+            ids.push((order, queue.put_in(kind, order % 5 == 0, when, order)));
         }
 
         let (cancelled, left): (Vec<_>, Vec<_>) = ids.into_iter().partition(|(order, _)| order * 7 % 13 < 2 * step);
@@ -264,25 +264,25 @@ fn q4_every_message_is_accounted_for_once() {
 #[test]
 fn m1_a_queue_is_plain_again_when_all_that_is_not_has_run() {
     let t = t();
-    for lane in [Lane::Timed, Lane::Front] {
+    for kind in [PostKind::Timed, PostKind::Front] {
         let mut queue = Numbered::default();
-        queue.put_in(Lane::Plain, false, t, "plain");
+        queue.put_in(PostKind::Plain, false, t, "plain");
         assert!(queue.queue.is_plain());
-        queue.put(if lane == Lane::Front { Moment::FRONT } else { t }, "other");
-        assert!(!queue.queue.is_plain(), "{lane:?}");
+        queue.put(if kind == PostKind::Front { Moment::FRONT } else { t }, "other");
+        assert!(!queue.queue.is_plain(), "{kind:?}");
 
         queue.run_all(t);
 
-        assert!(queue.queue.is_plain(), "{lane:?}");
+        assert!(queue.queue.is_plain(), "{kind:?}");
     }
 }
 
 /// C44: what was cancelled and has not come to the front yet.
 #[test]
 fn c44_at_most_three_quarters_of_a_line_are_stale() {
-    for lane in [Lane::Plain, Lane::Timed, Lane::Front] {
+    for kind in [PostKind::Plain, PostKind::Timed, PostKind::Front] {
         let mut queue = Numbered::default();
-        let ids: Vec<MessageId> = (0..10_000).map(|_| queue.put_in(lane, false, t(), "cancelled")).collect();
+        let ids: Vec<MessageId> = (0..10_000).map(|_| queue.put_in(kind, false, t(), "cancelled")).collect();
 
         // One in a hundred stays, so that no batch is empty.
         for (order, id) in ids.into_iter().enumerate() {
@@ -291,7 +291,7 @@ fn c44_at_most_three_quarters_of_a_line_are_stale() {
             }
             let standing = queue.queue.synchronous.standing();
             // A batch counts as full.
-            assert!(standing <= 4 * queue.len() + 4 * batch::BATCH, "{lane:?}: {standing} of {}", queue.len());
+            assert!(standing <= 4 * queue.len() + 4 * batch::BATCH, "{kind:?}: {standing} of {}", queue.len());
         }
 
         assert_eq!(queue.run_all(t()).len(), 100);
@@ -302,7 +302,7 @@ fn c44_at_most_three_quarters_of_a_line_are_stale() {
 #[test]
 fn c44_plain_messages_that_are_cancelled_in_a_row_leave_no_room_behind() {
     let mut queue = Numbered::default();
-    let ids: Vec<MessageId> = (0..10_000).map(|order| queue.put_in(Lane::Plain, false, t(), order)).collect();
+    let ids: Vec<MessageId> = (0..10_000).map(|order| queue.put_in(PostKind::Plain, false, t(), order)).collect();
 
     ids[3000..9000].iter().for_each(|id| _ = queue.cancel(*id));
 
@@ -316,24 +316,24 @@ fn c44_plain_messages_that_are_cancelled_in_a_row_leave_no_room_behind() {
 fn c44_the_room_of_a_burst_is_given_back_at_its_end() {
     let t = t();
     let posted = Extra { posted: Some(Posting { at: t, by: NonZeroU32::MIN }), ..Extra::default() };
-    for lane in [Lane::Plain, Lane::Timed, Lane::Front] {
+    for kind in [PostKind::Plain, PostKind::Timed, PostKind::Front] {
         let mut queue = Numbered::default();
-        let when = if lane == Lane::Front { Moment::FRONT } else { t };
-        (0..100_000).for_each(|order| _ = queue.put_with(lane, false, when, posted, order));
+        let when = if kind == PostKind::Front { Moment::FRONT } else { t };
+        (0..100_000).for_each(|order| _ = queue.put_with(kind, false, when, posted, order));
         assert!(queue.queue.room() > 100_000);
 
         queue.run_all(t);
         drop(queue.queue.take_room());
 
-        assert!(queue.queue.room() <= 8 * COMMON_LENGTH, "{lane:?}: {}", queue.queue.room());
+        assert!(queue.queue.room() <= 8 * COMMON_LENGTH, "{kind:?}: {}", queue.queue.room());
     }
 }
 
 impl Queue<()> {
     /// For how many messages there is room, in all places together.
     fn room(&self) -> usize {
-        let lines = self.synchronous.room() + self.asynchronous.room();
-        lines + self.others.capacity() + self.extras.room()
+        let subqueues = self.synchronous.room() + self.asynchronous.room();
+        subqueues + self.others.capacity() + self.extras.room()
     }
 }
 
@@ -352,12 +352,12 @@ fn m1_m5_what_comes_from_the_inbox_runs_before_what_is_posted_after_it() {
         queue.queue.append(&mut batches, when, Seq::remote(order));
         MessageId::plain(Seq::remote(order))
     };
-    queue.put_in(Lane::Plain, false, later, "first");
+    queue.put_in(PostKind::Plain, false, later, "first");
     // Its clock is behind: it came later all the same.
     append(&mut queue, 1, t, "second");
-    queue.put_in(Lane::Plain, false, t, "third");
+    queue.put_in(PostKind::Plain, false, t, "third");
     let fourth = append(&mut queue, 2, t, "fourth");
-    queue.put_in(Lane::Plain, true, t, "fifth, asynchronous");
+    queue.put_in(PostKind::Plain, true, t, "fifth, asynchronous");
     queue.put(later, "timed, and posted last");
     queue.put(t, "due before all");
     assert!(queue.queue.contains(fourth));
@@ -392,7 +392,7 @@ impl Sending {
     fn send(&mut self) {
         let order = self.ids.len();
         let address = Address::new(self.handlers[order % 2].index(), Some((order / 2 % 10) as i32));
-        let seq = self.queue.next_seq(Lane::Plain, false);
+        let seq = self.queue.next_seq(PostKind::Plain, false);
         self.queue.account.own.add(1);
         self.tallies[order % 2].own.add(1);
         self.ids.push(self.queue.insert(seq, Moment::EARLIEST, Extra::default(), |message| {

@@ -99,7 +99,7 @@ impl Looper {
         let place = Location::caller();
         match self.hub_for(signals, place) {
             Ok(hub) => Ok(hub.add(signals.bits, Shielded::new(Box::new(callback)))),
-            Err(error) => Err(SourceError::stays(error, place, callback)),
+            Err(error) => Err(SourceError::local_error(error, place, callback)),
         }
     }
 

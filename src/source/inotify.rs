@@ -145,7 +145,7 @@ impl Looper {
         };
         match opened {
             Ok(inotify) => self.watch_inotify(inotify, callback, place),
-            Err(error) => Err(SourceError::stays(error, place, callback)),
+            Err(error) => Err(SourceError::local_error(error, place, callback)),
         }
     }
 
@@ -160,7 +160,7 @@ impl Looper {
                 let (error, changes) = refused.into_parts();
                 // It was passed in just now, on this thread.
                 let changes = changes.expect("a refused source comes back");
-                SourceError::stays(error, place, changes.callback.into_inner())
+                SourceError::local_error(error, place, changes.callback.into_inner())
             },
         )
     }

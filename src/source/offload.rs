@@ -91,7 +91,7 @@ impl Looper {
         // What is posted later was posted here.
         let stamp = Stamp::new(When::Now);
         if let Some(reason) = self.shared().closed() {
-            return Err(Refused { value: (work, then), reason }.stays(stamp.origin));
+            return Err(Refused { value: (work, then), reason }.local_error(stamp.origin));
         }
         let then = Rc::new(Then(Cell::new(Some(Box::new(then)))));
         let own = then.clone();

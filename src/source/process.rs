@@ -70,11 +70,11 @@ impl Looper {
     {
         let place = Location::caller();
         if let Some(reason) = self.shared().closed() {
-            return Err(SourceError::stays(reason, place, callback));
+            return Err(SourceError::local_error(reason, place, callback));
         }
         let child = match command.spawn() {
             Ok(child) => child,
-            Err(error) => return Err(SourceError::stays(error, place, callback)),
+            Err(error) => return Err(SourceError::local_error(error, place, callback)),
         };
         self.watch_child(child, callback, place).map_err(|refused| {
             let (error, (mut child, callback)) = *refused;
@@ -82,7 +82,7 @@ impl Looper {
             if child.kill().is_ok() {
                 _ = child.wait();
             }
-            SourceError::stays(error, place, callback)
+            SourceError::local_error(error, place, callback)
         })
     }
 
@@ -98,11 +98,11 @@ impl Looper {
     {
         let place = Location::caller();
         if let Some(reason) = self.shared().closed() {
-            return Err(SourceError::stays(reason, place, (child, callback)));
+            return Err(SourceError::local_error(reason, place, (child, callback)));
         }
         self.watch_child(child, callback, place).map_err(|refused| {
             let (error, value) = *refused;
-            SourceError::stays(error, place, value)
+            SourceError::local_error(error, place, value)
         })
     }
 

@@ -29,24 +29,32 @@ impl<T: 'static> SourceError<T> {
     /// For what is `Send`, and comes along.
     #[cfg(feature = "wall-clock")]
     #[cold]
-    pub(super) fn comes(error: io::Error, place: &'static Location<'static>, value: Box<T>) -> SourceError<T>
+    pub(super) fn send_error(error: io::Error, place: &'static Location<'static>, value: Box<T>) -> SourceError<T>
     where
         T: Send,
     {
-        SourceError(Box::new(Unwatched { error, place, value: Sticky::comes(value) }))
+        SourceError(Box::new(Unwatched { error, place, value: Sticky::send(value) }))
     }
 
     /// For a value that stays on the calling thread, and was boxed at the door.
     #[cfg(feature = "wall-clock")]
     #[cold]
-    pub(super) fn unboxed_stays(error: io::Error, place: &'static Location<'static>, value: Box<T>) -> SourceError<T> {
-        SourceError(Box::new(Unwatched { error, place, value: Sticky::stays(value) }))
+    pub(super) fn unboxed_local_error(
+        error: io::Error,
+        place: &'static Location<'static>,
+        value: Box<T>,
+    ) -> SourceError<T> {
+        SourceError(Box::new(Unwatched { error, place, value: Sticky::local(value) }))
     }
 
     #[cfg(any(feature = "inotify", feature = "process", feature = "signals"))]
     #[cold]
-    pub(super) fn stays(error: impl Into<io::Error>, place: &'static Location<'static>, value: T) -> SourceError<T> {
-        SourceError(Box::new(Unwatched { error: error.into(), place, value: Sticky::stays(Box::new(value)) }))
+    pub(super) fn local_error(
+        error: impl Into<io::Error>,
+        place: &'static Location<'static>,
+        value: T,
+    ) -> SourceError<T> {
+        SourceError(Box::new(Unwatched { error: error.into(), place, value: Sticky::local(Box::new(value)) }))
     }
 
     /// Why it was refused: an [`OsError`](crate::OsError) inside for what the kernel refused, of kind `BrokenPipe` for a

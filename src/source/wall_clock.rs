@@ -108,7 +108,7 @@ impl Looper {
         let fill = |body: &mut Body, tick: Box<WallTick<F>>, _| {
             body.fill_local(move |looper: &Looper| tick.run(looper), here);
         };
-        let refuse = |(error, callback)| SourceError::unboxed_stays(error, place, callback);
+        let refuse = |(error, callback)| SourceError::unboxed_local_error(error, place, callback);
         self.handle().post_by(time, callback, place, fill).map_err(refuse)
     }
 }
@@ -156,7 +156,7 @@ impl LooperHandle {
         F: FnOnce(&Looper) + Send + 'static,
     {
         let fill = |body: &mut Body, tick: Box<WallTick<F>>, _| body.fill(move |looper: &Looper| tick.run(looper));
-        let refuse = |(error, callback)| SourceError::comes(error, place, callback);
+        let refuse = |(error, callback)| SourceError::send_error(error, place, callback);
         self.post_by(time, callback, place, fill).map_err(refuse)
     }
 

@@ -190,7 +190,7 @@ impl<F: Send, R> Future for AsyncCall<F, R> {
             Stage::Done(value) => Ok(value),
             Stage::Dropped(value) => {
                 let reason = self.shared.closed().unwrap_or(RejectReason::Quit);
-                Err(CallError::Rejected(Refused { value, reason }.unboxed_comes(self.place)))
+                Err(CallError::Rejected(Refused { value, reason }.unboxed_send_error(self.place)))
             }
             Stage::Panicked => Err(CallError::Panicked),
             _ => panic!("a call tells its end once: do not await it again"),

@@ -136,9 +136,9 @@ impl Looper {
         let stamp = Stamp::new(When::Now);
         if const { is_large::<F>() } {
             let spawned = self.spawn_prepared(stamp, Box::new(future), Box::into_pin);
-            spawned.map_err(|refused| refused.unboxed_stays(stamp.origin))
+            spawned.map_err(|refused| refused.unboxed_local_error(stamp.origin))
         } else {
-            self.spawn_prepared(stamp, future, |future| future).map_err(|refused| refused.stays(stamp.origin))
+            self.spawn_prepared(stamp, future, |future| future).map_err(|refused| refused.local_error(stamp.origin))
         }
     }
 
@@ -290,11 +290,12 @@ impl LooperHandle {
             let spawned = self.spawn_remote(stamp, header, Box::new(future), |future, header| {
                 Box::pin(LocalTask::new(Box::into_pin(future), header))
             });
-            return spawned.map_err(|refused| refused.unboxed_comes(stamp.origin));
+            return spawned.map_err(|refused| refused.unboxed_send_error(stamp.origin));
         }
         let room = Box::new(LocalTask::new(future, &header));
-        self.spawn_remote(stamp, header, room, |room, _| Box::into_pin(room))
-            .map_err(|Refused { value, reason }| Refused { value: value.into_future(), reason }.comes(stamp.origin))
+        self.spawn_remote(stamp, header, room, |room, _| Box::into_pin(room)).map_err(|Refused { value, reason }| {
+            Refused { value: value.into_future(), reason }.send_error(stamp.origin)
+        })
     }
 
     /// Spawns the future that `make` makes on the looper's thread. It need not be `Send`, and neither need anything
@@ -338,7 +339,8 @@ impl LooperHandle {
                 Box::pin(LocalTask::new(make(), header))
             }
         };
-        self.spawn_remote(stamp, header, Box::new(make), prepare).map_err(|refused| refused.unboxed_comes(stamp.origin))
+        self.spawn_remote(stamp, header, Box::new(make), prepare)
+            .map_err(|refused| refused.unboxed_send_error(stamp.origin))
     }
 
     /// Spawns what `prepare` makes of `value` on the looper's thread, as the task of `header`.

@@ -74,7 +74,7 @@ impl<M: 'static> Future for SendAsync<M> {
         let place = self.place;
         Poll::Ready(match permit {
             Some(permit) => self.handler.deliver(permit, message, place),
-            None => Err(self.handler.refuse(message, RejectReason::Quit).stays(place)),
+            None => Err(self.handler.refuse(message, RejectReason::Quit).local_error(place)),
         })
     }
 }

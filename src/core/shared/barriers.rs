@@ -11,7 +11,7 @@ impl Shared {
         if let Some(reason) = self.inbox.closed() {
             return Err(reason);
         }
-        let seq = queue.next_seq(Lane::Timed, false);
+        let seq = queue.next_seq(PostKind::Timed, false);
         let rank = queue.add_barrier(seq, now, origin);
         self.inbox.set_barred(true);
         // A looper that is asleep has to get up for the alarm.

@@ -49,7 +49,7 @@ use crate::{
         extras::Extra,
         histogram::Recorder,
         labels::Token,
-        message::{Address, Lane, MessageId, Origin, Rank},
+        message::{Address, MessageId, Origin, PostKind, Rank},
     },
     sys::{
         epoll::Epoll,

@@ -195,7 +195,7 @@ impl Shared {
             }
             When::Front => Moment::FRONT,
         };
-        let seq = queue.next_seq(when.lane(), asynchronous);
+        let seq = queue.next_seq(when.kind(), asynchronous);
         count.add(1);
         if let Some(to) = post.to {
             to.tally.own.add(1);

@@ -127,9 +127,9 @@ impl LooperHandle {
     {
         let stamp = Stamp { asynchronous: self.asynchronous, ..stamp };
         if const { Body::has_room_for::<F>() } {
-            self.post_with(stamp, callback, Refused::comes)
+            self.post_with(stamp, callback, Refused::send_error)
         } else {
-            self.post_with(stamp, Box::new(callback), Refused::unboxed_comes)
+            self.post_with(stamp, Box::new(callback), Refused::unboxed_send_error)
         }
     }
 
@@ -210,9 +210,9 @@ impl LooperHandle {
     {
         let stamp = Stamp { asynchronous: self.asynchronous, ..stamp };
         if const { is_large::<F>() } {
-            self.repeat(stamp, repetition, Box::new(callback), Refused::unboxed_comes)
+            self.repeat(stamp, repetition, Box::new(callback), Refused::unboxed_send_error)
         } else {
-            self.repeat(stamp, repetition, callback, Refused::comes)
+            self.repeat(stamp, repetition, callback, Refused::send_error)
         }
     }
 

@@ -120,7 +120,7 @@ impl LooperHandle {
                 local::drop_displaced(&self.shared, added.ended);
                 Ok(FdHandle::new(&self.shared, added.key))
             }
-            Err((error, watch)) => Err(AddFdError::comes(error, place, watch.into_source().into_box())),
+            Err((error, watch)) => Err(AddFdError::send_error(error, place, watch.into_source().into_box())),
         }
     }
 }

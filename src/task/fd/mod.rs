@@ -94,7 +94,7 @@ impl<S: AsFd> AsyncFd<S> {
             Ok(()) => Ok(AsyncFd { watch, source }),
             Err(error) => {
                 drop(watch);
-                Err(AddFdError::stays(error, place, Box::new(source)))
+                Err(AddFdError::local_error(error, place, Box::new(source)))
             }
         }
     }

@@ -18,7 +18,7 @@ use crate::support::{HOUR, dice::Dice, watched};
 /// An explicit time that had passed may fall on either side of plain posts that are as close to it.
 const CLOSE: Duration = Duration::from_millis(500);
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Lane {
+enum Post {
     Plain,
     At(Instant),
     Front,
@@ -27,7 +27,7 @@ enum Lane {
 #[derive(Clone, Copy, Debug)]
 struct Note {
     id: usize,
-    lane: Lane,
+    post: Post,
     asynchronous: bool,
     before: Instant,
     after: Instant,
@@ -41,17 +41,17 @@ impl Note {
 
     /// Whether this has to run before `other`, if both may run.
     fn precedes(&self, other: &Note) -> bool {
-        match (self.lane, other.lane) {
-            (Lane::Front, Lane::Front) => self.id > other.id,
-            (Lane::Front, _) => true,
-            (_, Lane::Front) => false,
-            (Lane::Plain, Lane::Plain) => self.id < other.id,
-            (Lane::At(mine), Lane::At(others)) => (mine, self.id) < (others, other.id),
-            (Lane::Plain, Lane::At(when)) => {
+        match (self.post, other.post) {
+            (Post::Front, Post::Front) => self.id > other.id,
+            (Post::Front, _) => true,
+            (_, Post::Front) => false,
+            (Post::Plain, Post::Plain) => self.id < other.id,
+            (Post::At(mine), Post::At(others)) => (mine, self.id) < (others, other.id),
+            (Post::Plain, Post::At(when)) => {
                 let is_exempt = other.had_passed(when) && when < self.after + CLOSE;
                 when > self.after && !is_exempt
             }
-            (Lane::At(when), Lane::Plain) => {
+            (Post::At(when), Post::Plain) => {
                 let is_exempt = self.had_passed(when) && when + CLOSE > other.before;
                 when < other.before && !is_exempt
             }
@@ -69,19 +69,19 @@ struct Standing {
 impl Standing {
     fn certainly_holds(&self, note: &Note) -> bool {
         !note.asynchronous
-            && match note.lane {
-                Lane::Front => false,
-                Lane::Plain => note.id >= self.next_id,
-                Lane::At(when) => when > self.after,
+            && match note.post {
+                Post::Front => false,
+                Post::Plain => note.id >= self.next_id,
+                Post::At(when) => when > self.after,
             }
     }
 
     fn may_hold(&self, note: &Note) -> bool {
         !note.asynchronous
-            && match note.lane {
-                Lane::Front => false,
-                Lane::Plain => note.id >= self.next_id,
-                Lane::At(when) => when >= self.before,
+            && match note.post {
+                Post::Front => false,
+                Post::Plain => note.id >= self.next_id,
+                Post::At(when) => when >= self.before,
             }
     }
 }
@@ -171,7 +171,7 @@ impl World {
         }
     }
 
-    fn post(&mut self, other: Option<&Other>, lane: Lane, asynchronous: bool, as_message: bool, has_token: bool) {
+    fn post(&mut self, other: Option<&Other>, post: Post, asynchronous: bool, as_message: bool, has_token: bool) {
         let id = self.next_id;
         self.next_id += 1;
         let says = self.says.clone();
@@ -188,10 +188,10 @@ impl World {
                 if asynchronous {
                     draft = draft.asynchronous();
                 }
-                let sent = match lane {
-                    Lane::Plain => draft.send(),
-                    Lane::At(when) => draft.send_at(when),
-                    Lane::Front => draft.send_at_front(),
+                let sent = match post {
+                    Post::Plain => draft.send(),
+                    Post::At(when) => draft.send_at(when),
+                    Post::Front => draft.send_at_front(),
                 };
                 Sent::Message(sent.map_err(|_| ()).unwrap())
             };
@@ -211,20 +211,20 @@ impl World {
                     closure(looper);
                 };
                 Sent::Closure(
-                    match lane {
-                        Lane::Plain => self.looper.post(closure),
-                        Lane::At(when) => self.looper.post_at(when, closure),
-                        Lane::Front => self.looper.post_at_front(closure),
+                    match post {
+                        Post::Plain => self.looper.post(closure),
+                        Post::At(when) => self.looper.post_at(when, closure),
+                        Post::Front => self.looper.post_at_front(closure),
                     }
                     .unwrap(),
                 )
             } else {
                 let deed = move || {
                     Sent::Closure(
-                        match lane {
-                            Lane::Plain => handle.post(closure),
-                            Lane::At(when) => handle.post_at(when, closure),
-                            Lane::Front => handle.post_at_front(closure),
+                        match post {
+                            Post::Plain => handle.post(closure),
+                            Post::At(when) => handle.post_at(when, closure),
+                            Post::Front => handle.post_at_front(closure),
                         }
                         .unwrap(),
                     )
@@ -236,7 +236,7 @@ impl World {
             }
         };
         let after = self.looper.now();
-        self.pending.push((Note { id, lane, asynchronous, before, after, has_token }, sent));
+        self.pending.push((Note { id, post, asynchronous, before, after, has_token }, sent));
     }
 
     fn poll(&mut self, timeout: Duration) -> Result<(), String> {
@@ -251,7 +251,7 @@ impl World {
                 return Err(format!("{id} ran and was not pending"));
             };
             let (note, _) = self.pending.remove(at);
-            if let Lane::At(when) = note.lane
+            if let Post::At(when) = note.post
                 && when > started
             {
                 return Err(format!("{note:?} ran early"));
@@ -263,7 +263,7 @@ impl World {
             }
             // What became due just before it started may have come too late to be seen.
             for (first, _) in &self.pending {
-                let is_due = !matches!(first.lane, Lane::At(when) if when > started);
+                let is_due = !matches!(first.post, Post::At(when) if when > started);
                 let is_barred = self.barrier.as_ref().is_some_and(|barrier| barrier.may_hold(first));
                 if is_due && !is_barred && first.precedes(&note) {
                     return Err(format!("{note:?} ran before {first:?}"));
@@ -272,7 +272,7 @@ impl World {
         }
         if turn.messages < self.budget {
             for (first, _) in &self.pending {
-                let is_due = !matches!(first.lane, Lane::At(when) if when > start);
+                let is_due = !matches!(first.post, Post::At(when) if when > start);
                 let is_barred = self.barrier.as_ref().is_some_and(|barrier| barrier.may_hold(first));
                 if is_due && !is_barred {
                     return Err(format!("{first:?} was left"));
@@ -316,10 +316,10 @@ fn history(seed: u64, other: &Other) -> Result<(), String> {
         let what = dice.roll(12);
         match what {
             0..=4 => {
-                let lane = match dice.roll(6) {
+                let post = match dice.roll(6) {
                     0..=1 if has_timed => {
                         let now = world.looper.now();
-                        Lane::At(match dice.roll(6) {
+                        Post::At(match dice.roll(6) {
                             0 => now - Duration::from_micros(dice.roll(200) as u64),
                             1 => now - HOUR,
                             2 => now + HOUR,
@@ -327,19 +327,19 @@ fn history(seed: u64, other: &Other) -> Result<(), String> {
                             _ => now + Duration::from_micros(dice.roll(150) as u64),
                         })
                     }
-                    2 if has_front => Lane::Front,
-                    _ => Lane::Plain,
+                    2 if has_front => Post::Front,
+                    _ => Post::Plain,
                 };
                 let asynchronous = has_async && dice.roll(3) == 0;
                 let as_message = has_messages && dice.roll(2) == 0;
                 let has_token = has_tokens && dice.roll(2) == 0;
-                world.post(from_afar, lane, asynchronous, as_message, has_token);
+                world.post(from_afar, post, asynchronous, as_message, has_token);
             }
             5 => {
                 let many = [3, 40, 150, 400][dice.roll(4)];
                 let as_message = has_messages && dice.roll(2) == 0;
                 for _ in 0..many {
-                    world.post(None, Lane::Plain, false, as_message, false);
+                    world.post(None, Post::Plain, false, as_message, false);
                 }
             }
             6 => {
@@ -387,7 +387,7 @@ fn history(seed: u64, other: &Other) -> Result<(), String> {
     world.barrier = None;
     for _ in 0..10_000 {
         world.poll(Duration::ZERO)?;
-        if world.pending.iter().all(|(note, _)| matches!(note.lane, Lane::At(when) if when > world.looper.now())) {
+        if world.pending.iter().all(|(note, _)| matches!(note.post, Post::At(when) if when > world.looper.now())) {
             break;
         }
     }

@@ -14,7 +14,7 @@ use crate::{
         batch::Spare,
         capacity::{COMMON_LENGTH, is_roomy, more_room},
         fifo::Fifo,
-        message::{Lane, Message, MessageId, Rank},
+        message::{Message, MessageId, PostKind, Rank},
     },
     sys::time::Moment,
 };
@@ -40,7 +40,7 @@ const COMMON_DUE: usize = 64;
 const SAMPLES: usize = 16;
 
 #[derive(Debug)]
-pub(crate) struct Line<C: 'static> {
+pub(crate) struct Subqueue<C: 'static> {
     pub(crate) fifo: Fifo<C>,
     /// The last one is the first to run.
     front: Vec<MessageId>,
@@ -58,9 +58,9 @@ pub(crate) struct Line<C: 'static> {
     is_rescheduled: bool,
 }
 
-impl<C> Default for Line<C> {
+impl<C> Default for Subqueue<C> {
     fn default() -> Self {
-        Line {
+        Subqueue {
             fifo: Fifo::default(),
             front: Vec::new(),
             timed: BinaryHeap::new(),
@@ -94,21 +94,21 @@ impl Entry {
     }
 }
 
-/// The first message of a line.
+/// The first message of a subqueue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Head {
     pub(crate) rank: Rank,
     pub(crate) id: MessageId,
 }
 
-impl<C> Line<C> {
+impl<C> Subqueue<C> {
     /// Puts a message that is not a plain one at its place.
     #[inline]
     pub(crate) fn push(&mut self, when: Moment, id: MessageId) {
-        match id.seq.lane() {
-            Lane::Plain => {}
-            Lane::Front => self.front.push(id),
-            Lane::Timed => self.push_timed(Entry { rank: Rank::new(when, id.seq), slot: id.slot }),
+        match id.seq.kind() {
+            PostKind::Plain => {}
+            PostKind::Front => self.front.push(id),
+            PostKind::Timed => self.push_timed(Entry { rank: Rank::new(when, id.seq), slot: id.slot }),
         }
     }
 
@@ -202,7 +202,7 @@ impl<C> Line<C> {
     pub(crate) fn reschedule(&mut self, when: Moment, id: MessageId, others: &Others<C>) {
         self.is_rescheduled = true;
         self.push(when, id);
-        self.note_stale(Lane::Timed, others);
+        self.note_stale(PostKind::Timed, others);
     }
 
     /// The first plain message.
@@ -212,13 +212,13 @@ impl<C> Line<C> {
         Some(Head { rank: Rank::new(when, message.seq), id: MessageId::plain(message.seq) })
     }
 
-    /// Takes out the first message, which is one of `lane` and not plain.
+    /// Takes out the first message, which is one of `kind` and not plain.
     #[inline]
-    pub(crate) fn pop(&mut self, lane: Lane) {
-        match lane {
-            Lane::Plain => {}
-            Lane::Front => _ = self.front.pop(),
-            Lane::Timed => self.pop_timed(),
+    pub(crate) fn pop(&mut self, kind: PostKind) {
+        match kind {
+            PostKind::Plain => {}
+            PostKind::Front => _ = self.front.pop(),
+            PostKind::Timed => self.pop_timed(),
         }
     }
 
@@ -251,20 +251,20 @@ impl<C> Line<C> {
         self.first_timed().map_or(Moment::NEVER, |entry| entry.rank.when)
     }
 
-    /// Notes that a message of `lane`, which is not a plain one, was taken out before it came to the front.
-    pub(crate) fn note_stale(&mut self, lane: Lane, others: &Others<C>) {
+    /// Notes that a message of `kind`, which is not a plain one, was taken out before it came to the front.
+    pub(crate) fn note_stale(&mut self, kind: PostKind, others: &Others<C>) {
         // A sweep looks at each message, and where many are cancelled, most of them miss the cache.
         let is_much = |stale: usize, length: usize| stale > COMMON_STALE && stale > length / 4 * 3;
-        match lane {
-            Lane::Plain => {}
-            Lane::Front => {
+        match kind {
+            PostKind::Plain => {}
+            PostKind::Front => {
                 self.stale_front += 1;
                 if is_much(self.stale_front, self.front.len()) {
                     self.stale_front = 0;
                     self.front.retain(|id| id.is_live(others));
                 }
             }
-            Lane::Timed => {
+            PostKind::Timed => {
                 self.stale_timed += 1;
                 if is_much(self.stale_timed, self.timed.len() + self.due.len()) {
                     self.sweep_timed(others);
@@ -303,7 +303,7 @@ mod tests {
     use super::*;
     use crate::queue::message::Seq;
 
-    impl<C> Line<C> {
+    impl<C> Subqueue<C> {
         /// How many messages stand in it, also those that are stale.
         pub(crate) fn standing(&self) -> usize {
             self.front.len() + self.fifo.standing() + self.timed.len() + self.due.len()
@@ -319,46 +319,46 @@ mod tests {
         Moment::from_nanos(nanos)
     }
 
-    /// `count` messages of a lane, a nanosecond apart.
-    fn line_of(lane: Lane, count: i64) -> Line<()> {
-        let mut line = Line::<()>::default();
-        (1..=count).for_each(|order| push(&mut line, lane, order));
-        line
+    /// `count` messages of a kind, a nanosecond apart.
+    fn subqueue_of(kind: PostKind, count: i64) -> Subqueue<()> {
+        let mut subqueue = Subqueue::<()>::default();
+        (1..=count).for_each(|order| push(&mut subqueue, kind, order));
+        subqueue
     }
 
-    fn push(line: &mut Line<()>, lane: Lane, order: i64) {
-        line.push(at(order), MessageId { seq: Seq::remote(order).next().standing(lane, false), slot: order as u32 });
+    fn push(subqueue: &mut Subqueue<()>, kind: PostKind, order: i64) {
+        subqueue.push(at(order), MessageId { seq: Seq::remote(order).next().of_kind(kind, false), slot: order as u32 });
     }
 
     #[test]
     fn c44_c47_the_room_that_a_burst_has_left_is_given_back_before_a_sleep() {
-        for (lane, gathers) in [(Lane::Front, false), (Lane::Timed, false), (Lane::Timed, true)] {
-            let mut line = line_of(lane, 10_000);
+        for (kind, gathers) in [(PostKind::Front, false), (PostKind::Timed, false), (PostKind::Timed, true)] {
+            let mut subqueue = subqueue_of(kind, 10_000);
             if gathers {
-                line.gather(at(10_000));
+                subqueue.gather(at(10_000));
             }
-            assert!(line.room() >= 10_000, "{lane:?}: it is used");
+            assert!(subqueue.room() >= 10_000, "{kind:?}: it is used");
 
-            (0..10_000).for_each(|_| line.pop(lane));
-            assert!(line.is_roomy(), "{lane:?}");
-            drop(line.take_room());
+            (0..10_000).for_each(|_| subqueue.pop(kind));
+            assert!(subqueue.is_roomy(), "{kind:?}");
+            drop(subqueue.take_room());
 
-            assert!(!line.is_roomy() && line.room() <= 3 * COMMON_LENGTH, "{lane:?}: {}", line.room());
+            assert!(!subqueue.is_roomy() && subqueue.room() <= 3 * COMMON_LENGTH, "{kind:?}: {}", subqueue.room());
         }
     }
 
     /// C44: timers may stand for long.
     #[test]
     fn c44_many_timers_have_an_eighth_of_room_to_spare_at_most() {
-        let mut line = Line::<()>::default();
+        let mut subqueue = Subqueue::<()>::default();
         let mut growths = 0;
 
         for order in 1..=100_000 {
-            let before = line.timed.capacity();
-            push(&mut line, Lane::Timed, order);
-            growths += usize::from(line.timed.capacity() != before);
-            let most = (line.timed.len() * 9 / 8 + 1).max(2048);
-            assert!(line.timed.capacity() <= most, "{} for {order}", line.timed.capacity());
+            let before = subqueue.timed.capacity();
+            push(&mut subqueue, PostKind::Timed, order);
+            growths += usize::from(subqueue.timed.capacity() != before);
+            let most = (subqueue.timed.len() * 9 / 8 + 1).max(2048);
+            assert!(subqueue.timed.capacity() <= most, "{} for {order}", subqueue.timed.capacity());
         }
 
         assert!(growths < 60, "they were moved {growths} times");
@@ -366,16 +366,16 @@ mod tests {
 
     #[test]
     fn c47_many_that_are_due_leave_the_heap_at_once_and_few_do_not() {
-        let mut few = line_of(Lane::Timed, 63);
+        let mut few = subqueue_of(PostKind::Timed, 63);
         few.gather(at(63));
         assert_eq!((few.due.len(), few.timed.len()), (0, 63), "they are not worth it");
 
-        let mut many = line_of(Lane::Timed, 64);
+        let mut many = subqueue_of(PostKind::Timed, 64);
         many.gather(at(40));
         assert_eq!((many.due.len(), many.timed.len()), (40, 24));
         assert_eq!(many.first_timed().map(|entry| entry.rank.when), Some(at(1)));
 
-        let mut early = line_of(Lane::Timed, 1000);
+        let mut early = subqueue_of(PostKind::Timed, 1000);
         early.gather(at(10));
         assert_eq!((early.due.len(), early.timed.len()), (0, 1000), "most are not due");
     }
@@ -383,18 +383,18 @@ mod tests {
     /// C47: what goes through all of the timed messages is paid for by as many that came or went.
     #[test]
     fn c47_timed_messages_are_not_looked_through_again_until_a_quarter_came_or_went() {
-        let mut line = line_of(Lane::Timed, 1000);
-        line.gather(at(10));
+        let mut subqueue = subqueue_of(PostKind::Timed, 1000);
+        subqueue.gather(at(10));
         let all_are_due = at(2000);
-        (0..100).for_each(|_| line.pop(Lane::Timed));
-        (1001..=1129).for_each(|order| push(&mut line, Lane::Timed, order));
+        (0..100).for_each(|_| subqueue.pop(PostKind::Timed));
+        (1001..=1129).for_each(|order| push(&mut subqueue, PostKind::Timed, order));
 
-        line.gather(all_are_due);
-        assert_eq!(line.due.len(), 0, "229 of 1029 are less than a quarter");
+        subqueue.gather(all_are_due);
+        assert_eq!(subqueue.due.len(), 0, "229 of 1029 are less than a quarter");
 
-        (1130..=1180).for_each(|order| push(&mut line, Lane::Timed, order));
-        line.gather(all_are_due);
-        assert_eq!(line.due.len(), 1080, "280 of them are more");
-        assert!(line.timed.is_empty());
+        (1130..=1180).for_each(|order| push(&mut subqueue, PostKind::Timed, order));
+        subqueue.gather(all_are_due);
+        assert_eq!(subqueue.due.len(), 1080, "280 of them are more");
+        assert!(subqueue.timed.is_empty());
     }
 }
