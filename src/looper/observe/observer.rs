@@ -31,7 +31,7 @@ pub trait Observer {
     /// What it wants to be told. Asked once, when it is set; what it does not want costs nothing.
     ///
     /// Messages with their times and notices, unless it says otherwise. One that wants messages without times costs
-    /// about as much again as to post and run a message does; each reading of the clock costs that, too, or more.
+    /// somewhat more again than to post and run a message does; each reading of the clock costs twice that, or more.
     fn wants(&self) -> Wants {
         Wants::default()
     }
