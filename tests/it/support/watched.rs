@@ -13,6 +13,11 @@ const WATCHDOG: u64 = 100;
 
 /// Runs `test` on a thread of its own, and fails if it hangs.
 pub(crate) fn watched<R: Send + 'static>(test: impl FnOnce() -> R + Send + 'static) -> R {
+    run(Box::new(test))
+}
+
+/// Compiled once for each result, rather than for each of the seven hundred tests.
+fn run<R: Send + 'static>(test: Box<dyn FnOnce() -> R + Send>) -> R {
     let patience = env::var("ALOOPER_WATCHDOG").ok().and_then(|seconds| seconds.parse().ok()).unwrap_or(WATCHDOG);
     let (done, is_done) = mpsc::channel::<()>();
     let thread = thread::spawn(move || {
