@@ -131,6 +131,34 @@ fn w6_a_task_is_named_by_its_spawn_whatever_resumes_it() {
     assert!(seen(&looper.handle()).is_none());
 }
 
+/// A2: what a task leaves behind for the next one is not its place.
+#[cfg(feature = "async")]
+#[test]
+fn w6_a_task_that_has_the_room_of_a_former_one_is_named_by_its_own_spawn() {
+    let looper = TestLooper::new().unwrap();
+    let eye = Eye::on(&looper);
+    let look = || {
+        let (eye, handle) = (eye.clone(), looper.handle());
+        async move {
+            eye.look();
+            handle.sleep(ms(1)).await;
+            eye.look();
+        }
+    };
+
+    let spawns: [(&dyn Fn(), u32); 2] = [
+        (&|| looper.spawn(look()).map(drop).unwrap(), line!()),
+        (&|| looper.spawn(look()).map(drop).unwrap(), line!()),
+    ];
+    for (spawn, line) in spawns {
+        spawn();
+        looper.advance(ms(1));
+        looper.run_until_idle();
+
+        assert_eq!(eye.has_seen(), [(RunningKind::Task, Some(line)); 2]);
+    }
+}
+
 /// What is dropped in a turn may be stuck, too.
 #[test]
 fn w6_what_a_turn_drops_is_named_as_no_callback() {
