@@ -1,6 +1,7 @@
-//! What a burst has taken goes back, whoever posted it and however it ended; and how often tasks allocate.
+//! What a burst has taken goes back, whoever posted it and however it ended; how often tasks allocate; and forks in the
+//! middle of it.
 //!
-//! Holds R5, C44, A2. All memory of the process is counted, so the test is in a process of its own.
+//! Holds R5, C44, A2, X2. All memory of the process is counted, so the test is in a process of its own.
 
 #[path = "it/support/alone.rs"]
 mod alone;
@@ -9,18 +10,47 @@ mod watched;
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
-    sync::atomic::{AtomicUsize, Ordering},
+    panic::{self, AssertUnwindSafe},
+    sync::atomic::{AtomicIsize, AtomicUsize, Ordering},
     thread,
     time::Duration,
 };
 
 use alone::alone;
-use alooper::{Handler, Looper, Token};
+use alooper::{Handler, Looper, RejectReason, Token};
+use nix::{
+    libc,
+    sys::wait::{WaitStatus, waitpid},
+    unistd::{ForkResult, Pid, alarm, fork},
+};
 
 /// How much is allocated.
 static LIVE: AtomicUsize = AtomicUsize::new(0);
 /// How often something was.
 static COUNT: AtomicUsize = AtomicUsize::new(0);
+
+/// After how many allocations and frees one of them forks. None does if it is negative.
+static UNTIL_FORK: AtomicIsize = AtomicIsize::new(-1);
+/// The child that was forked; zero in the child, and negative if there is none.
+static CHILD: AtomicIsize = AtomicIsize::new(-1);
+
+/// As a signal handler may, that comes in the middle of anything.
+#[allow(unsafe_code, reason = "what a fork leads to is what a test is about")]
+fn fork_if_due() {
+    if UNTIL_FORK.load(Ordering::Relaxed) < 0 || UNTIL_FORK.fetch_sub(1, Ordering::Relaxed) > 0 {
+        return;
+    }
+    // SAFETY: what the child does is the promise that is tested.
+    let child = match unsafe { fork() } {
+        Ok(ForkResult::Parent { child }) => child.as_raw() as isize,
+        Ok(ForkResult::Child) => {
+            alarm::set(60);
+            0
+        }
+        Err(_) => -1,
+    };
+    CHILD.store(child, Ordering::Relaxed);
+}
 
 struct Counting;
 
@@ -30,6 +60,7 @@ unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         LIVE.fetch_add(layout.size(), Ordering::Relaxed);
         COUNT.fetch_add(1, Ordering::Relaxed);
+        fork_if_due();
         // SAFETY: as the caller says.
         unsafe { System.alloc(layout) }
     }
@@ -38,6 +69,7 @@ unsafe impl GlobalAlloc for Counting {
         LIVE.fetch_sub(layout.size(), Ordering::Relaxed);
         // SAFETY: as the caller says.
         unsafe { System.dealloc(pointer, layout) }
+        fork_if_due();
     }
 }
 
@@ -268,5 +300,65 @@ fn a2_a_task_takes_two_allocations_and_a_wake_none() {
         start.send(()).unwrap();
         // The looper has taken the inbox's batch, and the next one has room for 256 messages.
         assert!(other.join().unwrap() <= 1);
+    });
+}
+
+/// So many, each of which has just posted.
+fn loopers(count: usize) -> Vec<Looper> {
+    let looper = || {
+        let looper = Looper::new().unwrap();
+        looper.post(|_| ()).unwrap();
+        looper
+    };
+    (0..count).map(|_| looper()).collect()
+}
+
+/// Lets `act` fork at each place where it allocates or frees, each time with other loopers. The child is refused by all
+/// that were there before. Gives how many places there were.
+#[allow(unsafe_code, reason = "it ends a child")]
+fn fork_at_each_place(count: usize, act: impl Fn(&mut Vec<Looper>)) -> isize {
+    for place in 0.. {
+        let mut loopers = loopers(count);
+        UNTIL_FORK.store(place, Ordering::Relaxed);
+        act(&mut loopers);
+        let has_forked = UNTIL_FORK.swap(-1, Ordering::Relaxed) < 0;
+        match CHILD.swap(-1, Ordering::Relaxed) {
+            0 => {
+                let is_refused = |looper: &Looper| {
+                    let refused = looper.post(|_| ()).err();
+                    refused.is_some_and(|refused| refused.reason() == RejectReason::Forked)
+                        && looper.poll_once(Duration::ZERO).is_err()
+                };
+                let result = panic::catch_unwind(AssertUnwindSafe(|| loopers.iter().take(count).all(is_refused)));
+                // SAFETY: it ends the process, and runs nothing of it.
+                unsafe { libc::_exit(if result.is_ok_and(|is_refused| is_refused) { 0 } else { 1 }) }
+            }
+            child if child > 0 => {
+                let status = waitpid(Pid::from_raw(child as i32), None).unwrap();
+                assert!(matches!(status, WaitStatus::Exited(_, 0)), "of {count}, at place {place}: {status:?}");
+            }
+            _ => {}
+        }
+        if !has_forked {
+            return place;
+        }
+    }
+    unreachable!()
+}
+
+#[test]
+fn x2_a_child_is_refused_wherever_a_signal_handler_has_forked_it() {
+    alone("x2_a_child_is_refused_wherever_a_signal_handler_has_forked_it", || {
+        // What a thread knows its loopers by is split and merged as they become many and few.
+        for count in [1, 5, 11, 17, 23] {
+            assert!(fork_at_each_place(count, |loopers| loopers.push(Looper::new().unwrap())) > 5);
+            assert!(fork_at_each_place(count, |loopers| drop(loopers.pop())) > 5);
+        }
+        let post_many = |loopers: &mut Vec<Looper>| {
+            for _ in 0..600 {
+                _ = loopers[0].post(|_| ());
+            }
+        };
+        assert!(fork_at_each_place(1, post_many) > 2);
     });
 }

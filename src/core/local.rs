@@ -155,6 +155,10 @@ impl Local {
             busy: Cell::new(false),
         });
         change_locals(|locals| _ = locals.insert(local.shared.id, Rc::downgrade(&local)));
+        if local.shared.is_inherited() {
+            // A signal handler has forked before it was known here.
+            local.shared.note_inherited();
+        }
         local
     }
 

@@ -156,7 +156,7 @@ impl<S: 'static> AddFdError<S> {
         AddFdError::new(error, place, Sticky::local(source))
     }
 
-    /// For a source that comes along.
+    /// For a source that is `Send`, and goes where the error goes.
     pub(crate) fn send_error(error: io::Error, place: &'static Location<'static>, source: Box<S>) -> AddFdError<S>
     where
         S: Send,
@@ -234,12 +234,12 @@ impl<T: 'static> Refused<T> {
 }
 
 impl<T: 'static> Refused<Box<T>> {
-    /// As [`stays`](Refused::local_error), of a value that was boxed at the door.
+    /// As [`local_error`](Refused::local_error), of a value that was boxed at the door.
     pub(crate) fn unboxed_local_error(self, place: &'static Location<'static>) -> Rejected<T> {
         Rejected::new(self.reason, place, Sticky::local(self.value))
     }
 
-    /// As [`comes`](Refused::send_error), of a value that was boxed at the door.
+    /// As [`send_error`](Refused::send_error), of a value that was boxed at the door.
     pub(crate) fn unboxed_send_error(self, place: &'static Location<'static>) -> Rejected<T>
     where
         T: Send,

@@ -111,15 +111,18 @@ impl Looper {
         let mut body = Body::default();
         let mut series = Series::new(&self.core.watching);
         let mut begun = 0;
-        self.core.may_begin.set(most);
+        // Nobody runs so many; what is skipped is added.
+        let most = most.min(usize::MAX / 2);
+        self.core.begin_limit.set(most);
         'messages: loop {
             // Fast path.
-            while begun < self.core.may_begin.get() && !self.core.watching.is_on() && self.run_next_plain(&mut body) {
+            while begun < self.core.begin_limit.get() && !self.core.watching.is_on() && self.run_next_plain(&mut body) {
                 begun += 1;
             }
+            // Until the fast path may be tried again.
             let mut is_plain = false;
             while !is_plain {
-                if begun == self.core.may_begin.get() {
+                if begun == self.core.begin_limit.get() {
                     break 'messages;
                 }
                 let outcome = if self.core.watching.is_on() {
@@ -141,7 +144,7 @@ impl Looper {
             }
         }
         self.shared().activity.set_phase(Phase::Between);
-        let skipped = self.core.may_begin.get() - most;
+        let skipped = self.core.begin_limit.get() - most;
         begun - skipped
     }
 
@@ -149,7 +152,7 @@ impl Looper {
     pub(crate) fn skip_message(&self, count: impl FnOnce(&mut Queue<Looper>)) {
         self.shared().with_queue_alone(count);
         // Another one may begin in its place.
-        self.core.may_begin.set(self.core.may_begin.get() + 1);
+        self.core.begin_limit.set(self.core.begin_limit.get() + 1);
     }
 
     /// Fast path: runs the first message, by way of `body`, in which there is nothing before and after, if nothing but
@@ -159,6 +162,7 @@ impl Looper {
         match self.shared().next_plain_message(self.core.here, body) {
             Some(Next::Closure) => body.call(self.core.here, self),
             Some(Next::Message(target)) => self.run_handlers(target, body),
+            // One was taken out: there is nothing to tell.
             Some(next) => _ = self.run_other(next, body),
             None => return false,
         }
@@ -166,7 +170,7 @@ impl Looper {
     }
 
     /// Runs the first message if it is due at `now`, by way of `body`, in which there is nothing before and after.
-    /// Otherwise tells when it is due, if there is one. Notes whether the one after it may be a plain one.
+    /// Otherwise tells when it is due, if there is one. Notes in `is_plain` whether the next one may be a plain one.
     #[inline(never)]
     fn run_next(&self, now: Moment, body: &mut Body, is_plain: &mut bool) -> Result<(), Option<Moment>> {
         let next;

@@ -57,7 +57,8 @@ use crate::{
     },
     queue::account::MessageCounts,
     sys::{
-        Kernel, fork,
+        Kernel,
+        fork::{self, ForkGeneration},
         host::Host,
         poller::{Poller, Ready},
         sync::{Here, ThreadNumber},
@@ -148,8 +149,8 @@ pub(crate) struct Core {
     /// The registration whose callback runs, if one does.
     serving: Cell<Key>,
     stale_keys: RefCell<StaleKeys>,
-    /// How many messages the present turn may take out to be run. One that turns out to be cancelled makes room for another.
-    may_begin: Cell<usize>,
+    /// How many messages the present phase takes out at most, to run them. One that is skipped makes room for another.
+    begin_limit: Cell<usize>,
     /// The epoll set was made anew and no turn has reported it yet. Survives a turn that ends by a panic, as `woken`.
     rebuilt: Cell<bool>,
     /// The hooks before the wait have run, and the wait has still to come.
@@ -166,6 +167,8 @@ impl Looper {
     pub(crate) fn assemble(builder: LooperBuilder) -> io::Result<Looper> {
         fork::notice()?;
         fork::mark_in_child(local::shut_inherited);
+        // Before anything is made that a child would have, too.
+        let process = ForkGeneration::current();
         let LooperBuilder { name, budget, spin_limit, mutes_stuck, barrier_alarm, watch, clock, kernel } = builder;
         let owner = ThreadNumber::assign();
         let (Some(owner), Some(here)) = (owner, owner.and_then(ThreadNumber::here)) else {
@@ -173,7 +176,7 @@ impl Looper {
         };
         let waker = Waker::new(&kernel)?;
         let poller = Poller::new(kernel.clone(), clock.clone(), &waker)?;
-        let shared = Shared::new(name, clock, owner, barrier_alarm, waker, poller.set());
+        let shared = Shared::new(process, name, clock, owner, barrier_alarm, waker, poller.set());
         let core = Rc::new(Core {
             local: Local::new(shared.clone()),
             shared,
@@ -187,7 +190,7 @@ impl Looper {
             ready: Cell::new(Vec::new()),
             serving: Cell::new(Key::NONE),
             stale_keys: RefCell::default(),
-            may_begin: Cell::new(0),
+            begin_limit: Cell::new(0),
             rebuilt: Cell::new(false),
             is_wait_prepared: Cell::new(false),
             must_not_block: Cell::new(false),

@@ -103,7 +103,7 @@ impl<C: ?Sized + 'static> Erased<C> {
     }
 
     /// Keeps `message` in place of nothing, in a box if it has no room without; for `thread` to drop, and for
-    /// whoever has an `TypeToken<M>` to take out.
+    /// whoever has a `TypeToken<M>` to take out.
     #[inline(always)]
     pub(crate) fn fill_message<M: 'static>(&mut self, message: M, thread: u32) {
         if const { Self::has_room_for::<M>() } {

@@ -36,7 +36,7 @@ impl<C> Default for Batch<C> {
 impl<C> Batch<C> {
     /// A place for one more message, if there is room.
     #[inline(always)]
-    pub(super) fn vacant(&mut self) -> Option<&mut Message<C>> {
+    pub(super) fn place(&mut self) -> Option<&mut Message<C>> {
         if self.tail == self.messages.len() && !self.add_places() {
             return None;
         }
@@ -145,11 +145,11 @@ impl<C> Batches<C> {
 
     /// A place for one more message.
     #[inline]
-    pub(crate) fn vacant(&mut self) -> &mut Message<C> {
+    pub(crate) fn place(&mut self) -> &mut Message<C> {
         if self.filled.back().is_none_or(|last| last.tail == BATCH) {
             self.filled.push_back(self.spare.take());
         }
-        self.filled.back_mut().and_then(Batch::vacant).expect("there is room now")
+        self.filled.back_mut().and_then(Batch::place).expect("there is room now")
     }
 
     /// Whether whoever has filled the last place should give way: so many wait already, and it is one in [`STEP`].

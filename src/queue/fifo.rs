@@ -67,7 +67,7 @@ impl<C> Fifo<C> {
         self.first.head == self.first.tail && !self.has_last
     }
 
-    /// Fast path: a place behind all others, if there is one. Otherwise [`vacant`](Fifo::vacant) makes room.
+    /// Fast path: a place behind all others, if there is one. Otherwise [`make_place`](Fifo::make_place) makes room.
     #[inline(always)]
     pub(crate) fn place(&mut self) -> Option<&mut Message<C>> {
         let behind = if self.has_last { &mut self.last } else { &mut self.first };
@@ -77,7 +77,7 @@ impl<C> Fifo<C> {
     }
 
     /// A place behind all others.
-    pub(crate) fn vacant(&mut self) -> &mut Message<C> {
+    pub(crate) fn make_place(&mut self) -> &mut Message<C> {
         let behind = if self.has_last { &self.last } else { &self.first };
         if behind.tail == behind.messages.len() {
             self.make_room();
@@ -232,7 +232,7 @@ impl<C> Fifo<C> {
             }
             for message in &mut batch.messages[..batch.tail] {
                 message.when = message.when.max(latest);
-                *self.vacant() = message.take();
+                *self.make_place() = message.take();
             }
             batches.spare.keep(batch);
         }
@@ -340,7 +340,7 @@ impl<C> Fifo<C> {
             for message in &mut batch.messages[batch.head..batch.tail] {
                 if !message.is_vacant() {
                     message.when = message.when.max(floor);
-                    *swept.vacant() = message.take();
+                    *swept.make_place() = message.take();
                 }
             }
             swept.spare.keep(batch);
@@ -389,7 +389,7 @@ mod tests {
     fn with_batches(count: i64, each: i64) -> (Fifo<()>, Batches<()>) {
         let (mut fifo, mut inbox) = (Fifo::default(), Batches::default());
         for order in 1..=count * each {
-            let message = inbox.vacant();
+            let message = inbox.place();
             (message.seq, message.address) = (Seq::remote(order), Address::NOBODY);
             if order % each == 0 {
                 fifo.append(&mut inbox, Moment::EARLIEST);
@@ -425,7 +425,7 @@ mod tests {
 
     /// Posts through the inbox, brings it in and takes it out.
     fn pass(fifo: &mut Fifo<()>, inbox: &mut Batches<()>, batches: usize) {
-        (0..batches * BATCH).for_each(|_| inbox.vacant().address = Address::NOBODY);
+        (0..batches * BATCH).for_each(|_| inbox.place().address = Address::NOBODY);
         fifo.append(inbox, Moment::EARLIEST);
         while fifo.pop().is_some() {}
     }

@@ -243,7 +243,7 @@ impl<C> Queue<C> {
         if is_plain {
             // Plain messages run in the order in which they came, whatever their posters' clocks said.
             self.latest = self.latest.max(when);
-            let message = subqueue.fifo.vacant();
+            let message = subqueue.fifo.make_place();
             (message.seq, message.when) = (seq, self.latest);
             fill(message);
             extra.posted.inspect(|posted| message.set_poster(posted.by));
@@ -416,7 +416,7 @@ impl<C> Queue<C> {
     }
 
     /// Takes out a message that does not run.
-    fn take(&mut self, id: MessageId, is_in_line: bool) -> Option<Taken<C>> {
+    fn take(&mut self, id: MessageId, is_queued: bool) -> Option<Taken<C>> {
         let kind = id.seq.kind();
         let Queue { synchronous, asynchronous, others, .. } = self;
         let subqueue = if id.seq.is_asynchronous() { asynchronous } else { synchronous };
@@ -427,7 +427,7 @@ impl<C> Queue<C> {
                 return None;
             }
             let message = others.try_remove(id.slot as usize)?;
-            if is_in_line {
+            if is_queued {
                 subqueue.note_stale(kind, others);
             }
             self.gone += 1;

@@ -346,7 +346,7 @@ fn m1_m5_what_comes_from_the_inbox_runs_before_what_is_posted_after_it() {
     let mut batches = batch::Batches::default();
     let mut append = |queue: &mut Numbered<&'static str>, order, when, text: &'static str| {
         queue.queue.account.remote.add(1);
-        let message = batches.vacant();
+        let message = batches.place();
         (message.seq, message.when, message.address) = (Seq::remote(order), when, Address::NOBODY);
         message.body.fill_message(text, ANYWHERE);
         queue.queue.append(&mut batches, when, Seq::remote(order));

@@ -26,7 +26,7 @@ struct Unwatched<T> {
 }
 
 impl<T: 'static> SourceError<T> {
-    /// For what is `Send`, and comes along.
+    /// For what is `Send`, and goes where the error goes.
     #[cfg(feature = "wall-clock")]
     #[cold]
     pub(super) fn send_error(error: io::Error, place: &'static Location<'static>, value: Box<T>) -> SourceError<T>

@@ -5,8 +5,9 @@
 //! timerfds, not copies of them. So whatever is older than the process must be told from what is not before anything of
 //! it is locked or written: that is a [`ForkGeneration`], one word to compare.
 //!
-//! It is changed in the child by a handler of `pthread_atfork`, which every `fork` of libc runs before it returns. What
-//! starts a process without libc's `fork` is not noticed: `clone(2)`, `vfork(2)`, `_Fork(3)`.
+//! It is changed in the child by a handler of `pthread_atfork`, which every `fork` of libc runs before it returns. The
+//! same handler marks what the fast paths look at in any case ([`mark_in_child`]). What starts a process without libc's
+//! `fork` is not noticed: `clone(2)`, `vfork(2)`, `_Fork(3)`.
 //!
 //! Whether this process is a forked child at all is another question, which the locks ask ([`is_forked_child`]): also a
 //! child whose parent had no looper, and so no handler, has inherited what other libraries of the parent were doing.

@@ -20,6 +20,9 @@
 //! door would let one visitor in again and again before the owner gets up, so the owner says that it waits, and no
 //! further visitor goes in before it.
 //!
+//! In a forked child, the owner [shuts](OwnerCell::shut) what it has from its parent, by the word of visitors: so its fast
+//! paths need not ask what else they would have to.
+//!
 //! `tests/unit/models/owner_cell.rs` checks this, with full fences, since the checker takes sequential consistency for less
 //! than it is. `docs/performance.md` has what the cell wins over a lock.
 
@@ -89,15 +92,16 @@ impl<T> OwnerCell<T> {
     }
 
     /// As [`lock_here`](OwnerCell::lock_here), for a cell that may have been shut: `None` if `is_shut` says so, which is
-    /// asked only if nobody seems to be let in.
+    /// asked only if a visitor seems to be inside.
     #[inline(always)]
-    pub(crate) fn lock_here_unless(&self, here: Here, is_shut: impl FnOnce() -> bool) -> Option<OwnersGuard<'_, T>> {
+    pub(crate) fn lock_here_unless(&self, here: Here, is_shut: impl Fn() -> bool) -> Option<OwnersGuard<'_, T>> {
         assert!(here.number() == self.owner, "it is the owner's thread");
         self.enter_unless(is_shut)
     }
 
-    /// Lets nobody in any more, as if there were a visitor who does not leave: for the owner, in a forked child, which may
-    /// have one from its parent.
+    /// Lets [`lock_here_unless`](OwnerCell::lock_here_unless) in no more, as if there were a visitor who does not leave: for
+    /// the owner, in a forked child, which may have such a visitor of its parent's. All others have to ask before they
+    /// come whether it is shut.
     #[cold]
     pub(crate) fn shut(&self) {
         self.visiting.store(true, Relaxed);
@@ -112,11 +116,11 @@ impl<T> OwnerCell<T> {
 
     #[inline(always)]
     fn enter(&self) -> OwnersGuard<'_, T> {
-        self.enter_unless(|| false).expect("it is not shut")
+        self.enter_unless(|| false).expect("it is not asked whether it is shut")
     }
 
     #[inline(always)]
-    fn enter_unless(&self, is_shut: impl FnOnce() -> bool) -> Option<OwnersGuard<'_, T>> {
+    fn enter_unless(&self, is_shut: impl Fn() -> bool) -> Option<OwnersGuard<'_, T>> {
         assert!(!self.inside.swap(true, SeqCst), "a looper's queue is not entered twice");
         owners_fence();
         // Acquires what the last visitor did.
@@ -125,14 +129,14 @@ impl<T> OwnerCell<T> {
                 self.inside.store(false, Release);
                 return None;
             }
-            self.wait_for_visitor();
+            self.wait_for_visitor(is_shut)?;
         }
         Some(OwnersGuard { cell: self, _leaving: Leaving(&self.inside), not_send: PhantomData })
     }
 
-    /// Steps back, and comes in when the visitor has left.
+    /// Steps back, and comes in when the visitor has left; `None` if the cell has been shut meanwhile.
     #[cold]
-    fn wait_for_visitor(&self) {
+    fn wait_for_visitor(&self, is_shut: impl Fn() -> bool) -> Option<()> {
         self.owner_waits.store(true, Relaxed);
         self.inside.store(false, Release);
         for _ in 0..SPINS {
@@ -141,18 +145,23 @@ impl<T> OwnerCell<T> {
                 owners_fence();
                 if !self.visiting.load(SeqCst) {
                     self.owner_waits.store(false, Release);
-                    return;
+                    return Some(());
                 }
                 // Another one came just then.
                 self.inside.store(false, Release);
             }
             spin();
         }
+        // A signal handler may have forked just now.
+        if is_shut() {
+            return None;
+        }
         let door = self.door.lock();
         // Nobody is behind the door now, and who comes next sees this.
         self.inside.store(true, Relaxed);
         drop(door);
         self.owner_waits.store(false, Release);
+        Some(())
     }
 
     #[cold]

@@ -82,11 +82,7 @@ mod plain {
         }
 
         /// No model forks.
-        pub(crate) fn lock_here_unless(
-            &self,
-            _here: Here,
-            _is_shut: impl FnOnce() -> bool,
-        ) -> Option<MutexGuard<'_, T>> {
+        pub(crate) fn lock_here_unless(&self, _here: Here, _is_shut: impl Fn() -> bool) -> Option<MutexGuard<'_, T>> {
             Some(self.value.lock())
         }
 

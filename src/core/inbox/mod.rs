@@ -426,7 +426,7 @@ impl<C> Open<'_, C> {
         left.posted += 1;
         left.latest = left.latest.max(when);
         let seq = Seq::remote(left.posted);
-        let message = left.messages.vacant();
+        let message = left.messages.place();
         (message.seq, message.when) = (seq, left.latest);
         fill(message);
         // What a barrier holds up is woken for when the barrier goes.

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// The proof that a looper is this process's, without which nobody locks its queue.
+/// The proof that a looper is this process's, without which nobody locks its queue but the fast paths of its thread.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ours(());
 

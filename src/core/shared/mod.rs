@@ -2,7 +2,8 @@
 //!
 //! Locks are taken in this order: queue, inbox. The fd table's is taken alone. No user code runs and nothing of a
 //! user's is dropped under any of them: what has to be dropped is handed out. A forked child locks none of them, and
-//! does not touch the fds: whatever comes here asks first whether it may (X2, [`inherited`]).
+//! does not touch the fds: whatever comes here asks first whether it may (X2, [`inherited`]). Only the fast paths of the
+//! looper's thread do not: its queue is shut in a child.
 
 mod barriers;
 mod end;
@@ -123,7 +124,9 @@ pub(crate) struct Counters {
 }
 
 impl Shared {
+    #[allow(clippy::too_many_arguments, reason = "each is another thing that the looper has made or was told")]
     pub(crate) fn new(
+        process: ForkGeneration,
         name: Option<Box<str>>,
         clock: Clock,
         owner: ThreadNumber,
@@ -139,7 +142,7 @@ impl Shared {
             label,
             clock,
             id: LooperId::next(),
-            process: ForkGeneration::current(),
+            process,
             inbox: Inbox::new(&account),
             queue: OwnerCell::new(owner, Queue::new(&account)),
             account,

@@ -11,7 +11,7 @@ use std::{
         unix::net::UnixStream,
     },
     rc::Rc,
-    sync::Arc,
+    sync::{Arc, mpsc},
     thread,
     time::Duration,
 };
@@ -531,5 +531,37 @@ fn x2_a_child_forgets_what_other_threads_have_left_for_a_looper() {
         assert_eq!(Arc::strong_count(&counted), 3, "the parent goes on");
         drop((looper, left));
         assert_eq!(Arc::strong_count(&counted), 1);
+    });
+}
+
+/// With nothing but plain messages queued, just now: what is posted on the looper's thread takes the shortest way.
+#[test]
+fn x2_a_child_is_refused_what_would_take_the_shortest_way() {
+    alone("x2_a_child_is_refused_what_would_take_the_shortest_way", || {
+        let looper = Looper::new().unwrap();
+        let handler = Handler::new(&looper, |_, ()| ());
+        let (told, is_told) = mpsc::channel();
+        let task = looper.spawn(std::future::poll_fn(move |context| {
+            told.send(context.waker().clone()).unwrap();
+            std::task::Poll::<()>::Pending
+        }));
+        looper.poll_once(Duration::ZERO).unwrap();
+        let waker = is_told.recv().unwrap();
+        for _ in 0..3 {
+            looper.post(|_| ()).unwrap();
+        }
+
+        in_child("what is plain", || {
+            let counts = looper.message_counts();
+            assert_eq!(looper.post(|_| ()).unwrap_err().reason(), RejectReason::Forked);
+            assert_eq!(handler.send(()).unwrap_err().reason(), RejectReason::Forked);
+            assert_eq!(looper.spawn(async {}).unwrap_err().reason(), RejectReason::Forked);
+            waker.wake_by_ref();
+            assert!(looper.poll_once(Duration::ZERO).is_err());
+            assert_eq!(looper.message_counts(), counts);
+        });
+
+        assert_eq!(looper.poll_once(Duration::ZERO).unwrap().messages, 3);
+        assert!(task.is_ok());
     });
 }
