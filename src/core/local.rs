@@ -116,9 +116,9 @@ enum DropItem {
 }
 
 /// A handler's closure while it runs.
-struct Lent(Option<HandlerRc>);
+struct RunningHandler(Option<HandlerRc>);
 
-impl Drop for Lent {
+impl Drop for RunningHandler {
     #[inline(always)]
     fn drop(&mut self) {
         if let Some(target) = self.0.take() {
@@ -212,7 +212,7 @@ impl Local {
             Some(target) => target,
             None => self.exchange_latest(key)?,
         };
-        let mut lent = Lent(Some(target));
+        let mut lent = RunningHandler(Some(target));
         let changes = self.latest_changes.get();
         // If it panics, the next message looks for the closure anew.
         let result = call(&***lent.0.as_ref()?);

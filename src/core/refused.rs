@@ -223,7 +223,7 @@ impl<T: 'static> Refused<T> {
         Refused { value: Box::new(self.value), reason: self.reason }.unboxed_local_error(place)
     }
 
-    /// Hands it out where it came in, at `place`, to come along.
+    /// Hands it out where it came in, at `place`, to go where the error goes.
     #[cold]
     pub(crate) fn send_error(self, place: &'static Location<'static>) -> Rejected<T>
     where

@@ -62,7 +62,7 @@ impl<T: 'static> Sticky<T> {
         Sticky { value: Value::Stays(list, key), of: PhantomData }
     }
 
-    /// For a value that may be `Send` with its error.
+    /// For a value that is `Send`, and goes where the error goes.
     pub(crate) fn send(value: Box<T>) -> Sticky<T>
     where
         T: Send,

@@ -116,7 +116,7 @@ impl<T> OwnerCell<T> {
 
     #[inline(always)]
     fn enter(&self) -> OwnersGuard<'_, T> {
-        self.enter_unless(|| false).expect("it is not asked whether it is shut")
+        self.enter_unless(|| false).expect("nobody says that it is shut")
     }
 
     #[inline(always)]
