@@ -5,6 +5,7 @@ use std::{
     error::Error,
     fmt::{self, Debug, Display, Formatter},
     io,
+    marker::PhantomData,
     panic::Location,
 };
 
@@ -46,18 +47,34 @@ use crate::{
 ///
 /// # Android
 /// `Handler.post` and `sendMessage` return `false` instead, and the message is lost.
-pub struct Rejected<T>(Box<Rejection<T>>);
+pub struct Rejected<T> {
+    refusal: Box<Refusal<RejectReason>>,
+    of: PhantomData<fn() -> T>,
+}
 
-struct Rejection<T> {
-    reason: RejectReason,
-    place: &'static Location<'static>,
-    value: Sticky<T>,
+/// A value on its way to the user: the same for all types, and small in a `Result`.
+pub(crate) struct Refusal<E> {
+    pub(crate) error: E,
+    pub(crate) place: &'static Location<'static>,
+    pub(crate) value: Sticky,
+}
+
+impl<E> Refusal<E> {
+    #[cold]
+    pub(crate) fn new(error: E, place: &'static Location<'static>, value: Sticky) -> Box<Refusal<E>> {
+        Box::new(Refusal { error, place, value })
+    }
+}
+
+impl<E: Display> Display for Refusal<E> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (refused at {})", self.error, self.place)
+    }
 }
 
 impl<T> Rejected<T> {
-    #[cold]
-    fn new(reason: RejectReason, place: &'static Location<'static>, value: Sticky<T>) -> Rejected<T> {
-        Rejected(Box::new(Rejection { reason, place, value }))
+    fn new(reason: RejectReason, place: &'static Location<'static>, value: Sticky) -> Rejected<T> {
+        Rejected { refusal: Refusal::new(reason, place, value), of: PhantomData }
     }
 
     /// For a value that nobody can have any more.
@@ -69,18 +86,13 @@ impl<T> Rejected<T> {
     /// Why the value was refused.
     #[must_use]
     pub fn reason(&self) -> RejectReason {
-        self.0.reason
+        self.refusal.error
     }
 
     /// Where it was refused: the place of the call in your source.
     #[must_use]
     pub fn place(&self) -> &'static Location<'static> {
-        self.0.place
-    }
-
-    /// What is left of it when the value is dropped.
-    fn without_value(self) -> Rejected<()> {
-        Rejected::new(self.0.reason, self.0.place, Sticky::none())
+        self.refusal.place
     }
 }
 
@@ -89,7 +101,7 @@ impl<T: 'static> Rejected<T> {
     /// above.
     #[must_use]
     pub fn into_value(self) -> Option<T> {
-        self.0.value.into_inner()
+        self.refusal.value.into_inner()
     }
 }
 
@@ -102,7 +114,7 @@ impl<T> Debug for Rejected<T> {
 
 impl<T> Display for Rejected<T> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "{} (refused at {})", self.0.reason, self.0.place)
+        Display::fmt(&self.refusal, f)
     }
 }
 
@@ -110,7 +122,8 @@ impl<T> Error for Rejected<T> {}
 
 impl<T> From<Rejected<T>> for io::Error {
     fn from(rejected: Rejected<T>) -> io::Error {
-        rejected.reason().wrap(rejected.without_value())
+        let Refusal { error: reason, place, .. } = *rejected.refusal;
+        reason.wrap(Rejected::<()>::new(reason, place, Sticky::none()))
     }
 }
 
@@ -122,31 +135,27 @@ impl<T> From<Rejected<T>> for io::Error {
 /// # Thread safety
 /// As that of [`Rejected`]: what [`Looper::add_fd`](crate::Looper::add_fd) refuses stays on the looper's thread, what
 /// [`LooperHandle::add_fd`](crate::LooperHandle::add_fd) refuses goes along.
-pub struct AddFdError<S>(Box<Unwatched<S>>);
-
-struct Unwatched<S> {
-    error: io::Error,
-    place: &'static Location<'static>,
-    source: Sticky<S>,
+pub struct AddFdError<S> {
+    refusal: Box<Refusal<io::Error>>,
+    of: PhantomData<fn() -> S>,
 }
 
 impl<S> AddFdError<S> {
-    #[cold]
-    fn new(error: io::Error, place: &'static Location<'static>, source: Sticky<S>) -> AddFdError<S> {
-        AddFdError(Box::new(Unwatched { error, place, source }))
+    fn new(error: io::Error, place: &'static Location<'static>, source: Sticky) -> AddFdError<S> {
+        AddFdError { refusal: Refusal::new(error, place, source), of: PhantomData }
     }
 
     /// The kernel's error (`raw_os_error` is set), or one of kind `BrokenPipe` when the looper has quit, or one of
     /// [`RejectReason::Forked`].
     #[must_use]
     pub fn error(&self) -> &io::Error {
-        &self.0.error
+        &self.refusal.error
     }
 
     /// Where the source was refused: the place of the call in your source code.
     #[must_use]
     pub fn place(&self) -> &'static Location<'static> {
-        self.0.place
+        self.refusal.place
     }
 }
 
@@ -168,13 +177,13 @@ impl<S: 'static> AddFdError<S> {
     /// [`Rejected`].
     #[must_use]
     pub fn into_source(self) -> Option<S> {
-        self.0.source.into_inner()
+        self.refusal.value.into_inner()
     }
 
     /// Gives the error that `?` makes of this, and the source as [`into_source`](AddFdError::into_source) does.
     #[must_use]
     pub fn into_parts(self) -> (io::Error, Option<S>) {
-        (OsError::wrap("epoll_ctl", self.0.error), self.0.source.into_inner())
+        (OsError::wrap("epoll_ctl", self.refusal.error), self.refusal.value.into_inner())
     }
 }
 
@@ -187,7 +196,7 @@ impl<S> Debug for AddFdError<S> {
 
 impl<S> Display for AddFdError<S> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Unwatched { error, place, .. } = &*self.0;
+        let Refusal { error, place, .. } = &*self.refusal;
         write!(f, "cannot watch this fd: {error}")?;
         if let Some(errno) = error.raw_os_error() {
             write!(f, "; {}", advice("epoll_ctl", errno))?;
@@ -200,7 +209,7 @@ impl<S> Error for AddFdError<S> {}
 
 impl<S> From<AddFdError<S>> for io::Error {
     fn from(refused: AddFdError<S>) -> io::Error {
-        OsError::wrap("epoll_ctl", refused.0.error)
+        OsError::wrap("epoll_ctl", refused.refusal.error)
     }
 }
 

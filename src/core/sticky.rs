@@ -7,7 +7,6 @@
 use std::{
     any::Any,
     cell::RefCell,
-    marker::PhantomData,
     mem::{self, ManuallyDrop},
     sync::Arc,
 };
@@ -25,29 +24,44 @@ use crate::{
 };
 
 /// A value that can be taken out where it may be used. The handle is `Send` and `Sync`, whatever the value is.
-pub(crate) struct Sticky<T> {
-    value: Value,
-    of: PhantomData<fn() -> T>,
-}
+pub(crate) struct Sticky(Value);
 
 enum Value {
     /// It is not `Send`, or not known to be: it lies in the store of the thread that has this list.
     Stays(Arc<LeftBehind>, Key),
     /// It is `Send`. The lock makes it `Sync` and is never taken.
     Comes(Mutex<Option<Box<dyn Any + Send>>>),
-    /// It was taken out.
+    /// There is none, or it was taken out.
     None,
 }
 
-impl<T> Sticky<T> {
+impl Sticky {
     /// Without a value.
-    pub(crate) fn none() -> Sticky<T> {
-        Sticky { value: Value::None, of: PhantomData }
+    pub(crate) fn none() -> Sticky {
+        Sticky(Value::None)
+    }
+
+    /// For a value that stays on the calling thread.
+    pub(crate) fn local(value: Box<dyn Any>) -> Sticky {
+        let (list, key) = keep_here(value);
+        Sticky(Value::Stays(list, key))
+    }
+
+    /// For a value that is `Send`, and goes where the error goes.
+    pub(crate) fn send(value: Box<dyn Any + Send>) -> Sticky {
+        Sticky(Value::Comes(Mutex::new(Some(value))))
+    }
+
+    /// Gives the value, if it is a `T` and this is its thread. On another one it stays behind.
+    pub(crate) fn into_inner<T: 'static>(mut self) -> Option<T> {
+        let value = self.take()?;
+        self.0 = Value::None;
+        value.downcast().ok().map(|value| *value)
     }
 
     /// Takes the value out; `None` if this is not its thread, or if that has ended.
     fn take(&mut self) -> Option<Box<dyn Any>> {
-        match &mut self.value {
+        match &mut self.0 {
             Value::Stays(list, key) => take_here(list, *key),
             Value::Comes(value) => value.get_mut().take().map(|value| value as Box<dyn Any>),
             Value::None => None,
@@ -55,33 +69,10 @@ impl<T> Sticky<T> {
     }
 }
 
-impl<T: 'static> Sticky<T> {
-    /// For a value that stays on the calling thread.
-    pub(crate) fn local(value: Box<T>) -> Sticky<T> {
-        let (list, key) = keep_here(value);
-        Sticky { value: Value::Stays(list, key), of: PhantomData }
-    }
-
-    /// For a value that is `Send`, and goes where the error goes.
-    pub(crate) fn send(value: Box<T>) -> Sticky<T>
-    where
-        T: Send,
-    {
-        Sticky { value: Value::Comes(Mutex::new(Some(value))), of: PhantomData }
-    }
-
-    /// Gives the value, if this is its thread. On another one it stays behind.
-    pub(crate) fn into_inner(mut self) -> Option<T> {
-        let value = self.take()?;
-        self.value = Value::None;
-        value.downcast().ok().map(|value| *value)
-    }
-}
-
-impl<T> Drop for Sticky<T> {
+impl Drop for Sticky {
     /// Drops the value on its thread; on another one it leaves that for later.
     fn drop(&mut self) {
-        match (self.take(), &self.value) {
+        match (self.take(), &self.0) {
             (None, Value::Stays(list, key)) => list.add(*key),
             (value, _) => drop_each(value),
         }
@@ -191,11 +182,11 @@ mod tests {
             let _locked = list.keys.lock();
             let value = Rc::new(());
             let own = Sticky::local(Box::new(value.clone()));
-            let others = Sticky::<()> { value: Value::Stays(list.clone(), Key::from_bits(7)), of: PhantomData };
+            let others = Sticky(Value::Stays(list.clone(), Key::from_bits(7)));
 
             thread::spawn(move || drop(others)).join().unwrap();
 
-            assert!(own.into_inner().is_some());
+            assert!(own.into_inner::<Rc<()>>().is_some());
             done.send(()).unwrap();
         });
 
@@ -207,7 +198,7 @@ mod tests {
         let value = Sticky::local(Box::new(Rc::new(7)));
         assert!(STORE.with(|store| store.borrow().is_some()));
 
-        assert_eq!(value.into_inner(), Some(Rc::new(7)));
+        assert_eq!(value.into_inner::<Rc<i32>>(), Some(Rc::new(7)));
 
         assert!(STORE.with(|store| store.borrow().is_none()));
     }

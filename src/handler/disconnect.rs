@@ -52,7 +52,7 @@ impl<M: 'static, F: FnMut(&Looper, HandlerEvent<M>) + 'static> Drop for Disconne
         let left = local::with_looper(self.looper, |shared| {
             let here = shared.owner().here()?;
             let fill = |body: &mut Body, last, _| body.fill_local(last, here);
-            let left = shared.leave_on(here, Post::closure(stamp), last, fill);
+            let left = shared.leave_here(here, Post::closure(stamp), last, fill);
             Some(left.map(|(_, signal)| shared.signal_if(signal)))
         });
         // What was refused is dropped here.

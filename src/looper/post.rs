@@ -162,7 +162,7 @@ impl Looper {
             Err(callback) => callback,
         };
         let fill = |body: &mut Body, callback, _| body.fill_local(callback, here);
-        let (id, signal) = shared.leave_on(here, Post::closure(stamp), callback, fill)?;
+        let (id, signal) = shared.leave_here(here, Post::closure(stamp), callback, fill)?;
         shared.signal_if(signal);
         Ok(id)
     }

@@ -40,7 +40,7 @@ use crate::{
         extras::{Extra, Extras},
         handlers::Handlers,
         labels::Labels,
-        message::{Message, MessageId, Origin, PostKind, Rank, Seq},
+        message::{Address, Message, MessageId, Origin, PostKind, Rank, Seq},
         subqueue::{Head, Others, Subqueue},
     },
     sys::{sync::ThreadId, time::Moment},
@@ -223,15 +223,15 @@ impl<C> Queue<C> {
         Some((MessageId::plain(self.last), message))
     }
 
-    /// Puts an accepted message at its place: where it lies. It was posted after all before. `fill` makes it.
+    /// Makes an accepted message at its place, but for its origin and its body. It was posted after all before.
     #[inline]
     pub(crate) fn insert(
         &mut self,
         seq: Seq,
         when: Moment,
+        address: Address,
         extra: Extra,
-        fill: impl FnOnce(&mut Message<C>),
-    ) -> MessageId {
+    ) -> (MessageId, &mut Message<C>) {
         let kind = seq.kind();
         let is_plain = kind == PostKind::Plain;
         if !is_plain || seq.is_asynchronous() || extra.token.is_some() {
@@ -244,26 +244,23 @@ impl<C> Queue<C> {
             // Plain messages run in the order in which they came, whatever their posters' clocks said.
             self.latest = self.latest.max(when);
             let message = subqueue.fifo.make_place();
-            (message.seq, message.when) = (seq, self.latest);
-            fill(message);
-            extra.posted.inspect(|posted| message.set_poster(posted.by));
-            return MessageId::plain(seq);
+            (message.seq, message.when, message.address) = (seq, self.latest, address);
+            return (MessageId::plain(seq), message);
         }
         if let Some(more) = more_room(self.others.len(), self.others.capacity()) {
             self.others.reserve_exact(more);
         }
         let entry = self.others.vacant_entry();
         let id = MessageId { seq, slot: u32::try_from(entry.key()).expect("memory ends before 2^32 messages do") };
-        let message = entry.insert(Message { seq, when, ..Message::vacant() });
-        fill(message);
+        let message = entry.insert(Message { seq, when, address, ..Message::vacant() });
         if self.handlers.listing.is_some()
-            && let Some(target) = message.address.target()
+            && let Some(target) = address.target()
         {
             message.address.set_listed();
-            self.handlers.list(id, target, Labels { what: message.address.what(), token: extra.token });
+            self.handlers.list(id, target, Labels { what: address.what(), token: extra.token });
         }
         subqueue.push(when, id);
-        id
+        (id, message)
     }
 
     /// Takes over plain messages of other threads, as they lie: up to the one of the posting order `last`.

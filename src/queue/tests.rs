@@ -40,10 +40,9 @@ impl<T: 'static> Numbered<T> {
     fn put_with(&mut self, kind: PostKind, asynchronous: bool, when: Moment, extra: Extra, value: T) -> MessageId {
         let seq = self.queue.next_seq(kind, asynchronous);
         self.queue.account.own.add(1);
-        self.queue.insert(seq, when, extra, |message| {
-            message.address = Address::NOBODY;
-            message.body.fill_message(value, ANYWHERE);
-        })
+        let (id, message) = self.queue.insert(seq, when, Address::NOBODY, extra);
+        message.body.fill_message(value, ANYWHERE);
+        id
     }
 
     fn pop(&mut self, now: Moment) -> Option<T> {
@@ -395,10 +394,9 @@ impl Sending {
         let seq = self.queue.next_seq(PostKind::Plain, false);
         self.queue.account.own.add(1);
         self.tallies[order % 2].own.add(1);
-        self.ids.push(self.queue.insert(seq, Moment::EARLIEST, Extra::default(), |message| {
-            message.address = address;
-            message.body.fill_message(order, ANYWHERE);
-        }));
+        let (id, message) = self.queue.insert(seq, Moment::EARLIEST, address, Extra::default());
+        message.body.fill_message(order, ANYWHERE);
+        self.ids.push(id);
     }
 
     fn len(&self) -> usize {

@@ -48,15 +48,15 @@ impl Here {
 
 /// What the looper's thread uses all the time and others now and then.
 #[cfg(not(all(test, alooper_loom)))]
-pub(crate) use crate::sys::owner_cell::{Guard, OwnerCell, OwnersGuard};
+pub(crate) use crate::sys::owner_cell::{Guard, OwnerCell};
 #[cfg(all(test, alooper_loom))]
-pub(crate) use plain::{Guard, OwnerCell, OwnersGuard};
+pub(crate) use plain::{Guard, OwnerCell};
 
 /// A lock in the form of an owner cell: the models of everything else have enough to interleave.
 #[cfg(all(test, alooper_loom))]
 mod plain {
+    pub(crate) use super::MutexGuard as Guard;
     use super::{Here, Mutex, MutexGuard, ThreadNumber};
-    pub(crate) use super::{MutexGuard as Guard, MutexGuard as OwnersGuard};
 
     #[derive(Debug)]
     pub(crate) struct OwnerCell<T> {

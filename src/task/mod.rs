@@ -160,7 +160,7 @@ impl Looper {
         let plain = shared.post_plain(here, stamp.origin, |()| None, (), |body, ()| body.fill(poll(key)));
         let posted = plain
             .map(|id| (id, Wakeup::Saved))
-            .or_else(|()| shared.leave_on(here, Post::closure(stamp), (), |body, (), _| body.fill(poll(key))));
+            .or_else(|()| shared.leave_here(here, Post::closure(stamp), (), |body, (), _| body.fill(poll(key))));
         match posted {
             Ok((first, signal)) => {
                 let header = tasks.add(shared, stamp, key, prepare(value));

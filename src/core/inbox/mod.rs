@@ -413,31 +413,31 @@ impl<C> Open<'_, C> {
         Moment::from_nanos(self.inbox.timed_from.load(Acquire))
     }
 
-    /// Leaves a plain message, posted at `when`, which `fill` makes where it lies. Gives its posting order, and whether the
-    /// caller has to signal, and should give way, after unlocking.
+    /// Makes a plain message, posted at `when`, where it lies: but for its origin, its address and its body. It is to be
+    /// [published](Open::publish) then.
     #[inline]
-    pub(crate) fn push(
-        mut self,
-        when: Moment,
-        tally: Option<&Tally>,
-        fill: impl FnOnce(&mut Message<C>),
-    ) -> (Seq, Wakeup, bool) {
+    pub(crate) fn place(&mut self, when: Moment) -> &mut Message<C> {
         let left = &mut *self.left;
         left.posted += 1;
         left.latest = left.latest.max(when);
-        let seq = Seq::remote(left.posted);
         let message = left.messages.place();
-        (message.seq, message.when) = (seq, left.latest);
-        fill(message);
+        (message.seq, message.when) = (Seq::remote(left.posted), left.latest);
+        message
+    }
+
+    /// Lets the looper find the message that was placed. Gives its posting order, and whether the caller has to signal, and
+    /// should give way, after unlocking.
+    #[inline]
+    pub(crate) fn publish(mut self, tally: Option<&Tally>) -> (Seq, Wakeup, bool) {
         // What a barrier holds up is woken for when the barrier goes.
-        let signal = self.inbox.note_message(if left.is_barred { Moment::NEVER } else { Moment::FRONT });
+        let signal = self.inbox.note_message(if self.left.is_barred { Moment::NEVER } else { Moment::FRONT });
         // Only now: who knows of a message by the count has to find it by the flag.
         self.inbox.account.remote.add(1);
         if let Some(tally) = tally {
             tally.remote.add(1);
         }
         self.left.count(signal);
-        (seq, signal, self.left.messages.is_crowded())
+        (Seq::remote(self.left.posted), signal, self.left.messages.is_crowded())
     }
 
     /// Leaves something for the looper's thread to keep.

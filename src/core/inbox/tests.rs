@@ -5,8 +5,14 @@ use std::time::Duration;
 use super::*;
 use crate::{queue::Queue, sys::time::Clock};
 
+fn push_at(inbox: &Inbox<()>, when: Moment) -> (Seq, Wakeup, bool) {
+    let mut inbox = inbox.open().unwrap();
+    inbox.place(when);
+    inbox.publish(None)
+}
+
 fn push(inbox: &Inbox<()>) -> Wakeup {
-    inbox.open().unwrap().push(Moment::EARLIEST, None, |_| ()).1
+    push_at(inbox, Moment::EARLIEST).1
 }
 
 fn empty(inbox: &Inbox<()>) {
@@ -26,7 +32,7 @@ fn m5_messages_stand_in_the_order_in_which_they_came_and_their_times_never_go_ba
     let inbox = emptied();
     let now = Clock::System.now();
     let later = now.after(Duration::from_nanos(5));
-    let push = |when| inbox.open().unwrap().push(when, None, |_| ()).0;
+    let push = |when| push_at(&inbox, when).0;
 
     let pushed = [push(now), push(later), push(now)];
 
@@ -46,7 +52,7 @@ fn m5_messages_stand_in_the_order_in_which_they_came_and_their_times_never_go_ba
 fn t15_who_posts_far_ahead_of_the_looper_gives_way_now_and_then() {
     let inbox = emptied();
     let posts_that_give_way = |count: usize| -> Vec<usize> {
-        let gives_way = |_: &usize| inbox.open().unwrap().push(Moment::EARLIEST, None, |_| ()).2;
+        let gives_way = |_: &usize| push_at(&inbox, Moment::EARLIEST).2;
         (1..=count).filter(gives_way).collect()
     };
 

@@ -55,7 +55,7 @@ use crate::{
     sys::{
         epoll::Epoll,
         fork::ForkGeneration,
-        sync::{Condvar, Guard, Here, Mutex, OwnerCell, OwnersGuard, ThreadNumber, current_thread},
+        sync::{Condvar, Guard, Here, Mutex, OwnerCell, ThreadNumber, current_thread},
         time::{Clock, Moment},
         waker::Waker,
     },

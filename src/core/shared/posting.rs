@@ -1,6 +1,6 @@
 //! Posting: on the looper's thread straight into the queue; from others, what is plain into the inbox.
 
-use std::ops::DerefMut;
+use std::{num::NonZeroU32, ops::DerefMut};
 
 use super::*;
 use crate::sys::thread;
@@ -12,6 +12,15 @@ pub(crate) struct Post<'a> {
     /// `None` for a closure.
     pub(crate) to: Option<To<'a>>,
     pub(crate) token: Option<Token>,
+}
+
+/// A message in the queue that has no body yet.
+struct Inserted<'a> {
+    message: &'a mut Message,
+    /// To be noted with the body, if somebody watches: who posted it, since it is plain and has no extra that says so.
+    poster: Option<NonZeroU32>,
+    id: MessageId,
+    signal: Wakeup,
 }
 
 /// The id of a queued message, and whether the caller has to write the eventfd; or the refused value.
@@ -55,7 +64,7 @@ impl Shared {
     #[inline]
     pub(crate) fn leave<T>(&self, post: Post<'_>, value: T, fill: impl FnOnce(&mut Body, T, u32)) -> Left<T> {
         match self.owner().here() {
-            Some(here) => self.leave_on(here, post, value, fill),
+            Some(here) => self.leave_here(here, post, value, fill),
             None => self.leave_remote(post, value, fill),
         }
     }
@@ -129,9 +138,10 @@ impl Shared {
         Some((id, message))
     }
 
-    /// As [`leave`](Shared::leave), on the looper's thread.
+    /// As [`leave`](Shared::leave), on the looper's thread: messages go into the queue at once, behind what others have left
+    /// in the inbox.
     #[inline]
-    pub(crate) fn leave_on<T>(
+    pub(crate) fn leave_here<T>(
         &self,
         here: Here,
         post: Post<'_>,
@@ -141,20 +151,8 @@ impl Shared {
         if self.is_inherited() {
             return Err(self.rejected(value));
         }
-        self.leave_here(self.queue.lock_here(here), post, value, fill)
-    }
-
-    /// On the looper's thread, messages go into the queue at once, behind what others have left in the inbox.
-    #[inline(never)]
-    fn leave_here<T>(
-        &self,
-        queue: OwnersGuard<'_, Queue<Looper>>,
-        post: Post<'_>,
-        value: T,
-        fill: impl FnOnce(&mut Body, T, u32),
-    ) -> Left<T> {
-        let thread = self.owner().get();
-        self.leave_in_queue(queue, post, value, (&self.account.own, thread), fill)
+        let count = (&self.account.own, here.number().get());
+        self.leave_in_queue(self.queue.lock_here(here), post, value, count, fill)
     }
 
     #[inline(never)]
@@ -179,16 +177,28 @@ impl Shared {
         (count, thread): (&Counter, u32),
         fill: impl FnOnce(&mut Body, T, u32),
     ) -> Left<T> {
-        let Stamp { when, asynchronous, origin } = post.stamp;
-        if self.inbox.is_closed() {
+        let Some(Inserted { message, poster, id, signal }) = self.insert(&mut queue, post, count) else {
             drop(queue);
             return Err(self.rejected(value));
+        };
+        fill(&mut message.body, value, thread);
+        if let Some(poster) = poster {
+            message.set_poster(poster);
         }
-        self.collect(&mut queue);
-        let watched = if self.is_watched() { Some(self.posting()) } else { None };
-        let extra = Extra { token: post.token, posted: watched };
+        Ok((id, signal))
+    }
+
+    /// Counts a message, and puts it behind what was left in the inbox, without its body. `None` if the looper has quit.
+    #[inline]
+    fn insert<'a>(&self, queue: &'a mut Queue<Looper>, post: Post<'_>, count: &Counter) -> Option<Inserted<'a>> {
+        if self.inbox.is_closed() {
+            return None;
+        }
+        self.collect(queue);
+        let Stamp { when, asynchronous, origin } = post.stamp;
+        let posted = if self.is_watched() { Some(self.posting()) } else { None };
         let time = match when {
-            When::Now => self.plain_time(&mut queue, watched.map(|posting| posting.at)),
+            When::Now => self.plain_time(queue, posted.map(|posted| posted.at)),
             When::At(time) => {
                 self.inbox.note_timed(time);
                 time
@@ -196,16 +206,15 @@ impl Shared {
             When::Front => Moment::FRONT,
         };
         let seq = queue.next_seq(when.kind(), asynchronous);
+        let signal = self.signal_for(queue, when, Rank::new(time, seq));
         count.add(1);
         if let Some(to) = post.to {
             to.tally.own.add(1);
         }
-        let id = queue.insert(seq, time, extra, |message| {
-            (message.origin, message.address) = (origin, post.address());
-            fill(&mut message.body, value, thread);
-        });
-        let signal = self.signal_for(&queue, when, Rank::new(time, seq));
-        Ok((id, signal))
+        let (id, message) = queue.insert(seq, time, post.address(), Extra { token: post.token, posted });
+        message.origin = origin;
+        let poster = posted.filter(|_| when == When::Now).map(|posted| posted.by);
+        Some(Inserted { message, poster, id, signal })
     }
 
     /// Lets a timed message be due at `when`; whether it is pending, and timed.
@@ -264,17 +273,16 @@ impl Shared {
     /// Leaves it where the looper's thread finds it after all that is there already.
     #[inline(always)]
     fn leave_in_inbox<T>(&self, post: Post<'_>, value: T, fill: impl FnOnce(&mut Body, T, u32)) -> Left<T> {
-        let inbox = match self.inbox.open() {
+        let mut inbox = match self.inbox.open() {
             Ok(inbox) => inbox,
             Err(reason) => return Err(Refused { value, reason }),
         };
         let latest = if self.clock.is_virtual() { None } else { inbox.latest() };
         let time = latest.unwrap_or_else(|| self.plain_time_before(inbox.timed_from()));
-        let tally = post.to.map(|to| to.tally);
-        let (seq, signal, is_crowded) = inbox.push(time, tally, |message| {
-            (message.origin, message.address) = (post.stamp.origin, post.address());
-            fill(&mut message.body, value, ANYWHERE);
-        });
+        let message = inbox.place(time);
+        (message.origin, message.address) = (post.stamp.origin, post.address());
+        fill(&mut message.body, value, ANYWHERE);
+        let (seq, signal, is_crowded) = inbox.publish(post.to.map(|to| to.tally));
         // The looper is behind, so let it run. One that is asleep is woken first.
         if is_crowded && signal == Wakeup::Saved {
             thread::give_way();
