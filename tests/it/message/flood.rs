@@ -21,13 +21,17 @@ const MANY: u32 = 20_000;
 /// As often as costs are compared at most.
 const LOOPERS: usize = 30;
 
+/// What `run` gives on another thread.
+fn elsewhere<T: Send>(run: impl FnOnce() -> T + Send) -> T {
+    // That a scope waits for its threads, the thread sanitizer does not see.
+    thread::scope(|scope| scope.spawn(run).join().unwrap())
+}
+
 /// Posts so many messages from another thread, of which the first does something.
 fn flood(handle: &LooperHandle, count: u32, first: fn(&Looper)) {
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            handle.post(first).unwrap();
-            (1..count).for_each(|_| _ = handle.post(|_| ()).unwrap());
-        });
+    elsewhere(|| {
+        handle.post(first).unwrap();
+        (1..count).for_each(|_| _ = handle.post(|_| ()).unwrap());
     });
 }
 
@@ -118,13 +122,8 @@ fn m5_the_order_is_that_of_the_posts_whoever_posts_and_however_many_wait() {
             };
             for remote in [700, 1, 256, 0, 255, 300] {
                 let numbers: Vec<u32> = (0..remote).map(|_| next()).collect();
-                let handle = &handle;
-                let notes = &notes;
-                thread::scope(|scope| {
-                    let post = move |number| _ = handle.post(note(notes, number)).unwrap();
-                    scope.spawn(move || numbers.into_iter().for_each(post));
-                });
-                (0..own).for_each(|_| _ = looper.post(note(notes, next())).unwrap());
+                elsewhere(|| numbers.into_iter().for_each(|number| _ = handle.post(note(&notes, number)).unwrap()));
+                (0..own).for_each(|_| _ = looper.post(note(&notes, next())).unwrap());
                 looper.poll_once(ms(0)).unwrap();
             }
 
@@ -146,11 +145,9 @@ fn m11_m2_what_is_posted_at_the_front_overtakes_all_that_waits() {
         let hour_ago = looper.now().checked_sub(ms(3_600_000)).expect("a clock that has run for that long");
         flood(&handle, 10_000, |_| ());
         let (front, past) = (note(&notes, 1), note(&notes, 2));
-        thread::scope(|scope| {
-            scope.spawn(|| {
-                handle.post_at(hour_ago, past).unwrap();
-                handle.post_at_front(front).unwrap();
-            });
+        elsewhere(|| {
+            handle.post_at(hour_ago, past).unwrap();
+            handle.post_at_front(front).unwrap();
         });
 
         assert_eq!(looper.poll_once(ms(0)).unwrap().messages, 256);
@@ -165,10 +162,8 @@ fn r4_what_waits_can_be_asked_about_and_cancelled() {
     watched(|| {
         let looper = Looper::new().unwrap();
         let handle = looper.handle();
-        let posted: Vec<_> = thread::scope(|scope| {
-            let post = || (0..2000).map(|_| handle.post(|_| panic!("all are cancelled")).unwrap()).collect();
-            scope.spawn(post).join().unwrap()
-        });
+        let posted: Vec<_> =
+            elsewhere(|| (0..2000).map(|_| handle.post(|_| panic!("all are cancelled")).unwrap()).collect());
         assert_eq!((handle.len(), looper.len()), (2000, 2000));
 
         assert!(posted.iter().rev().all(|posted| posted.is_pending() && posted.cancel()));
