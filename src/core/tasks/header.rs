@@ -376,7 +376,7 @@ impl Header {
     }
 
     /// Gives one that is free to a task at `key` that is about to be polled; `waker` is its own.
-    #[inline]
+    #[inline(always)]
     pub(super) fn reuse(self: &mut Arc<Self>, waker: &mut Waker, stamp: Stamp, key: Key) {
         if !ptr::eq(self.origin, stamp.origin) {
             self.move_to(waker, stamp);
