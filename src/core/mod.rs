@@ -7,7 +7,7 @@
 pub(crate) mod activity;
 pub(crate) mod cancelled;
 #[cfg(feature = "wall-clock")]
-pub(crate) mod followers;
+pub(crate) mod wall_clock_timers;
 pub(crate) mod hooks;
 pub(crate) mod idlers;
 pub(crate) mod inbox;

@@ -2,7 +2,7 @@
 //!
 //! `?` makes an `anyhow::Error` or a `Box<dyn Error + Send + Sync>` only of an error that is `Send` and `Sync`, and a
 //! closure that was refused often is neither. So it stays on its thread, in a store of the thread's own, and the error
-//! has its key. What is `Send` goes along with the error.
+//! has its key. What is `Send` goes along with the error. The crate `fragile` has a type of the same name for the first half.
 
 use std::{
     any::Any,

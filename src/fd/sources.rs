@@ -17,7 +17,7 @@ use crate::{
     },
     mem::{
         drop::{after, caught, drop_each, drop_quietly},
-        slots::{Annex, Key},
+        slots::{Key, SecondaryMap},
     },
     sys::interest::Events,
 };
@@ -25,7 +25,7 @@ use crate::{
 /// The sources and callbacks, by the slot of their key.
 pub(crate) struct Sources<L> {
     /// `None` while the callback, or somebody with the source, runs. No user code runs while the table is borrowed.
-    entries: RefCell<Annex<Option<Box<dyn Watched<L>>>>>,
+    entries: RefCell<SecondaryMap<Option<Box<dyn Watched<L>>>>>,
 }
 
 impl<L> Default for Sources<L> {

@@ -198,17 +198,17 @@ impl<T> Slots<T> {
 ///
 /// Updates may come out of order: it may still hold the value of an entry that was removed, or be given one too late.
 #[derive(Debug)]
-pub(crate) struct Annex<T> {
+pub(crate) struct SecondaryMap<T> {
     entries: Vec<Option<(Key, T)>>,
 }
 
-impl<T> Default for Annex<T> {
+impl<T> Default for SecondaryMap<T> {
     fn default() -> Self {
-        Annex { entries: Vec::new() }
+        SecondaryMap { entries: Vec::new() }
     }
 }
 
-impl<T> Annex<T> {
+impl<T> SecondaryMap<T> {
     /// Keeps `value` under `key`. Gives what has to go for that: what an older key of the same slot has left, or, if it
     /// is itself late, the value.
     #[must_use = "it has to be dropped, with nothing borrowed"]
@@ -367,24 +367,24 @@ mod tests {
     }
 
     #[test]
-    fn c16_an_annex_finds_nothing_by_an_older_or_a_later_key_of_the_same_slot() {
+    fn c16_a_secondary_map_finds_nothing_by_an_older_or_a_later_key_of_the_same_slot() {
         let mut slots = Slots::default();
         let old = slots.insert(());
         slots.remove(old);
         let new = slots.insert(());
-        let mut annex = Annex::default();
-        assert_eq!(annex.insert(old, "old"), None);
+        let mut map = SecondaryMap::default();
+        assert_eq!(map.insert(old, "old"), None);
 
-        assert_eq!(annex.get(new), None);
-        assert_eq!(annex.get_mut(new), None);
-        assert_eq!(annex.remove(new), None);
-        assert_eq!(annex.get(old), Some(&"old"));
+        assert_eq!(map.get(new), None);
+        assert_eq!(map.get_mut(new), None);
+        assert_eq!(map.remove(new), None);
+        assert_eq!(map.get(old), Some(&"old"));
 
-        assert_eq!(annex.insert(new, "new"), Some("old"), "what an older key has left goes");
-        assert_eq!(annex.get(old), None);
-        assert_eq!(annex.get_mut(old), None);
-        assert_eq!(annex.remove(old), None);
-        assert_eq!(annex.insert(old, "late"), Some("late"), "what comes late goes itself");
-        assert_eq!(annex.take_all().collect::<Vec<_>>(), ["new"]);
+        assert_eq!(map.insert(new, "new"), Some("old"), "what an older key has left goes");
+        assert_eq!(map.get(old), None);
+        assert_eq!(map.get_mut(old), None);
+        assert_eq!(map.remove(old), None);
+        assert_eq!(map.insert(old, "late"), Some("late"), "what comes late goes itself");
+        assert_eq!(map.take_all().collect::<Vec<_>>(), ["new"]);
     }
 }

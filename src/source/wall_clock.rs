@@ -14,10 +14,10 @@ use std::{
 use super::{SourceError, WallPosted, wall_posted::WallTimer};
 use crate::{
     core::{
-        followers::Follower,
         item::{Body, Stamp, When},
         refused::Refused,
         shared::Post,
+        wall_clock_timers::WallClockTimer,
     },
     fd::{FdNext, Watch, registrations::Duplicate},
     looper::{
@@ -181,10 +181,10 @@ impl LooperHandle {
         if let Err(Refused { value, reason }) = timer.repetition.post_next(shared, tick, leave) {
             return Err((reason.into(), value.run.into_inner()));
         }
-        let follower: Weak<dyn Follower> = Arc::downgrade(&(timer.clone() as Arc<dyn Follower>));
+        let weak: Weak<dyn WallClockTimer> = Arc::downgrade(&(timer.clone() as Arc<dyn WallClockTimer>));
         // A leap in between has moved all others.
-        if shared.followers.add(follower) != leaps {
-            timer.follow(shared);
+        if shared.wall_clock_timers.add(weak) != leaps {
+            timer.reschedule(shared);
         }
         Ok(WallPosted::new(shared.id, timer))
     }
@@ -196,7 +196,7 @@ impl LooperHandle {
             return Err(reason.into());
         }
         self.watch_clock(place)?;
-        let leaps = shared.followers.leaps();
+        let leaps = shared.wall_clock_timers.leaps();
         let due = shared.clock.moment_of(time);
         let repetition = Repetition::new(due, Duration::ZERO, MissedTicks::Skip);
         let stamp = Stamp { when: When::At(due), asynchronous: self.asynchronous, origin: place };
@@ -210,12 +210,12 @@ impl LooperHandle {
     /// Lets the looper watch whether the clock is set, unless it does. A test tells the loopers of its clock itself.
     fn watch_clock(&self, place: Origin) -> io::Result<()> {
         let shared = &self.shared;
-        if shared.clock.is_virtual() || shared.followers.is_watched() {
+        if shared.clock.is_virtual() || shared.wall_clock_timers.is_watched() {
             return Ok(());
         }
         let watch = Watch::new(ClockSet::new()?, clock_was_set);
         let handle = self.register(watch, Interest::INPUT, None, Duplicate::Refuse, place)?;
-        if shared.followers.set_watched(true) {
+        if shared.wall_clock_timers.set_watched(true) {
             // Another thread was faster.
             handle.remove();
         }
@@ -226,11 +226,11 @@ impl LooperHandle {
 fn clock_was_set(looper: &Looper, clock_set: &mut ClockSet, _: Events) -> FdNext {
     let shared = looper.shared();
     match clock_set.take() {
-        Ok(true) => shared.followers.follow(shared),
+        Ok(true) => shared.wall_clock_timers.reschedule_all(shared),
         Ok(false) => {}
         Err(error) => {
             log::error!("{}: it is no longer seen that the clock is set: {error}", shared.label);
-            shared.followers.set_watched(false);
+            shared.wall_clock_timers.set_watched(false);
             return FdNext::Remove;
         }
     }

@@ -7,9 +7,9 @@ use std::{
 
 use crate::{
     core::{
-        followers::Follower,
         local,
         shared::{LooperId, Shared},
+        wall_clock_timers::WallClockTimer,
     },
     looper::repeat::Repetition,
     mem::drop::drop_each,
@@ -24,8 +24,8 @@ pub(super) struct WallTimer {
     pub(super) time: LeapTime,
 }
 
-impl Follower for WallTimer {
-    fn follow(&self, shared: &Shared) {
+impl WallClockTimer for WallTimer {
+    fn reschedule(&self, shared: &Shared) {
         _ = self.repetition.reschedule(shared, shared.clock.moment_of(self.time));
     }
 }

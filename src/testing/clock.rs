@@ -96,7 +96,7 @@ impl TestClock {
     #[cfg(feature = "wall-clock")]
     fn tell_leap(&self) {
         for looper in self.loopers() {
-            looper.shared().followers.follow(looper.shared());
+            looper.shared().wall_clock_timers.reschedule_all(looper.shared());
         }
     }
 

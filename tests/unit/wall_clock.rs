@@ -43,7 +43,7 @@ fn g3_one_that_was_posted_again_is_cancelled_and_follows_as_before() {
     assert!(cancelled.cancel());
     assert_eq!(looper.len(), 1);
     set_untold(&looper, wall + DAY);
-    looper.shared().followers.follow(looper.shared());
+    looper.shared().wall_clock_timers.reschedule_all(looper.shared());
 
     assert_eq!(looper.poll_once(Duration::ZERO).unwrap(), ran(1));
     assert!(!follows.is_pending());

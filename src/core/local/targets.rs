@@ -9,13 +9,13 @@ use crate::{
     core::item::{HandlerFn, HandlerRc},
     mem::{
         drop::drop_each,
-        slots::{Annex, Key},
+        slots::{Key, SecondaryMap},
     },
 };
 
 /// The closures of a looper's handlers, by the handlers' keys in the queue's index.
 pub(super) struct Targets {
-    all: RefCell<Annex<HandlerRc>>,
+    all: RefCell<SecondaryMap<HandlerRc>>,
     /// The handler whose message ran last, which often is the next one's, too; `None` while it runs.
     latest: Cell<Option<HandlerRc>>,
     /// Which one that is, if there is one.

@@ -9,7 +9,7 @@ mod barriers;
 mod end;
 mod inherited;
 mod keyed;
-mod names;
+mod registry;
 mod posting;
 mod slices;
 mod turns;
@@ -25,8 +25,8 @@ use std::{
 };
 
 pub(crate) use self::{
-    names::LooperId,
     posting::Post,
+    registry::LooperId,
     waiters::{Waiters, Waiting},
 };
 use crate::{
@@ -103,7 +103,7 @@ pub(crate) struct Shared {
     pub(crate) joins: Waiters,
     /// What is due by a clock that can leap.
     #[cfg(feature = "wall-clock")]
-    pub(crate) followers: crate::core::followers::Followers,
+    pub(crate) wall_clock_timers: crate::core::wall_clock_timers::WallClockTimers,
     /// After which time a barrier is reported; zero for never.
     barrier_alarm: Duration,
     /// The next number of something that has to have one.
@@ -158,7 +158,7 @@ impl Shared {
             #[cfg(feature = "async")]
             joins: Waiters::new(),
             #[cfg(feature = "wall-clock")]
-            followers: Default::default(),
+            wall_clock_timers: Default::default(),
             barrier_alarm,
             ids: AtomicU64::new(0),
             counters: Counters::default(),

@@ -18,4 +18,4 @@ pub mod inspect;
 #[cfg(feature = "tracing")]
 pub mod spans;
 #[cfg(any(feature = "trace", feature = "tracing"))]
-mod former;
+mod previous;

@@ -20,7 +20,7 @@ use std::{cell::RefCell, rc::Rc, time::Duration};
 
 use tracing::{Level, Span, event, span::EnteredSpan, trace_span};
 
-use super::former::Former;
+use super::previous::PreviousObserver;
 use crate::{
     fd::notice::Notice,
     looper::{
@@ -66,7 +66,7 @@ const TARGET: &str = "alooper";
 pub fn attach(looper: &Looper) {
     let (slow, late) = looper.slow_thresholds();
     let name = looper.name().unwrap_or_default().to_owned();
-    let spans = Spans { name, slow, late, entered: RefCell::default(), former: Former::of(looper) };
+    let spans = Spans { name, slow, late, entered: RefCell::default(), previous: PreviousObserver::of(looper) };
     looper.set_observer(Some(Rc::new(spans)));
 }
 
@@ -76,7 +76,7 @@ struct Spans {
     late: Option<Duration>,
     /// Each inside the one before.
     entered: RefCell<Vec<EnteredSpan>>,
-    former: Former,
+    previous: PreviousObserver,
 }
 
 impl Spans {
@@ -119,12 +119,12 @@ impl Spans {
 impl Observer for Spans {
     fn wants(&self) -> Wants {
         let told = Wants::MESSAGES | Wants::FDS | Wants::IDLE | Wants::HOOKS | Wants::TASKS | Wants::NOTICES;
-        told | self.former.wants
+        told | self.previous.wants
     }
 
     fn started(&self, dispatch: &DispatchInfo) {
         // First the other one: if that panics, nothing is told of an end.
-        self.former.told(Wants::MESSAGES).inspect(|former| former.started(dispatch));
+        self.previous.told(Wants::MESSAGES).inspect(|previous| previous.started(dispatch));
         let entered = self.message_span(dispatch).entered();
         let late = dispatch.lateness().filter(|lateness| self.late.is_some_and(|threshold| *lateness >= threshold));
         if let Some(late) = late {
@@ -135,32 +135,32 @@ impl Observer for Spans {
 
     fn finished(&self, dispatch: &DispatchInfo, took: Duration) {
         self.leave(dispatch.place, took, false);
-        self.former.told(Wants::MESSAGES).inspect(|former| former.finished(dispatch, took));
+        self.previous.told(Wants::MESSAGES).inspect(|previous| previous.finished(dispatch, took));
     }
 
     fn panicked(&self, dispatch: &DispatchInfo, took: Duration) {
         self.leave(dispatch.place, took, true);
-        self.former.told(Wants::MESSAGES).inspect(|former| former.panicked(dispatch, took));
+        self.previous.told(Wants::MESSAGES).inspect(|previous| previous.panicked(dispatch, took));
     }
 
     fn began(&self, run: &RunInfo) {
         // As for a message.
-        self.former.told(Wants::of(run.kind)).inspect(|former| former.began(run));
+        self.previous.told(Wants::of(run.kind)).inspect(|previous| previous.began(run));
         self.keep(self.run_span(run).entered());
     }
 
     fn ended(&self, run: &RunInfo, took: Duration, panicked: bool) {
         self.leave(run.place, took, panicked);
-        self.former.told(Wants::of(run.kind)).inspect(|former| former.ended(run, took, panicked));
+        self.previous.told(Wants::of(run.kind)).inspect(|previous| previous.ended(run, took, panicked));
     }
 
     fn waited(&self, wait: &WaitInfo) {
-        self.former.told(Wants::WAITS).inspect(|former| former.waited(wait));
+        self.previous.told(Wants::WAITS).inspect(|previous| previous.waited(wait));
     }
 
     fn noticed(&self, notice: &Notice) {
         event!(target: TARGET, Level::WARN, looper = self.name, notice = %notice, "noticed");
-        self.former.told(Wants::NOTICES).inspect(|former| former.noticed(notice));
+        self.previous.told(Wants::NOTICES).inspect(|previous| previous.noticed(notice));
     }
 }
 

@@ -127,7 +127,7 @@ impl Trace {
 
     /// Ends the trace: waits until all is written, and closes the file. What runs at this moment is cut off there.
     ///
-    /// Waits for the disk: that takes as long as it takes. The loopers go on, untraced: each gives its former observer its
+    /// Waits for the disk: that takes as long as it takes. The loopers go on, untraced: each gives its previous observer its
     /// place back with the next message or other thing that it runs, and from then on pays nothing.
     ///
     /// # Errors

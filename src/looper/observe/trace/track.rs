@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    super::former::Former,
+    super::previous::PreviousObserver,
     format::{Kind, Post, Slice},
     sink::{Label, SinkRef},
 };
@@ -123,12 +123,12 @@ fn nanos(duration: Duration) -> u64 {
 pub(super) struct Tracer {
     track: Arc<Track>,
     seat: ObserverSeat,
-    former: Former,
+    previous: PreviousObserver,
 }
 
 impl Tracer {
     pub(super) fn new(sink: &SinkRef, looper: &Looper) -> Tracer {
-        Tracer { track: Track::new(sink, looper), seat: looper.observer_seat(), former: Former::of(looper) }
+        Tracer { track: Track::new(sink, looper), seat: looper.observer_seat(), previous: PreviousObserver::of(looper) }
     }
 
     fn note(&self, slice: impl FnOnce(&Track) -> Slice, is_begin: bool) {
@@ -148,7 +148,7 @@ impl Tracer {
     /// Once the trace has ended, gives its place back to the observer that there was: the next message costs nothing more.
     fn end_with_trace(&self) {
         if self.track.sink.has_ended() {
-            self.seat.give_back((&raw const *self).cast(), self.former.observer.clone(), self.former.wants);
+            self.seat.give_back((&raw const *self).cast(), self.previous.observer.clone(), self.previous.wants);
         }
     }
 }
@@ -163,44 +163,44 @@ impl Drop for Tracer {
 
 impl Observer for Tracer {
     fn wants(&self) -> Wants {
-        let notices = self.former.wants & Wants::NOTICES;
+        let notices = self.previous.wants & Wants::NOTICES;
         (Wants::all() - Wants::NOTICES) | notices
     }
 
     fn started(&self, dispatch: &DispatchInfo) {
         // First the other one: if that panics, nothing is told of an end.
-        self.former.told(Wants::MESSAGES).inspect(|former| former.started(dispatch));
+        self.previous.told(Wants::MESSAGES).inspect(|previous| previous.started(dispatch));
         self.note(|track| Slice::of_message(dispatch, track), true);
     }
 
     fn finished(&self, dispatch: &DispatchInfo, took: Duration) {
         self.close(took, false);
-        self.former.told(Wants::MESSAGES).inspect(|former| former.finished(dispatch, took));
+        self.previous.told(Wants::MESSAGES).inspect(|previous| previous.finished(dispatch, took));
     }
 
     fn panicked(&self, dispatch: &DispatchInfo, took: Duration) {
         self.close(took, true);
-        self.former.told(Wants::MESSAGES).inspect(|former| former.panicked(dispatch, took));
+        self.previous.told(Wants::MESSAGES).inspect(|previous| previous.panicked(dispatch, took));
     }
 
     fn began(&self, run: &RunInfo) {
         // As above.
-        self.former.told(Wants::of(run.kind)).inspect(|former| former.began(run));
+        self.previous.told(Wants::of(run.kind)).inspect(|previous| previous.began(run));
         self.note(|track| Slice::of_run(run, track), true);
     }
 
     fn ended(&self, run: &RunInfo, took: Duration, panicked: bool) {
         self.close(took, panicked);
-        self.former.told(Wants::of(run.kind)).inspect(|former| former.ended(run, took, panicked));
+        self.previous.told(Wants::of(run.kind)).inspect(|previous| previous.ended(run, took, panicked));
     }
 
     fn waited(&self, wait: &WaitInfo) {
         self.note(|track| Slice::of_wait(wait, track), false);
-        self.former.told(Wants::WAITS).inspect(|former| former.waited(wait));
+        self.previous.told(Wants::WAITS).inspect(|previous| previous.waited(wait));
     }
 
     fn noticed(&self, notice: &Notice) {
-        self.former.told(Wants::NOTICES).inspect(|former| former.noticed(notice));
+        self.previous.told(Wants::NOTICES).inspect(|previous| previous.noticed(notice));
     }
 }
 

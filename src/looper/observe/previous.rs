@@ -7,16 +7,16 @@ use crate::looper::{
     observe::{observer::Observer, wants::Wants},
 };
 
-pub(super) struct Former {
+pub(super) struct PreviousObserver {
     pub(super) observer: Option<Rc<dyn Observer>>,
     pub(super) wants: Wants,
 }
 
-impl Former {
+impl PreviousObserver {
     /// The present observer of `looper`.
-    pub(super) fn of(looper: &Looper) -> Former {
+    pub(super) fn of(looper: &Looper) -> PreviousObserver {
         let (observer, wants) = looper.observer();
-        Former { observer, wants }
+        PreviousObserver { observer, wants }
     }
 
     /// The observer, if it wants to know of what `wants` is for.

@@ -9,18 +9,18 @@ use std::{
 use crate::{core::shared::Shared, sys::fork_aware_mutex::ForkAwareMutex};
 
 /// Something that is due by a clock that can leap.
-pub(crate) trait Follower: Debug + Send + Sync {
+pub(crate) trait WallClockTimer: Debug + Send + Sync {
     /// Is due by what the clocks show now.
-    fn follow(&self, shared: &Shared);
+    fn reschedule(&self, shared: &Shared);
 }
 
 /// All that is due so on a looper. A forked child knows of none.
 #[derive(Debug)]
-pub(crate) struct Followers(ForkAwareMutex<State>);
+pub(crate) struct WallClockTimers(ForkAwareMutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    list: Vec<Weak<dyn Follower>>,
+    list: Vec<Weak<dyn WallClockTimer>>,
     /// At this length of the list, those that are gone are taken out.
     limit: usize,
     /// How often a clock has leapt.
@@ -32,38 +32,38 @@ struct State {
 /// The list is not looked through before it has grown to this.
 const LEAST: usize = 32;
 
-impl Default for Followers {
-    fn default() -> Followers {
-        Followers(ForkAwareMutex::new(State::default()))
+impl Default for WallClockTimers {
+    fn default() -> WallClockTimers {
+        WallClockTimers(ForkAwareMutex::new(State::default()))
     }
 }
 
-impl Followers {
+impl WallClockTimers {
     /// How often a clock has leapt.
     pub(crate) fn leaps(&self) -> u64 {
         self.0.lock().map_or(0, |state| state.leaps)
     }
 
     /// Adds one; how often a clock has leapt.
-    pub(crate) fn add(&self, follower: Weak<dyn Follower>) -> u64 {
+    pub(crate) fn add(&self, timer: Weak<dyn WallClockTimer>) -> u64 {
         let Some(mut state) = self.0.lock() else { return 0 };
         if state.list.len() >= state.limit.max(LEAST) {
-            state.list.retain(|follower| follower.strong_count() > 0);
+            state.list.retain(|timer| timer.strong_count() > 0);
             state.limit = state.list.len() * 2;
         }
-        state.list.push(follower);
+        state.list.push(timer);
         state.leaps
     }
 
     /// Lets all be due by what the clocks show now, since one has leapt.
-    pub(crate) fn follow(&self, shared: &Shared) {
-        let followers: Vec<Arc<dyn Follower>> = {
+    pub(crate) fn reschedule_all(&self, shared: &Shared) {
+        let timers: Vec<Arc<dyn WallClockTimer>> = {
             let Some(mut state) = self.0.lock() else { return };
             state.leaps += 1;
             state.list.iter().filter_map(Weak::upgrade).collect()
         };
-        for follower in followers {
-            follower.follow(shared);
+        for timer in timers {
+            timer.reschedule(shared);
         }
     }
 

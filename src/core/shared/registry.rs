@@ -1,4 +1,4 @@
-//! The names of loopers, and the loopers that live by them.
+//! The loopers that live, by their ids.
 
 use std::{
     collections::HashMap,
@@ -17,8 +17,8 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct LooperId(u64);
 
-/// The loopers that live, by their names: who posts keeps no reference, since counting those would cost more than
-/// posting does. A forked child knows none of its parent's.
+/// The loopers that live: who posts keeps no reference, since counting those would cost more than posting does. A forked
+/// child knows none of its parent's.
 static LOOPERS: PerProcess<Mutex<HashMap<LooperId, Weak<Shared>>>> = PerProcess::new();
 
 impl LooperId {
