@@ -105,8 +105,8 @@ fn go((name, burst): (&'static str, fn(&Looper))) -> Burst {
 }
 
 impl Burst {
-    /// Lets the looper fall asleep, before which it gives room back. More than once, since that may take as long as it was
-    /// to sleep.
+    /// Lets the looper fall asleep, before which it gives room back. More than once, since to give it back may take longer
+    /// than one such sleep.
     fn fall_asleep(&mut self) {
         let before = live();
         (0..20).for_each(|_| assert!(self.looper.poll_once(Duration::from_millis(1)).unwrap().timed_out));

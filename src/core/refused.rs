@@ -52,7 +52,7 @@ pub struct Rejected<T> {
     of: PhantomData<fn() -> T>,
 }
 
-/// A value on its way to the user: the same for all types, and small in a `Result`.
+/// What a [`Rejected`] and its like have inside: it has no type parameter for the value, and its box is small in a `Result`.
 pub(crate) struct Refusal<E> {
     pub(crate) error: E,
     pub(crate) place: &'static Location<'static>,

@@ -2,7 +2,7 @@
 //!
 //! `?` makes an `anyhow::Error` or a `Box<dyn Error + Send + Sync>` only of an error that is `Send` and `Sync`, and a
 //! closure that was refused often is neither. So it stays on its thread, in a store of the thread's own, and the error
-//! has its key. What is `Send` goes along with the error. The crate `fragile` has a type of the same name for the first half.
+//! has its key. What is `Send` goes along with the error. `fragile::Sticky` does the part for what is not `Send`.
 
 use std::{
     any::Any,
@@ -56,6 +56,7 @@ impl Sticky {
     pub(crate) fn into_inner<T: 'static>(mut self) -> Option<T> {
         let value = self.take()?;
         self.0 = Value::None;
+        debug_assert!(value.is::<T>(), "it comes out as what went in");
         value.downcast().ok().map(|value| *value)
     }
 

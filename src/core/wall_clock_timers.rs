@@ -1,4 +1,4 @@
-//! Timers on clocks that can jump: after a jump, each gets a new deadline.
+//! Timers on clocks that can leap, the wall clock and the one that counts suspend: after a leap, each gets a new deadline.
 
 use std::{
     fmt::Debug,
@@ -10,7 +10,7 @@ use crate::{core::shared::Shared, sys::fork_aware_mutex::ForkAwareMutex};
 
 /// Something that is due by a clock that can leap.
 pub(crate) trait WallClockTimer: Debug + Send + Sync {
-    /// Is due by what the clocks show now.
+    /// Computes its deadline anew, by what the clocks show now.
     fn reschedule(&self, shared: &Shared);
 }
 

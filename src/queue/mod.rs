@@ -193,7 +193,7 @@ impl<C> Queue<C> {
         Some((MessageId::plain(self.last), message))
     }
 
-    /// Makes an accepted message at its place, but for its origin and its body. It was posted after all before.
+    /// Makes an accepted message at its place, posted after all before. The caller has still to set its origin and body.
     #[inline]
     pub(crate) fn insert(
         &mut self,

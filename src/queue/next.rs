@@ -1,4 +1,4 @@
-//! Which message is the next to run, and taking it out for that.
+//! Finds the next message to run, and takes it out.
 
 use super::{
     Queue, State,

@@ -181,9 +181,9 @@ impl LooperHandle {
         if let Err(Refused { value, reason }) = timer.repetition.post_next(shared, tick, leave) {
             return Err((reason.into(), value.run.into_inner()));
         }
-        let weak: Weak<dyn WallClockTimer> = Arc::downgrade(&(timer.clone() as Arc<dyn WallClockTimer>));
+        let listed: Weak<dyn WallClockTimer> = Arc::downgrade(&(timer.clone() as Arc<dyn WallClockTimer>));
         // A leap in between has moved all others.
-        if shared.wall_clock_timers.add(weak) != leaps {
+        if shared.wall_clock_timers.add(listed) != leaps {
             timer.reschedule(shared);
         }
         Ok(WallPosted::new(shared.id, timer))

@@ -413,8 +413,8 @@ impl<C> Open<'_, C> {
         Moment::from_nanos(self.inbox.timed_from.load(Acquire))
     }
 
-    /// Makes a plain message, posted at `when`, where it lies: but for its origin, its address and its body. It is to be
-    /// [published](Open::publish) then.
+    /// Takes a place for a plain message, posted at `when`. The caller sets its origin, address and body, and then
+    /// [publishes](Open::publish) it: nobody finds it before.
     #[inline]
     pub(crate) fn place(&mut self, when: Moment) -> &mut Message<C> {
         let left = &mut *self.left;

@@ -17,7 +17,7 @@ pub(crate) struct Post<'a> {
 /// A message in the queue that has no body yet.
 struct Inserted<'a> {
     message: &'a mut Message,
-    /// To be noted with the body, if somebody watches: who posted it, since it is plain and has no extra that says so.
+    /// Who posted it, to be noted once it has a body: of a plain message that is watched; others have it in their extra.
     poster: Option<NonZeroU32>,
     id: MessageId,
     signal: Wakeup,
