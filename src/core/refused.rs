@@ -52,7 +52,8 @@ pub struct Rejected<T> {
     of: PhantomData<fn() -> T>,
 }
 
-/// What a [`Rejected`] and its like have inside: it has no type parameter for the value, and its box is small in a `Result`.
+/// What a [`Rejected`] and its like have inside: without a type parameter for the value, and in a box, which is small in a
+/// `Result`. Before that, on its way through the library, the value is in a [`Refused`].
 pub(crate) struct Refusal<E> {
     pub(crate) error: E,
     pub(crate) place: &'static Location<'static>,
